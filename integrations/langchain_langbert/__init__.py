@@ -1,0 +1,1 @@
+"""langbert for LangChain."""

@@ -1,0 +1,79 @@
+"""Questions answered from your own documents, on your own machine.
+
+The names below load their modules on first use, so that ``import langbert`` stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .chunking import Chunker
+    from .documents import read_documents
+    from .embedding import Embedder
+    from .errors import LangbertError
+    from .generation import Generator
+    from .nn.pooling import Pooling
+    from .pipeline import Rag
+    from .reading import Reader
+    from .records import Answer, Candidate, Chunk, Citation, Document, Span
+    from .reranking import Reranker
+    from .retrieval import Retriever
+    from .store import Store
+
+__version__ = _version("langbert")
+
+_HOME = {
+    "Answer": "records",
+    "Candidate": "records",
+    "Chunk": "records",
+    "Chunker": "chunking",
+    "Citation": "records",
+    "Document": "records",
+    "Embedder": "embedding",
+    "Generator": "generation",
+    "LangbertError": "errors",
+    "Pooling": "nn.pooling",
+    "Rag": "pipeline",
+    "Reader": "reading",
+    "Reranker": "reranking",
+    "Retriever": "retrieval",
+    "Span": "records",
+    "Store": "store",
+    "read_documents": "documents",
+}
+
+__all__ = [
+    "Answer",
+    "Candidate",
+    "Chunk",
+    "Chunker",
+    "Citation",
+    "Document",
+    "Embedder",
+    "Generator",
+    "LangbertError",
+    "Pooling",
+    "Rag",
+    "Reader",
+    "Reranker",
+    "Retriever",
+    "Span",
+    "Store",
+    "__version__",
+    "read_documents",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'langbert' has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

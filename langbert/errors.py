@@ -1,0 +1,117 @@
+"""Everything langbert raises on purpose.
+
+::
+
+    LangbertError
+    ├── ModelError            a model cannot be found, fetched, checked or loaded
+    │   ├── ModelNotFound       no such name, folder or file
+    │   ├── DownloadError       the network, the mirror or the hub said no
+    │   ├── ChecksumError       the bytes are not the pinned ones
+    │   └── CheckpointError     a tensor is missing, unexpected or of the wrong shape; a config is unreadable
+    ├── DocumentError         a file cannot become a Document
+    ├── TextTooLong           a text is over the encoder's limit and on_overflow="error"
+    ├── StoreError            a store cannot be opened, read or written
+    │   ├── StoreMismatch       the store was made in another embedding space
+    │   ├── StoreLocked         another process is writing
+    │   └── StoreCorrupt        the bytes on disk contradict themselves
+    ├── FilterError           a ``where`` cannot be understood
+    ├── QuestionError         a question is empty or not text
+    ├── GenerationError       the decoder could not go on
+    ├── DataError             a data set is not in the format it should be
+    └── MissingExtra          an optional dependency is not installed (also an ImportError)
+
+A message says what came, what was expected and what to do next.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "ChecksumError",
+    "DataError",
+    "DocumentError",
+    "DownloadError",
+    "FilterError",
+    "GenerationError",
+    "LangbertError",
+    "MissingExtra",
+    "ModelError",
+    "ModelNotFound",
+    "QuestionError",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreLocked",
+    "StoreMismatch",
+    "TextTooLong",
+]
+
+
+class LangbertError(Exception):
+    """The root: catch this to catch everything langbert raises on purpose."""
+
+
+class ModelError(LangbertError):
+    """A model cannot be found, fetched, checked or loaded."""
+
+
+class ModelNotFound(ModelError):
+    """No catalogue name, folder, file or cached model goes by that name."""
+
+
+class DownloadError(ModelError):
+    """The network, the package mirror or the hub refused or broke off."""
+
+
+class ChecksumError(ModelError):
+    """A fetched file does not have the pinned SHA-256."""
+
+
+class CheckpointError(ModelError):
+    """A checkpoint's tensors or configuration do not fit the network."""
+
+
+class DocumentError(LangbertError):
+    """A file cannot be read as a document."""
+
+
+class TextTooLong(LangbertError, ValueError):
+    """A text has more tokens than the encoder takes and ``on_overflow="error"``."""
+
+
+class StoreError(LangbertError):
+    """A store cannot be opened, read or written."""
+
+
+class StoreMismatch(StoreError):
+    """The store's vectors were made in another embedding space."""
+
+
+class StoreLocked(StoreError):
+    """Another process holds the store's write lock."""
+
+
+class StoreCorrupt(StoreError):
+    """The store's files contradict themselves."""
+
+
+class FilterError(LangbertError, ValueError):
+    """A ``where`` filter cannot be understood."""
+
+
+class QuestionError(LangbertError, ValueError):
+    """A question is empty or is not text."""
+
+
+class GenerationError(LangbertError):
+    """The decoder could not produce the text it was asked for."""
+
+
+class DataError(LangbertError, ValueError):
+    """A data set is not in the format it should be."""
+
+
+class MissingExtra(LangbertError, ImportError):
+    """An optional dependency is not installed; the message carries the pip command."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f'{purpose} needs {package}: pip install "langbert[{extra}]"')

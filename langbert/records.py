@@ -1,0 +1,257 @@
+"""What travels between the stages: frozen dataclasses, standard library and numpy only.
+
+Offsets are Python string indices into a document's extracted text, end exclusive, so that
+``document.text[chunk.start:chunk.end] == chunk.text`` and
+``document.text[citation.start:citation.end] == citation.quote`` always hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = [
+    "Answer",
+    "Candidate",
+    "Chunk",
+    "Citation",
+    "Document",
+    "EmbedderLike",
+    "EmbeddingSpace",
+    "Generation",
+    "Heading",
+    "Message",
+    "Progress",
+    "Role",
+    "SearchMode",
+    "Span",
+]
+
+Role = Literal["document", "query"]
+SearchMode = Literal["hybrid", "dense", "lexical"]
+Progress = Callable[[int], None]
+"""Called with how many more items (texts, files, bytes …) are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading of a document: where its line starts, its level (1 = title) and its words."""
+
+    start: int
+    level: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One source text as it was extracted, never altered afterwards.
+
+    Attributes:
+        id: stable name; adding the same id again replaces the document.
+        text: the extracted text all offsets refer to.
+        source: what a person would call it: a path relative to the indexed folder, a URL, a title.
+        metadata: JSON values the user may filter by.
+        page_starts: offset at which each page begins, ascending from 0; empty if the format has no pages.
+        headings: the headings in order of appearance.
+    """
+
+    id: str
+    text: str
+    source: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    page_starts: tuple[int, ...] = ()
+    headings: tuple[Heading, ...] = ()
+
+    def page_at(self, offset: int) -> int | None:
+        """The page (from 1) that holds ``offset``; None where the format has no pages."""
+        return bisect_right(self.page_starts, offset) or None
+
+    def line_at(self, offset: int) -> int:
+        """The line (from 1) that holds ``offset``."""
+        return self.text.count("\n", 0, offset) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A stretch of a document small enough for the encoder: ``document.text[start:end] == text``."""
+
+    id: str
+    document_id: str
+    text: str
+    start: int = 0
+    end: int = -1
+    page: int | None = None
+    headings: tuple[str, ...] = ()
+    source: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.end == -1:
+            object.__setattr__(self, "end", self.start + len(self.text))
+        if self.end - self.start != len(self.text):
+            raise ValueError(
+                f"chunk {self.id!r}: offsets {self.start}:{self.end} span {self.end - self.start} characters, "
+                f"the text has {len(self.text)}"
+            )
+
+    @property
+    def contextual_text(self) -> str:
+        """The text under its heading path: what the encoder and the lexical index read."""
+        return " > ".join(self.headings) + "\n" + self.text if self.headings else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A chunk proposed as holding the answer.
+
+    Attributes:
+        score: what the list is ordered by, in [0, 1], higher is better.
+        scores: the parts it came from, e.g. ``{"dense": 0.71, "lexical": 0.4, "reranker": 0.98}``.
+    """
+
+    chunk: Chunk
+    score: float
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def document_id(self) -> str:
+        return self.chunk.document_id
+
+    @property
+    def text(self) -> str:
+        return self.chunk.text
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Words a reader points at: ``passages[passage][start:end] == text``; score in [0, 1]."""
+
+    text: str
+    start: int
+    end: int
+    score: float
+    passage: int
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a sentence of an answer comes from: ``document.text[start:end] == quote``."""
+
+    source: str
+    document_id: str
+    page: int | None
+    start: int
+    end: int
+    quote: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with its evidence.
+
+    Attributes:
+        text: the answer; ``[n]`` in it points at ``citations[n - 1]``.
+        refused: True if the documents do not hold the answer; ``citations`` is then empty.
+        confidence: in [0, 1], how sure the pipeline is that the documents hold the answer.
+        timings: seconds spent in each stage, and ``"total"``.
+    """
+
+    text: str
+    citations: tuple[Citation, ...] = ()
+    refused: bool = False
+    confidence: float = 0.0
+    timings: Mapping[str, float] = field(default_factory=dict)
+    question: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form that ``langbert ask --json`` prints."""
+        return {
+            "question": self.question,
+            "answer": self.text,
+            "refused": self.refused,
+            "confidence": round(self.confidence, 4),
+            "citations": [asdict(citation) for citation in self.citations],
+            "timings": {stage: round(seconds, 4) for stage, seconds in self.timings.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a decoder wrote, and why it stopped."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSpace:
+    """Everything that decides whether two vectors may be compared.
+
+    Two embedders whose spaces are equal give the same vector for the same text (up to precision).
+    ``weights`` and ``tokenizer`` are SHA-256 digests, or a plain label for embedders that are not ours.
+    """
+
+    model: str
+    weights: str
+    tokenizer: str
+    pooling: str
+    normalize: bool
+    dimension: int
+    query_prompt: str = ""
+    document_prompt: str = ""
+
+    def differences(self, other: EmbeddingSpace) -> list[str]:
+        """The fields that differ, as ``"pooling: 'mean' != 'cls'"``; ``model`` is a label and never counts."""
+        mine, theirs = asdict(self), asdict(other)
+        return [
+            f"{key}: {mine[key]!r} != {theirs[key]!r}" for key in mine if key != "model" and mine[key] != theirs[key]
+        ]
+
+    @property
+    def fingerprint(self) -> str:
+        """A SHA-256 over every field but the label."""
+        fields = {key: value for key, value in asdict(self).items() if key != "model"}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+class EmbedderLike(Protocol):
+    """What the store needs of whatever makes its vectors; :class:`langbert.Embedder` is one."""
+
+    @property
+    def space(self) -> EmbeddingSpace: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    def embed(
+        self, texts: Sequence[str], role: Role = "document", *, progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """Vectors of shape ``(n, dimension)``, float32."""
+        ...
+
+    def token_offsets(self, text: str) -> Sequence[tuple[int, int]]:
+        """Character offsets of every token of ``text``, without special tokens, never truncated."""
+        ...
+
+    def room(self, role: Role = "document") -> int:
+        """How many tokens of text fit beside the special tokens and the role's prompt."""
+        ...
