@@ -1,0 +1,21 @@
+"""Files → :class:`~langbert.records.Document`: the text, its headings and its pages, with offsets kept.
+
+One module per family of formats; each has ``read(data: bytes) -> Extract`` and imports its parser only when called,
+so that importing this package costs nothing. :mod:`.formats` is the table that ties suffixes to modules.
+"""
+
+from __future__ import annotations
+
+from .files import find_files
+from .formats import FORMATS, MAX_BYTES, Format, supported_suffixes
+from .reader import read_document, read_documents
+
+__all__ = [
+    "FORMATS",
+    "MAX_BYTES",
+    "Format",
+    "find_files",
+    "read_document",
+    "read_documents",
+    "supported_suffixes",
+]

@@ -1,0 +1,102 @@
+"""What a reader hands back, and the builder that readers of structured formats write it with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..records import Heading
+
+__all__ = ["Extract", "TextBuilder", "one_line", "with_title"]
+
+_MAX_HEADING = 200
+_FILE_NAME = re.compile(r"\S+\.\w{2,5}")  # what exporters put where a title should be
+
+
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """The text of one file with what its format knows about it; offsets are into ``text``."""
+
+    text: str
+    headings: tuple[Heading, ...] = ()
+    page_starts: tuple[int, ...] = ()
+    title: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def one_line(text: str) -> str:
+    """Heading words: whitespace collapsed, cut at 200 characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= _MAX_HEADING else text[: _MAX_HEADING - 1].rstrip() + "…"
+
+
+def with_title(headings: Iterable[Heading], title: str) -> tuple[Heading, ...]:
+    """Headings under a document title at level 1.
+
+    A single level-1 heading *is* the title and stays. Otherwise ``title``, which some formats keep outside the text,
+    becomes level 1 at offset 0, and headings that would stand beside it move one level down.
+    """
+    found = [heading for heading in headings if heading.text]
+    title = "" if _FILE_NAME.fullmatch(title := one_line(title)) else title
+    tops = [heading for heading in found if heading.level <= 1]
+    if not title or len(tops) == 1:
+        return tuple(found)
+    shift = 1 if tops else 0
+    if found and found[0].text.casefold() == title.casefold():
+        # The title stands in the text as well: it stays where it is, its fellows become sections of it.
+        return (
+            replace(found[0], level=1),
+            *(replace(heading, level=heading.level + shift) for heading in found[1:]),
+        )
+    return (Heading(0, 1, title), *(replace(heading, level=heading.level + shift) for heading in found))
+
+
+class TextBuilder:
+    """Collects blocks of text into one string, a blank line between them, and notes where headings and pages begin."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._length = 0
+        self.headings: list[Heading] = []
+        self.page_starts: list[int] = []
+
+    def __len__(self) -> int:
+        """Characters so far."""
+        return self._length
+
+    def block(self, text: str, *, tight: bool = False) -> int:
+        """Append a block and return its offset; ``tight`` puts it on the next line, without a blank one."""
+        if not text or text.isspace():
+            return self._length
+        if self._parts:
+            self._append("\n" if tight else "\n\n")
+        start = self._length
+        self._append(text)
+        return start
+
+    def heading(self, text: str, level: int) -> None:
+        """Append a heading on a line of its own."""
+        text = " ".join(text.split())
+        if text:
+            self.headings.append(Heading(self.block(text), level, one_line(text)))
+
+    def page(self) -> None:
+        """The next block begins a page."""
+        self.page_starts.append(self._length + 2 if self._parts else 0)
+
+    def build(self, title: str = "", metadata: Mapping[str, Any] | None = None) -> Extract:
+        # An empty page at the end would begin beyond the text.
+        pages = tuple(min(start, self._length) for start in self.page_starts)
+        return Extract(
+            "".join(self._parts),
+            with_title(self.headings, title),
+            pages,
+            "" if _FILE_NAME.fullmatch(one_line(title)) else one_line(title),
+            metadata or {},
+        )
+
+    def _append(self, text: str) -> None:
+        self._parts.append(text)
+        self._length += len(text)

@@ -1,0 +1,95 @@
+"""Paths → files: folders are walked in a fixed order, each file is found once."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ..errors import DocumentError
+
+__all__ = ["OnSkip", "find_files", "log_skip"]
+
+OnSkip = Callable[[Path, DocumentError], None]
+"""Called with the file that could not be read and the reason."""
+
+_SKIPPED_FOLDERS = {"__pycache__", "node_modules"}
+_LOCK_PREFIX = "~$"  # Office leaves such files beside an open document
+
+
+def log_skip(path: Path, error: DocumentError) -> None:
+    """The default: one warning per file on the logger ``langbert``; the message of ``error`` names the file."""
+    logging.getLogger("langbert").warning("skipped: %s", error)
+
+
+def find_files(paths: str | Path | Iterable[str | Path], *, on_skip: OnSkip | None = None) -> list[tuple[Path, str]]:
+    """Every file under ``paths`` with its source name, sorted within each folder.
+
+    Hidden files and folders, ``__pycache__`` and Office lock files are passed over, unless named outright. Symbolic
+    links are followed; a file reached twice is listed once, so a loop of links ends.
+
+    Args:
+        paths: files and folders; a single one may stand alone.
+        on_skip: called with each folder inside the named ones that cannot be listed; by default a warning is logged.
+
+    Returns:
+        Pairs of the absolute file and its source: the path relative to the folder that was named, with ``/``, or the
+        name of a file that was named itself.
+
+    Raises:
+        DocumentError: a named path does not exist or cannot be listed.
+    """
+    found: list[tuple[Path, str]] = []
+    seen: set[str] = set()
+    for path in [paths] if isinstance(paths, (str, Path)) else paths:
+        root = Path(os.path.abspath(path))
+        try:
+            is_folder = root.is_dir()
+            if not is_folder and not root.exists():
+                raise DocumentError(
+                    f"{path}: there is no such file or folder (looked in {Path.cwd()}); check the spelling"
+                )
+            files = _walk(root, on_skip or log_skip) if is_folder else [root]
+        except PermissionError as error:
+            raise DocumentError(f"{path}: no permission to read it; change its permissions (chmod u+rX)") from error
+        for file in files:
+            real = os.path.realpath(file)
+            if real not in seen:
+                seen.add(real)
+                source = file.relative_to(root).as_posix() if is_folder else file.name
+                found.append((file, printable(source)))
+    return found
+
+
+def printable(path: str | Path) -> str:
+    """A path as text that UTF-8 can hold; bytes that are no text become U+FFFD."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _walk(root: Path, on_skip: OnSkip) -> list[Path]:
+    files: list[Path] = []
+    entered: set[str] = set()
+
+    def refuse(error: OSError) -> None:
+        folder = Path(error.filename or root)
+        message = (
+            f"{printable(folder)}: the folder cannot be listed ({error.strerror}); change its permissions (chmod u+rX)"
+        )
+        if folder == root:
+            raise DocumentError(message) from error
+        on_skip(folder, DocumentError(message))
+
+    for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS)
+        files += [
+            Path(folder, name)
+            for name in sorted(names)
+            if not name.startswith((".", _LOCK_PREFIX)) and os.path.isfile(os.path.join(folder, name))
+        ]
+    return files

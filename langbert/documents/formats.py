@@ -1,0 +1,76 @@
+"""The table of formats: which suffix is read by which module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import DocumentError
+
+__all__ = ["FORMATS", "MAX_BYTES", "Format", "format_of", "supported_suffixes"]
+
+MAX_BYTES = 200 * 1024 * 1024
+"""Larger files are refused unless the caller raises the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A family of files: its name in ``metadata["format"]``, its suffixes, the module that reads it."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    module: str
+
+
+FORMATS: tuple[Format, ...] = (
+    Format("text", (".txt", ".text", ".log", ".org", ".asc"), "plain"),
+    Format("markdown", (".md", ".markdown", ".mdown", ".mkd"), "markdown"),
+    Format("rst", (".rst", ".rest"), "rst"),
+    Format("html", (".html", ".htm", ".xhtml"), "html"),
+    Format("pdf", (".pdf",), "pdf"),
+    Format("docx", (".docx", ".docm"), "docx"),
+    Format("odt", (".odt",), "odt"),
+    Format("pptx", (".pptx", ".pptm"), "pptx"),
+    Format("epub", (".epub",), "epub"),
+    Format("email", (".eml",), "mail"),
+    Format("csv", (".csv", ".tsv"), "table"),
+    Format("notebook", (".ipynb",), "notebook"),
+)
+
+_BY_SUFFIX = {suffix: entry for entry in FORMATS for suffix in entry.suffixes}
+
+# What to do about the unsupported formats people meet most.
+_HINTS = {
+    ".xlsx": "save the sheets as csv",
+    ".xls": "save the sheets as csv",
+    ".ods": "save the sheets as csv",
+    ".rtf": "save it as docx",
+    ".doc": "save it as docx",
+    ".ppt": "save it as pptx",
+    ".odp": "save it as pptx",
+    ".msg": "save it as eml",
+    ".mobi": "convert it to epub",
+    ".azw3": "convert it to epub",
+    ".djvu": "convert it to pdf",
+}
+
+
+def supported_suffixes() -> tuple[str, ...]:
+    """Every suffix that is read, in the order of the table."""
+    return tuple(_BY_SUFFIX)
+
+
+def format_of(path: Path) -> Format:
+    """The format a path's suffix stands for; a name without suffix (``README``) counts as text.
+
+    Raises:
+        DocumentError: the suffix is not in the table.
+    """
+    suffix = path.suffix.lower()
+    if not suffix:
+        return FORMATS[0]
+    if suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix]
+    readable = " ".join(known[1:] for known in _BY_SUFFIX)
+    hint = f"; {_HINTS[suffix]} and try again" if suffix in _HINTS else ""
+    raise DocumentError(f"{suffix} files are not read{hint} (read are: {readable})")

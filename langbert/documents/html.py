@@ -1,0 +1,247 @@
+"""HTML: headings, paragraphs, lists, tables by rows and ``pre`` as it is; scripts and page furniture left out."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DocumentError
+from .encoding import decode
+from .extract import Extract, TextBuilder
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element
+
+_META_CHARSET = re.compile(
+    rb"""<meta[^>]+charset\s*=\s*["']?\s*([\w.:-]+)|<\?xml[^>]+encoding\s*=\s*["']([\w.:-]+)""", re.I
+)
+_XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+
+_NEVER = {
+    "script", "style", "head", "noscript", "template", "svg", "iframe", "object", "canvas", "audio", "video", "select",
+    "button", "textarea", "datalist", "annotation", "annotation-xml",
+}  # fmt: skip
+_FURNITURE = {"nav", "header", "footer", "aside", "menu", "dialog"}
+_FURNITURE_ROLES = {"navigation", "contentinfo", "search", "menu", "menubar", "dialog", "alertdialog", "banner"}
+_FURNITURE_CLASSES = {"headerlink", "mw-editsection", "navbar", "breadcrumb", "breadcrumbs", "sphinxsidebar", "sidebar"}
+_HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
+_BLOCKS = {
+    "address", "article", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl", "dt", "fieldset",
+    "figcaption", "figure", "footer", "form", "header", "hr", "html", "legend", "li", "main", "nav", "ol", "p", "pre",
+    "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul", "aside", "menu",
+}  # fmt: skip
+_HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_CURRENCY_CELL = re.compile(r"(?<![^ ])([$€£¥]) \| ")
+_CLOSING_CELL = re.compile(r" \| ([)%]+)(?= \||$)")
+_BREAK = "\x1e"  # stands for <br> until the white space around it has been collapsed
+_ENOUGH = 200  # characters: a <main> with less is not where the text is
+
+
+def read(data: bytes, declared: str | None = None) -> Extract:
+    root = parse(data, declared)
+    title = root.findtext(".//title") or ""
+    builder = TextBuilder()
+    write(root, builder)
+    return builder.build(title)
+
+
+def parse(data: bytes, declared: str | None = None) -> _Element:
+    """The root element, whatever the mark-up is like."""
+    from lxml import etree, html
+
+    found = _META_CHARSET.search(data, 0, 4096)
+    named = declared or (next(name for name in found.groups() if name).decode("ascii") if found else None)
+    text = _XML_DECLARATION.sub("", decode(data, _web_encoding(named)), count=1)
+    # lxml refuses str with an encoding declaration, so it gets UTF-8 and is told so.
+    parser: Any = html.HTMLParser(
+        encoding="utf-8", huge_tree=True, no_network=True, remove_comments=True, remove_pis=True
+    )
+    try:
+        return html.document_fromstring(text.replace("\0", "").encode("utf-8", "replace"), parser=parser)
+    except etree.ParserError as error:
+        raise DocumentError("it is empty: there is no text in it") from error
+
+
+def write(root: _Element, builder: TextBuilder) -> None:
+    """Append what a reader of the page reads; if that is nothing, then also what looked like furniture."""
+    before = len(builder)
+    _Walk(builder, furniture=False).run(_content(root))
+    if len(builder) == before:
+        _Walk(builder, furniture=True).run(root)
+
+
+def _web_encoding(name: str | None) -> str | None:
+    """Browsers read Latin-1 as Windows-1252 and GB2312 as GB18030 (WHATWG Encoding Standard), so pages rely on it."""
+    try:
+        known = codecs.lookup(name or "").name
+    except LookupError:
+        return None
+    return {"iso8859-1": "cp1252", "ascii": None, "gb2312": "gb18030", "gbk": "gb18030"}.get(known, known)
+
+
+def _content(root: _Element) -> _Element:
+    """The one ``main`` (or ``article``) if most likely the text is in there, else all."""
+    for xpath in ("//main | //*[@role='main']", "//article"):
+        found = root.xpath(xpath)
+        if isinstance(found, list) and len(found) == 1 and len(" ".join(_words(found[0]))) >= _ENOUGH:
+            return found[0]
+    return root
+
+
+def _words(element: _Element) -> Iterator[str]:
+    for text in element.itertext(with_tail=False):
+        yield from str(text).split()
+
+
+class _Walk:
+    """One pass over the tree, inline text collected until a block begins or ends."""
+
+    def __init__(self, builder: TextBuilder, *, furniture: bool) -> None:
+        self.builder = builder
+        self.furniture = furniture
+        self.inline: list[str] = []
+        self.lists: list[int] = []  # per open list: number of the next item, 0 for bullets
+        self.bullet = ""
+        self.items = 0  # written since the outermost list began
+        self.pre = 0
+
+    def run(self, root: _Element) -> None:
+        from lxml.etree import iterwalk
+
+        walk = iterwalk(root, events=("start", "end"))
+        skipped: _Element | None = None
+        for event, element in walk:
+            tag = element.tag.rpartition("}")[2].lower() if isinstance(element.tag, str) else ""
+            if event == "start":
+                if element is not root and self.is_dropped(element, tag):
+                    skipped = element
+                elif tag == "table" and (rows := _rows(element)) is not None:
+                    self.flush()
+                    for number, row in enumerate(rows):
+                        self.builder.block(row, tight=number > 0)
+                    skipped = element
+                else:
+                    self.start(tag, element)
+                    self.add(element.text)
+                    continue
+                walk.skip_subtree()
+            else:
+                if element is skipped:
+                    skipped = None
+                    if tag in _BLOCKS:
+                        self.flush()
+                else:
+                    self.end(tag)
+                if element is not root:
+                    self.add(element.tail)
+        self.flush()
+
+    def is_dropped(self, element: _Element, tag: str) -> bool:
+        if tag in _NEVER or element.get("hidden") is not None or _HIDDEN.search(element.get("style") or ""):
+            return True
+        if element.get("aria-hidden") == "true":
+            return True
+        if self.furniture:
+            return False
+        if tag in _FURNITURE or (element.get("role") or "") in _FURNITURE_ROLES:
+            # The one that carries the page's <h1> is none, nor are those of an article.
+            return element.find(".//h1") is None and not (tag in ("header", "footer") and _in_article(element))
+        return not _FURNITURE_CLASSES.isdisjoint((element.get("class") or "").split())
+
+    def start(self, tag: str, element: _Element) -> None:
+        if tag in _BLOCKS or tag in _HEADINGS:
+            self.flush()
+        if tag == "br":
+            self.inline.append("\n" if self.pre else _BREAK)
+        elif tag == "pre":
+            self.pre += 1
+        elif tag in ("ul", "ol"):
+            self.items = self.items if self.lists else 0
+            self.lists.append(_int(element.get("start"), 1) if tag == "ol" else 0)
+        elif tag == "li":
+            depth = max(0, len(self.lists) - 1)
+            number = self.lists[-1] if self.lists else 0
+            if number:
+                self.lists[-1] += 1
+            self.bullet = "  " * depth + (f"{number}. " if number else "- ")
+        elif tag in ("td", "th"):
+            self.inline.append(" ")
+
+    def end(self, tag: str) -> None:
+        if tag in _HEADINGS:
+            self.builder.heading(self.take(), _HEADINGS[tag])
+        elif tag in _BLOCKS:
+            self.flush()
+        if tag == "pre":
+            self.pre -= 1
+        elif tag in ("ul", "ol") and self.lists:
+            self.lists.pop()
+        elif tag == "li":
+            self.bullet = ""
+
+    def add(self, text: str | None) -> None:
+        if text:
+            self.inline.append(text if self.pre else text.replace("\n", " "))
+
+    def take(self) -> str:
+        text = "".join(self.inline)
+        self.inline.clear()
+        lines = (" ".join(line.split()) for line in text.split(_BREAK))
+        return "\n".join(line for line in lines if line)
+
+    def flush(self) -> None:
+        if not self.inline:
+            return
+        if self.pre:
+            text = "".join(self.inline).replace(_BREAK, "\n").strip("\n").rstrip()
+            self.inline.clear()
+            self.builder.block(text)
+            return
+        text = self.take()
+        if text:
+            # Items stand on successive lines, with a blank line before the first.
+            self.builder.block(self.bullet + text, tight=bool(self.bullet) and self.items > 0)
+            self.items += bool(self.bullet)
+            self.bullet = ""
+
+
+def _in_article(element: _Element) -> bool:
+    return next(element.iterancestors("article", "main", "section"), None) is not None
+
+
+def _int(text: str | None, default: int) -> int:
+    return int(text) if text and text.isdigit() else default
+
+
+def _rows(table: _Element) -> list[str] | None:
+    """The rows of a table of data as ``cell | cell``; None for one that is only there for the layout."""
+    if any(table.find(f".//{tag}") is not None for tag in ("table", "pre", "ul", "ol", *_HEADINGS)):
+        return None
+    rows: list[str] = []
+    several = False
+    for row in table.iter("caption", "tr"):
+        cells = [row] if row.tag == "caption" else row.iterchildren("td", "th")
+        texts = [text for text in (_cell(cell) for cell in cells) if text]
+        several = several or len(texts) > 1
+        if texts:
+            # Financial tables give "$" and ")" cells of their own.
+            rows.append(_CLOSING_CELL.sub(r"\1", _CURRENCY_CELL.sub(r"\1 ", " | ".join(texts))))
+    return rows if several else None
+
+
+def _cell(cell: _Element) -> str:
+    texts: list[str] = []
+
+    def gather(element: _Element) -> None:
+        if element.tag not in _NEVER and not _HIDDEN.search(element.get("style") or ""):
+            space = " " if element.tag in _BLOCKS or element.tag == "br" else ""
+            texts.extend((space, element.text or ""))
+            for child in element:
+                gather(child)
+                texts.append(child.tail or "")
+            texts.append(space)
+
+    gather(cell)
+    return " ".join("".join(texts).split())

@@ -1,0 +1,72 @@
+"""Markdown (CommonMark): the text stays as it is in the file, a parser only finds the headings."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from ..records import Heading
+from .encoding import decode
+from .extract import Extract, one_line, with_title
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)??(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_FRONT_TITLE = re.compile(r"""^title[ \t]*:[ \t]*(?P<quote>["']?)(?P<title>.+?)(?P=quote)[ \t]*$""", re.MULTILINE)
+_HTML_HEADING = re.compile(r"<h([1-6])\b[^>]*>(.*?)</h\1\s*>", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<[^>]*>")
+_ANCHOR = re.compile(r"\s*\{#[^}]*\}\s*$")  # "## Heading {#its-name}"
+
+
+def read(data: bytes) -> Extract:
+    text = decode(data)
+    front = _FRONT_MATTER.match(text)
+    title = ""
+    if front:
+        named = _FRONT_TITLE.search(front.group(1) or "")
+        title = named.group("title").strip() if named else ""
+    return Extract(text, with_title(find_headings(text), title), (), title)
+
+
+def find_headings(text: str) -> list[Heading]:
+    """The headings of a Markdown text: ATX, setext and HTML ones; those in code, quotes and lists do not count."""
+    parser = _parser()
+    front = _FRONT_MATTER.match(text)
+    skipped_lines = text.count("\n", 0, front.end()) if front else 0
+    body = text[front.end() :] if front else text
+    line_starts = [0, *(newline.end() for newline in re.finditer("\n", text))]
+    tokens = parser.parse(body)
+    headings = []
+    for token, following in zip(tokens, tokens[1:] + tokens[-1:], strict=True):
+        if token.level or token.map is None:
+            continue
+        start = line_starts[token.map[0] + skipped_lines]
+        if token.type == "heading_open":
+            words = _words(parser, following.content)
+            headings.append(Heading(start, int(token.tag[1]), words))
+        elif token.type == "html_block":
+            for match in _HTML_HEADING.finditer(token.content):
+                inside = one_line(_TAG.sub("", match.group(2)))
+                headings.append(Heading(start + match.start(), int(match.group(1)), inside))
+    return [heading for heading in headings if heading.text]
+
+
+@lru_cache(maxsize=1)
+def _parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    # Inline parsing is most of the work and only headings need it.
+    return MarkdownIt("commonmark").disable("inline")
+
+
+def _words(parser: MarkdownIt, source: str) -> str:
+    """The words of a heading without its markup."""
+    from markdown_it.token import Token
+
+    tokens: list[Token] = []
+    parser.inline.parse(source, parser, {}, tokens)
+    plain = {"text", "code_inline", "softbreak", "hardbreak"}
+    words = "".join(" " if token.type.endswith("break") else token.content for token in tokens if token.type in plain)
+    return one_line(_ANCHOR.sub("", words))

@@ -1,0 +1,92 @@
+"""OpenDocument text (ODF 1.2, part 1): headings, paragraphs, lists and tables by rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import DocumentError
+from .archive import member, open_archive, parse_xml
+from .extract import Extract, TextBuilder
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element
+
+_TEXT = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
+_TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
+_OFFICE = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
+_TITLE = ".//{http://purl.org/dc/elements/1.1/}title"
+_CHARACTERS = {f"{_TEXT}tab": "\t", f"{_TEXT}line-break": "\n"}
+_UNSEEN = {f"{_TEXT}tracked-changes", f"{_OFFICE}annotation", f"{_TEXT}sequence-decls", f"{_TEXT}note-citation"}
+
+
+def read(data: bytes) -> Extract:
+    archive = open_archive(data)
+    if b"encryption-data" in (
+        member(archive, "META-INF/manifest.xml") if _has(archive, "META-INF/manifest.xml") else b""
+    ):
+        raise DocumentError("it is encrypted; save it without a password")
+    body = parse_xml(member(archive, "content.xml")).find(f".//{_OFFICE}text")
+    if body is None:
+        raise DocumentError("it is no OpenDocument text; give it the suffix of its real format")
+    builder = TextBuilder()
+    _write(body, builder, depth=-1)
+    title = parse_xml(member(archive, "meta.xml")).findtext(_TITLE) if _has(archive, "meta.xml") else ""
+    return builder.build(title or "")
+
+
+def _has(archive: object, name: str) -> bool:
+    return name in archive.namelist()  # type: ignore[attr-defined]
+
+
+def _write(parent: _Element, builder: TextBuilder, depth: int) -> None:
+    """``depth`` counts the lists around ``parent`` from 0; -1 is outside of lists."""
+    for element in parent:
+        if element.tag == f"{_TEXT}h":
+            level = element.get(f"{_TEXT}outline-level") or "1"
+            builder.heading(_text(element), int(level) if level.isdigit() else 1)
+        elif element.tag == f"{_TEXT}p":
+            builder.block(_text(element).rstrip())
+        elif element.tag == f"{_TEXT}list":
+            _write_list(element, builder, depth + 1)
+        elif element.tag == f"{_TABLE}table":
+            for number, row in enumerate(_rows(element)):
+                builder.block(row, tight=number > 0)
+        elif element.tag not in _UNSEEN:
+            _write(element, builder, depth)
+
+
+def _write_list(element: _Element, builder: TextBuilder, depth: int) -> None:
+    first = depth == 0
+    for item in element:
+        marked = False
+        for child in item:
+            if child.tag == f"{_TEXT}list":
+                _write_list(child, builder, depth + 1)
+            elif child.tag in (f"{_TEXT}p", f"{_TEXT}h") and (text := _text(child).strip()):
+                builder.block("  " * depth + ("  " if marked else "- ") + text, tight=not first)
+                marked, first = True, False
+
+
+def _text(element: _Element) -> str:
+    pieces = [element.text or ""]
+    for child in element:
+        if child.tag == f"{_TEXT}s":  # runs of spaces are written as a count
+            count = child.get(f"{_TEXT}c") or "1"
+            pieces.append(" " * min(int(count) if count.isdigit() else 1, 100))
+        elif child.tag in _CHARACTERS:
+            pieces.append(_CHARACTERS[child.tag])
+        elif child.tag == f"{_TEXT}note":
+            pieces.append(f" [{_text(child).strip()}]")
+        elif child.tag not in _UNSEEN and isinstance(child.tag, str):
+            pieces.append(_text(child))
+        pieces.append(child.tail or "")
+    return "".join(pieces)
+
+
+def _rows(table: _Element) -> list[str]:
+    rows = []
+    for row in table.iter(f"{_TABLE}table-row"):
+        cells = (" ".join(" ".join(_text(p) for p in cell.iter(f"{_TEXT}p", f"{_TEXT}h")).split()) for cell in row)
+        if line := " | ".join(cell for cell in cells if cell):
+            rows.append(line)
+    return rows

@@ -1,0 +1,106 @@
+"""PowerPoint: one page per slide, in the order of the show: title, text, tables by rows, speaker notes."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING
+from zipfile import ZipFile
+
+from ..errors import DocumentError
+from .archive import member, open_archive, parse_xml
+from .extract import Extract, TextBuilder
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element
+
+_A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
+_P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
+_R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
+_PACKAGE = "{http://schemas.openxmlformats.org/package/2006/relationships}"
+_TITLE = ".//{http://purl.org/dc/elements/1.1/}title"
+_FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
+_FURNITURE = {"dt", "ftr", "hdr", "sldNum", "sldImg"}
+_JUNK_TITLES = {"powerpoint presentation", "slide 1"}
+
+
+def read(data: bytes) -> Extract:
+    archive = open_archive(data)
+    names = set(archive.namelist())
+    if "ppt/presentation.xml" not in names:
+        raise DocumentError(
+            "it is a zip archive, but no PowerPoint presentation; give it the suffix of its real format"
+        )
+    slides = {relation: target for relation, (_, target) in _relations(archive, "ppt/presentation.xml").items()}
+    builder = TextBuilder()
+    for entry in parse_xml(member(archive, "ppt/presentation.xml")).iter(f"{_P}sldId"):
+        name = slides.get(entry.get(f"{_R}id") or "", "")
+        builder.page()
+        if name in names:  # a slide that is missing leaves an empty page, so that the numbers stay right
+            _write_slide(archive, name, builder)
+    title = parse_xml(archive.read("docProps/core.xml")).findtext(_TITLE) if "docProps/core.xml" in names else ""
+    return builder.build("" if (title or "").strip().lower() in _JUNK_TITLES else title or "")
+
+
+def _relations(archive: ZipFile, part: str) -> dict[str, tuple[str, str]]:
+    """Relation id → (type, part it points at)."""
+    folder, name = posixpath.split(part)
+    try:
+        root = parse_xml(archive.read(f"{folder}/_rels/{name}.rels"))
+    except KeyError:
+        return {}
+    return {
+        relation.get("Id") or "": (
+            relation.get("Type") or "",
+            posixpath.normpath(posixpath.join("/", folder, relation.get("Target") or "")).lstrip("/"),
+        )
+        for relation in root.iter(f"{_PACKAGE}Relationship")
+        if relation.get("TargetMode") != "External"
+    }
+
+
+def _write_slide(archive: ZipFile, name: str, builder: TextBuilder) -> None:
+    _write_shapes(parse_xml(member(archive, name)), builder)
+    for kind, target in _relations(archive, name).values():
+        if kind.endswith("/notesSlide") and target in archive.namelist():
+            _write_shapes(parse_xml(member(archive, target)), builder)
+
+
+def _write_shapes(slide: _Element, builder: TextBuilder) -> None:
+    shapes = [
+        shape for shape in slide.iter(f"{_P}sp", f"{_A}tbl") if next(shape.iterancestors(_FALLBACK), None) is None
+    ]
+    # The title comes first, wherever it stands among the shapes.
+    for shape in sorted(shapes, key=lambda shape: not _is_title(shape)):
+        if shape.tag == f"{_A}tbl":
+            for number, row in enumerate(_rows(shape)):
+                builder.block(row, tight=number > 0)
+        elif _is_title(shape):
+            builder.heading(" ".join(_paragraphs(shape)), 2)
+        elif _placeholder(shape) not in _FURNITURE:
+            builder.block("\n".join(text for text in _paragraphs(shape) if text.strip()))
+
+
+def _placeholder(shape: _Element) -> str:
+    placeholder = shape.find(f"{_P}nvSpPr/{_P}nvPr/{_P}ph")
+    return "" if placeholder is None else placeholder.get("type") or "body"
+
+
+def _is_title(shape: _Element) -> bool:
+    return shape.tag == f"{_P}sp" and _placeholder(shape) in ("title", "ctrTitle")
+
+
+def _paragraphs(element: _Element) -> list[str]:
+    texts = []
+    for paragraph in element.iter(f"{_A}p"):
+        pieces = ["\n" if node.tag == f"{_A}br" else node.text or "" for node in paragraph.iter(f"{_A}t", f"{_A}br")]
+        texts.append("".join(pieces))
+    return texts
+
+
+def _rows(table: _Element) -> list[str]:
+    rows = []
+    for row in table.iter(f"{_A}tr"):
+        cells = (" ".join(" ".join(_paragraphs(cell)).split()) for cell in row.iter(f"{_A}tc"))
+        if line := " | ".join(cell for cell in cells if cell):
+            rows.append(line)
+    return rows
