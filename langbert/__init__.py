@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from .generation import Generator
     from .nn.pooling import Pooling
     from .pipeline import Rag
-    from .reading import Reader
     from .records import Answer, Candidate, Chunk, Citation, Document, Span
     from .reranking import Reranker
     from .retrieval import Retriever
@@ -37,7 +36,6 @@ _HOME = {
     "LangbertError": "errors",
     "Pooling": "nn.pooling",
     "Rag": "pipeline",
-    "Reader": "reading",
     "Reranker": "reranking",
     "Retriever": "retrieval",
     "Span": "records",
@@ -57,7 +55,6 @@ __all__ = [
     "LangbertError",
     "Pooling",
     "Rag",
-    "Reader",
     "Reranker",
     "Retriever",
     "Span",

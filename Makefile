@@ -1,0 +1,64 @@
+# Two commands: `make demo` answers a question over real documents, `make test` checks everything.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+TORCH  := torch==2.13.0
+STORE  := demo-store
+QUESTION ?= What does PEP 8 recommend as the maximum line length?
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint types wheel bench constraints clean
+
+help: ## say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch goes first: its pinned release has a CPU build, which a bare `torch` in a dependency list would not choose
+$(VENV)/.langbert: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --progress-bar on $(TORCH) --constraint constraints.txt
+	$(PIP) install --quiet --progress-bar on --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.langbert-dev: $(VENV)/.langbert
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+demo: $(VENV)/.langbert ## install, index examples/documents, answer a question with citations
+	@$(BIN)/langbert models pull minilm smollm2-135m-instruct
+	@$(BIN)/langbert index examples/documents --store $(STORE) --prune
+	@$(BIN)/langbert ask "$(QUESTION)" --store $(STORE)
+	@printf '\nWorth typing next:\n'
+	@printf '  %s\n' \
+	  '$(BIN)/langbert ask "How are type hints written for dictionaries with fixed keys?" --store $(STORE)' \
+	  '$(BIN)/langbert search "maximum line length" --store $(STORE)' \
+	  '$(BIN)/langbert index YOUR_FOLDER --store my-store' \
+	  '$(BIN)/langbert ask "…" --store my-store --json' \
+	  '$(BIN)/python examples/langchain_chain.py'
+
+test: $(VENV)/.langbert-dev lint types ## install what the tests need, then lint, type-check and run the tests
+	$(BIN)/python -m pytest -n 2
+
+test-slow: $(VENV)/.langbert-dev ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.langbert-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.langbert-dev
+	$(BIN)/mypy
+
+wheel: $(VENV)/.langbert-dev ## build dist/*.whl
+	$(BIN)/python -m build --wheel
+
+constraints: $(VENV)/.langbert-dev ## solve constraints.txt anew (needs uv)
+	{ sed -n '/^#/p' constraints.txt; \
+	  echo "$(TORCH)" | uv pip compile --quiet --universal --python-version 3.10 --all-extras --no-annotate --no-header \
+	    pyproject.toml - | grep -vE '^(nvidia-|cuda-|triton)'; } > constraints.new
+	mv constraints.new constraints.txt
+
+clean: ## remove what was built, but not .venv
+	rm -rf build dist $(STORE) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,16 @@
+"""How good is it: readers of public data sets, metrics from ir-measures, reports."""
+
+from __future__ import annotations
+
+from .datasets import Question, QuestionSet, RetrievalSet, read_questions, read_retrieval_set
+from .retrieval import RetrievalReport, evaluate_retrieval
+
+__all__ = [
+    "Question",
+    "QuestionSet",
+    "RetrievalReport",
+    "RetrievalSet",
+    "evaluate_retrieval",
+    "read_questions",
+    "read_retrieval_set",
+]

@@ -1,0 +1,151 @@
+"""Claim → Citation: which exact words of which source support a sentence of an answer.
+
+A claim is supported by a stretch of one to three neighbouring sentences that contains nearly all of its content
+words; numbers and names weigh more than other words, because a wrong date or name is what a reader must not be told.
+The quote is cut out of the source by offsets, never copied from the answer, so it is verbatim by construction.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from .records import Candidate, Chunk, Citation
+from .sentences import sentences
+from .store.analysis import terms
+
+__all__ = ["Grounder", "Source", "Support", "find_support", "number_sources"]
+
+_LONGEST_QUOTE = 3  # sentences
+_SUPPORTED = 0.6  # share of a claim's weight that its quote must hold
+_MARK = re.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A numbered passage of the prompt; ``[number]`` in an answer points at it."""
+
+    number: int
+    chunk: Chunk
+    score: float = 0.0
+
+    @property
+    def title(self) -> str:
+        """What a reader would call it: the source's name and the heading path."""
+        return " > ".join(part for part in (self.chunk.source, *self.chunk.headings) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """The stretch of a source that holds a claim, in the source's own offsets; score in [0, 1]."""
+
+    source: Source
+    start: int
+    end: int
+    score: float
+
+    @property
+    def citation(self) -> Citation:
+        """The quote in document offsets."""
+        chunk = self.source.chunk
+        return Citation(
+            source=chunk.source,
+            document_id=chunk.document_id,
+            page=chunk.page,
+            start=chunk.start + self.start,
+            end=chunk.start + self.end,
+            quote=chunk.text[self.start : self.end],
+            score=round(self.score, 4),
+        )
+
+
+def number_sources(candidates: Iterable[Candidate]) -> list[Source]:
+    """Candidates as sources, numbered from 1 in the order given."""
+    return [Source(number, candidate.chunk, candidate.score) for number, candidate in enumerate(candidates, start=1)]
+
+
+def find_support(claim: str, sources: Sequence[Source]) -> Support | None:
+    """The best support for ``claim`` among ``sources``; None if no stretch holds enough of it.
+
+    Among stretches that hold the same share the shortest wins, then the earlier source.
+    """
+    weights = _weights(claim)
+    total = sum(weights.values())
+    if not total:
+        return None
+    best: Support | None = None
+    best_rank = (0.0, 0)
+    for source in sources:
+        for start, end in _stretches(source.chunk.text):
+            held = set(terms(source.chunk.text[start:end]))
+            score = sum(weight for term, weight in weights.items() if term in held) / total
+            rank = (score, start - end)
+            if score >= _SUPPORTED and rank > best_rank:
+                best, best_rank = Support(source, start, end, score), rank
+    return best
+
+
+def _weights(claim: str) -> dict[str, float]:
+    """Each content term of the claim with what it counts for: numbers 3, names 2, other words 1."""
+    claim = _MARK.sub("", claim)
+    weights = dict.fromkeys(terms(claim), 1.0)
+    for word in re.findall(r"\b\w*\d\w*\b", claim):
+        weights.update(dict.fromkeys(terms(word), 3.0))
+    for name in re.findall(r"(?<=[a-z,;] )[A-Z]\w+", claim):  # capitalised inside a sentence
+        weights.update(dict.fromkeys(terms(name), 2.0))
+    return weights
+
+
+def _stretches(text: str) -> Iterator[tuple[int, int]]:
+    """Every run of one to three neighbouring sentences."""
+    spans = sentences(text)
+    for first in range(len(spans)):
+        for last in range(first, min(first + _LONGEST_QUOTE, len(spans))):
+            yield spans[first][0], spans[last][1]
+
+
+class Grounder:
+    """Lets an answer through sentence by sentence, each with the ``[n]`` of its quote.
+
+    Feed it the decoder's pieces; it gives back finished sentences that a source supports and drops the others, so
+    that nothing unchecked is ever shown. ``citations`` fills up on the way; equal quotes share a number.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = sources
+        self.citations: list[Citation] = []
+        self.dropped: list[str] = []
+        self._pending = ""
+
+    def feed(self, piece: str) -> Iterator[str]:
+        """Take some more of the answer; yields what of it has become certain."""
+        self._pending += piece
+        spans = sentences(self._pending)
+        for start, end in spans[:-1]:  # the last one may go on
+            yield from self._checked(self._pending[start:end])
+        if spans:
+            self._pending = self._pending[spans[-1][0] :]
+
+    def finish(self) -> Iterator[str]:
+        """The answer is over: yields what was still pending."""
+        for start, end in sentences(self._pending):
+            yield from self._checked(self._pending[start:end])
+        self._pending = ""
+
+    def _checked(self, sentence: str) -> Iterator[str]:
+        claim = _MARK.sub("", sentence).strip()
+        support = find_support(claim, self.sources)
+        if support is None:
+            self.dropped.append(claim)
+            return
+        yield ("" if not self.citations else " ") + f"{claim} [{self.cite(support)}]"
+
+    def cite(self, support: Support) -> int:
+        """The number of the citation for ``support``, entering it if it is new."""
+        citation = support.citation
+        for number, known in enumerate(self.citations, start=1):
+            if (known.document_id, known.start, known.end) == (citation.document_id, citation.start, citation.end):
+                return number
+        self.citations.append(citation)
+        return len(self.citations)

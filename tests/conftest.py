@@ -1,0 +1,48 @@
+"""What many tests share: the real default models (fetched once, then from the cache) and a quiet environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("LANGSMITH_TRACING", "false")
+
+DOCUMENTS = Path(__file__).parent.parent / "examples" / "documents"
+
+
+@pytest.fixture(scope="session")
+def documents_folder() -> Path:
+    """46 real documents: PEPs as rst, one as HTML, one as PDF."""
+    return DOCUMENTS
+
+
+@pytest.fixture(scope="session")
+def minilm_folder() -> Path:
+    from langbert.models import resolve
+
+    return resolve("minilm")
+
+
+@pytest.fixture(scope="session")
+def smollm2_file() -> Path:
+    from langbert.models import resolve
+
+    return resolve("smollm2-135m-instruct")
+
+
+@pytest.fixture(scope="session")
+def minilm():  # noqa: ANN201
+    from langbert import Embedder
+
+    return Embedder("minilm")
+
+
+@pytest.fixture(scope="session")
+def smollm2():  # noqa: ANN201
+    from langbert import Generator
+
+    return Generator("smollm2-135m-instruct")

@@ -1,0 +1,119 @@
+"""The shape of the project: who may import whom, what the public names are, how light an import is."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import langbert
+
+ROOT = Path(langbert.__file__).parent
+
+# Lowest first. A module may import from its own layer's package and from lower layers only.
+LAYERS = [
+    {"errors", "records"},
+    {"hardware"},
+    {"nn"},
+    {"models"},
+    {"documents", "sentences"},
+    {"chunking"},
+    {"embedding"},
+    {"store"},
+    {"reranking"},
+    {"retrieval"},
+    {"reading"},
+    {"generation", "sampling", "streaming"},
+    {"grounding"},
+    {"answering"},
+    {"pipeline"},
+    {"training", "evaluation"},
+    {"cli", "__main__"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def imports(file: Path) -> set[str]:
+    """The langbert rooms a file imports when it is loaded or run; imports for type checking only do not count."""
+    package = ["langbert", *file.relative_to(ROOT).parent.parts]
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+                continue
+            if isinstance(child, ast.Import):
+                found.update(alias.name for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                base = package[: len(package) - child.level + 1] if child.level else []
+                stem = ".".join([*base, *([child.module] if child.module else [])])
+                found.update(f"{stem}.{alias.name}" for alias in child.names)
+            visit(child)
+
+    visit(ast.parse(file.read_text(encoding="utf-8")))
+    return {name.split(".")[1] for name in found if name.startswith("langbert.")}
+
+
+def modules() -> list[Path]:
+    return [file for file in sorted(ROOT.rglob("*.py")) if file != ROOT / "__init__.py"]
+
+
+def room(file: Path) -> str:
+    return file.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("file", modules(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_point_one_way(file: Path) -> None:
+    here = LEVEL[room(file)]
+    later = {name for name in imports(file) if LEVEL.get(name, -1) > here}
+    assert not later, f"{file.name} ({room(file)}) imports later stages: {later}"
+    unknown = {name for name in imports(file) if name not in LEVEL and not hasattr(langbert, name)}
+    assert not unknown
+
+
+def test_networks_know_only_torch() -> None:
+    for file in (ROOT / "nn").glob("*.py"):
+        assert imports(file) <= {"nn", "errors"}, file
+
+
+def test_the_core_never_imports_an_integration() -> None:
+    for file in modules():
+        assert "langchain" not in file.read_text(encoding="utf-8").replace("langchain_faiss", ""), file
+
+
+def test_the_public_names_are_pinned() -> None:
+    assert set(langbert.__all__) == {
+        *("Answer", "Candidate", "Chunk", "Chunker", "Citation", "Document", "Embedder", "Generator", "LangbertError"),
+        *("Pooling", "Rag", "Reranker", "Retriever", "Span", "Store", "read_documents", "__version__"),
+    }
+    for name in langbert.__all__:
+        assert getattr(langbert, name) is not None
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        importlib.import_module("langbert").nothing  # noqa: B018
+
+
+def heavy_modules_after(statement: str) -> set[str]:
+    """Which heavy packages a fresh interpreter has loaded after ``statement``."""
+    heavy = {"torch", "faiss", "transformers", "numpy", "tantivy", "langchain_core", "docutils", "gguf"}
+    code = f"import sys; {statement}; print(*({heavy!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_langbert_loads_nothing_heavy() -> None:
+    assert heavy_modules_after("import langbert") == set()
+
+
+def test_documents_and_the_store_do_without_torch() -> None:
+    assert "torch" not in heavy_modules_after("import langbert.documents, langbert.chunking, langbert.store")
+
+
+def test_the_command_line_starts_light() -> None:
+    assert heavy_modules_after("import langbert.cli") <= {"numpy"}

@@ -1,0 +1,58 @@
+"""Records: offsets, pages, JSON form, embedding spaces."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from langbert.records import Answer, Chunk, Citation, Document, EmbeddingSpace
+
+
+def test_pages_and_lines_are_found_by_offset() -> None:
+    document = Document("d", "one\ntwo\nthree", page_starts=(0, 4))
+    assert [document.page_at(offset) for offset in (0, 3, 4, 12)] == [1, 1, 2, 2]
+    assert [document.line_at(offset) for offset in (0, 4, 8)] == [1, 2, 3]
+    assert Document("d", "one").page_at(0) is None
+
+
+def test_a_chunk_knows_its_end_and_refuses_offsets_that_do_not_span_its_text() -> None:
+    assert Chunk("c", "d", "four", start=3).end == 7
+    with pytest.raises(ValueError, match="span 1 characters, the text has 4"):
+        Chunk("c", "d", "four", start=3, end=4)
+
+
+def test_contextual_text_carries_the_heading_path() -> None:
+    assert Chunk("c", "d", "body", headings=("Title", "Part")).contextual_text == "Title > Part\nbody"
+    assert Chunk("c", "d", "body").contextual_text == "body"
+
+
+def test_records_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Document("d", "text").text = "other"  # type: ignore[misc]
+
+
+def test_an_answer_prints_as_the_json_of_ask() -> None:
+    citation = Citation("a.txt", "d", None, 0, 3, "one", 0.9)
+    row = json.loads(json.dumps(Answer("one [1]", (citation,), question="?", timings={"total": 1.23456}).to_dict()))
+    assert row == {
+        "question": "?",
+        "answer": "one [1]",
+        "refused": False,
+        "confidence": 0.0,
+        "citations": [
+            {"source": "a.txt", "document_id": "d", "page": None, "start": 0, "end": 3, "quote": "one", "score": 0.9}
+        ],
+        "timings": {"total": 1.2346},
+    }
+
+
+def test_a_space_names_its_differences_and_ignores_its_label() -> None:
+    space = EmbeddingSpace("minilm", "w", "t", "mean", True, 384)
+    renamed = dataclasses.replace(space, model="/a/folder")
+    pooled = dataclasses.replace(space, pooling="cls")
+    assert space.differences(renamed) == []
+    assert space.fingerprint == renamed.fingerprint
+    assert space.differences(pooled) == ["pooling: 'mean' != 'cls'"]
+    assert space.fingerprint != pooled.fingerprint
