@@ -11,14 +11,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .grounding import Source, Support
+from .grounding import Source, Support, passage_sentences
 from .records import Candidate, EmbedderLike, Message
-from .sentences import sentences
 from .store.analysis import terms
 
 __all__ = ["NOT_FOUND", "build_messages", "confidence", "fit_sources", "quote_best_sentences"]
 
 NOT_FOUND = "This is not in these documents."
+
+_FEWEST_TERMS = 3
 
 _SYSTEM = (
     "Answer the question from the numbered sources and from nothing else. "
@@ -59,7 +60,9 @@ def quote_best_sentences(
     A sentence's score is the mean of its cosine to the question and the share of the question's words it holds under
     its headings. Works in any language the encoder and :func:`terms` know.
     """
-    spots = [(source, start, end) for source in sources for start, end in sentences(source.chunk.text)]
+    spots = [(source, start, end) for source in sources for start, end in passage_sentences(source.chunk)]
+    telling = [spot for spot in spots if len(terms(spot[0].chunk.text[spot[1] : spot[2]])) >= _FEWEST_TERMS]
+    spots = telling or spots  # under its headings even ".. note::" would look like an answer
     if not spots:
         return []
     asked = set(terms(question))

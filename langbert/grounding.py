@@ -1,7 +1,9 @@
 """Claim → Citation: which exact words of which source support a sentence of an answer.
 
-A claim is supported by a stretch of one to three neighbouring sentences that contains nearly all of its content
-words; numbers and names weigh more than other words, because a wrong date or name is what a reader must not be told.
+A claim is supported by a stretch of one to three neighbouring sentences that, read under its headings, contains nearly
+all of the claim's content words. Numbers and names weigh more than other words, because a wrong date or name is what a
+reader must not be told; words the question itself brought in weigh little, because they say nothing new. A claim with
+nothing new in it, beyond question and headings, is no answer and counts as unsupported.
 The quote is cut out of the source by offsets, never copied from the answer, so it is verbatim by construction.
 """
 
@@ -15,10 +17,11 @@ from .records import Candidate, Chunk, Citation
 from .sentences import sentences
 from .store.analysis import terms
 
-__all__ = ["Grounder", "Source", "Support", "find_support", "number_sources"]
+__all__ = ["Grounder", "Source", "Support", "find_support", "number_sources", "passage_sentences"]
 
 _LONGEST_QUOTE = 3  # sentences
 _SUPPORTED = 0.6  # share of a claim's weight that its quote must hold
+_ASKED = 0.25  # what a word of the question counts for; other words count 1, names 2, numbers 3
 _MARK = re.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\]")
 
 
@@ -65,41 +68,54 @@ def number_sources(candidates: Iterable[Candidate]) -> list[Source]:
     return [Source(number, candidate.chunk, candidate.score) for number, candidate in enumerate(candidates, start=1)]
 
 
-def find_support(claim: str, sources: Sequence[Source]) -> Support | None:
+def find_support(claim: str, sources: Sequence[Source], question: str = "") -> Support | None:
     """The best support for ``claim`` among ``sources``; None if no stretch holds enough of it.
 
     Among stretches that hold the same share the shortest wins, then the earlier source.
     """
-    weights = _weights(claim)
+    weights = _weights(claim, question)
     total = sum(weights.values())
     if not total:
         return None
     best: Support | None = None
     best_rank = (0.0, 0)
     for source in sources:
-        for start, end in _stretches(source.chunk.text):
+        title = set(terms(source.title))
+        news = {term for term, weight in weights.items() if weight > _ASKED} - title
+        for start, end in _stretches(source.chunk):
             held = set(terms(source.chunk.text[start:end]))
-            score = sum(weight for term, weight in weights.items() if term in held) / total
+            score = sum(weight for term, weight in weights.items() if term in held or term in title) / total
             rank = (score, start - end)
-            if score >= _SUPPORTED and rank > best_rank:
+            if score >= _SUPPORTED and not news.isdisjoint(held) and rank > best_rank:
                 best, best_rank = Support(source, start, end, score), rank
     return best
 
 
-def _weights(claim: str) -> dict[str, float]:
-    """Each content term of the claim with what it counts for: numbers 3, names 2, other words 1."""
-    claim = _MARK.sub("", claim)
+def _weights(claim: str, question: str) -> dict[str, float]:
+    """Each content term of the claim with what it counts for."""
     weights = dict.fromkeys(terms(claim), 1.0)
     for word in re.findall(r"\b\w*\d\w*\b", claim):
         weights.update(dict.fromkeys(terms(word), 3.0))
     for name in re.findall(r"(?<=[a-z,;] )[A-Z]\w+", claim):  # capitalised inside a sentence
         weights.update(dict.fromkeys(terms(name), 2.0))
-    return weights
+    asked = set(terms(question)) if question else set()
+    return {term: _ASKED if term in asked else weight for term, weight in weights.items()}
 
 
-def _stretches(text: str) -> Iterator[tuple[int, int]]:
+def passage_sentences(chunk: Chunk) -> list[tuple[int, int]]:
+    """The sentences of a chunk that say something, in its own offsets: no headings, rules or bare list marks."""
+    headings = {_letters(heading) for heading in chunk.headings}
+    spans = sentences(chunk.text)
+    return [(start, end) for start, end in spans if _letters(chunk.text[start:end]) not in headings | {""}]
+
+
+def _letters(text: str) -> str:
+    return "".join(character for character in text if character.isalnum()).casefold()
+
+
+def _stretches(chunk: Chunk) -> Iterator[tuple[int, int]]:
     """Every run of one to three neighbouring sentences."""
-    spans = sentences(text)
+    spans = passage_sentences(chunk)
     for first in range(len(spans)):
         for last in range(first, min(first + _LONGEST_QUOTE, len(spans))):
             yield spans[first][0], spans[last][1]
@@ -109,14 +125,17 @@ class Grounder:
     """Lets an answer through sentence by sentence, each with the ``[n]`` of its quote.
 
     Feed it the decoder's pieces; it gives back finished sentences that a source supports and drops the others, so
-    that nothing unchecked is ever shown. ``citations`` fills up on the way; equal quotes share a number.
+    that nothing unchecked is ever shown, and nothing twice. ``citations`` fills up on the way; equal quotes share a
+    number.
     """
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[Source], question: str = "") -> None:
         self.sources = sources
+        self.question = question
         self.citations: list[Citation] = []
         self.dropped: list[str] = []
         self._pending = ""
+        self._said: set[str] = set()
 
     def feed(self, piece: str) -> Iterator[str]:
         """Take some more of the answer; yields what of it has become certain."""
@@ -135,7 +154,10 @@ class Grounder:
 
     def _checked(self, sentence: str) -> Iterator[str]:
         claim = _MARK.sub("", sentence).strip()
-        support = find_support(claim, self.sources)
+        if _letters(claim) in self._said:  # small decoders repeat themselves
+            return
+        self._said.add(_letters(claim))
+        support = find_support(claim, self.sources, self.question)
         if support is None:
             self.dropped.append(claim)
             return

@@ -82,7 +82,7 @@ class Rag:
         clock.lap("retrieve")
         sure = confidence(question, candidates)
         sources = number_sources(candidates)
-        grounder = Grounder(sources)
+        grounder = Grounder(sources, question)
         pieces: list[str] = []
         if sure >= self.threshold:
             writer = self._extract if mode == "extract" else self._generate
@@ -107,7 +107,7 @@ class Rag:
         clock.lap("load")
         sources = fit_sources(question, sources, generator.count_tokens, self.prompt_tokens)
         grounder.sources = sources
-        pieces = generator.stream(build_messages(question, sources), max_tokens=self.max_tokens)
+        pieces = generator.stream(build_messages(question, sources), max_tokens=self.max_tokens, stop=["\n\n"])
         for piece in pieces:
             yield from grounder.feed(piece)
         yield from grounder.finish()

@@ -1,0 +1,19 @@
+"""Models: the names langbert knows, where the bytes behind them come from, and the tables that read their weights."""
+
+from __future__ import annotations
+
+from .cache import cache_dir
+from .catalogue import CATALOGUE, CatalogueEntry, find, near_names
+from .resolution import Download, is_offline, local_path, resolve
+
+__all__ = [
+    "CATALOGUE",
+    "CatalogueEntry",
+    "Download",
+    "cache_dir",
+    "find",
+    "is_offline",
+    "local_path",
+    "near_names",
+    "resolve",
+]

@@ -1,0 +1,350 @@
+"""Text → vectors: the Embedder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .errors import CheckpointError, TextTooLong
+from .hardware import Precision, planned_threads, resolve_device, resolve_precision, token_batches, using_threads
+from .models import resolve
+from .models.checkpoint import tensors_sha256
+from .models.encoder import load_encoder
+from .models.sentence_folder import read_sentence_folder, write_sentence_folder
+from .models.tokenizer import TextTokenizer, windows
+from .nn.packed import cumulative
+from .nn.pooling import Pooling, pool
+from .records import EmbeddingSpace, Progress, Role
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Embedder", "OnOverflow"]
+
+log = logging.getLogger("langbert")
+
+OnOverflow = Literal["split", "truncate", "error"]
+"""What happens to a text over the length limit: its windows' vectors are averaged, its end is dropped, or
+:class:`TextTooLong` is raised."""
+
+_SLAB = 2048
+"""Texts tokenised at a time: enough to find neighbours of one length, little enough to hold."""
+
+
+@dataclass(slots=True)
+class _Window:
+    """A stretch of a text that fits the encoder, as token ids with the special ones."""
+
+    text: int
+    ids: list[int]
+    weight: float
+
+
+class Embedder:
+    """Turns texts into vectors that lie close where the meanings do.
+
+    A text has the same vector alone and in any batch. ``None`` means what the checkpoint says.
+
+    Args:
+        model: a catalogue name, a folder, or a name on the hub.
+        pooling: how token vectors become one vector: see :class:`Pooling`. Mean if the checkpoint is silent too.
+        normalize: whether vectors have length 1. True if the checkpoint is silent too.
+        precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the hardware multiplies it.
+        device: ``"auto"``, or what torch calls it.
+        threads: for one forward pass on the CPU; None takes every core this process may use.
+        max_length: tokens the encoder reads at once, special tokens included.
+        on_overflow: what happens to longer texts: see :data:`OnOverflow`.
+        dimensions: keep only the first so many, for models trained to allow it (Kusupati et al. 2022, Matryoshka).
+        query_prompt, document_prompt: put before each text of that role.
+        offline: touch no network; None asks the environment.
+        trust_remote_code: let transformers run the code a checkpoint brings along. Read that code first.
+
+    Attributes:
+        overflowed: how many texts so far were over the limit.
+
+    Raises:
+        ModelNotFound, DownloadError, ChecksumError: the model cannot be had.
+        CheckpointError: it cannot be loaded, or lacks what the pooling needs.
+        ValueError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "minilm",
+        *,
+        pooling: Pooling | str | None = None,
+        normalize: bool | None = None,
+        precision: Precision = "auto",
+        device: str | torch.device = "auto",
+        threads: int | None = None,
+        max_length: int | None = None,
+        on_overflow: OnOverflow = "split",
+        dimensions: int | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+        offline: bool | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        if on_overflow not in get_args(OnOverflow):
+            raise ValueError(
+                f"on_overflow {on_overflow!r} is unknown; expected one of {', '.join(get_args(OnOverflow))}"
+            )
+        chosen = None if pooling is None else _pooling(pooling)
+        self.name = str(model)
+        self.on_overflow = on_overflow
+        self.overflowed = 0
+        self._threads = planned_threads(threads)
+        self._device = resolve_device(device)
+        self.precision = resolve_precision(precision, self._device)
+
+        self._folder = read_sentence_folder(resolve(model, offline=offline), pooling_needed=chosen is None)
+        self._encoder = load_encoder(
+            self._folder.encoder, dtype=self.precision, device=self._device, trust_remote_code=trust_remote_code
+        )
+        self._tokenizer = TextTokenizer.from_folder(
+            self._folder.encoder, lowercase=self._folder.lowercase, trust_remote_code=trust_remote_code
+        )
+        self.pooling = self._chosen_pooling(chosen)
+        self.normalize = normalize if normalize is not None else self._folder.normalize is not False
+        self._attention = None if self._folder.attention is None else self._folder.attention.to(self._device)
+        self._dense = nn.Sequential(*self._folder.dense).to(self._device)
+        self._prompts: dict[Role, str] = {
+            "query": self._folder.query_prompt if query_prompt is None else query_prompt,
+            "document": self._folder.document_prompt if document_prompt is None else document_prompt,
+        }
+        self._prompt_ids = {role: self._tokenizer.encode([prompt])[0].ids for role, prompt in self._prompts.items()}
+        self.max_length = self._chosen_length(max_length)
+        self._dimensions = self._chosen_dimensions(dimensions)
+
+    def _chosen_pooling(self, chosen: Pooling | None) -> Pooling:
+        theirs = self._folder.pooling
+        pooling = chosen or theirs or Pooling.MEAN
+        if chosen is not None and theirs not in (None, chosen):
+            log.warning("%s was trained with %s pooling; using %s, as asked", self.name, theirs, chosen)
+        if pooling is Pooling.POOLER and self._encoder.pooler is None:
+            raise CheckpointError(f"{self.name} has no trained pooler; choose another pooling, e.g. 'mean' or 'cls'")
+        if pooling is Pooling.ATTENTION and self._folder.attention is None:
+            raise CheckpointError(f"{self.name} has no trained attention pooling; choose another, e.g. 'mean' or 'cls'")
+        return pooling
+
+    def _chosen_length(self, asked: int | None) -> int:
+        most = self._encoder.max_length
+        said = self._folder.max_length or self._tokenizer.model_max_length
+        length = asked if asked is not None else min(n for n in (said, most, 1 << 30) if n is not None)
+        least = self._tokenizer.n_special + max(map(len, self._prompt_ids.values())) + 1
+        if length < least or (most is not None and length > most):
+            raise ValueError(
+                f"max_length {length} is out of range: {self.name} takes {least} to {most or 'any number of'} tokens "
+                f"(special tokens, the longer prompt and one token of text at least)"
+            )
+        return length
+
+    def _chosen_dimensions(self, asked: int | None) -> int | None:
+        width = self._folder.dense[-1].linear.out_features if self._folder.dense else self._encoder.hidden_size
+        dimensions = self._folder.dimensions if asked is None else asked
+        if dimensions is not None and not 1 <= dimensions <= width:
+            raise ValueError(f"dimensions {dimensions} is out of range: {self.name} has 1 to {width}")
+        self._width = width
+        return None if dimensions == width else dimensions
+
+    @property
+    def dimension(self) -> int:
+        """The width of a vector."""
+        return self._dimensions or self._width
+
+    @cached_property
+    def space(self) -> EmbeddingSpace:
+        """What decides whether vectors may be compared; the same for a model before and after :meth:`save`."""
+        weights = dict(self._encoder.weights())
+        parts: list[tuple[str, nn.Module | None]] = [("dense", self._dense)]
+        if self.pooling is Pooling.POOLER:
+            parts.append(("pooler", self._encoder.pooler))
+        if self.pooling is Pooling.ATTENTION:
+            parts.append(("attention", self._attention))
+        for part, module in parts:
+            weights.update({f"{part}.{name}": tensor for name, tensor in module.state_dict().items()} if module else {})
+        return EmbeddingSpace(
+            model=self.name,
+            weights=tensors_sha256(weights),
+            tokenizer=self._tokenizer.sha256,
+            pooling=self.pooling.value,
+            normalize=self.normalize,
+            dimension=self.dimension,
+            query_prompt=self._prompts["query"],
+            document_prompt=self._prompts["document"],
+        )
+
+    def embed(
+        self, texts: Sequence[str], role: Role = "document", *, progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """One vector per text.
+
+        Args:
+            texts: any number, of any length; an empty text is a text too.
+            role: decides the prompt: questions are ``"query"``, what they are asked of is ``"document"``.
+            progress: called with how many more texts are done.
+
+        Returns:
+            ``(n, dimension)`` float32, in the order of ``texts``.
+
+        Raises:
+            TypeError: ``texts`` is not a sequence of strings.
+            TextTooLong: a text is over the limit and ``on_overflow="error"``.
+        """
+        texts = _checked(texts)
+        self._check_role(role)
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        overflowed = 0
+        with torch.inference_mode(), using_threads(self._threads):
+            for start in range(0, len(texts), _SLAB):
+                slab = texts[start : start + _SLAB]
+                found, n_long = self._windows(slab, role, start)
+                vectors[start : start + len(slab)] = self._embed_windows(found, len(slab), role, progress)
+                overflowed += n_long
+        if overflowed:
+            self.overflowed += overflowed
+            done = "averaged over windows" if self.on_overflow == "split" else "cut off"
+            log.warning("%d of %d texts were over %d tokens: %s", overflowed, len(texts), self.max_length, done)
+        return vectors
+
+    def token_offsets(self, text: str) -> list[tuple[int, int]]:
+        """Where in ``text`` each of its tokens stands: all of them, no special ones, characters, end exclusive."""
+        return self._tokenizer.offsets(_checked([text])[0])
+
+    def room(self, role: Role = "document") -> int:
+        """How many tokens of text fit beside the special tokens and the role's prompt."""
+        self._check_role(role)
+        return self.max_length - self._tokenizer.n_special - len(self._prompt_ids[role])
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder that sentence-transformers loads and that gives it the same vectors.
+
+        With attention pooling, which sentence-transformers does not have, only langbert loads it.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._encoder.save(folder)
+        self._tokenizer.save(folder, max_length=self.max_length)
+        write_sentence_folder(
+            folder,
+            hidden_size=self._encoder.hidden_size,
+            pooling=self.pooling,
+            include_prompt=self._folder.include_prompt,
+            attention=self._attention,
+            pooler=self._encoder.pooler,
+            dense=self._folder.dense,
+            dimensions=self._dimensions,
+            normalize=self.normalize,
+            max_length=self.max_length,
+            prompts={
+                **self._folder.prompts,
+                "query": self._prompts["query"],
+                "document": self._prompts["document"],
+            },
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Embedder({self.name!r}, pooling={self.pooling.value!r}, normalize={self.normalize}, "
+            f"dimension={self.dimension}, max_length={self.max_length}, precision={str(self.precision)[6:]!r}, "
+            f"device={str(self._device)!r})"
+        )
+
+    def _check_role(self, role: str) -> None:
+        if role not in self._prompts:
+            raise ValueError(f"role {role!r} is unknown; expected one of {', '.join(map(repr, self._prompts))}")
+
+    def _windows(self, texts: Sequence[str], role: Role, first: int) -> tuple[list[_Window], int]:
+        """Each text's windows (one, unless it is split), and how many texts were over the limit."""
+        prompt, prompt_ids = self._prompts[role], self._prompt_ids[role]
+        prefix, suffix = self._tokenizer.prefix, self._tokenizer.suffix
+        limit = self.max_length - len(prefix) - len(suffix)
+        found: list[_Window] = []
+        n_long = 0
+        for i, encoding in enumerate(self._tokenizer.encode([prompt + text for text in texts])):
+            ids = encoding.ids
+            if len(ids) <= limit:
+                found.append(_Window(i, [*prefix, *ids, *suffix], 1.0))
+                continue
+            if self.on_overflow == "error":
+                raise TextTooLong(
+                    f"text {first + i} has {len(ids)} tokens, {self.name} takes {limit} beside its special ones; "
+                    f'split it first, or choose on_overflow="split" or "truncate"'
+                )
+            n_long += 1
+            if self.on_overflow == "truncate":
+                found.append(_Window(i, [*prefix, *ids[:limit], *suffix], 1.0))
+                continue
+            whole = self._tokenizer.encode([texts[i]])[0]
+            found.extend(
+                _Window(i, [*prefix, *prompt_ids, *part, *suffix], float(len(part)))
+                for part in windows(whole.ids, whole.word_ids, limit - len(prompt_ids))
+            )
+        return found, n_long
+
+    def _embed_windows(
+        self, found: list[_Window], n_texts: int, role: Role, progress: Progress | None
+    ) -> NDArray[np.float32]:
+        """Windows' vectors, averaged for each text by weight, cut and normalised: ``(n_texts, dimension)``."""
+        sums = torch.zeros(n_texts, self._width)
+        weights = torch.zeros(n_texts)
+        waiting = [0] * n_texts
+        for window in found:
+            waiting[window.text] += 1
+        for indices in token_batches([len(window.ids) for window in found], self._device.type):
+            batch = [found[i] for i in indices]
+            vectors = self._pooled([window.ids for window in batch], role).cpu()
+            owners = torch.tensor([window.text for window in batch])
+            shares = torch.tensor([window.weight for window in batch])
+            sums.index_add_(0, owners, shares[:, None] * vectors)
+            weights.index_add_(0, owners, shares)
+            done = 0
+            for window in batch:
+                waiting[window.text] -= 1
+                done += waiting[window.text] == 0
+            if progress is not None and done:
+                progress(done)
+        averaged = (sums / weights[:, None])[:, : self._dimensions]
+        result: NDArray[np.float32] = (nn.functional.normalize(averaged) if self.normalize else averaged).numpy()
+        return result
+
+    def _pooled(self, sequences: list[list[int]], role: Role) -> Tensor:
+        """Token ids → ``(n, width)`` float32, before cutting and normalising."""
+        hidden_states = self._encoder(sequences)
+        cu_seqlens = cumulative([len(sequence) for sequence in sequences], hidden_states.device)
+        skip = 0
+        if not self._folder.include_prompt and self._prompt_ids[role]:
+            skip = len(self._tokenizer.prefix) + len(self._prompt_ids[role])
+        if self.pooling is Pooling.ATTENTION and self._attention is not None:
+            vectors = self._attention(hidden_states.float(), cu_seqlens, skip=skip)
+        else:
+            vectors = pool(hidden_states, cu_seqlens, self.pooling, skip=skip)
+        if self.pooling is Pooling.POOLER and self._encoder.pooler is not None:
+            vectors = self._encoder.pooler(vectors)
+        dense: Tensor = self._dense(vectors)
+        return dense
+
+
+def _pooling(pooling: Pooling | str) -> Pooling:
+    try:
+        return Pooling(pooling)
+    except ValueError:
+        raise ValueError(f"pooling {pooling!r} is unknown; expected one of {', '.join(Pooling)}") from None
+
+
+def _checked(texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, (str, bytes)):
+        raise TypeError(f"expected a list of texts, got one {type(texts).__name__}; put it in a list")
+    listed = list(texts)
+    for i, text in enumerate(listed):
+        if not isinstance(text, str):
+            raise TypeError(f"text {i} is {type(text).__name__}, expected str")
+    return listed

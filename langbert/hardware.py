@@ -1,0 +1,134 @@
+"""What this machine can do: where to run, in which number format, on how many threads, how much at a time."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+
+__all__ = [
+    "Precision",
+    "planned_threads",
+    "resolve_device",
+    "resolve_precision",
+    "token_batches",
+    "usable_cores",
+    "using_threads",
+]
+
+Precision = Literal["auto", "float32", "bfloat16"]
+"""How numbers are held during inference: ``auto`` is bfloat16 where the hardware multiplies it, else float32."""
+
+
+_MOST_TOKENS = {"cpu": 2048, "cuda": 65536}
+"""Tokens in one forward pass, by kind of device; on a CPU more would leave its cache."""
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """``auto`` is the first CUDA device where there is one, else the CPU; anything else is torch's own name for it."""
+    if device != "auto":
+        try:
+            return torch.device(device)
+        except RuntimeError as error:
+            raise ValueError(f"device {device!r} is not one torch knows; expected 'auto', 'cpu', 'cuda', …") from error
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype that ``precision`` means on ``device``."""
+    choices = get_args(Precision)
+    if precision not in choices:
+        raise ValueError(f"precision {precision!r} is unknown; expected one of {', '.join(map(repr, choices))}")
+    if precision == "auto":
+        return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool({"avx512_bf16", "amx_bf16"} & _cpu_flags())
+
+
+@lru_cache(maxsize=1)
+def _cpu_flags() -> frozenset[str]:
+    """The CPU's feature flags as Linux lists them; empty elsewhere, where float32 is the safe answer."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+@lru_cache(maxsize=1)
+def usable_cores() -> int:
+    """The cores this process may use: its CPU affinity, cut to its cgroup's quota (a container's ``--cpus``)."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(affinity, _cgroup_quota())))
+
+
+def _cgroup_quota() -> float:
+    """CPUs' worth of time the cgroup (v2, then v1) grants; infinite where it sets no limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text().strip()
+            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return math.inf
+    return math.inf if quota in ("max", "-1") else int(quota) / int(period)
+
+
+def planned_threads(threads: int | None) -> int:
+    """Threads for one forward pass: what the caller says, else ``OMP_NUM_THREADS``, else every usable core.
+
+    Torch's own default counts the machine's cores, which is slow in a container that may use four of its ninety.
+    """
+    if threads is None:
+        return torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else usable_cores()
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads must be a whole number from 1, got {threads!r}")
+    return threads
+
+
+@contextmanager
+def using_threads(threads: int) -> Iterator[None]:
+    """Torch computes on ``threads`` threads inside the block, and on as many as before after it."""
+    before = torch.get_num_threads()
+    if before == threads:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def token_batches(lengths: Sequence[int], device_type: str) -> Iterator[list[int]]:
+    """Indices of sequences, shortest first, in batches that a device takes well.
+
+    Sorted, so that neighbours have one length: attention takes those together, and a padded encoder pads little.
+
+    Args:
+        lengths: tokens in each sequence; one that is over the limit by itself gets a batch of its own.
+        device_type: ``"cpu"``, ``"cuda"``, …
+    """
+    most = _MOST_TOKENS.get(device_type, 8192)
+    batch: list[int] = []
+    tokens = 0
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and tokens + lengths[i] > most:
+            yield batch
+            batch, tokens = [], 0
+        batch.append(i)
+        tokens += lengths[i]
+    if batch:
+        yield batch

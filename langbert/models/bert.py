@@ -1,0 +1,167 @@
+"""BERT checkpoints in Hugging Face's layout: their ``config.json`` and tensor names, ours, and the way between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import CheckpointError
+from ..nn.bert import Bert, BertConfig
+from ..nn.cross_encoder import CrossEncoder
+from .checkpoint import NameTable, Row, load_strict, read_json, read_tensors, stacked
+
+__all__ = [
+    "bert_table",
+    "is_bert",
+    "load_bert",
+    "load_cross_encoder",
+    "parse_config",
+    "unparse_config",
+]
+
+_CONFIG_KEYS = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size",
+    "max_positions": "max_position_embeddings",
+    "n_segments": "type_vocab_size",
+    "activation": "hidden_act",
+    "layer_norm_eps": "layer_norm_eps",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+    "initializer_range": "initializer_range",
+    "pad_token_id": "pad_token_id",
+}
+"""Field of :class:`BertConfig` → key of ``config.json``."""
+
+_OTHER_HEADS = (r"cls\..*", r"classifier\..*", r"qa_outputs\..*", r"dropout\..*")
+_NOT_LOADED = (r"(.*\.)?position_ids",)
+
+
+def is_bert(config: Mapping[str, Any]) -> bool:
+    """Whether our own network can run a checkpoint with this ``config.json``: an encoder with absolute positions."""
+    return (
+        config.get("model_type") == "bert"
+        and config.get("position_embedding_type", "absolute") == "absolute"
+        and not config.get("is_decoder")
+        and not config.get("auto_map")
+    )
+
+
+def parse_config(config: Mapping[str, Any], source: str | Path = "config.json") -> BertConfig:
+    """A ``config.json``'s object as a :class:`BertConfig`; absent keys have BERT-base's values, as in transformers.
+
+    Raises:
+        CheckpointError: a value is of the wrong kind, or the sizes do not fit together.
+    """
+    values: dict[str, Any] = {}
+    for field in fields(BertConfig):
+        key = _CONFIG_KEYS[field.name]
+        value = config.get(key)
+        if value is None:
+            continue
+        kind = {"int": (int,), "float": (int, float), "str": (str,)}[str(field.type)]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise CheckpointError(f"{source}: {key} is {value!r}, expected {field.type}")
+        values[field.name] = value
+    try:
+        return BertConfig(**values)
+    except ValueError as error:
+        raise CheckpointError(f"{source}: {error}") from error
+
+
+def unparse_config(config: BertConfig) -> dict[str, Any]:
+    """The ``config.json`` object that transformers reads as the same network."""
+    values = {key: getattr(config, name) for name, key in _CONFIG_KEYS.items()}
+    return {"architectures": ["BertModel"], "model_type": "bert", "position_embedding_type": "absolute", **values}
+
+
+def bert_table(config: BertConfig) -> NameTable:
+    """Which of Hugging Face's BERT tensors make which of ours."""
+    layer = "encoder.layer.{layer}."
+    qkv = stacked(*[config.hidden_size] * 3)
+    rows = [
+        Row("embeddings.tokens.weight", ("embeddings.word_embeddings.weight",)),
+        Row("embeddings.positions.weight", ("embeddings.position_embeddings.weight",)),
+        Row("embeddings.segments.weight", ("embeddings.token_type_embeddings.weight",)),
+    ]
+    for kind in ("weight", "bias"):
+        rows += [
+            Row(
+                f"layers.{{layer}}.attention.qkv.{kind}",
+                tuple(f"{layer}attention.self.{part}.{kind}" for part in ("query", "key", "value")),
+                qkv,
+            ),
+            Row(f"layers.{{layer}}.attention.output.{kind}", (f"{layer}attention.output.dense.{kind}",)),
+            Row(f"layers.{{layer}}.attention_norm.{kind}", (f"{layer}attention.output.LayerNorm.{kind}",)),
+            Row(f"layers.{{layer}}.up.{kind}", (f"{layer}intermediate.dense.{kind}",)),
+            Row(f"layers.{{layer}}.down.{kind}", (f"{layer}output.dense.{kind}",)),
+            Row(f"layers.{{layer}}.output_norm.{kind}", (f"{layer}output.LayerNorm.{kind}",)),
+            Row(f"embeddings.norm.{kind}", (f"embeddings.LayerNorm.{kind}",)),
+            Row(f"pooler.dense.{kind}", (f"pooler.dense.{kind}",)),
+        ]
+    return NameTable(
+        family="BERT",
+        rows=tuple(rows),
+        n_layers=config.n_layers,
+        prefixes=("bert.",),
+        renames=((".gamma", ".weight"), (".beta", ".bias")),
+        ignored=_NOT_LOADED + _OTHER_HEADS,
+    )
+
+
+def load_bert(folder: str | Path) -> Bert:
+    """The encoder in a checkpoint folder, in float32 and evaluation mode; task heads in it are left aside.
+
+    Raises:
+        CheckpointError: the folder's files are not one whole BERT.
+    """
+    folder = Path(folder)
+    config = parse_config(read_json(folder / "config.json"), folder / "config.json")
+    tensors = read_tensors(folder)
+    table = bert_table(config)
+    has_pooler = "pooler.dense.weight" in table.canonical(tensors)
+    with torch.device("meta"):
+        bert = Bert(config, pooler=has_pooler)
+    load_strict(bert, tensors, table, source=folder)
+    return bert.eval()
+
+
+def load_cross_encoder(folder: str | Path) -> CrossEncoder:
+    """A ``BertForSequenceClassification`` checkpoint, in float32 and evaluation mode.
+
+    Raises:
+        CheckpointError: the folder's files are not one whole BERT with pooler and classifier.
+    """
+    folder = Path(folder)
+    config = parse_config(read_json(folder / "config.json"), folder / "config.json")
+    tensors = read_tensors(folder)
+    weight = tensors.get("classifier.weight")
+    if weight is None:
+        raise CheckpointError(
+            f"{folder}: no classifier.weight; expected a cross-encoder (BertForSequenceClassification)"
+        )
+    with torch.device("meta"):
+        network = CrossEncoder(config, n_labels=len(weight))
+    load_strict(network, tensors, _cross_encoder_table(config), source=folder)
+    return network.eval()
+
+
+def _cross_encoder_table(config: BertConfig) -> NameTable:
+    encoder = bert_table(config)
+    rows = [
+        Row(
+            row.ours if row.ours.startswith("pooler.") else f"bert.{row.ours}",
+            tuple(f"bert.{name}" for name in row.theirs),
+            row.transform,
+        )
+        for row in encoder.rows
+    ]
+    rows += [Row(f"classifier.linear.{kind}", (f"classifier.{kind}",)) for kind in ("weight", "bias")]
+    return NameTable("BERT cross-encoder", tuple(rows), encoder.n_layers, renames=encoder.renames, ignored=_NOT_LOADED)

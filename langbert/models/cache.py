@@ -1,0 +1,104 @@
+"""The folder fetched models are kept in, and the one way anything gets into it.
+
+A model is put together in a private folder beside its final place, synced to disk and renamed: what stands under a
+model's name is whole, at every moment, whoever is killed. One process fetches a model, the others wait for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .catalogue import CatalogueEntry
+
+__all__ = ["cache_dir", "cached", "entry_folder", "install", "staging"]
+
+log = logging.getLogger("langbert")
+
+_PARTIAL = ".partial"
+
+
+def cache_dir() -> Path:
+    """``$LANGBERT_CACHE``, or the platform's cache folder for langbert."""
+    chosen = os.environ.get("LANGBERT_CACHE")
+    if chosen:
+        return Path(os.path.abspath(os.path.expanduser(chosen)))
+    from platformdirs import user_cache_path
+
+    return user_cache_path("langbert", appauthor=False)
+
+
+def entry_folder(entry: CatalogueEntry) -> Path:
+    """Where the entry's files are kept, there or not."""
+    return cache_dir() / "models" / f"{entry.name}-{entry.digest}"
+
+
+def cached(entry: CatalogueEntry) -> Path | None:
+    """The entry's folder if every file of it is here at its full size.
+
+    Digests were checked before the folder got its name; the sizes catch what a full disk, a careless hand or a broken
+    copy did to it since, at the cost of a few ``stat`` calls.
+    """
+    folder = entry_folder(entry)
+    try:
+        whole = all((folder / file.path).stat().st_size == file.size for file in entry.files)
+    except OSError:
+        return None
+    return folder if whole else None
+
+
+@contextmanager
+def staging(target: Path) -> Iterator[Path]:
+    """A private empty folder beside ``target``, under the target's lock; gone when the block ends.
+
+    Folders that killed processes left behind are swept first: whoever holds the lock knows they have no owner.
+    """
+    from filelock import FileLock, Timeout
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(target.parent / f".{target.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process is fetching %s: waiting for it", target.name)
+        lock.acquire()
+    try:
+        for abandoned in target.parent.glob(f".{target.name}.*{_PARTIAL}"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_PARTIAL, dir=target.parent))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        lock.release()
+
+
+def install(folder: Path, target: Path) -> None:
+    """Move a finished folder to its final name, durably. Whatever broken thing stood there is replaced."""
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(directory) / name)
+        _sync(Path(directory))
+    if target.exists():
+        # A rename cannot replace a folder that is not empty; the old one becomes litter under the lock's sweep.
+        doomed = tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_PARTIAL, dir=target.parent)
+        target.rename(Path(doomed) / target.name)
+        shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():  # Windows cannot open a folder; NTFS journals the rename itself
+        return
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

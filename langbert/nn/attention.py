@@ -1,0 +1,71 @@
+"""Scaled dot-product attention over many heads (Vaswani et al. 2017, "Attention Is All You Need", §3.2)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["MultiHeadAttention", "attend"]
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None = None,
+    *,
+    causal: bool = False,
+    dropout: float = 0.0,
+) -> Tensor:
+    """``softmax(QKᵀ/√d) V``, fused by torch (§3.2.1).
+
+    Args:
+        query: ``(B, n_heads, T, d)``.
+        key, value: ``(B, n_heads, S, d)``.
+        mask: boolean, broadcastable to ``(B, n_heads, T, S)``; True where a query may look at a key. A query that may
+            look nowhere gets zeros.
+        causal: each query looks only at keys up to its own position; needs ``mask=None``.
+        dropout: the chance that a weight is dropped; 0 outside training.
+
+    Returns:
+        ``(B, n_heads, T, d)``.
+    """
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal)
+
+
+class MultiHeadAttention(nn.Module):
+    """Every token looks at every token, in ``n_heads`` subspaces at once (§3.2.2).
+
+    The three projections are one matrix: rows ``[0, H)`` make queries, ``[H, 2H)`` keys, ``[2H, 3H)`` values.
+
+    Args:
+        hidden_size: H, the width of a token.
+        n_heads: how many subspaces; divides ``hidden_size``.
+        dropout: on the attention weights, while training.
+    """
+
+    def __init__(self, hidden_size: int, n_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if hidden_size % n_heads:
+            raise ValueError(f"hidden_size {hidden_size} is not a multiple of n_heads {n_heads}")
+        self.n_heads = n_heads
+        self.dropout = dropout
+        self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
+        self.output = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, hidden_states: Tensor, mask: Tensor | None = None) -> Tensor:
+        """One round of attention.
+
+        Args:
+            hidden_states: ``(B, T, H)``.
+            mask: boolean, broadcastable to ``(B, n_heads, T, T)``; True where a token may be looked at.
+
+        Returns:
+            ``(B, T, H)``.
+        """
+        batch, length, width = hidden_states.shape
+        qkv = self.qkv(hidden_states).view(batch, length, 3, self.n_heads, width // self.n_heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, n_heads, T, d)
+        context = attend(query, key, value, mask, dropout=self.dropout if self.training else 0.0)
+        joined: Tensor = self.output(context.transpose(1, 2).reshape(batch, length, width))
+        return joined

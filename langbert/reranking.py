@@ -1,0 +1,165 @@
+"""Candidates in a better order: the Reranker, which reads question and passage together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .errors import QuestionError
+from .hardware import Precision, planned_threads, resolve_device, resolve_precision, token_batches, using_threads
+from .models import resolve
+from .models.pair_scorer import load_pair_scorer
+from .models.tokenizer import TextTokenizer, TokenPair, windows
+from .records import Candidate, Progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Reranker"]
+
+log = logging.getLogger("langbert")
+
+
+class Reranker:
+    """A cross-encoder: slower than comparing vectors, and better, because the question meets every word of a passage.
+
+    Passages over the limit are read in overlapping windows; the best window counts. A pair has the same score alone
+    and in any batch.
+
+    Args:
+        model: a catalogue name, a folder, or a name on the hub: a cross-encoder with one label.
+        precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the hardware multiplies it.
+        device: ``"auto"``, or what torch calls it.
+        threads: for one forward pass on the CPU; None takes every core this process may use.
+        max_length: tokens of question and passage together, special tokens included.
+        offline: touch no network; None asks the environment.
+        trust_remote_code: let transformers run the code a checkpoint brings along. Read that code first.
+
+    Raises:
+        ModelNotFound, DownloadError, ChecksumError: the model cannot be had.
+        CheckpointError: it cannot be loaded, or is no cross-encoder with one label.
+        ValueError: an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "minilm-reranker",
+        *,
+        precision: Precision = "auto",
+        device: str | torch.device = "auto",
+        threads: int | None = None,
+        max_length: int | None = None,
+        offline: bool | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        self.name = str(model)
+        self._threads = planned_threads(threads)
+        self._device = resolve_device(device)
+        self.precision = resolve_precision(precision, self._device)
+        folder = resolve(model, offline=offline)
+        self._scorer = load_pair_scorer(
+            folder, dtype=self.precision, device=self._device, trust_remote_code=trust_remote_code
+        )
+        self._tokenizer = TextTokenizer.from_folder(folder, trust_remote_code=trust_remote_code)
+        most = self._scorer.max_length
+        limits = [n for n in (self._tokenizer.model_max_length, most) if n is not None]
+        self.max_length = max_length if max_length is not None else min(limits, default=512)
+        least = self._tokenizer.n_pair_special + 8
+        if self.max_length < least or (most is not None and self.max_length > most):
+            raise ValueError(
+                f"max_length {self.max_length} is out of range: {self.name} takes {least} to "
+                f"{most or 'any number of'} tokens"
+            )
+
+    def score(self, question: str, passages: Sequence[str], *, progress: Progress | None = None) -> NDArray[np.float32]:
+        """How well each passage answers the question.
+
+        Args:
+            question: not blank. If it fills more than half of ``max_length``, its end is cut, and that is logged.
+            passages: any number, of any length.
+            progress: called with how many more windows are read.
+
+        Returns:
+            ``(n,)`` float32 in [0, 1], in the order of ``passages``.
+
+        Raises:
+            QuestionError: the question is blank.
+            TypeError: ``passages`` is not a sequence of strings.
+        """
+        passages = _checked(question, passages)
+        pairs, owners = self._pairs(question, passages)
+        scores = np.zeros(len(passages), dtype=np.float32)
+        with torch.inference_mode(), using_threads(self._threads):
+            for batch in token_batches([len(pair.ids) for pair in pairs], self._device.type):
+                logits = self._scorer([pairs[i] for i in batch])
+                np.maximum.at(scores, [owners[i] for i in batch], torch.sigmoid(logits).cpu().numpy())
+                if progress is not None:
+                    progress(len(batch))
+        return scores
+
+    def rerank(
+        self,
+        question: str,
+        candidates: Sequence[Candidate],
+        top_n: int | None = None,
+        min_score: float | None = None,
+    ) -> list[Candidate]:
+        """The candidates by how well they answer the question, best first.
+
+        Args:
+            question: as in :meth:`score`.
+            candidates: whose chunks are read under their heading path; they stay as they are.
+            top_n: keep at most so many.
+            min_score: keep only those that score at least so much, in [0, 1].
+
+        Returns:
+            new candidates: ``score`` is the reranker's, and stands in ``scores["reranker"]`` beside the earlier ones.
+        """
+        if top_n is not None and top_n < 0:
+            raise ValueError(f"top_n must be 0 or more, got {top_n}")
+        scores = self.score(question, [candidate.chunk.contextual_text for candidate in candidates]).tolist()
+        rescored = [
+            replace(candidate, score=score, scores={**candidate.scores, "reranker": score})
+            for candidate, score in zip(candidates, scores, strict=True)
+            if min_score is None or score >= min_score
+        ]
+        return sorted(rescored, key=lambda candidate: -candidate.score)[:top_n]
+
+    def __repr__(self) -> str:
+        return f"Reranker({self.name!r}, max_length={self.max_length}, device={str(self._device)!r})"
+
+    def _pairs(self, question: str, passages: Sequence[str]) -> tuple[list[TokenPair], list[int]]:
+        """Every window of every passage beside the question, and the passage each comes from."""
+        asked, *read = self._tokenizer.encode([question, *passages])
+        space = self.max_length - self._tokenizer.n_pair_special
+        question_ids = asked.ids[: space // 2]
+        if len(question_ids) < len(asked.ids):
+            log.warning("the question has %d tokens; only the first %d are read", len(asked.ids), len(question_ids))
+        room = space - len(question_ids)
+        pairs: list[TokenPair] = []
+        owners: list[int] = []
+        for i, passage in enumerate(read):
+            for window in windows(passage.ids, passage.word_ids, room, overlap=room // 4):
+                pairs.append(self._tokenizer.pair(question_ids, window))
+                owners.append(i)
+        return pairs, owners
+
+
+def _checked(question: str, passages: Sequence[str]) -> list[str]:
+    if not isinstance(question, str):
+        raise QuestionError(f"the question is {type(question).__name__}, expected str")
+    if not question.strip():
+        raise QuestionError("the question is blank; ask something")
+    if isinstance(passages, (str, bytes)):
+        raise TypeError(f"expected a list of passages, got one {type(passages).__name__}; put it in a list")
+    listed = list(passages)
+    for i, passage in enumerate(listed):
+        if not isinstance(passage, str):
+            raise TypeError(f"passage {i} is {type(passage).__name__}, expected str")
+    return listed

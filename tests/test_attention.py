@@ -1,0 +1,66 @@
+"""Attention against the formula of the paper, written out."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from langbert.nn.attention import MultiHeadAttention, attend
+
+
+def literal(query, key, value, mask):
+    """softmax(QKᵀ/√d) V, step by step."""
+    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+    return scores.masked_fill(~mask, -math.inf).softmax(dim=-1) @ value
+
+
+def test_attend_is_the_formula():
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 4, 7, 8).unbind(0)
+    mask = torch.rand(2, 1, 7, 7) > 0.3
+    mask[..., 0] = True  # every query may look somewhere
+    torch.testing.assert_close(attend(query, key, value, mask), literal(query, key, value, mask), atol=1e-6, rtol=0)
+
+
+def test_causal_queries_see_only_what_came_before():
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 1, 2, 5, 4).unbind(0)
+    before = torch.ones(5, 5, dtype=torch.bool).tril()
+    torch.testing.assert_close(
+        attend(query, key, value, causal=True), literal(query, key, value, before), atol=1e-6, rtol=0
+    )
+
+
+def test_a_query_that_may_look_nowhere_gets_zeros():
+    query, key, value = torch.randn(3, 1, 1, 2, 4).unbind(0)
+    mask = torch.tensor([[True, True], [False, False]])
+    assert attend(query, key, value, mask)[0, 0, 1].abs().max() == 0
+
+
+def test_fused_projection_is_three_projections():
+    torch.manual_seed(0)
+    attention = MultiHeadAttention(12, n_heads=3).eval()
+    hidden = torch.randn(2, 5, 12)
+    weights, biases = attention.qkv.weight.chunk(3), attention.qkv.bias.chunk(3)
+    query, key, value = (
+        (hidden @ w.T + b).view(2, 5, 3, 4).transpose(1, 2) for w, b in zip(weights, biases, strict=True)
+    )
+    mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])[:, None, None]
+    context = literal(query, key, value, mask).transpose(1, 2).reshape(2, 5, 12)
+    torch.testing.assert_close(attention(hidden, mask), attention.output(context), atol=1e-6, rtol=0)
+
+
+def test_dropout_only_while_training():
+    torch.manual_seed(0)
+    attention = MultiHeadAttention(8, n_heads=2, dropout=0.5)
+    hidden = torch.randn(1, 6, 8)
+    assert not torch.equal(attention(hidden), attention(hidden))
+    attention.eval()
+    assert torch.equal(attention(hidden), attention(hidden))
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValueError, match="10 is not a multiple of n_heads 3"):
+        MultiHeadAttention(10, n_heads=3)

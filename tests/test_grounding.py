@@ -1,0 +1,116 @@
+"""Claims and quotes: what counts as support, and that a quote is always verbatim."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langbert.grounding import Grounder, Source, find_support, number_sources, passage_sentences
+from langbert.records import Candidate, Chunk
+
+PEP8 = Chunk(
+    "c1",
+    "d1",
+    "Maximum Line Length\n-------------------\n\nLimit all lines to a maximum of 79 characters.\n\n"
+    "For flowing long blocks of text, the line length should be limited to 72 characters.",
+    start=100,
+    headings=("PEP 8 – Style Guide for Python Code", "Maximum Line Length"),
+    source="pep-0008.rst",
+)
+NORMANS = Chunk("c2", "d2", "诺曼人定居在法国北部。那里因此得名诺曼底。", source="诺曼人.txt")
+SOURCES = [Source(1, PEP8), Source(2, NORMANS)]
+ASKED = "What does PEP 8 recommend as the maximum line length?"
+
+
+def test_a_claim_is_tied_to_the_shortest_words_that_hold_it() -> None:
+    support = find_support("PEP 8 recommends a maximum line length of 79 characters.", SOURCES, ASKED)
+    assert support is not None
+    assert support.citation.quote == "Limit all lines to a maximum of 79 characters."
+    assert support.citation.source == "pep-0008.rst"
+
+
+def test_offsets_are_those_of_the_document() -> None:
+    support = find_support("Lines have at most 79 characters.", SOURCES)
+    assert support is not None
+    document = " " * PEP8.start + PEP8.text
+    assert document[support.citation.start : support.citation.end] == support.citation.quote
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "PEP 8 recommends a maximum line length of 120 characters.",  # the number is not in the source
+        "Tim Peters wrote it in 1999.",
+        "PEP 8 recommends a maximum line length.",  # says nothing the question did not
+        "",
+        "…",
+    ],
+)
+def test_a_claim_that_no_source_holds_has_no_support(claim: str) -> None:
+    assert find_support(claim, SOURCES, ASKED) is None
+
+
+def test_chinese_claims_are_supported_by_chinese_sources() -> None:
+    support = find_support("诺曼人定居在法国北部。", SOURCES, "诺曼人住在哪里？")
+    assert support is not None
+    assert support.citation.quote == "诺曼人定居在法国北部。"
+
+
+def test_headings_and_rules_are_no_sentences_of_a_passage() -> None:
+    quotes = [PEP8.text[start:end] for start, end in passage_sentences(PEP8)]
+    assert quotes[0] == "Limit all lines to a maximum of 79 characters."
+    assert len(quotes) == 2
+
+
+def ground(pieces: list[str]) -> tuple[str, Grounder]:
+    grounder = Grounder(SOURCES, ASKED)
+    out = [text for piece in pieces for text in grounder.feed(piece)]
+    out += grounder.finish()
+    return "".join(out), grounder
+
+
+def test_only_supported_sentences_come_through_each_with_its_mark() -> None:
+    answer = "Limit lines to 79 characters. The moon is made of cheese. Long text is limited to 72 characters."
+    text, grounder = ground([answer])
+    assert text == "Limit lines to 79 characters. [1] Long text is limited to 72 characters. [2]"
+    assert grounder.dropped == ["The moon is made of cheese."]
+    assert ["79" in grounder.citations[0].quote, "72" in grounder.citations[1].quote] == [True, True]
+
+
+def test_what_was_said_is_not_said_again_and_equal_quotes_share_a_number() -> None:
+    text, grounder = ground(
+        ["Lines have 79 characters at most. Lines have 79 characters at most. At most 79 characters."]
+    )
+    assert text == "Lines have 79 characters at most. [1] At most 79 characters. [1]"
+    assert len(grounder.citations) == 1
+
+
+def test_marks_the_decoder_wrote_itself_are_replaced_by_checked_ones() -> None:
+    assert ground(["Limit lines to 79 characters [7]."])[0] == "Limit lines to 79 characters. [1]"
+
+
+@given(cuts=st.lists(st.integers(0, 95), max_size=12))
+def test_however_the_answer_is_cut_into_pieces_the_result_is_the_same(cuts: list[int]) -> None:
+    answer = "Limit lines to 79 characters. The moon is made of cheese. Long text is limited to 72 characters."
+    borders = [0, *sorted(cuts), len(answer)]
+    pieces = [answer[start:end] for start, end in itertools.pairwise(borders)]
+    assert ground(pieces)[0] == ground([answer])[0]
+
+
+@given(claim=st.text(max_size=80), text=st.text(min_size=1, max_size=200), start=st.integers(0, 1000))
+def test_a_quote_is_always_verbatim(claim: str, text: str, start: int) -> None:
+    chunk = Chunk("c", "d", text, start=start)
+    support = find_support(claim, [Source(1, chunk)])
+    if support is not None:
+        citation = support.citation
+        assert (" " * start + text)[citation.start : citation.end] == citation.quote
+        assert 0 < citation.score <= 1
+
+
+def test_sources_are_numbered_in_the_order_of_the_candidates() -> None:
+    sources = number_sources([Candidate(NORMANS, 0.9), Candidate(PEP8, 0.8)])
+    assert [(source.number, source.chunk.id) for source in sources] == [(1, "c2"), (2, "c1")]
+    assert sources[1].title == "pep-0008.rst > PEP 8 – Style Guide for Python Code > Maximum Line Length"
