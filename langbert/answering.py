@@ -15,7 +15,14 @@ from .grounding import Source, Support, passage_sentences
 from .records import Candidate, EmbedderLike, Message
 from .store.analysis import terms
 
-__all__ = ["NOT_FOUND", "build_messages", "confidence", "fit_sources", "quote_best_sentences"]
+__all__ = [
+    "NOT_FOUND",
+    "build_messages",
+    "confidence",
+    "confidence_features",
+    "fit_sources",
+    "quote_best_sentences",
+]
 
 NOT_FOUND = "This is not in these documents."
 
@@ -76,17 +83,20 @@ def quote_best_sentences(
 
 
 def confidence(question: str, candidates: Sequence[Candidate]) -> float:
-    """How likely the documents hold the answer, in [0, 1].
-
-    A logistic model of the best cosine and of how much of the question's wording the best candidates hold.
-    """
+    """How likely the documents hold the answer, in [0, 1]: a logistic model of :func:`confidence_features`."""
     if not candidates:
         return 0.0
-    cosine = max(candidate.scores.get("dense", 0.0) for candidate in candidates)
-    asked = set(terms(question))
-    found = max((len(asked.intersection(terms(c.chunk.contextual_text))) for c in candidates), default=0)
-    coverage = found / len(asked) if asked else 0.0
+    cosine, coverage = confidence_features(question, candidates)
     return 1.0 / (1.0 + math.exp(-(_COSINE * cosine + _COVERAGE * coverage + _BIAS)))
 
 
-_COSINE, _COVERAGE, _BIAS = 8.0, 4.0, -5.0
+def confidence_features(question: str, candidates: Sequence[Candidate]) -> tuple[float, float]:
+    """The best cosine of the candidates, and the largest share of the question's words that one of them holds."""
+    asked = set(terms(question))
+    cosine = max(candidate.scores.get("dense", 0.0) for candidate in candidates)
+    shared = max(len(asked.intersection(terms(candidate.chunk.contextual_text))) for candidate in candidates)
+    return cosine, shared / max(len(asked), 1)
+
+
+# Fitted by benchmarks/refusal.py on half of SQuAD 1.1's dev articles; AUROC 0.977 against questions on absent articles.
+_COSINE, _COVERAGE, _BIAS = 13.37, 9.56, -11.73

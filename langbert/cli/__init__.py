@@ -1,0 +1,38 @@
+"""The command ``langbert``: every stage for people (tables, progress, colour) and for programs (``--json``).
+
+Exit codes: 0 done, 1 failed (the reason stands on stderr, or in the JSON document), 2 the command was typed wrongly,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+__all__ = ["main", "run"]
+
+_QUIET_LIBRARIES = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # ours are drawn instead
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; the exit code."""
+    for name, value in _QUIET_LIBRARIES.items():
+        os.environ.setdefault(name, value)
+    for stream in (sys.stdout, sys.stderr):  # a file name or a page must never break the output of the rest
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    from .app import invoke
+
+    return invoke(list(arguments))

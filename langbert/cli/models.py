@@ -1,0 +1,85 @@
+"""``langbert models``: what is known by name, what is here, and fetching."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..models import CATALOGUE, cache_dir, local_path, resolve
+from .output import Debug, Json, Offline, Output, Quiet
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="List, fetch and find models.",
+    no_args_is_help=True,
+    epilog="Examples: [cyan]langbert models pull minilm[/] · [cyan]langbert models pull BAAI/bge-small-en-v1.5[/]",
+)
+
+Name = Annotated[str, typer.Argument(help="A name of the catalogue, owner/name on the hub, or a folder.")]
+
+
+@app.command("list")
+def list_models(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Show the models known by name, and which of them are here."""
+    output = Output(as_json=json, quiet=quiet, debug=debug)
+    rows = [(entry, local_path(entry.name)) for entry in CATALOGUE.values()]
+    if json:
+        output.json(
+            [
+                {
+                    "name": entry.name,
+                    "kind": entry.kind,
+                    "about": entry.about,
+                    "licence": entry.licence,
+                    "size": entry.size,
+                    "aliases": list(entry.aliases),
+                    "path": str(path) if path else None,
+                }
+                for entry, path in rows
+            ]
+        )
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("kind")
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("here", no_wrap=True)
+    table.add_column("what it is", style="dim")
+    for entry, path in rows:
+        here = "[green]yes[/]" if path else "[dim]no[/]"
+        table.add_row(entry.name, entry.kind, f"{entry.size / 1e6:.0f} MB", here, f"{entry.about}. {entry.licence}")
+    output.out.print(table)
+    output.note(f"\nKept in {cache_dir()}. Any BERT on the Hugging Face hub works too: owner/name, or a folder.", "dim")
+
+
+@app.command()
+def pull(
+    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Catalogue names, or owner/name on the hub.")],
+    offline: Offline = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Fetch models now, so that they are here when needed, also offline."""
+    output = Output(as_json=json, quiet=quiet, debug=debug)
+    paths = {name: str(output.model(name, offline=offline)) for name in names}
+    if json:
+        output.json([{"name": name, "path": path} for name, path in paths.items()])
+        return
+    for path in paths.values():
+        output.out.print(path, soft_wrap=True, markup=False)
+
+
+@app.command()
+def path(name: Name, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Print where a model lies on this machine. Never fetches."""
+    output = Output(as_json=json, quiet=quiet, debug=debug)
+    here = resolve(name, offline=True)
+    if json:
+        output.json({"name": name, "path": str(here)})
+    else:
+        output.out.print(str(here), soft_wrap=True, markup=False)

@@ -1,0 +1,157 @@
+"""What the commands say and how: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..models import Download, is_offline, local_path, resolve
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+__all__ = ["Debug", "Json", "Offline", "Output", "Quiet", "StoreFolder", "parse_where"]
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for programs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks: results and errors only.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Say more; show the traceback of an error.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Touch no network at all.")]
+StoreFolder = Annotated[
+    Path, typer.Option("--store", "-s", help="The folder of the store.", envvar="LANGBERT_STORE", show_envvar=True)
+]
+
+
+class Output:
+    """The two consoles of one command, and its progress bars."""
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False, debug: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.debug = debug
+        log = logging.getLogger("langbert")
+        log.handlers[:] = [_ToConsole(self)]
+        log.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING)
+        log.propagate = False
+        if not debug and not sys.warnoptions:
+            warnings.simplefilter("ignore")  # of other libraries, to their developers
+
+    @cached_property
+    def out(self) -> Console:
+        from rich.console import Console
+
+        return Console(highlight=False)
+
+    @cached_property
+    def err(self) -> Console:
+        from rich.console import Console
+
+        return Console(stderr=True, highlight=False)
+
+    @property
+    def live(self) -> bool:
+        """Whether somebody is watching stderr, so that bars and spinners make sense."""
+        return self.err.is_terminal and not self.quiet
+
+    def note(self, message: object, style: str = "") -> None:
+        """A remark for people: on stderr, unless ``--quiet``."""
+        if not self.quiet:
+            self.err.print(message, style=style, soft_wrap=True, markup=False)
+
+    def json(self, document: object) -> None:
+        """The one JSON document of the command."""
+        unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+        sys.stdout.write(json.dumps(document, ensure_ascii=not unicode, indent=2, default=str) + "\n")
+        sys.stdout.flush()
+
+    @contextmanager
+    def waiting(self, doing: str) -> Iterator[None]:
+        """A spinner and the seconds that pass, while something goes on whose end is not known."""
+        from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        with self.bars(
+            SpinnerColumn(style="dim"), TextColumn("[dim]{task.description}[/]"), TimeElapsedColumn()
+        ) as bars:
+            bars.add_task(doing, total=None)
+            yield
+
+    def bars(self, *columns: Any) -> Bars:
+        """Progress bars on stderr that vanish when done; drawn only where somebody watches."""
+        from rich.progress import Progress
+
+        return Progress(*columns, console=self.err, transient=True, disable=not self.live)
+
+    def model(self, name: str, *, offline: bool = False) -> Path:
+        """:func:`langbert.models.resolve`, with a progress bar if there is something to fetch."""
+        here = local_path(name)
+        if here is not None:
+            return here
+        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        with self.bars(*columns) as bars:
+            task = bars.add_task(f"fetching {name}", total=None, visible=False)
+
+            def on_start(download: Download) -> None:
+                self.note(f"Fetching {download.name}, {download.size / 1e6:.0f} MB, from {download.source}.", "dim")
+                bars.reset(task, total=download.size, visible=True, description=download.name)
+
+            path = resolve(
+                name,
+                offline=offline or is_offline(),
+                progress=lambda n: bars.update(task, advance=n),
+                on_start=on_start,
+            )
+        self.note(f"{name} is here, every file checked against its SHA-256." if _pinned(name) else f"{name} is here.")
+        return path
+
+
+def parse_where(pairs: list[str] | None) -> dict[str, Any] | None:
+    """``["year=2020", "draft=false", "source=a.pdf"]`` → ``{"year": 2020, "draft": False, "source": "a.pdf"}``."""
+    where: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, text = pair.partition("=")
+        if not equals or not key.strip():
+            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE, for example --where format=pdf")
+        where[key.strip()] = _value(text)
+    return where or None
+
+
+def _value(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, (bool, int, float, list, dict)) or value is None else text
+
+
+def _pinned(name: str) -> bool:
+    from ..models import find
+
+    return find(name) is not None
+
+
+class _ToConsole(logging.Handler):
+    """The library's log records as remarks, above a running progress bar rather than through it."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._output.err.print(record.getMessage(), style="dim", markup=False, soft_wrap=True)

@@ -1,0 +1,141 @@
+"""``langbert search``: the passages nearest to a question."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..records import Candidate, SearchMode
+from .output import Debug, Json, Offline, Output, Quiet, StoreFolder, parse_where
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from ..store import Store
+
+__all__ = ["place", "search"]
+
+_SHOWN = 320  # characters of a passage that are enough to judge it
+
+Where = Annotated[
+    list[str] | None,
+    typer.Option("--where", "-w", metavar="KEY=VALUE", help="Only passages with this metadata. Repeatable."),
+]
+
+
+def search(
+    question: Annotated[str, typer.Argument(help="What to look for, in your own words.")],
+    store: StoreFolder,
+    k: Annotated[int, typer.Option("-k", help="How many passages.", min=1)] = 5,
+    mode: Annotated[
+        SearchMode, typer.Option(help="By words and meaning, by meaning (dense), or by words (lexical).")
+    ] = "hybrid",
+    where: Where = None,
+    offline: Offline = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Find the passages nearest to a question.
+
+    Examples:
+
+        langbert search "maximum line length" --store my-index
+
+        langbert search "两个任务" --store my-index --mode lexical --where format=pdf --json
+    """
+    output = Output(as_json=json, quiet=quiet, debug=debug)
+    wanted = parse_where(where)
+    from ..retrieval import Retriever, checked_question
+    from .stores import open_existing, open_plain
+
+    checked_question(question)  # before anything is loaded
+    lexical = mode == "lexical"  # needs no embedder, whose loading takes longer than the search
+    with open_plain(store) if lexical else open_existing(store, output, offline=offline) as opened:
+        started = time.perf_counter()
+        candidates = Retriever(opened, mode=mode).retrieve(question, k, where=wanted)
+        seconds = time.perf_counter() - started
+        lines = _lines(opened, candidates)
+    if json:
+        hits = [_hit(rank, candidate, lines[rank - 1]) for rank, candidate in enumerate(candidates, 1)]
+        output.json({"question": question, "mode": mode, "hits": hits, "seconds": round(seconds, 4)})
+        return
+    if not candidates:
+        output.note("Nothing found." + (" Try without --where." if wanted else ""), "dim")
+        return
+    _show(output, question, candidates, lines)
+    output.note(f"{len(candidates)} passages in {1000 * seconds:.0f} ms", "dim")
+
+
+def place(source: str, page: int | None, line: int | None) -> str:
+    """Where to look, in words: ``report.pdf, page 3``."""
+    if page is not None:
+        return f"{source}, page {page}"
+    return f"{source}, line {line}" if line is not None else source
+
+
+def _lines(store: Store, candidates: Sequence[Candidate]) -> list[int | None]:
+    """The line each passage starts on; None where its document was not given as a whole."""
+    documents = {name: store.document(name) for name in {candidate.document_id for candidate in candidates}}
+    lines = []
+    for candidate in candidates:
+        document = documents[candidate.document_id]
+        lines.append(document.line_at(candidate.chunk.start) if document else None)
+    return lines
+
+
+def _hit(rank: int, candidate: Candidate, line: int | None) -> dict[str, Any]:
+    chunk = candidate.chunk
+    return {
+        "rank": rank,
+        "score": round(candidate.score, 4),
+        "scores": {name: round(score, 4) for name, score in candidate.scores.items()},
+        "source": chunk.source,
+        "page": chunk.page,
+        "line": line,
+        "start": chunk.start,
+        "end": chunk.end,
+        "headings": list(chunk.headings),
+        "text": chunk.text,
+        "document_id": chunk.document_id,
+        "chunk_id": chunk.id,
+        "metadata": dict(chunk.metadata),
+    }
+
+
+def _show(output: Output, question: str, candidates: Sequence[Candidate], lines: Sequence[int | None]) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    for rank, (candidate, line) in enumerate(zip(candidates, lines, strict=True), 1):
+        chunk = candidate.chunk
+        head = Text.assemble(
+            (f"{rank:>2}  ", "bold cyan"),
+            (place(chunk.source, chunk.page, line), "bold"),
+            (f"  {candidate.score:.2f}", "dim"),
+        )
+        output.out.print(head, soft_wrap=True)
+        if chunk.headings:
+            output.out.print(Padding(Text(" › ".join(chunk.headings), "dim"), (0, 0, 0, 4)))
+        output.out.print(Padding(_snippet(chunk.text, question), (0, 0, 1, 4)))
+
+
+def _snippet(text: str, question: str) -> Text:
+    """The passage around the first of the question's words, with all of them marked."""
+    import re
+
+    from rich.text import Text
+
+    flat = " ".join(text.split())
+    words = [word for word in re.findall(r"\w+", question) if len(word) > 2 or not word.isascii()]
+    pattern = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+    first = re.search(pattern, flat, re.IGNORECASE) if pattern else None
+    begin = max(0, first.start() - _SHOWN // 3) if first and first.start() > _SHOWN // 2 else 0
+    shown = ("… " if begin else "") + flat[begin : begin + _SHOWN] + (" …" if begin + _SHOWN < len(flat) else "")
+    marked = Text(shown)
+    if pattern:
+        marked.highlight_regex(rf"(?i)\b(?:{pattern})\b" if question.isascii() else rf"(?i){pattern}", "yellow")
+    return marked

@@ -1,0 +1,143 @@
+"""Opening a store from the command line: with the embedder it was made with, unless another one is named."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ..errors import LangbertError, StoreError
+from .output import Output
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..embedding import Embedder
+    from ..records import EmbedderLike, EmbeddingSpace, Progress, Role
+    from ..store import Store
+
+__all__ = ["DEFAULT_EMBEDDER", "Watched", "embedder_of", "exists", "make_embedder", "open_existing", "open_plain"]
+
+DEFAULT_EMBEDDER = "minilm"
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something at ``path`` that can only be a store (an empty folder can still become one)."""
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
+def open_plain(path: Path) -> Store:
+    """The store at ``path`` without an embedder: enough to list, delete and search by words.
+
+    Raises:
+        StoreError: there is no store, with what to type to make one.
+    """
+    from ..store import Store
+
+    if not exists(path):
+        raise StoreError(f"there is no store at {path}; make one with `langbert index FOLDER --store {path}`")
+    # Where it may be written, a store whose writer was killed is brought up to date once and for all.
+    return Store.open(path, create=False, read_only=not os.access(path, os.W_OK))
+
+
+def open_existing(path: Path, output: Output, *, offline: bool = False) -> Store:
+    """The store at ``path`` with the embedder it was made with."""
+    from ..store import Store
+
+    with open_plain(path) as plain:
+        space = space_of(plain)
+    embedder = embedder_of(space, output, offline=offline)
+    with output.waiting("opening the store"):
+        return Store.open(path, embedder=embedder, create=False, read_only=not os.access(path, os.W_OK))
+
+
+def space_of(store: Store) -> EmbeddingSpace | None:
+    """The embedding space of a store; None if nothing is in it yet."""
+    from ..records import EmbeddingSpace
+
+    space = store.info()["embedding_space"]
+    return EmbeddingSpace(**space) if space else None
+
+
+def embedder_of(space: EmbeddingSpace | None, output: Output, *, offline: bool) -> Embedder:
+    """The embedder that makes vectors for ``space``, from what a store remembers of it."""
+    if space is None:
+        return make_embedder(DEFAULT_EMBEDDER, output, offline=offline)
+    options = {
+        "pooling": space.pooling,
+        "normalize": space.normalize,
+        "dimensions": space.dimension,
+        "query_prompt": space.query_prompt,
+        "document_prompt": space.document_prompt,
+    }
+    with _without_remarks():  # on choices that were remarked upon when the store was made
+        return make_embedder(space.model, output, offline=offline, **options)
+
+
+def make_embedder(name: str, output: Output, *, offline: bool, **options: Any) -> Embedder:
+    """An embedder by name; its model is fetched first, before everybody's eyes, if it is not here."""
+    output.model(name, offline=offline)
+    with output.waiting(f"loading {name}"):
+        from ..embedding import Embedder
+
+        try:
+            return Embedder(_label(name), offline=True, **options)
+        except LangbertError:
+            raise
+        except ValueError as error:  # an option out of its range
+            raise typer.BadParameter(str(error)) from error
+
+
+class Watched:
+    """An embedder somebody watches: ``watch`` hears, as texts are embedded, how many more are done, and of how many."""
+
+    def __init__(self, embedder: EmbedderLike) -> None:
+        self._embedder = embedder
+        self.watch: Callable[[int, int], None] = lambda count, of: None
+
+    @property
+    def space(self) -> EmbeddingSpace:
+        return self._embedder.space
+
+    @property
+    def dimension(self) -> int:
+        return self._embedder.dimension
+
+    def embed(
+        self, texts: Sequence[str], role: Role = "document", *, progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        def both(count: int) -> None:
+            self.watch(count, len(texts))
+            if progress:
+                progress(count)
+
+        return self._embedder.embed(texts, role, progress=both)
+
+    def token_offsets(self, text: str) -> Sequence[tuple[int, int]]:
+        return self._embedder.token_offsets(text)
+
+    def room(self, role: Role = "document") -> int:
+        return self._embedder.room(role)
+
+
+def _label(name: str) -> str:
+    """What the store shall remember: a folder by its full path, so that it is found from anywhere."""
+    path = os.path.expanduser(name)
+    return os.path.abspath(path) if os.path.exists(path) else name
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    log = logging.getLogger("langbert")
+    level = log.level
+    log.setLevel(max(level, logging.ERROR))
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,460 @@
+"""The command line, run for real: on a tiny random BERT in-process, and as a process where that is the point."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from langbert.cli import run
+from langbert.cli.output import parse_where
+
+_SENTENCES = """the a of to and in is it cat dog fox river mountain lazy quick brown jumps over sleeps near
+line length maximum characters limit python style guide code bert pre training tasks masked language model next
+sentence prediction"""
+WORDS = _SENTENCES.split()
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of random weights, two layers, as a Hugging Face folder."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("bert")
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *letters, *(f"##{letter}" for letter in letters)]
+    vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "BertTokenizer", "model_max_length": 64})
+    )
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
+    """Runs a command line in this process, offline: a test that needs the network should fail."""
+    monkeypatch.setenv("LANGBERT_OFFLINE", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("LANGBERT_STORE", raising=False)
+    log = logging.getLogger("langbert")
+    before = log.handlers[:], log.level, log.propagate
+
+    def call(*arguments: object) -> Result:
+        capsys.readouterr()
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    yield call
+    log.handlers[:], log.level, log.propagate = before[0], before[1], before[2]
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "fox.txt").write_text("The quick brown fox jumps over the lazy dog.\nThe river is near the mountain.\n")
+    (folder / "style.md").write_text(
+        "# Style Guide\n\n## Maximum Line Length\n\nLimit all lines to a maximum of 79 characters.\n"
+    )
+    (folder / "sub" / "bert.txt").write_text(
+        "BERT is pre-trained on two tasks: masked LM and next sentence prediction.\n"
+    )
+    (folder / "中文.txt").write_text("这只敏捷的棕色狐狸跳过了那只懒狗。河流在山的旁边。\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def store(cli: Cli, docs: Path, bert: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "store"
+    assert cli("index", docs, "--store", path, "--embedder", bert, "--quiet").code == 0
+    return path
+
+
+# --- index -------------------------------------------------------------------------------------------------------
+
+
+def test_index_reports_what_it_did(cli: Cli, docs: Path, bert: Path, tmp_path: Path) -> None:
+    result = cli("index", docs, "--store", tmp_path / "s", "--embedder", bert, "--json")
+    assert (result.code, result.err) == (0, "")
+    report = result.json
+    assert (report["added"], report["updated"], report["unchanged"], report["removed"]) == (4, 0, 0, 0)
+    assert report["skipped"] == []
+    assert report["documents"] == 4
+    assert report["passages"] >= 4
+    assert report["embedder"] == str(bert)
+
+
+def test_index_again_does_only_what_changed(cli: Cli, docs: Path, store: Path) -> None:
+    assert cli("index", docs, "--store", store, "--json").json["unchanged"] == 4
+    (docs / "fox.txt").touch()
+    assert cli("index", docs, "--store", store, "--json").json["unchanged"] == 4
+    (docs / "fox.txt").write_text("The fox sleeps.\n")
+    (docs / "new.txt").write_text("A dog.\n")
+    report = cli("index", docs, "--store", store, "--json").json
+    assert (report["added"], report["updated"], report["unchanged"]) == (1, 1, 3)
+    forced = cli("index", docs, "--store", store, "--force", "--json").json
+    assert (forced["added"], forced["updated"], forced["documents"]) == (0, 5, 5)
+
+
+def test_index_skips_names_and_goes_on(cli: Cli, docs: Path, bert: Path, tmp_path: Path) -> None:
+    (docs / "empty.txt").write_text("")
+    (docs / "broken.pdf").write_bytes(b"%PDF-1.7 nothing more")
+    (docs / "binary.txt").write_bytes(bytes(range(256)) * 20)
+    result = cli("index", docs, "--store", tmp_path / "s", "--embedder", bert)
+    assert result.code == 0
+    assert "4 added, 3 skipped" in result.out
+    assert all(name in result.err for name in ("empty.txt", "broken.pdf", "binary.txt", "reason"))
+    again = cli("index", docs, "--store", tmp_path / "s", "--json").json
+    assert again["unchanged"] == 4
+    assert {skipped["file"] for skipped in again["skipped"]} == {"empty.txt", "broken.pdf", "binary.txt"}
+    assert all(skipped["reason"] and skipped["file"] not in skipped["reason"] for skipped in again["skipped"])
+
+
+def test_index_with_nothing_to_read_fails(cli: Cli, bert: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    result = cli("index", empty, "--store", tmp_path / "s", "--embedder", bert)
+    assert (result.code, result.out) == (1, "")
+    assert "there are no files in" in result.err
+    (empty / "bad.pdf").write_bytes(b"%PDF-")
+    result = cli("index", empty, "--store", tmp_path / "s", "--embedder", bert, "--json")
+    assert result.code == 1
+    assert result.json["error"]["type"] == "DocumentError"
+    assert "bad.pdf" in result.json["error"]["message"]
+
+
+def test_index_of_a_missing_path_changes_nothing(cli: Cli, docs: Path, store: Path, tmp_path: Path) -> None:
+    result = cli("index", docs, tmp_path / "nowhere", "--store", store, "--prune")
+    assert result.code == 2
+    assert "does not exist" in result.err
+    assert cli("index", docs, "--store", store, "--json").json["unchanged"] == 4
+
+
+def test_prune_removes_only_what_is_gone_from_these_folders(cli: Cli, docs: Path, store: Path, tmp_path: Path) -> None:
+    other = tmp_path / "docs-other"  # a sibling whose name begins like the folder's
+    other.mkdir()
+    (other / "kept.txt").write_text("A river.\n")
+    assert cli("index", other, "--store", store, "--json").json["added"] == 1
+    (other / "kept.txt").unlink()
+    (docs / "fox.txt").unlink()
+    (docs / "style.md").rename(docs / ".style.md")
+    without = cli("index", docs, "--store", store, "--json").json
+    assert (without["removed"], without["documents"]) == (0, 5)
+    pruned = cli("index", docs, "--store", store, "--prune", "--json").json
+    assert (pruned["removed"], pruned["documents"]) == (2, 3)
+    assert cli("index", docs / "sub", "--store", store, "--prune", "--json").json["documents"] == 3
+    assert cli("index", other, "--store", store, "--prune", "--json").json["documents"] == 2
+
+
+def test_prune_keeps_what_is_there_but_unreadable_now(cli: Cli, docs: Path, store: Path) -> None:
+    (docs / "fox.txt").write_bytes(b"")
+    report = cli("index", docs, "--store", store, "--prune", "--json").json
+    assert (report["removed"], report["documents"]) == (0, 4)
+    assert [skipped["file"] for skipped in report["skipped"]] == ["fox.txt"]
+
+
+def test_a_store_keeps_its_embedder(cli: Cli, docs: Path, store: Path, bert: Path, tmp_path: Path) -> None:
+    (docs / "more.txt").write_text("A lazy cat.\n")
+    assert cli("index", docs, "--store", store, "--json").json["added"] == 1
+    result = cli("index", docs, "--store", store, "--pooling", "cls", "--force")
+    assert result.code == 1
+    assert "pooling" in result.err
+    pooled = tmp_path / "pooled"
+    assert cli("index", docs, "--store", pooled, "--embedder", bert, "--pooling", "max", "-q").code == 0
+    assert cli("search", "fox", "--store", pooled, "--json").json["hits"]
+
+
+def test_unknown_pooling_and_model(cli: Cli, docs: Path, bert: Path, tmp_path: Path) -> None:
+    result = cli("index", docs, "--store", tmp_path / "s", "--embedder", bert, "--pooling", "median")
+    assert result.code == 2
+    assert "median" in result.err
+    assert "mean" in result.err
+    result = cli("index", docs, "--store", tmp_path / "s", "--embedder", "minilmm")
+    assert result.code == 1
+    assert "did you mean minilm" in result.err
+
+
+# --- search ------------------------------------------------------------------------------------------------------
+
+
+def test_search_as_json(cli: Cli, store: Path, docs: Path) -> None:
+    for mode in ("lexical", "hybrid", "dense"):
+        result = cli("search", "maximum line length", "--store", store, "--mode", mode, "-k", 3, "--json")
+        assert (result.code, result.err) == (0, "")
+        hits = result.json["hits"]
+        assert [hit["rank"] for hit in hits] == list(range(1, len(hits) + 1))
+        assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+        if mode != "dense":
+            assert hits[0]["source"] == "style.md"
+            assert "79" in hits[0]["text"]
+            assert hits[0]["line"] == 5 or hits[0]["text"].startswith("#")
+
+
+def test_search_in_chinese(cli: Cli, store: Path) -> None:
+    hits = cli("search", "狐狸", "--store", store, "--mode", "lexical", "--json").json["hits"]
+    assert hits[0]["source"] == "中文.txt"
+    assert "狐狸" in cli("search", "狐狸", "--store", store, "--mode", "lexical").out
+
+
+def test_search_for_people(cli: Cli, store: Path) -> None:
+    result = cli("search", "maximum line length", "--store", store, "-k", 1)
+    assert result.code == 0
+    assert "style.md, line" in result.out
+    assert "79 characters" in result.out
+    assert "1 passages in" in result.err
+
+
+def test_search_where(cli: Cli, store: Path) -> None:
+    hits = cli("search", "the", "--store", store, "--where", "source=fox.txt", "--json").json["hits"]
+    assert {hit["source"] for hit in hits} == {"fox.txt"}
+    assert cli("search", "the", "--store", store, "--where", "source=none", "--json").json["hits"] == []
+    assert "Nothing found" in cli("search", "the", "--store", store, "--where", "source=none").err
+
+
+@pytest.mark.parametrize(
+    ("pairs", "where"),
+    [
+        ([], None),
+        (["a=1", "b=2.5", "c=true", "d=x y"], {"a": 1, "b": 2.5, "c": True, "d": "x y"}),
+        (["name=a=b", 'q="5"', "e="], {"name": "a=b", "q": '"5"', "e": ""}),
+        (["标题=中文"], {"标题": "中文"}),
+    ],
+)
+def test_where_values(pairs: list[str], where: dict[str, Any] | None) -> None:
+    assert parse_where(pairs) == where
+
+
+# --- bad input ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["search", "ask"])
+def test_questions_and_stores_that_are_none(cli: Cli, command: str, tmp_path: Path) -> None:
+    result = cli(command, "   ", "--store", tmp_path / "none")
+    assert (result.code, result.out) == (1, "")
+    assert "the question is empty" in result.err
+    result = cli(command, "why?", "--store", tmp_path / "none")
+    assert result.code == 1
+    assert "langbert index FOLDER --store" in result.err
+    assert not (tmp_path / "none").exists()
+    result = cli(command, "why?", "--store", tmp_path / "none", "--json")
+    assert result.json["error"]["type"] == "StoreError"
+    assert result.err == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("serach", "x"),
+        ("search", "x"),
+        ("search", "x", "--store", "s", "--mode", "best"),
+        ("search", "--nope"),
+        ("models",),
+    ],
+)
+def test_wrong_command_lines_exit_with_2(cli: Cli, arguments: tuple[str, ...]) -> None:
+    result = cli(*arguments)
+    assert result.code == 2
+    if arguments != ("models",):  # a bare group shows its help
+        assert result.err.startswith("error: ")
+        assert cli(*arguments, "--json").json["error"]["type"] == "UsageError"
+
+
+def test_where_without_equals(cli: Cli, store: Path) -> None:
+    result = cli("search", "x", "--store", store, "--where", "draft")
+    assert result.code == 2
+    assert "KEY=VALUE" in result.err
+
+
+def test_a_folder_that_is_no_store(cli: Cli, docs: Path) -> None:
+    before = sorted(docs.rglob("*"))
+    result = cli("search", "x", "--store", docs)
+    assert result.code == 1
+    assert "Traceback" not in result.err
+    result = cli("index", docs, "--store", docs)  # a slip of the keyboard must not sow files among the documents
+    assert result.code == 1
+    assert "Traceback" not in result.err
+    assert sorted(docs.rglob("*")) == before
+
+
+def test_a_store_inside_the_folder_is_not_indexed(cli: Cli, docs: Path, bert: Path) -> None:
+    for _ in range(2):
+        report = cli("index", docs, "--store", docs / "index", "--embedder", bert, "--json").json
+        assert (report["documents"], report["skipped"]) == (4, [])
+
+
+def test_debug_shows_the_traceback(cli: Cli, tmp_path: Path) -> None:
+    assert "Traceback" in cli("search", "x", "--store", tmp_path / "none", "--debug").err
+
+
+# --- ask ---------------------------------------------------------------------------------------------------------
+
+
+def test_ask_extract_quotes_what_is_there(cli: Cli, store: Path, docs: Path) -> None:
+    question = "What is the maximum line length?"
+    answer = cli("ask", question, "--store", store, "--mode", "extract", "--json").json
+    assert set(answer) >= {"question", "answer", "refused", "citations", "timings"}
+    assert answer["question"] == question
+    assert answer["refused"] == (not answer["citations"])
+    for citation in answer["citations"]:
+        assert citation["end"] - citation["start"] == len(citation["quote"])
+    assert cli("ask", question, "--store", store, "--mode", "extract").code == 0
+
+
+# --- models ------------------------------------------------------------------------------------------------------
+
+
+def test_models(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bert: Path) -> None:
+    monkeypatch.setenv("LANGBERT_CACHE", str(tmp_path / "cache"))
+    listed = cli("models", "list", "--json").json
+    assert {model["name"]: model["path"] for model in listed}["minilm"] is None
+    table = cli("models", "list").out
+    assert "minilm" in table
+    assert "smollm2-135m-instruct" in table
+    result = cli("models", "pull", "minilm")
+    assert result.code == 1
+    assert "nothing may be fetched now" in result.err
+    assert cli("models", "path", bert).out == f"{bert}\n"
+    assert cli("models", "path", "nonsense", "--json").json["error"]["type"] == "ModelNotFound"
+
+
+# --- as a process ------------------------------------------------------------------------------------------------
+
+
+def process(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "langbert", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120, **options)
+
+
+def test_version_and_help_are_quick_and_load_no_torch() -> None:
+    import langbert
+
+    assert process("--version").stdout == f"langbert {langbert.__version__}\n"
+    code = (
+        "import sys; from langbert.cli import run; run(['index', '--help']); run(['models', 'list', '--json']); "
+        "print([m for m in ('torch', 'transformers', 'faiss', 'numpy') if m in sys.modules])"
+    )
+    started = time.perf_counter()
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert shown.splitlines()[-1] == "[]"
+    assert "Examples" in shown
+    assert (
+        time.perf_counter() - started < 10
+    )  # a fraction of a second; torch alone would take several on a busy machine
+
+
+def test_broken_pipe_is_no_traceback() -> None:
+    command = f'"{sys.executable}" -m langbert models list --json | true'
+    result = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert result.stderr == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGINT")
+def test_interrupt_keeps_the_store_whole(cli: Cli, bert: Path, tmp_path: Path) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(60):
+        (many / f"{number}.txt").write_text(f"The quick brown fox {number} jumps over the lazy dog. " * 250)
+    store = tmp_path / "store"
+    command = [sys.executable, "-m", "langbert", "index", many, "--store", store, "--embedder", bert]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (store / "store.sqlite").exists() and time.monotonic() < deadline and running.poll() is None:
+        time.sleep(0.02)
+    time.sleep(0.2)
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Interrupted" in err
+    assert "Traceback" not in err
+    kept = cli("index", many / "0.txt", "--store", store, "--embedder", bert, "--json").json
+    assert 1 <= kept["documents"] < 60
+    whole = cli("index", many, "--store", store, "--json").json
+    assert whole["documents"] == 60
+    assert whole["unchanged"] >= kept["documents"] - 1
+
+
+# --- eval --------------------------------------------------------------------------------------------------------
+
+
+def test_eval_retrieval(cli: Cli, bert: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ir_measures")
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    texts = {"d1": "the quick brown fox", "d2": "a river near the mountain", "d3": "maximum line length"}
+    (folder / "corpus.jsonl").write_text(
+        "".join(json.dumps({"_id": name, "title": "", "text": text}) + "\n" for name, text in texts.items())
+    )
+    (folder / "queries.jsonl").write_text(
+        "".join(json.dumps({"_id": f"q{name}", "text": text}) + "\n" for name, text in texts.items())
+    )
+    (folder / "qrels" / "test.tsv").write_text(
+        "query-id\tcorpus-id\tscore\n" + "".join(f"q{name}\t{name}\t1\n" for name in texts)
+    )
+    command = ("eval", "retrieval", "--data", folder, "--embedder", bert)
+    report = cli(*command, "--mode", "lexical", "--json").json
+    assert report["queries"] == report["passages"] == 3
+    assert report["scores"]["R@1"] == 1.0
+    assert "nDCG@10" in cli(*command, "--queries", 2).out
+
+
+# --- with the real models ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.models
+def test_the_whole_way(cli: Cli, documents_folder: Path, tmp_path: Path) -> None:
+    files = [documents_folder / "pep-0020.rst", documents_folder / "pep-0257.rst"]
+    store = tmp_path / "store"
+    report = cli("index", *files, "--store", store, "--json")
+    assert report.code == 0, report
+    assert report.json["embedder"] == "minilm"
+    question = "What is a docstring?"
+    answer = cli("ask", question, "--store", store, "--json")
+    assert answer.code == 0, answer
+    assert answer.json["answer"]
+    shown = cli("ask", question, "--store", store, "--mode", "extract")
+    assert shown.code == 0, shown
+    assert not answer.json["refused"]
+    assert "pep-0257.rst, line" in shown.out
+    for citation in answer.json["citations"]:
+        assert citation["quote"] in (documents_folder / citation["source"]).read_text(encoding="utf-8")
