@@ -42,6 +42,5 @@ model = LogisticRegression(C=100).fit(features, labels)
 scores = model.decision_function(features)
 print(f"cosine {cosine:.2f}, coverage {coverage:.2f}, bias {bias:.2f}")
 print(f"AUROC {roc_auc_score(labels, scores):.4f} (cosine alone {roc_auc_score(labels, features[:, 0]):.4f})")
-print(
-    f"at 0.5: answered {np.mean(scores[labels] > 0):.3f} of the held, refused {np.mean(scores[~labels] <= 0):.3f} of the rest"
-)
+answered, refused = np.mean(scores[labels] > 0), np.mean(scores[~labels] <= 0)
+print(f"at 0.5: answered {answered:.3f} of those held, refused {refused:.3f} of the rest")

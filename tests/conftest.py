@@ -35,14 +35,14 @@ def smollm2_file() -> Path:
 
 
 @pytest.fixture(scope="session")
-def minilm():  # noqa: ANN201
+def minilm():
     from langbert import Embedder
 
     return Embedder("minilm")
 
 
 @pytest.fixture(scope="session")
-def smollm2():  # noqa: ANN201
+def smollm2():
     from langbert import Generator
 
     return Generator("smollm2-135m-instruct")

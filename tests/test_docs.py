@@ -29,7 +29,7 @@ def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "__docs__"}
     for line, code in blocks(page):
-        exec(compile("\n" * line + code, str(page), "exec"), namespace)  # noqa: S102
+        exec(compile("\n" * line + code, str(page), "exec"), namespace)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

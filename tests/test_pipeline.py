@@ -1,0 +1,108 @@
+"""Rag with the real default models over real documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from langbert import Answer, Document, Rag, Retriever, Store, read_documents
+from langbert.answering import NOT_FOUND, build_messages, confidence, fit_sources
+from langbert.errors import QuestionError
+from langbert.grounding import Source
+from langbert.records import Chunk
+
+pytestmark = pytest.mark.models
+
+PEPS = ("pep-0008.rst", "pep-0020.rst", "pep-0257.rst", "pep-0405.rst", "pep-0572.pdf", "pep-0498.html")
+LINE_LENGTH = "What does PEP 8 recommend as the maximum line length?"
+
+
+@pytest.fixture(scope="module")
+def store(minilm, documents_folder: Path) -> Iterator[Store]:
+    with Store.open(embedder=minilm) as store:
+        store.add(read_documents([documents_folder / name for name in PEPS]))
+        store.add([Document("zh", "诺曼人定居在法国北部，那里因此得名诺曼底。", source="诺曼人.txt")])
+        yield store
+
+
+@pytest.fixture(scope="module")
+def rag(store: Store, smollm2) -> Rag:
+    return Rag(store, generator=smollm2)
+
+
+def assert_verbatim(store: Store, answer: Answer) -> None:
+    assert answer.citations
+    for citation in answer.citations:
+        document = store.document(citation.document_id)
+        assert document is not None
+        assert document.text[citation.start : citation.end] == citation.quote
+
+
+@pytest.mark.parametrize("mode", ["generate", "extract", "auto"])
+def test_an_answer_cites_the_right_words_of_the_right_document(rag: Rag, store: Store, mode: str) -> None:
+    answer = rag.ask(LINE_LENGTH, mode=mode)  # type: ignore[arg-type]
+    assert not answer.refused
+    assert "79" in answer.text
+    assert answer.citations[0].source == "pep-0008.rst"
+    assert "79 characters" in answer.citations[0].quote
+    assert_verbatim(store, answer)
+    assert answer.timings["total"] >= answer.timings["retrieve"] > 0
+
+
+def test_a_question_about_something_else_is_refused_at_once(rag: Rag) -> None:
+    answer = rag.ask("Who won the football world cup in 1998?")
+    assert answer.refused
+    assert (answer.text, answer.citations) == (NOT_FOUND, ())
+    assert "generate" not in answer.timings
+
+
+def test_the_stream_is_the_answer_in_pieces(rag: Rag) -> None:
+    *pieces, answer = rag.stream(LINE_LENGTH, mode="extract")
+    assert isinstance(answer, Answer)
+    assert "".join(piece for piece in pieces if isinstance(piece, str)) == answer.text
+
+
+def test_pdf_citations_carry_their_page(rag: Rag, store: Store) -> None:
+    answer = rag.ask("Which operator became known as the walrus operator?", mode="extract")
+    assert answer.citations[0].source == "pep-0572.pdf"
+    assert answer.citations[0].page is not None
+    assert_verbatim(store, answer)
+
+
+def test_a_filter_limits_what_may_be_cited(rag: Rag) -> None:
+    answer = rag.ask("How long may a line be?", mode="extract", where={"source": "pep-0257.rst"})
+    assert {citation.source for citation in answer.citations} <= {"pep-0257.rst"}
+
+
+def test_chinese_questions_find_chinese_words(store: Store) -> None:
+    found = Retriever(store, mode="lexical").retrieve("诺曼底的名字从哪里来？", 1)
+    assert found[0].chunk.source == "诺曼人.txt"
+
+
+@pytest.mark.parametrize("question", ["", " \n\t", 7, None])
+def test_an_empty_question_is_refused_with_a_reason(rag: Rag, question: object) -> None:
+    with pytest.raises(QuestionError):
+        rag.ask(question)  # type: ignore[arg-type]
+
+
+def test_a_very_long_question_is_answered_all_the_same(rag: Rag, store: Store) -> None:
+    answer = rag.ask(LINE_LENGTH + " Please be precise." * 400, mode="extract")
+    assert isinstance(answer, Answer)
+
+
+def test_the_prompt_keeps_whole_passages_within_its_budget(smollm2) -> None:
+    sources = [Source(n, Chunk(str(n), "d", f"Fact {n} stands here in so many words.")) for n in range(1, 40)]
+    kept = fit_sources("Which fact?", sources, smollm2.count_tokens, 300)
+    assert 0 < len(kept) < len(sources)
+    assert kept == sources[: len(kept)]
+    assert smollm2.count_tokens(build_messages("Which fact?", kept)) <= 300
+    assert fit_sources("Which fact?", sources, smollm2.count_tokens, 5) == []
+
+
+def test_confidence_is_higher_where_the_answer_is(store: Store) -> None:
+    held = confidence(LINE_LENGTH, store.search(LINE_LENGTH, 4))
+    absent = "How do penguins keep their eggs warm?"
+    assert 0 <= confidence(absent, store.search(absent, 4)) < 0.5 < held <= 1
+    assert confidence(LINE_LENGTH, []) == 0
