@@ -79,7 +79,7 @@ def quote_best_sentences(
     shares = np.array([len(asked.intersection(terms(text))) / max(len(asked), 1) for text in texts])
     scores = np.clip((cosines + shares) / 2, 0.0, 1.0)
     order = np.argsort(-scores, kind="stable")[:count]
-    return [Support(*spots[index], float(scores[index])) for index in order]
+    return [Support(source, start, end, float(scores[i])) for i in order for source, start, end in [spots[i]]]
 
 
 def confidence(question: str, candidates: Sequence[Candidate]) -> float:

@@ -1,0 +1,199 @@
+"""Records ↔ columns: JSON, hashes, vector blobs, and the checks that keep nonsense out of the truth."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import StoreCorrupt, StoreError
+from ..records import Chunk, Document, Heading
+
+__all__ = [
+    "CHUNK_COLUMNS",
+    "DOCUMENT_COLUMNS",
+    "ChunkRow",
+    "DocumentRow",
+    "chunk_from",
+    "document_from",
+    "encode_chunk",
+    "encode_document",
+    "vector_from",
+    "vector_to",
+]
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+CHUNK_COLUMNS = "id, document_id, text, start, page, headings, source, metadata"
+DOCUMENT_COLUMNS = "id, source, text, metadata, page_starts, headings"
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRow:
+    """A checked chunk as it will be stored."""
+
+    id: str
+    document_id: str
+    columns: tuple[Any, ...]  # in the order of CHUNK_COLUMNS
+    record_hash: bytes
+    index_hash: bytes
+    embedded_hash: bytes
+    embedded_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRow:
+    """A checked document as it will be stored."""
+
+    id: str
+    columns: tuple[Any, ...]  # in the order of DOCUMENT_COLUMNS
+    content_hash: bytes
+
+
+def encode_chunk(chunk: Chunk) -> ChunkRow:
+    """Checks and encodes.
+
+    Raises:
+        StoreError: a field has the wrong type, is not valid Unicode, or metadata is not JSON.
+    """
+    name = f"chunk {chunk.id!r}"
+    _check_texts(name, id=chunk.id, document_id=chunk.document_id, text=chunk.text, source=chunk.source)
+    if not chunk.id:
+        raise StoreError(f"a chunk of document {chunk.document_id!r} has an empty id: ids must be non-empty")
+    if chunk.page is not None and (isinstance(chunk.page, bool) or not isinstance(chunk.page, int)):
+        raise StoreError(f"{name}: page must be an int or None, got {chunk.page!r}")
+    headings = _json(name, "headings", list(chunk.headings)) if chunk.headings else "[]"
+    metadata = _metadata(name, chunk.metadata)
+    context = chunk.contextual_text
+    embedded_hash = _hash(context)
+    index_hash = _hash(embedded_hash.hex(), headings, chunk.source)
+    return ChunkRow(
+        id=chunk.id,
+        document_id=chunk.document_id,
+        columns=(chunk.id, chunk.document_id, chunk.text, chunk.start, chunk.page, headings, chunk.source, metadata),
+        record_hash=_hash(index_hash.hex(), chunk.id, chunk.document_id, f"{chunk.start} {chunk.page}", metadata),
+        index_hash=index_hash,
+        embedded_hash=embedded_hash,
+        embedded_text=context,
+    )
+
+
+def encode_document(document: Document) -> DocumentRow:
+    """Checks and encodes.
+
+    Raises:
+        StoreError: a field has the wrong type, is not valid Unicode, or metadata is not JSON.
+    """
+    name = f"document {document.id!r}"
+    _check_texts(name, id=document.id, text=document.text, source=document.source)
+    if not document.id:
+        raise StoreError(f"the document from {document.source!r} has an empty id: ids must be non-empty")
+    columns = (
+        document.id,
+        document.source,
+        document.text,
+        _metadata(name, document.metadata),
+        _json(name, "page_starts", list(document.page_starts)),
+        _json(name, "headings", [[heading.start, heading.level, heading.text] for heading in document.headings]),
+    )
+    return DocumentRow(document.id, columns, _hash(*columns))
+
+
+def chunk_from(columns: Sequence[Any]) -> Chunk:
+    """A chunk from its :data:`CHUNK_COLUMNS`."""
+    id, document_id, text, start, page, headings, source, metadata = columns
+    return Chunk(
+        id=id,
+        document_id=document_id,
+        text=text,
+        start=start,
+        end=start + len(text),
+        page=page,
+        headings=tuple(json.loads(headings)),
+        source=source,
+        metadata=json.loads(metadata),
+    )
+
+
+def document_from(columns: Sequence[Any]) -> Document:
+    """A document from its :data:`DOCUMENT_COLUMNS`."""
+    id, source, text, metadata, page_starts, headings = columns
+    return Document(
+        id=id,
+        text=text,
+        source=source,
+        metadata=json.loads(metadata),
+        page_starts=tuple(json.loads(page_starts)),
+        headings=tuple(Heading(*heading) for heading in json.loads(headings)),
+    )
+
+
+def vector_to(vector: NDArray[np.float32]) -> tuple[bytes, int]:
+    """The blob of a ``(dim,)`` vector, little-endian float32, and its CRC-32."""
+    blob = np.ascontiguousarray(vector, dtype="<f4").tobytes()
+    return blob, zlib.crc32(blob)
+
+
+def vector_from(blobs: Iterable[bytes], dimension: int) -> NDArray[np.float32]:
+    """``(n, dimension)`` float32 from blobs.
+
+    Raises:
+        StoreCorrupt: a blob has another size.
+    """
+    joined = list(blobs)
+    if any(not isinstance(blob, bytes) or len(blob) != 4 * dimension for blob in joined):
+        raise StoreCorrupt(f"a stored vector does not have {dimension} dimensions: restore the store from a backup")
+    matrix = np.frombuffer(b"".join(joined), dtype="<f4").astype(np.float32, copy=False)
+    return matrix.reshape(len(joined), dimension)
+
+
+def _check_texts(name: str, **fields: object) -> None:
+    for field, value in fields.items():
+        if not isinstance(value, str):
+            raise StoreError(f"{name}: {field} must be a str, got {type(value).__name__} {value!r:.60}")
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise StoreError(
+                    f"{name}: {field} is not valid Unicode at character {error.start} ({error.reason}): "
+                    "decode the file with the right encoding, or with errors='replace'"
+                ) from error
+
+
+def _metadata(name: str, metadata: object) -> str:
+    if metadata == {}:
+        return "{}"
+    if not isinstance(metadata, Mapping):
+        raise StoreError(f"{name}: metadata must be a mapping, got {type(metadata).__name__}")
+    for key in metadata:
+        if not isinstance(key, str):
+            raise StoreError(f"{name}: metadata keys must be str, got {key!r} ({type(key).__name__})")
+    return _json(name, "metadata", dict(metadata))
+
+
+def _json(name: str, field: str, value: Any) -> str:
+    try:
+        text = _ENCODER.encode(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StoreError(
+            f"{name}: {field} must be JSON (str, int, finite float, bool, None, list, dict): {error}; "
+            "convert other values with str()"
+        ) from error
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate: only the escaped form can be stored
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text
+
+
+def _hash(*parts: str) -> bytes:
+    """128 bits over the parts; their lengths keep ``("ab", "c")`` from ``("a", "bc")``."""
+    framed = f"{[len(part) for part in parts]}{''.join(parts)}"
+    return hashlib.blake2b(framed.encode(), digest_size=16).digest()

@@ -1,0 +1,327 @@
+"""``where``: a mapping that says which chunks count, as SQL for the store and as plain Python for the tests.
+
+::
+
+    {"source": "a.pdf"}                              equals
+    {"year": {"$gte": 2020, "$lt": 2024}}            both hold
+    {"lang": {"$in": ["zh", "en"]}}                  also $nin, $ne
+    {"tags": {"$contains": "draft"}}                 a list that holds this value
+    {"author": {"$exists": True}}
+    {"$or": [{"page": 1}, {"$not": {"lang": "en"}}]} also $and
+
+Names are ``id``, ``document_id``, ``source``, ``page`` and any key of the metadata without a ``$`` in front (whole:
+dots, quotes and spaces in a key mean nothing special). ``source`` and ``page`` fall back to the metadata where the
+chunk has none.
+
+Types are strict, as in JSON: ``1`` equals ``1.0`` but neither ``True`` nor ``"1"``. Ranges compare numbers with
+numbers and text with text (by code point); anything else is not in the range. A key that is missing equals nothing,
+so it satisfies ``$ne`` and ``$nin``; ``None`` equals an explicit null only. Integers beyond 64 bits compare as floats.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import FilterError
+from ..records import Chunk
+
+__all__ = ["compile_where", "fields_of", "matches"]
+
+Scalar = str | int | float | bool | None
+
+_RANGES: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "$gt": (">", lambda stored, given: stored > given),
+    "$gte": (">=", lambda stored, given: stored >= given),
+    "$lt": ("<", lambda stored, given: stored < given),
+    "$lte": ("<=", lambda stored, given: stored <= given),
+}
+_FIELD_OPERATORS = ("$eq", "$ne", "$in", "$nin", *_RANGES, "$contains", "$exists", "$not")
+_GROUPS = ("$and", "$or", "$not")
+_MAX_CONDITIONS = 200
+_MAX_DEPTH = 32
+_INT64 = 2**63
+
+
+def compile_where(where: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """A SQL condition over the table ``chunks`` and its parameters.
+
+    Raises:
+        FilterError: ``where`` cannot be understood.
+    """
+    return _parse(where).sql()
+
+
+def matches(where: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    """Whether ``fields`` (see :func:`fields_of`) satisfies ``where``: the reference the SQL is tested against.
+
+    Raises:
+        FilterError: ``where`` cannot be understood.
+    """
+    return _parse(where).holds(fields)
+
+
+def fields_of(chunk: Chunk) -> dict[str, Any]:
+    """What a filter sees of a chunk."""
+    fields = {**chunk.metadata, "id": chunk.id, "document_id": chunk.document_id}
+    if chunk.source:
+        fields["source"] = chunk.source
+    if chunk.page is not None:
+        fields["page"] = chunk.page
+    return fields
+
+
+# --- what a parsed filter is made of ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """All (``AND``) or any (``OR``) of its parts; an empty AND holds."""
+
+    word: str
+    parts: tuple[_Condition, ...]
+
+    def sql(self) -> tuple[str, list[Any]]:
+        compiled = [part.sql() for part in self.parts]
+        text = f" {self.word} ".join(f"({sql})" for sql, _ in compiled) or "1"
+        return text, [parameter for _, parameters in compiled for parameter in parameters]
+
+    def holds(self, fields: Mapping[str, Any]) -> bool:
+        return (all if self.word == "AND" else any)(part.holds(fields) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Not:
+    part: _Condition
+
+    def sql(self) -> tuple[str, list[Any]]:
+        text, parameters = self.part.sql()
+        return f"NOT ({text})", parameters
+
+    def holds(self, fields: Mapping[str, Any]) -> bool:
+        return not self.part.holds(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class _Test:
+    """``field`` is there and its value passes the test; the SQL is 0 or 1, never NULL."""
+
+    field: str
+    operator: str  # "exists", "in", "contains" or a key of _RANGES
+    values: tuple[Scalar, ...] = ()
+
+    def sql(self) -> tuple[str, list[Any]]:
+        match self.field:
+            case "id" | "document_id":
+                return self._test("'text'", f"chunks.{self.field}")
+            case "source":
+                return self._column_or_metadata("'text'", "chunks.source", "chunks.source <> ''", "chunks.source = ''")
+            case "page":
+                there, missing = "chunks.page IS NOT NULL", "chunks.page IS NULL"
+                return self._column_or_metadata("'integer'", "chunks.page", there, missing)
+        return self._metadata()
+
+    def _column_or_metadata(self, kind: str, column: str, there: str, missing: str) -> tuple[str, list[Any]]:
+        own, own_parameters = self._test(kind, column)
+        other, other_parameters = self._metadata()
+        return f"({there} AND {own}) OR ({missing} AND {other})", own_parameters + other_parameters
+
+    def _metadata(self) -> tuple[str, list[Any]]:
+        # json_each compares the key itself, so no key needs quoting and none can inject a path
+        test, parameters = self._test("m.type", "m.value")
+        sql = f"EXISTS (SELECT 1 FROM json_each(chunks.metadata) m WHERE m.key = ? AND {test})"  # noqa: S608
+        return sql, [self.field, *parameters]
+
+    def _test(self, kind: str, value: str) -> tuple[str, list[Any]]:
+        if self.operator == "exists":
+            return "1", []
+        if self.operator == "contains":
+            if kind != "m.type":
+                return "0", []
+            inner, parameters = _equals_any("e.type", "e.value", self.values)
+            sql = f"(m.type = 'array' AND EXISTS (SELECT 1 FROM json_each(m.value) e WHERE {inner}))"  # noqa: S608
+            return sql, parameters
+        if self.operator == "in":
+            return _equals_any(kind, value, self.values)
+        (bound,) = self.values
+        kinds = "'text'" if isinstance(bound, str) else "'integer', 'real'"
+        compared, parameter = _parameter(bound)
+        return f"({kind} IN ({kinds}) AND {value} {_RANGES[self.operator][0]} {compared})", [parameter]
+
+    def holds(self, fields: Mapping[str, Any]) -> bool:
+        if self.field not in fields:
+            return False
+        stored = fields[self.field]
+        if self.operator == "exists":
+            return True
+        if self.operator == "contains":
+            return isinstance(stored, list | tuple) and any(_same(item, v) for item in stored for v in self.values)
+        if self.operator == "in":
+            return any(_same(stored, value) for value in self.values)
+        (bound,) = self.values
+        return _kind(stored) == _kind(bound) and _RANGES[self.operator][1](_narrow(stored), _narrow(bound))
+
+
+_Condition = _Group | _Not | _Test
+
+
+def _equals_any(kind: str, value: str, values: Sequence[Scalar]) -> tuple[str, list[Any]]:
+    """SQL for "the value is one of these": one JSON parameter a type, however many values there are."""
+    tests: list[str] = []
+    parameters: list[Any] = []
+    for kinds, wanted in (("'text'", "text"), ("'integer', 'real'", "number")):
+        of_kind = [given for given in values if _kind(given) == wanted and given not in (math.inf, -math.inf)]
+        if len(of_kind) == 1:
+            compared, parameter = _parameter(of_kind[0])
+            tests.append(f"({kind} IN ({kinds}) AND {value} = {compared})")
+            parameters.append(parameter)
+        elif of_kind:
+            tests.append(f"({kind} IN ({kinds}) AND {value} IN (SELECT value FROM json_each(?)))")  # noqa: S608
+            parameters.append(json.dumps(of_kind))
+    tests += [
+        f"{kind} = '{literal}'"
+        for literal, meant in (("true", True), ("false", False), ("null", None))
+        if any(given is meant for given in values)
+    ]
+    return f"({' OR '.join(tests) or '0'})", parameters
+
+
+def _parameter(value: Scalar) -> tuple[str, Any]:
+    """Floats go in as JSON, so that SQLite reads stored and given digits with the same routine."""
+    if isinstance(value, int) and not -_INT64 <= value < _INT64:
+        value = float(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return "json_extract(?, '$')", json.dumps(value)
+    return "?", value
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return "number"
+        case str():
+            return "text"
+    return "other"
+
+
+def _narrow(value: Any) -> Any:
+    return float(value) if isinstance(value, int) and not -_INT64 <= value < _INT64 else value
+
+
+def _same(stored: Any, given: Scalar) -> bool:
+    kind = _kind(stored)
+    return kind == _kind(given) and (kind not in ("number", "text") or bool(_narrow(stored) == _narrow(given)))
+
+
+# --- from the user's mapping to conditions ---------------------------------------------------------------------------
+
+
+def _parse(where: Mapping[str, Any]) -> _Condition:
+    return _Parser().group(where, 0)
+
+
+class _Parser:
+    def __init__(self) -> None:
+        self.conditions = 0
+
+    def group(self, where: object, depth: int) -> _Condition:
+        if not isinstance(where, Mapping):
+            raise FilterError(f"a filter must be a mapping such as {{'source': 'a.pdf'}}; got {_show(where)}")
+        if depth > _MAX_DEPTH:
+            raise FilterError(f"a filter nests at most {_MAX_DEPTH} deep")
+        return _Group("AND", tuple(self._entry(key, value, depth) for key, value in where.items()))
+
+    def _entry(self, key: object, value: object, depth: int) -> _Condition:
+        if not isinstance(key, str):
+            raise FilterError(f"a filter's keys must be str; got {_show(key)}")
+        if key == "$not":
+            return _Not(self.group(value, depth + 1))
+        if key in ("$and", "$or"):
+            if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+                raise FilterError(f"{key} takes a list of at least one filter; got {_show(value)}")
+            return _Group(key[1:].upper(), tuple(self.group(part, depth + 1) for part in value))
+        if key.startswith("$"):
+            raise FilterError(f"unknown operator {key!r} at the top of a filter{_near(key, _GROUPS)}")
+        return self._field(_text(key), value, depth)
+
+    def _field(self, field: str, value: object, depth: int) -> _Condition:
+        if not isinstance(value, Mapping):
+            return self._operator(field, "$eq", value, depth)
+        if not value:
+            raise FilterError(f"{field!r}: {{}} says nothing; give a value or an operator such as {{'$gte': 3}}")
+        return _Group("AND", tuple(self._operator(field, op, given, depth) for op, given in value.items()))
+
+    def _operator(self, field: str, operator: object, value: object, depth: int) -> _Condition:
+        self.conditions += 1
+        if self.conditions > _MAX_CONDITIONS:
+            raise FilterError(f"a filter has at most {_MAX_CONDITIONS} conditions; $in takes any number of values")
+        if depth > _MAX_DEPTH:
+            raise FilterError(f"a filter nests at most {_MAX_DEPTH} deep")
+        match operator:
+            case "$eq":
+                return _Test(field, "in", (_scalar(field, value),))
+            case "$ne":
+                return _Not(_Test(field, "in", (_scalar(field, value),)))
+            case "$in":
+                return _Test(field, "in", _scalars(field, "$in", value))
+            case "$nin":
+                return _Not(_Test(field, "in", _scalars(field, "$nin", value)))
+            case "$contains":
+                return _Test(field, "contains", (_scalar(field, value),))
+            case "$exists":
+                if not isinstance(value, bool):
+                    raise FilterError(f"{field!r}: $exists takes True or False; got {_show(value)}")
+                return _Test(field, "exists") if value else _Not(_Test(field, "exists"))
+            case "$not":
+                return _Not(self._field(field, value, depth + 1))
+            case "$gt" | "$gte" | "$lt" | "$lte":
+                if isinstance(value, bool) or not isinstance(value, str | int | float):
+                    raise FilterError(f"{field!r}: {operator} takes a number or a str; got {_show(value)}")
+                return _Test(field, operator, (_scalar(field, value),))
+        raise FilterError(f"{field!r}: unknown operator {operator!r}{_near(str(operator), _FIELD_OPERATORS)}")
+
+
+def _scalars(field: str, operator: str, values: object) -> tuple[Scalar, ...]:
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Sequence | set | frozenset):
+        raise FilterError(f"{field!r}: {operator} takes a list of values; got {_show(values)}")
+    return tuple(_scalar(field, value) for value in values)
+
+
+def _scalar(field: str, value: object) -> Scalar:
+    if isinstance(value, float) and math.isnan(value):
+        raise FilterError(f"{field!r}: NaN equals nothing; to find what is missing use {{'$exists': False}}")
+    if isinstance(value, str):
+        return _text(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    way = "use {'$in': [...]} for one of several, {'$contains': …} to look into a list"
+    raise FilterError(f"{field!r}: compare with a str, a number, a bool or None; got {_show(value)}; {way}")
+
+
+def _text(text: str) -> str:
+    """What SQLite can compare: Unicode without surrogates, and no NUL (its JSON functions end a text there)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise FilterError(f"{text!r} is not valid Unicode: {error.reason} at {error.start}") from error
+    if "\0" in text:
+        raise FilterError(f"{text!r} holds a NUL character, which a filter cannot compare")
+    return str(text)
+
+
+def _near(word: str, choices: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, choices, n=2, cutoff=0.5)
+    return f": did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(choices)}"
+
+
+def _show(value: object) -> str:
+    shown = repr(value)
+    return f"{shown if len(shown) <= 60 else shown[:57] + '…'} ({type(value).__name__})"

@@ -1,0 +1,58 @@
+"""Two rankings → one. Each source says how good a candidate is; a weight in [0, 1] says how much dense counts.
+
+``"scores"`` (the default) adds the sources' scores after bringing each to [0, 1] over the candidates (convex
+combination; Bruch, Gai & Ingber 2023, "An Analysis of Fusion Functions for Hybrid Retrieval", §4). ``"rrf"`` adds
+reciprocal ranks (Cormack, Clarke & Büttcher 2009): blind to how much better the first is than the second, hence robust
+to odd scores.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Fusion", "reciprocal_ranks", "relative_scores"]
+
+Fusion = Literal["scores", "rrf"]
+
+_RRF_K = 60
+
+
+def relative_scores(
+    dense: NDArray[np.float64], lexical: NDArray[np.float64], dense_weight: float
+) -> NDArray[np.float64]:
+    """Fused scores in [0, 1] of candidates all of whose scores are known.
+
+    Args:
+        dense: ``(n,)`` cosines.
+        lexical: ``(n,)`` BM25 scores, 0 where no word matches.
+    """
+    return dense_weight * _stretched(dense, float(dense.min(initial=np.inf))) + (1 - dense_weight) * _stretched(
+        lexical, 0.0
+    )
+
+
+def _stretched(scores: NDArray[np.float64], lowest: float) -> NDArray[np.float64]:
+    """``lowest`` … the highest score, onto 0 … 1."""
+    span = float(scores.max(initial=-np.inf)) - lowest
+    if not span > 0:
+        return np.zeros_like(scores)
+    return np.clip((scores - lowest) / span, 0.0, 1.0)
+
+
+def reciprocal_ranks(
+    dense: NDArray[np.int64], lexical: NDArray[np.int64], dense_weight: float, k: int = _RRF_K
+) -> NDArray[np.float64]:
+    """Weighted reciprocal ranks, scaled so that first in both is 1.
+
+    Args:
+        dense: ``(n,)`` ranks from 0; negative where the source did not return the candidate.
+        lexical: the same of the other source.
+    """
+    parts = [
+        weight * np.where(ranks >= 0, (k + 1) / (k + 1 + np.maximum(ranks, 0)), 0.0)
+        for ranks, weight in ((dense, dense_weight), (lexical, 1 - dense_weight))
+    ]
+    return np.asarray(parts[0] + parts[1], dtype=np.float64)

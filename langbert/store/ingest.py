@@ -1,0 +1,186 @@
+"""What adding means: what is unchanged, what is cut anew, which vectors are still good, and what is written.
+
+Planning reads a snapshot and computes vectors without holding any lock; writing then happens in one short transaction
+that looks at the rows again, so it is right whatever others have committed in between.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..errors import StoreError
+from ..records import Chunk, Document
+from .encoding import ChunkRow, DocumentRow, encode_chunk, encode_document, vector_to
+from .snapshot import Snapshot, Transaction
+
+__all__ = ["Batch", "ChunkerLike", "batches", "changed", "chunking_key", "cut", "put_chunks", "reuse_vectors", "write"]
+
+_MOST_ITEMS = 64
+_MOST_CHARACTERS = 1_000_000  # of text in one batch: what bounds memory and the length of a commit
+
+Vector = tuple[bytes, int]
+"""A vector's blob and checksum."""
+
+
+class ChunkerLike(Protocol):
+    """What cuts documents; :class:`langbert.Chunker` is one.
+
+    A ``fingerprint`` (str) that says how it cuts lets unchanged documents be skipped; without one, ``max_tokens`` and
+    ``overlap`` are taken for it.
+    """
+
+    def split(self, document: Document) -> Sequence[Chunk]: ...
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction will write.
+
+    Attributes:
+        documents: the changed documents with all their chunks.
+        chunks: changed chunks that came by themselves.
+        vectors: hash of the embedded text → its vector, of every chunk above; empty in a store of words only.
+    """
+
+    documents: list[tuple[DocumentRow, list[ChunkRow]]] = field(default_factory=list)
+    chunks: list[ChunkRow] = field(default_factory=list)
+    vectors: dict[bytes, Vector] = field(default_factory=dict)
+
+    def all_chunks(self) -> Iterator[ChunkRow]:
+        for _, chunks in self.documents:
+            yield from chunks
+        yield from self.chunks
+
+    def texts_without_vectors(self) -> dict[bytes, str]:
+        """Hash → text to embed, equal texts once."""
+        return {c.embedded_hash: c.embedded_text for c in self.all_chunks() if c.embedded_hash not in self.vectors}
+
+
+def batches(items: Iterable[Document | Chunk]) -> Iterator[list[Document | Chunk]]:
+    """Items in order, so many at a time that memory stays bounded.
+
+    Raises:
+        StoreError: an item is neither a Document nor a Chunk.
+    """
+    batch: list[Document | Chunk] = []
+    characters = 0
+    for item in items:
+        if not isinstance(item, Document | Chunk):
+            raise StoreError(f"a store holds Documents and Chunks; got {type(item).__name__} {item!r:.60}")
+        batch.append(item)
+        characters += len(item.text) if isinstance(item.text, str) else 0
+        n_most = _MOST_ITEMS if isinstance(item, Document) else 8 * _MOST_ITEMS
+        if len(batch) >= n_most or characters >= _MOST_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def chunking_key(chunker: ChunkerLike) -> str:
+    """Says how a chunker cuts; a document cut under another key is cut again."""
+    said = getattr(chunker, "fingerprint", None)
+    if isinstance(said, str):
+        return said
+    settings = {name: getattr(chunker, name, None) for name in ("max_tokens", "overlap")}
+    return f"{type(chunker).__qualname__}:{json.dumps(settings, default=repr)}"
+
+
+@dataclass(slots=True)
+class Changed:
+    """The items that are not stored as they are."""
+
+    documents: list[tuple[Document, DocumentRow]]
+    chunks: list[ChunkRow]
+
+
+def changed(items: Sequence[Document | Chunk], snapshot: Snapshot, chunking: str) -> Changed:
+    """What of ``items`` has to be written; the last of several items with the same id counts.
+
+    Raises:
+        StoreError: an item is not in order.
+    """
+    documents = {item.id: (item, encode_document(item)) for item in items if isinstance(item, Document)}
+    chunks = {item.id: encode_chunk(item) for item in items if isinstance(item, Chunk)}
+    stored = snapshot.document_states(documents)
+    states = snapshot.states(chunks)
+    return Changed(
+        [pair for id, pair in documents.items() if stored.get(id) != (pair[1].content_hash, chunking)],
+        [row for id, row in chunks.items() if id not in states or states[id].record_hash != row.record_hash],
+    )
+
+
+def cut(changes: Changed, chunker: ChunkerLike | None) -> Batch:
+    """The documents in chunks.
+
+    Raises:
+        StoreError: the chunker made something that is not in order.
+    """
+    batch = Batch(chunks=changes.chunks)
+    for document, row in changes.documents:
+        chunks = {chunk.id: encode_chunk(chunk) for chunk in chunker.split(document)} if chunker else {}
+        stray = next((chunk for chunk in chunks.values() if chunk.document_id != document.id), None)
+        if stray is not None:
+            raise StoreError(f"the chunker gave document {document.id!r} a chunk of document {stray.document_id!r}")
+        batch.documents.append((row, list(chunks.values())))
+    return batch
+
+
+def reuse_vectors(batch: Batch, snapshot: Snapshot) -> None:
+    """Takes over stored vectors of texts that have not changed, wherever in the document they stand now."""
+    if snapshot.dimension is None:
+        return
+    stored = {state.embedded_hash: state.row_id for state in snapshot.states(row.id for row in batch.chunks).values()}
+    for row, _ in batch.documents:
+        states = snapshot.states_of_document(row.id).values()
+        stored.update((state.embedded_hash, state.row_id) for state in states)
+    wanted = {chunk.embedded_hash for chunk in batch.all_chunks()}
+    again = {hash: row_id for hash, row_id in stored.items() if hash in wanted}
+    if again:
+        vectors = snapshot.vectors(list(again.values()))
+        batch.vectors.update((hash, vector_to(vector)) for hash, vector in zip(again, vectors, strict=True))
+
+
+def write(transaction: Transaction, batch: Batch, chunking: str) -> None:
+    """Puts ``batch`` in the place of whatever is stored under its ids."""
+    for row, chunks in batch.documents:
+        kept = {chunk.id for chunk in chunks}
+        before = transaction.states_of_document(row.id)
+        transaction.delete_chunks([state.row_id for id, state in before.items() if id not in kept])
+        put_chunks(transaction, [(chunk, batch.vectors.get(chunk.embedded_hash)) for chunk in chunks])
+        transaction.put_document(row, chunking)
+    put_chunks(transaction, [(chunk, batch.vectors.get(chunk.embedded_hash)) for chunk in batch.chunks])
+    transaction.forget_chunking({chunk.document_id for chunk in batch.chunks})
+
+
+def put_chunks(transaction: Transaction, chunks: Sequence[tuple[ChunkRow, Vector | None]]) -> None:
+    """Inserts chunks, or updates those of the same id; a row whose text and vector stay is left in the indexes."""
+    if transaction.dimension is not None and any(vector is None for _, vector in chunks):
+        raise StoreError("another process has put vectors into this store of words only: add these with its embedder")
+    states = transaction.states(chunk.id for chunk, _ in chunks)
+    same_text = [
+        states[chunk.id].row_id
+        for chunk, _ in chunks
+        if chunk.id in states and states[chunk.id].index_hash == chunk.index_hash
+    ]
+    stored: dict[int, Vector | None] = dict.fromkeys(same_text)
+    if same_text and transaction.dimension is not None:
+        stored.update(zip(same_text, map(vector_to, transaction.vectors(same_text)), strict=True))
+    fresh: list[tuple[ChunkRow, Vector | None]] = []
+    outdated: list[int] = []
+    for chunk, vector in chunks:
+        state = states.get(chunk.id)
+        if state is not None and state.document_id != chunk.document_id:
+            transaction.forget_chunking([state.document_id])
+        if state is not None and state.row_id in stored and stored[state.row_id] == vector:
+            if state.record_hash != chunk.record_hash:
+                transaction.update_chunk(state.row_id, chunk)
+            continue
+        if state is not None:
+            outdated.append(state.row_id)
+        fresh.append((chunk, vector))
+    transaction.delete_chunks(outdated)
+    transaction.insert_chunks(fresh)

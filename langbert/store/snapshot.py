@@ -1,0 +1,339 @@
+"""The queries: what can be asked of one commit (:class:`Snapshot`) and done in one (:class:`Transaction`)."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import StoreCorrupt
+from ..records import Chunk, Document, EmbeddingSpace
+from .encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, ChunkRow, DocumentRow, chunk_from, document_from, vector_from
+from .filters import compile_where
+
+__all__ = ["ChunkState", "Mark", "Rows", "Snapshot", "StoredDocument", "Transaction"]
+
+Rows = NDArray[np.int64]
+"""Row ids of chunks."""
+
+_BLOCK = 2048  # rows read at a time where all are wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A point in the store's history: a change number and its random token. ``Mark()`` is before the first."""
+
+    change: int = 0
+    token: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkState:
+    """What the store holds under a chunk's id."""
+
+    row_id: int
+    document_id: str
+    record_hash: bytes
+    index_hash: bytes
+    embedded_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document without its text.
+
+    Attributes:
+        content_hash: of text, source, metadata, pages and headings, as hex.
+        chunks: how many chunks it has.
+    """
+
+    id: str
+    source: str
+    metadata: Mapping[str, Any]
+    content_hash: str
+    chunks: int
+
+
+class Snapshot:
+    """One commit, read through one connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection
+        self.mark = self._last_commit()
+
+    def _last_commit(self) -> Mark:
+        row = self._sql.execute("SELECT change, token FROM commits ORDER BY change DESC LIMIT 1").fetchone()
+        return Mark(*row) if row else Mark()
+
+    def knows(self, mark: Mark) -> bool:
+        """Whether ``mark`` is a point of this store's own past."""
+        if mark == Mark():
+            return True
+        found = self._sql.execute("SELECT token FROM commits WHERE change = ?", (mark.change,)).fetchone()
+        return found is not None and found[0] == mark.token
+
+    # --- about the store ---------------------------------------------------------------------------------------------
+
+    def meta(self, key: str) -> Any:
+        row = self._sql.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    @property
+    def n_chunks(self) -> int:
+        return int(self.meta("chunks"))
+
+    @property
+    def n_documents(self) -> int:
+        return int(self.meta("documents"))
+
+    @property
+    def dimension(self) -> int | None:
+        """Of the vectors; None before the first one."""
+        return None if (value := self.meta("dimension")) is None else int(value)
+
+    @property
+    def space(self) -> EmbeddingSpace | None:
+        """What made the vectors; None where nobody said."""
+        if (text := self.meta("space")) is None:
+            return None
+        try:
+            return EmbeddingSpace(**json.loads(text))
+        except (TypeError, ValueError) as error:
+            raise StoreCorrupt(f"the stored embedding space is unreadable: {error}") from error
+
+    # --- chunks and documents ----------------------------------------------------------------------------------------
+
+    def matching(self, where: Mapping[str, Any]) -> Rows:
+        """The rows that satisfy ``where``, ascending."""
+        condition, parameters = compile_where(where)
+        found = self._sql.execute(f"SELECT row_id FROM chunks WHERE {condition} ORDER BY row_id", parameters)  # noqa: S608
+        return np.fromiter((row for (row,) in found), dtype=np.int64)
+
+    def chunks(self, rows: Iterable[int]) -> dict[int, Chunk]:
+        """The chunks of ``rows`` that are there."""
+        found = self._sql.execute(
+            f"SELECT row_id, {CHUNK_COLUMNS} FROM chunks WHERE row_id IN (SELECT value FROM json_each(?))",  # noqa: S608
+            (_listed(rows),),
+        )
+        return {columns[0]: chunk_from(columns[1:]) for columns in found}
+
+    def chunks_by_id(self, ids: Iterable[str]) -> dict[str, Chunk]:
+        found: dict[str, Chunk] = {}
+        for (id,) in _singles(ids):
+            columns = self._sql.execute(f"SELECT {CHUNK_COLUMNS} FROM chunks WHERE id = ?", (id,)).fetchone()  # noqa: S608
+            if columns:
+                found[id] = chunk_from(columns)
+        return found
+
+    def document(self, id: str) -> Document | None:
+        row = self._sql.execute(f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE id = ?", (id,)).fetchone()  # noqa: S608
+        return document_from(row) if row else None
+
+    def document_ids(self) -> list[str]:
+        return [id for (id,) in self._sql.execute("SELECT id FROM documents")]
+
+    def documents_after(self, id: str, limit: int) -> list[StoredDocument]:
+        """The next ``limit`` documents in the order of their ids."""
+        found = self._sql.execute(
+            "SELECT id, source, metadata, content_hash, (SELECT count(*) FROM chunks WHERE document_id = documents.id) "
+            "FROM documents WHERE id > ? ORDER BY id LIMIT ?",
+            (id, limit),
+        )
+        return [StoredDocument(id, source, json.loads(meta), hash.hex(), n) for id, source, meta, hash, n in found]
+
+    def document_states(self, ids: Iterable[str]) -> dict[str, tuple[bytes, str]]:
+        """Id → content hash and chunking, of the documents that are there."""
+        found = {}
+        for (id,) in _singles(ids):
+            row = self._sql.execute("SELECT content_hash, chunking FROM documents WHERE id = ?", (id,)).fetchone()
+            if row:
+                found[id] = row
+        return found
+
+    def states(self, ids: Iterable[str]) -> dict[str, ChunkState]:
+        """Id → state, of the chunks that are there."""
+        found = {}
+        for (id,) in _singles(ids):
+            row = self._sql.execute(
+                "SELECT row_id, document_id, record_hash, index_hash, embedded_hash FROM chunks WHERE id = ?", (id,)
+            ).fetchone()
+            if row:
+                found[id] = ChunkState(*row)
+        return found
+
+    def states_of_document(self, document_id: str) -> dict[str, ChunkState]:
+        found = self._sql.execute(
+            "SELECT id, row_id, document_id, record_hash, index_hash, embedded_hash FROM chunks WHERE document_id = ?",
+            (document_id,),
+        )
+        return {row[0]: ChunkState(*row[1:]) for row in found}
+
+    def rows_of(self, ids: Iterable[str]) -> dict[str, int]:
+        """Chunk id → row, of those that are there."""
+        return {id: state.row_id for id, state in self.states(ids).items()}
+
+    def vectors(self, rows: Sequence[int]) -> NDArray[np.float32]:
+        """``(n, dim)`` float32 in the order of ``rows``, as they were given to the store.
+
+        Raises:
+            StoreCorrupt: one is missing or its checksum is wrong.
+        """
+        found = {}
+        for (row,) in _singles(rows):
+            stored = self._sql.execute("SELECT vector, checksum FROM vectors WHERE row_id = ?", (row,)).fetchone()
+            if stored is None or zlib.crc32(stored[0]) != stored[1]:
+                what = "is missing" if stored is None else "fails its checksum"
+                raise StoreCorrupt(f"the vector of row {row} {what}: restore the store from a backup, or index again")
+            found[row] = stored[0]
+        return vector_from((found[row] for row in rows), self.dimension or 0)
+
+    # --- what a derived index has not seen yet -----------------------------------------------------------------------
+
+    def removed_since(self, change: int) -> Rows:
+        """Rows that died after ``change``; some may have been born after it too."""
+        found = self._sql.execute("SELECT row_id FROM tombstones WHERE change > ?", (change,))
+        return np.fromiter((row for (row,) in found), dtype=np.int64)
+
+    def vectors_since(self, change: int) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
+        """Blocks of rows born after ``change``, ascending, with their vectors ``(n, dim)`` float32."""
+        dimension = self.dimension or 0
+        cursor = self._sql.execute("SELECT row_id, vector FROM vectors WHERE row_id > ? ORDER BY row_id", (change,))
+        while block := cursor.fetchmany(_BLOCK):
+            yield np.array([row for row, _ in block], dtype=np.int64), vector_from((v for _, v in block), dimension)
+
+    def texts_since(self, change: int) -> Iterator[tuple[int, str, str, str]]:
+        """Row, text, headings (one a line) and source of the rows born after ``change``, ascending."""
+        cursor = self._sql.execute(
+            "SELECT row_id, text, headings, source FROM chunks WHERE row_id > ? ORDER BY row_id", (change,)
+        )
+        for row, text, headings, source in cursor:
+            yield row, text, "\n".join(json.loads(headings)) if headings != "[]" else "", source
+
+    def count_since(self, change: int) -> int:
+        """How many rows were born or died after ``change``."""
+        (born,) = self._sql.execute("SELECT count(*) FROM chunks WHERE row_id > ?", (change,)).fetchone()
+        (died,) = self._sql.execute("SELECT count(*) FROM tombstones WHERE change > ?", (change,)).fetchone()
+        return int(born + died)
+
+
+class Transaction(Snapshot):
+    """Changes that become one commit. Nothing is seen outside before :meth:`finish`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self._change = self.mark.change
+        self._started_at = self.mark.change
+        self._touched = False
+
+    def _next_change(self) -> int:
+        self._change += 1
+        return self._change
+
+    def finish(self, token: int) -> None:
+        """Records the commit, if anything changed."""
+        if self._change == self._started_at and not self._touched:
+            return
+        if self._change == self._started_at:
+            self._next_change()  # only metadata changed, still another commit
+        self._sql.execute("INSERT INTO commits VALUES (?, ?)", (self._change, token))
+        self.mark = Mark(self._change, token)
+
+    def set_meta(self, key: str, value: Any) -> None:
+        self._sql.execute(
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value)
+        )
+
+    def set_space(self, space: EmbeddingSpace) -> None:
+        self.set_meta("space", json.dumps(asdict(space)))
+
+    def _count(self, key: str, by: int) -> None:
+        if by:
+            self._sql.execute("UPDATE meta SET value = value + ? WHERE key = ?", (by, key))
+
+    # --- chunks ------------------------------------------------------------------------------------------------------
+
+    def insert_chunks(self, chunks: Sequence[tuple[ChunkRow, tuple[bytes, int] | None]]) -> None:
+        """New rows with their vectors, if they have any; no chunk of the same id may be there."""
+        if not chunks:
+            return
+        rows = [self._next_change() for _ in chunks]
+        self._sql.executemany(
+            f"INSERT INTO chunks (row_id, {CHUNK_COLUMNS}, record_hash, index_hash, embedded_hash) "  # noqa: S608
+            f"VALUES ({', '.join('?' * 12)})",
+            (
+                (row, *chunk.columns, chunk.record_hash, chunk.index_hash, chunk.embedded_hash)
+                for row, (chunk, _) in zip(rows, chunks, strict=True)
+            ),
+        )
+        self._sql.executemany(
+            "INSERT INTO vectors VALUES (?, ?, ?)",
+            ((row, *vector) for row, (_, vector) in zip(rows, chunks, strict=True) if vector is not None),
+        )
+        self._count("chunks", len(rows))
+
+    def update_chunk(self, row: int, chunk: ChunkRow) -> None:
+        """Changes what no derived index reads: place, page, metadata, document."""
+        names = ", ".join(f"{name} = ?" for name in CHUNK_COLUMNS.split(", "))
+        self._sql.execute(
+            f"UPDATE chunks SET {names}, record_hash = ? WHERE row_id = ?",  # noqa: S608
+            (*chunk.columns, chunk.record_hash, row),
+        )
+        self._touched = True
+
+    def delete_chunks(self, rows: Sequence[int]) -> None:
+        """Rows that are there, each leaving a tombstone."""
+        if not rows:
+            return
+        self._sql.executemany("DELETE FROM chunks WHERE row_id = ?", _singles(rows))
+        self._sql.executemany("DELETE FROM vectors WHERE row_id = ?", _singles(rows))
+        self._sql.executemany("INSERT INTO tombstones VALUES (?, ?)", ((self._next_change(), row) for row in rows))
+        self._count("chunks", -len(rows))
+
+    def parents(self, rows: Sequence[int]) -> set[str]:
+        """The stored documents these rows belong to."""
+        found = self._sql.execute(
+            "SELECT DISTINCT document_id FROM chunks WHERE row_id IN (SELECT value FROM json_each(?)) "
+            "AND document_id IN (SELECT id FROM documents)",
+            (_listed(rows),),
+        )
+        return {id for (id,) in found}
+
+    # --- documents ---------------------------------------------------------------------------------------------------
+
+    def put_document(self, document: DocumentRow, chunking: str) -> None:
+        there = self._sql.execute("SELECT 1 FROM documents WHERE id = ?", (document.id,)).fetchone()
+        self._sql.execute(
+            f"INSERT OR REPLACE INTO documents ({DOCUMENT_COLUMNS}, content_hash, chunking) "  # noqa: S608
+            f"VALUES ({', '.join('?' * 8)})",
+            (*document.columns, document.content_hash, chunking),
+        )
+        self._count("documents", 0 if there else 1)
+        self._touched = True
+
+    def delete_documents(self, ids: Iterable[str]) -> int:
+        """How many were there; their chunks are the caller's."""
+        before = self._sql.total_changes
+        self._sql.executemany("DELETE FROM documents WHERE id = ?", _singles(ids))
+        gone = self._sql.total_changes - before
+        self._count("documents", -gone)
+        self._touched = self._touched or gone > 0
+        return gone
+
+    def forget_chunking(self, ids: Iterable[str]) -> None:
+        """These documents' chunks are no longer what their text gives: adding them again must cut them again."""
+        self._sql.executemany("UPDATE documents SET chunking = '' WHERE id = ?", _singles(ids))
+
+
+def _singles(values: Iterable[Any]) -> list[tuple[Any]]:
+    return [(value if isinstance(value, str) else int(value),) for value in values]
+
+
+def _listed(rows: Iterable[int]) -> str:
+    """One JSON parameter, however many rows: SQLite limits the number of parameters."""
+    return json.dumps([int(row) for row in rows])

@@ -1,0 +1,528 @@
+"""Store: add, upsert, delete, search, filter; durable; one writer, many readers.
+
+Nothing to desynchronise: what counts is one SQLite commit. The dense and the lexical index are caches of it that catch
+up before they answer, in this process or any other, and are rebuilt where they are missing or damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import QuestionError, StoreError, StoreMismatch
+from ..records import Candidate, Chunk, Document, EmbedderLike, Progress, SearchMode
+from . import ingest
+from .checks import STORE_FILE, check_choice, check_folder, checked_vectors
+from .dense import DenseIndex
+from .encoding import encode_chunk, vector_to
+from .fusion import Fusion
+from .ingest import ChunkerLike
+from .lexical import LexicalIndex
+from .ranking import Hit, dense_hits, hybrid_hits, lexical_hits
+from .schema import FORMAT
+from .snapshot import Mark, Rows, Snapshot, StoredDocument, Transaction
+from .truth import Durability, Truth
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Store"]
+
+_LOG = logging.getLogger("langbert")
+
+_DERIVED = "derived"
+_ABSORB_NOW = 256  # changes after which adding brings the indexes up to date itself, not the next search
+_FILTERS_KEPT = 16
+_ATTEMPTS = 5
+_PAGE = 500
+
+
+class Store:
+    """Chunks with their vectors and words, in one folder or in memory. Made by :meth:`open`.
+
+    Safe to use from several threads. Each method sees everything that any process committed before it was called.
+
+    Scores: ``Candidate.scores["dense"]`` is the cosine, ``["lexical"]`` the BM25 score, each where it was computed;
+    ``Candidate.score`` is in [0, 1] and orders the list: ``(1 + cosine) / 2`` for dense, ``bm25 / (bm25 + 10)`` for
+    lexical, the fused score for hybrid.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        *,
+        embedder: EmbedderLike | None,
+        chunker: ChunkerLike | None,
+        read_only: bool,
+        durability: Durability,
+        lock_timeout: float,
+    ) -> None:
+        self.path = folder
+        self.embedder = embedder
+        self.read_only = read_only
+        self._chunker = chunker
+        self._truth = Truth(
+            None if folder is None else folder / STORE_FILE,
+            read_only=read_only,
+            durability=durability,
+            lock_timeout=lock_timeout,
+        )
+        derived = None if folder is None else folder / _DERIVED
+        self._dense = DenseIndex(derived and derived / "dense.index", read_only=read_only)
+        self._lexical = LexicalIndex(derived and derived / "lexical", read_only=read_only)
+        self._filtered: OrderedDict[tuple[str, Mark], Rows] = OrderedDict()
+        self._filter_lock = threading.Lock()
+        self._adding = threading.RLock()  # one add at a time computes vectors
+        self._unabsorbed = 0  # changes committed here that the indexes may not have seen
+        self._checked = False  # the embedder is known to fit
+        self._closed = False
+        try:
+            with self._truth.reading() as snapshot:
+                self._check_space(snapshot)
+        except BaseException:
+            self._truth.close()
+            raise
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path | None = None,
+        *,
+        embedder: EmbedderLike | None = None,
+        chunker: ChunkerLike | None = None,
+        create: bool = True,
+        read_only: bool = False,
+        durability: Durability = "full",
+        lock_timeout: float = 30.0,
+    ) -> Store:
+        """A store in the folder ``path``, made where it does not exist; in memory where ``path`` is None.
+
+        Args:
+            embedder: makes the vectors. Without one, ``search(mode="lexical")``, ``search_vector``, ``add_vectors``,
+                ``get`` and ``delete`` work, and ``add`` makes a store of words only.
+            chunker: cuts documents; by default ``Chunker.for_embedder(embedder)``.
+            create: False refuses a folder without a store.
+            read_only: never write anything in the folder.
+            durability: ``"full"``: what was added survives a power cut. ``"normal"``: a power cut may take back the
+                last additions, never more and never half of one. Both survive a killed process.
+            lock_timeout: seconds to wait for another process that is writing.
+
+        Raises:
+            StoreMismatch: the store's vectors were made in another embedding space; the message names the differences.
+            StoreError: the path is not a store, is of a newer format, or may not be read or written.
+            StoreCorrupt: the store is damaged.
+        """
+        folder = None if path is None else Path(path)
+        if folder is not None:
+            check_folder(folder, create=create and not read_only)
+        return cls(
+            folder,
+            embedder=embedder,
+            chunker=chunker,
+            read_only=read_only,
+            durability=durability,
+            lock_timeout=lock_timeout,
+        )
+
+    def close(self) -> None:
+        """Brings the derived indexes up to date for whoever opens next, and lets go. Nothing is lost without it."""
+        if self._closed:
+            return
+        try:
+            if self.path is not None and not self.read_only:
+                if self._unabsorbed:
+                    self._absorb()
+                self._dense.save()
+        except StoreError as error:
+            _LOG.warning("closing %s: the indexes will catch up at the next opening (%s)", self._truth.name, error)
+        finally:
+            self._closed = True
+            self._lexical.close()
+            self._truth.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        """How many chunks there are."""
+        with self._truth.reading() as snapshot:
+            return snapshot.n_chunks
+
+    def __repr__(self) -> str:
+        return f"Store({'in memory' if self.path is None else str(self.path)!r})"
+
+    # --- adding ------------------------------------------------------------------------------------------------------
+
+    def add(self, items: Iterable[Document | Chunk], *, progress: Progress | None = None) -> list[str]:
+        """Adds documents (cut into chunks) and chunks; an id that is there is updated, the last of equal ids counts.
+
+        What has not changed costs nothing, and text that has not changed keeps its vector. Items are committed batch by
+        batch, each wholly or not at all: what ``progress`` was told of is stored for good, and an interrupted ``add``
+        can simply be repeated.
+
+        Args:
+            progress: told how many more items are done.
+
+        Returns:
+            The ids of the items, in their order.
+
+        Raises:
+            StoreError: an item is not in order, or cannot be written; nothing of its batch is stored.
+            StoreLocked: another process has been writing for longer than ``lock_timeout``.
+        """
+        if isinstance(items, str | bytes | Document | Chunk):
+            raise StoreError(
+                f"add takes a list of Documents or Chunks; got one {type(items).__name__}: put it in a list"
+            )
+        ids: list[str] = []
+        with self._adding:
+            for batch in ingest.batches(items):
+                self._add_batch(batch)
+                ids += [item.id for item in batch]
+                if progress is not None:
+                    progress(len(batch))
+            self._absorb_if_many()
+        return ids
+
+    def _add_batch(self, items: Sequence[Document | Chunk]) -> None:
+        embedder = self.embedder
+        chunker = self.chunker if any(isinstance(item, Document) for item in items) else None
+        chunking = ingest.chunking_key(chunker) if chunker else ""
+        with self._truth.reading() as snapshot:
+            self._check_space(snapshot)
+            if embedder is None and snapshot.dimension is not None:
+                raise StoreError(
+                    f"{self._truth.name} holds vectors, so adding text needs the embedder that made them: "
+                    "Store.open(path, embedder=Embedder(…)); vectors of your own go in with add_vectors"
+                )
+            changes = ingest.changed(items, snapshot, chunking)
+        if not changes.documents and not changes.chunks:
+            return
+        batch = ingest.cut(changes, chunker)
+        with self._truth.reading() as snapshot:
+            ingest.reuse_vectors(batch, snapshot)
+        texts = batch.texts_without_vectors()
+        if embedder is not None and texts:
+            vectors = checked_vectors(embedder.embed(list(texts.values()), "document"), len(texts))
+            batch.vectors.update(zip(texts, map(vector_to, vectors), strict=True))
+        with self._writing() as transaction:
+            if embedder is not None:
+                self._claim_space(transaction, embedder.dimension)
+            ingest.write(transaction, batch, chunking)
+
+    @property
+    def chunker(self) -> ChunkerLike:
+        """What cuts documents."""
+        if self._chunker is None:
+            if self.embedder is None:
+                raise StoreError("cutting documents needs a chunker or an embedder: Store.open(path, embedder=…)")
+            from ..chunking import Chunker
+
+            self._chunker = Chunker.for_embedder(self.embedder)
+        return self._chunker
+
+    def add_vectors(self, chunks: Sequence[Chunk], vectors: NDArray[np.float32]) -> list[str]:
+        """Adds or updates chunks with vectors of your own, committed together. Quick: the indexes are left to the next
+        search, or to ``close``.
+
+        Args:
+            vectors: ``(len(chunks), dim)``, of any length; only their direction counts in searches.
+
+        Raises:
+            StoreError: something is not in order; nothing was stored.
+            StoreMismatch: the store's vectors have another dimension.
+        """
+        vectors = checked_vectors(vectors, len(chunks))
+        wrong = next((chunk for chunk in chunks if not isinstance(chunk, Chunk)), None)
+        if wrong is not None:
+            raise StoreError(f"add_vectors takes Chunks; got {type(wrong).__name__} {wrong!r:.60}")
+        rows = {chunk.id: (encode_chunk(chunk), vector) for chunk, vector in zip(chunks, vectors, strict=True)}
+        if not rows:
+            return []
+        with self._writing() as transaction:
+            self._claim_space(transaction, vectors.shape[1])
+            ingest.put_chunks(transaction, [(row, vector_to(vector)) for row, vector in rows.values()])
+            transaction.forget_chunking({row.document_id for row, _ in rows.values()})
+        return [chunk.id for chunk in chunks]
+
+    # --- deleting ----------------------------------------------------------------------------------------------------
+
+    def delete(self, ids: Iterable[str] | None = None, *, where: Mapping[str, Any] | None = None) -> int:
+        """Removes chunks: those of ``ids`` (of chunks, or of documents with all their chunks), those that match
+        ``where``, or, if both are given, those of ``ids`` that match. A document whose last chunk goes, goes too.
+        Ids that are not there are no error.
+
+        Returns:
+            How many chunks were removed.
+
+        Raises:
+            StoreError: neither was given (``where={}`` matches everything), or the store cannot be written.
+            FilterError: ``where`` cannot be understood.
+        """
+        if ids is None and where is None:
+            raise StoreError("say what to delete: ids=[…], where={…}; where={} removes everything")
+        if isinstance(ids, str):
+            raise StoreError(f"ids must be a list of ids; got the str {ids!r}: put it in a list")
+        names = None if ids is None else list(ids)
+        with self._writing() as transaction:
+            rows = _rows_to_delete(transaction, names, where)
+            parents = transaction.parents(rows)
+            transaction.delete_chunks(rows)
+            gone = {name for name in parents if not transaction.states_of_document(name)}
+            transaction.forget_chunking(parents - gone)
+            if not where:  # documents without a chunk match no filter, but can be named
+                gone.update(transaction.document_ids() if names is None else names)
+            transaction.delete_documents(gone)
+            return len(rows)
+
+    # --- searching ---------------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        question: str,
+        k: int = 10,
+        *,
+        mode: SearchMode = "hybrid",
+        where: Mapping[str, Any] | None = None,
+        fusion: Fusion = "scores",
+        dense_weight: float = 0.5,
+    ) -> list[Candidate]:
+        """The ``k`` best chunks, best first.
+
+        Args:
+            mode: ``"dense"`` compares meaning, ``"lexical"`` words (BM25), ``"hybrid"`` fuses both.
+            where: only chunks that match (see :mod:`langbert.store.filters`): if ``k`` match, ``k`` come back, save
+                that ``"lexical"`` only returns chunks that share a word with the question.
+            fusion: of hybrid: ``"scores"`` (relative scores) or ``"rrf"`` (reciprocal ranks).
+            dense_weight: of hybrid, in [0, 1]: how much dense counts against lexical.
+
+        Raises:
+            QuestionError: the question is empty or not text.
+            FilterError: ``where`` cannot be understood.
+            StoreError: dense or hybrid search without an embedder.
+            StoreMismatch: the store's vectors were made in another embedding space.
+        """
+        if not isinstance(question, str) or not question.strip():
+            raise QuestionError(f"the question must be a str with something in it; got {question!r}")
+        check_choice("mode", mode, get_args(SearchMode))
+        check_choice("fusion", fusion, get_args(Fusion))
+        if not 0 <= dense_weight <= 1:
+            raise ValueError(f"dense_weight must be in [0, 1]; got {dense_weight!r}")
+        if mode == "lexical":
+            return self._search(
+                k, where, lambda limit, rows: lexical_hits(self._lexical, question, limit, rows), (self._lexical,)
+            )
+        if self.embedder is None:
+            raise StoreError(
+                f"{mode} search needs the embedder that made the vectors: Store.open(path, embedder=Embedder(…)); "
+                "mode='lexical' works without"
+            )
+        query = checked_vectors(self.embedder.embed([question], "query"), 1)[0]
+        if mode == "dense":
+            return self.search_vector(query, k, where=where)
+        return self._search(
+            k,
+            where,
+            lambda limit, rows: hybrid_hits(
+                self._dense, self._lexical, question, query, limit, rows, fusion, dense_weight
+            ),
+            (self._dense, self._lexical),
+            len(query),
+        )
+
+    def search_vector(
+        self, vector: NDArray[np.float32], k: int = 10, *, where: Mapping[str, Any] | None = None
+    ) -> list[Candidate]:
+        """The ``k`` chunks whose vectors have the highest cosine with ``vector`` ``(dim,)``, best first.
+
+        Raises:
+            StoreMismatch: the store's vectors have another dimension.
+            FilterError: ``where`` cannot be understood.
+        """
+        query = checked_vectors(np.asarray(vector)[None], 1)[0]
+        return self._search(
+            k, where, lambda limit, rows: dense_hits(self._dense, query, limit, rows), (self._dense,), len(query)
+        )
+
+    def _search(
+        self,
+        k: int,
+        where: Mapping[str, Any] | None,
+        find: Callable[[int, Rows | None], list[Hit]],
+        indexes: Sequence[DenseIndex | LexicalIndex],
+        dimension: int | None = None,
+    ) -> list[Candidate]:
+        """Runs ``find`` on ``indexes`` brought to one commit, and reads its chunks from the same commit."""
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise ValueError(f"k must be an int of at least 1; got {k!r}")
+        candidates: list[Candidate] = []
+        for _ in range(_ATTEMPTS):
+            with self._truth.reading() as snapshot:
+                if dimension is not None:
+                    self._check_space(snapshot, dimension)
+                for index in indexes:
+                    index.refresh(snapshot)
+                rows = self._rows_matching(where, snapshot)
+                hits = find(min(k, max(snapshot.n_chunks, 1)), rows)
+                chunks = snapshot.chunks(hit.row for hit in hits)
+            candidates = [Candidate(chunks[hit.row], hit.score, hit.parts) for hit in hits if hit.row in chunks]
+            if all(index.mark == snapshot.mark for index in indexes):
+                break  # otherwise another thread or process took an index beyond this snapshot: look again
+        return candidates
+
+    def _rows_matching(self, where: Mapping[str, Any] | None, snapshot: Snapshot) -> Rows | None:
+        """None for all; remembered, because filters repeat."""
+        if where is None or where == {}:
+            return None
+        try:
+            key = (json.dumps(where, sort_keys=True), snapshot.mark)
+        except (TypeError, ValueError):  # sets, for example
+            return snapshot.matching(where)
+        with self._filter_lock:
+            rows = self._filtered.pop(key, None)
+        if rows is None:
+            rows = snapshot.matching(where)
+        with self._filter_lock:
+            self._filtered[key] = rows
+            while len(self._filtered) > _FILTERS_KEPT:
+                self._filtered.popitem(last=False)
+        return rows
+
+    # --- looking up --------------------------------------------------------------------------------------------------
+
+    def get(self, ids: Iterable[str]) -> list[Document | Chunk]:
+        """The documents and chunks of these ids in their order; missing ones are left out."""
+        if isinstance(ids, str):
+            raise StoreError(f"ids must be a list of ids; got the str {ids!r}: put it in a list")
+        names = list(ids)
+        with self._truth.reading() as snapshot:
+            found: dict[str, Document | Chunk] = {**snapshot.chunks_by_id(names)}
+            for name in snapshot.document_states(names):
+                if document := snapshot.document(name):
+                    found[name] = document
+        return [found[name] for name in names if name in found]
+
+    def document(self, document_id: str) -> Document | None:
+        """The document with its text, or None."""
+        with self._truth.reading() as snapshot:
+            return snapshot.document(document_id)
+
+    def documents(self) -> Iterator[StoredDocument]:
+        """All documents without their texts, by id; chunks added without a document have none."""
+        last = ""
+        while True:
+            with self._truth.reading() as snapshot:
+                page = snapshot.documents_after(last, _PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            last = page[-1].id
+
+    def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
+        """The vectors of these chunks in their order, ``(n, dim)`` float32, as they were given.
+
+        Raises:
+            StoreError: an id is not that of a stored chunk.
+        """
+        with self._truth.reading() as snapshot:
+            rows = snapshot.rows_of(ids)
+            missing = [id for id in ids if id not in rows]
+            if missing:
+                raise StoreError(
+                    f"no chunk {missing[0]!r} in {self._truth.name} ({len(missing)} of {len(ids)} missing)"
+                )
+            return snapshot.vectors([rows[id] for id in ids])
+
+    def info(self) -> dict[str, Any]:
+        """What the store holds and where, as JSON values."""
+        with self._truth.reading() as snapshot:
+            space = snapshot.space
+            files = [] if self.path is None else [file for file in self.path.rglob("*") if file.is_file()]
+            return {
+                "path": None if self.path is None else str(self.path),
+                "format": FORMAT,
+                "documents": snapshot.n_documents,
+                "chunks": snapshot.n_chunks,
+                "dimension": snapshot.dimension,
+                "embedding_space": None if space is None else asdict(space),
+                "change": snapshot.mark.change,
+                "bytes": sum(file.stat().st_size for file in files),
+            }
+
+    # --- keeping in order --------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _writing(self) -> Iterator[Transaction]:
+        with self._truth.writing() as transaction:
+            before = transaction.mark.change
+            yield transaction
+        self._unabsorbed += transaction.mark.change - before
+
+    def _absorb_if_many(self) -> None:
+        if self._unabsorbed >= _ABSORB_NOW:
+            self._absorb()
+
+    def _absorb(self) -> None:
+        with self._truth.reading() as snapshot:
+            self._dense.refresh(snapshot)
+            self._lexical.refresh(snapshot)
+        self._unabsorbed = 0
+
+    def _check_space(self, snapshot: Snapshot, dimension: int | None = None) -> None:
+        stored = snapshot.dimension
+        if dimension is not None and stored is None and snapshot.n_chunks:
+            raise StoreMismatch(
+                f"{self._truth.name} was filled without an embedder and holds words only: search with mode='lexical', "
+                "or add everything again to a new store with an embedder"
+            )
+        if dimension is not None and stored is not None and stored != dimension:
+            raise StoreMismatch(f"the vectors of {self._truth.name} have {stored} dimensions, this one has {dimension}")
+        if self.embedder is None or stored is None or self._checked:
+            return
+        theirs, mine = snapshot.space, self.embedder.space
+        differences = [f"dimension: {stored} != {mine.dimension}"] if stored != mine.dimension else []
+        if theirs is not None:
+            differences = theirs.differences(mine)
+        if differences:
+            made = f" by {theirs.model!r}" if theirs else ""
+            raise StoreMismatch(
+                f"the vectors of {self._truth.name} were made{made} in another embedding space (stored != given): "
+                f"{'; '.join(differences)}. Open it with the embedder it was made with, or index into a new folder"
+            )
+        self._checked = theirs is not None
+
+    def _claim_space(self, transaction: Transaction, dimension: int) -> None:
+        """The first vectors decide what all later ones must be."""
+        self._check_space(transaction, dimension)
+        if transaction.dimension is None:
+            transaction.set_meta("dimension", dimension)
+        if self.embedder is not None and transaction.space is None:
+            transaction.set_space(self.embedder.space)
+
+
+def _rows_to_delete(snapshot: Snapshot, ids: list[str] | None, where: Mapping[str, Any] | None) -> list[int]:
+    named: set[int] | None = None
+    if ids is not None:
+        named = set(snapshot.rows_of(ids).values())
+        for id in ids:
+            named.update(state.row_id for state in snapshot.states_of_document(id).values())
+    if where is None:
+        return sorted(named or ())
+    matching = snapshot.matching(where).tolist()
+    return matching if named is None else [row for row in matching if row in named]

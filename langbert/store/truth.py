@@ -1,0 +1,217 @@
+"""The SQLite file: connections, locks, snapshots, transactions, and its errors in our words.
+
+One process writes at a time: SQLite's own lock decides, which the operating system lets go when a process dies. It is
+held for a commit only, never while texts are embedded. Any number of threads and processes read meanwhile; each read
+sees one commit and nothing of the next (WAL snapshots).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from ..errors import StoreCorrupt, StoreError, StoreLocked
+from .schema import check_format, create_tables, is_blank
+from .snapshot import Snapshot, Transaction
+
+__all__ = ["Durability", "Truth"]
+
+Durability = Literal["normal", "full"]
+"""``"full"``: what was committed survives a power cut (an fsync a commit). ``"normal"``: a power cut may take back the
+last commits, never more and never half of one. Both survive the process being killed."""
+
+_SYNCHRONOUS = {"normal": "NORMAL", "full": "FULL"}
+
+
+class Truth:
+    """The database of one store.
+
+    Args:
+        file: ``store.sqlite``; None for a database in memory.
+        lock_timeout: seconds to wait for another writer.
+    """
+
+    def __init__(self, file: Path | None, *, read_only: bool, durability: Durability, lock_timeout: float) -> None:
+        if durability not in _SYNCHRONOUS:
+            raise ValueError(f"durability must be one of {', '.join(map(repr, _SYNCHRONOUS))}; got {durability!r}")
+        self.file = file
+        self.name = "the store in memory" if file is None else str(file)
+        self.read_only = read_only
+        self._synchronous = _SYNCHRONOUS[durability]
+        self._timeout = lock_timeout
+        self._immutable = False
+        self._closed = False
+        self._writing = threading.RLock()  # one writing thread; in memory, one thread at all
+        self._idle: list[sqlite3.Connection] = []  # open connections nobody uses
+        with self._errors():
+            self._idle.append(self._first_connection())
+
+    def close(self) -> None:
+        self._closed = True
+        while self._idle:
+            with contextlib.suppress(sqlite3.Error):
+                self._idle.pop().close()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Snapshot]:
+        """One commit's view, unchanged until the block ends.
+
+        Raises:
+            StoreError: the store is closed or cannot be read.
+            StoreCorrupt: the file is damaged.
+        """
+        with self._borrowed() as connection, self._errors():
+            connection.execute("BEGIN")
+            try:
+                yield Snapshot(connection)
+            finally:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        """All or nothing: committed when the block ends, undone if it raises.
+
+        Raises:
+            StoreLocked: another process was writing for longer than the time-out.
+            StoreError: the store was opened for reading, or the disk is full or failing; nothing was changed.
+        """
+        if self.read_only:
+            raise StoreError(f"{self.name} was opened with read_only=True: open it without to change it")
+        with self._writing, self._borrowed() as connection, self._errors():
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                transaction = Transaction(connection)
+                yield transaction
+                transaction.finish(secrets.randbits(62))
+                connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _borrowed(self) -> Iterator[sqlite3.Connection]:
+        """A connection for this thread alone. The one in memory is shared, under the lock."""
+        with self._writing if self.file is None else contextlib.nullcontext():
+            if self._closed:
+                raise StoreError(f"{self.name} is closed: open it again with Store.open")
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                with self._errors():
+                    connection = self._connect()
+            try:
+                yield connection
+            finally:
+                if self._closed:
+                    connection.close()
+                else:
+                    self._idle.append(connection)
+
+    # --- opening -----------------------------------------------------------------------------------------------------
+
+    def _first_connection(self) -> sqlite3.Connection:
+        try:
+            return self._checked(self._connect())
+        except sqlite3.OperationalError:
+            if not self._is_settled():
+                raise
+            # Read-only media: WAL needs a file beside the database, unless it can be told that nobody will write.
+            self._immutable = True
+            return self._checked(self._connect())
+
+    def _checked(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        try:
+            blank = is_blank(connection)
+            if blank and self.read_only:
+                raise StoreError(f"{self.name} holds no store yet: open it once without read_only=True")
+            if blank:
+                self._initialise(connection)
+            check_format(connection, self.name)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _initialise(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA page_size = 8192")  # five 384-float vectors a page; 4096 would waste a quarter
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                break
+            except sqlite3.OperationalError:  # another process is doing the same; SQLite does not wait here by itself
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+        connection.execute("BEGIN IMMEDIATE")
+        create_tables(connection)
+        connection.execute("COMMIT")
+
+    def _is_settled(self) -> bool:
+        """Opened for reading, and no log of a writer lies beside the database."""
+        if self.file is None or not self.read_only:
+            return False
+        log = self.file.with_name(self.file.name + "-wal")
+        return not log.exists() or log.stat().st_size == 0
+
+    def _connect(self) -> sqlite3.Connection:
+        if self.file is None:
+            target = ":memory:"
+        else:
+            target = f"{self.file.absolute().as_uri()}?mode={'ro' if self.read_only else 'rwc'}"
+            target += "&immutable=1" if self._immutable else ""
+        connection = sqlite3.connect(
+            target, uri=self.file is not None, timeout=self._timeout, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._configure(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _configure(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA trusted_schema = OFF")  # the file may be somebody else's
+        connection.execute("PRAGMA cell_size_check = ON")
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        connection.execute("PRAGMA wal_autocheckpoint = 2000")
+        connection.execute("PRAGMA cache_size = -16000")
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: sqlite3.Error) -> StoreError:
+        said = str(error)
+        match said:
+            case "database is locked" | "database table is locked" | "database schema is locked":
+                return StoreLocked(
+                    f"another process has been writing to {self.name} for {self._timeout:g} s: "
+                    "try again when it is done, or open the store with a longer lock_timeout"
+                )
+            case "database or disk is full":
+                return StoreError(
+                    f"no space left for {self.name}: nothing was lost or half written; free some and repeat"
+                )
+            case "disk I/O error":
+                return StoreError(f"the disk under {self.name} fails ({said}): everything committed before is kept")
+            case "attempt to write a readonly database":
+                return StoreError(f"no permission to write {self.name}: change it, or open with read_only=True")
+            case "unable to open database file":
+                return StoreError(f"cannot open {self.name}: check the permissions of the file and its folder")
+        if isinstance(error, sqlite3.DatabaseError) and (
+            "malformed" in said or "not a database" in said or "encrypted" in said
+        ):
+            return StoreCorrupt(f"{self.name} is damaged ({said}): restore it from a backup, or index again")
+        return StoreError(f"{self.name}: {said}")

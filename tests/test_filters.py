@@ -1,0 +1,178 @@
+"""The SQL of a filter against its plain-Python reference, and what a filter refuses."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langbert.errors import FilterError
+from langbert.records import Chunk
+from langbert.store import Store, matches
+from langbert.store.filters import compile_where, fields_of
+
+KEYS = [
+    "n",
+    "lang",
+    "a.b",
+    'quo"te',
+    "back\\slash",
+    "x[0].$y",
+    "语言",
+    "source",
+    "page",
+    "id",
+    "document_id",
+    "' OR 1=1 --",
+]
+words = st.sampled_from(["", "a", "b", "zh", "中文", "1", "true", "'; DROP TABLE chunks; --", "é"])
+numbers = st.one_of(
+    st.integers(-3, 3),
+    st.sampled_from([0.1 + 0.2, 1.5, -0.0, 1e300, 5e-324, 2**53 + 1, 2**63 - 1, -(2**63), 2**63, 2**70, 0.1]),
+)
+scalars = st.one_of(st.none(), st.booleans(), numbers, words)
+values = st.one_of(scalars, st.lists(scalars, max_size=3), st.dictionaries(words, scalars, max_size=2))
+ranges = st.dictionaries(
+    st.sampled_from(["$gt", "$gte", "$lt", "$lte"]),
+    st.one_of(numbers, words, st.just(math.inf)),
+    min_size=1,
+    max_size=2,
+)
+operators = st.one_of(
+    scalars,
+    ranges,
+    st.fixed_dictionaries({"$in": st.lists(scalars, max_size=4)}),
+    st.fixed_dictionaries({"$nin": st.lists(scalars, max_size=4)}),
+    st.fixed_dictionaries({"$ne": scalars}),
+    st.fixed_dictionaries({"$eq": scalars}),
+    st.fixed_dictionaries({"$contains": scalars}),
+    st.fixed_dictionaries({"$exists": st.booleans()}),
+    st.fixed_dictionaries({"$not": ranges}),
+)
+conditions = st.dictionaries(st.sampled_from(KEYS), operators, max_size=3)
+wheres = st.recursive(
+    conditions,
+    lambda inner: st.one_of(
+        st.fixed_dictionaries({"$and": st.lists(inner, min_size=1, max_size=3)}),
+        st.fixed_dictionaries({"$or": st.lists(inner, min_size=1, max_size=3)}),
+        st.fixed_dictionaries({"$not": inner}),
+    ),
+    max_leaves=5,
+)
+rows = st.lists(
+    st.tuples(
+        st.dictionaries(st.sampled_from(KEYS), values, max_size=4),
+        st.sampled_from(["", "a", "b.pdf"]),
+        st.sampled_from([None, 1, 2]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def chunk(index: int, metadata: dict, source: str = "", page: int | None = None) -> Chunk:
+    return Chunk(f"c{index}", f"d{index % 2}", "text", source=source, page=page, metadata=metadata)
+
+
+@settings(max_examples=300, deadline=None)
+@given(rows=rows, wanted=st.lists(wheres, min_size=1, max_size=5))
+def test_sql_and_reference_agree(rows, wanted):
+    chunks = [chunk(index, *row) for index, row in enumerate(rows)]
+    with Store.open() as store:
+        store.add_vectors(chunks, np.ones((len(chunks), 2), dtype=np.float32))
+        for where in wanted:
+            found = {c.chunk.id for c in store.search_vector(np.ones(2), 10, where=where)}
+            assert found == {c.id for c in chunks if matches(where, fields_of(c))}, where
+
+
+CHUNKS = [
+    chunk(0, {"year": 2019, "lang": "en", "tags": ["x", 1]}, "a.pdf", 1),
+    chunk(1, {"year": 2021.5, "lang": "zh", "draft": True}, "b.pdf", 2),
+    chunk(2, {"year": "2020", "lang": None, "source": "from-metadata", "page": 7}),
+    chunk(3, {"draft": 1}, "a.pdf"),
+]
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ({}, "0123"),
+        ({"source": "a.pdf"}, "03"),
+        ({"source": "from-metadata"}, "2"),
+        ({"page": 7}, "2"),
+        ({"page": {"$lte": 2}}, "01"),
+        ({"id": {"$in": ["c1", "c3", "c9"]}}, "13"),
+        ({"document_id": "d1"}, "13"),
+        ({"year": {"$gte": 2019, "$lt": 2022}}, "01"),
+        ({"year": {"$gte": "2"}}, "2"),
+        ({"draft": True}, "1"),
+        ({"draft": 1}, "3"),
+        ({"draft": 1.0}, "3"),
+        ({"lang": None}, "2"),
+        ({"lang": {"$ne": "en"}}, "123"),
+        ({"lang": {"$nin": ["en", None]}}, "13"),
+        ({"lang": {"$exists": True}}, "012"),
+        ({"lang": {"$exists": False}}, "3"),
+        ({"tags": {"$contains": "x"}}, "0"),
+        ({"tags": {"$contains": True}}, ""),
+        ({"tags": "x"}, ""),
+        ({"lang": {"$in": []}}, ""),
+        ({"$or": [{"lang": "zh"}, {"page": 1}]}, "01"),
+        ({"$not": {"lang": "zh"}}, "023"),
+        ({"year": {"$not": {"$gt": 2020}}}, "023"),
+        ({"$and": [{"source": "a.pdf"}, {"draft": {"$exists": True}}]}, "3"),
+    ],
+)
+def test_what_filters_mean(where, expected):
+    with Store.open() as store:
+        store.add_vectors(CHUNKS, np.ones((4, 2), dtype=np.float32))
+        found = {c.chunk.id for c in store.search_vector(np.ones(2), 10, where=where)}
+    assert found == {f"c{digit}" for digit in expected}
+    assert {c.id for c in CHUNKS if matches(where, fields_of(c))} == found
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("source", "must be a mapping"),
+        ({"year": {"$gtt": 3}}, "did you mean"),
+        ({"$xor": []}, "top of a filter"),
+        ({"$or": []}, "at least one"),
+        ({"$and": {"a": 1}}, "takes a list"),
+        ({"a": [1, 2]}, r"\$in"),
+        ({"a": {"b": 1}}, "unknown operator 'b'"),
+        ({"a": {}}, "says nothing"),
+        ({"a": {"$in": "abc"}}, "takes a list"),
+        ({"a": {"$gt": None}}, "a number or a str"),
+        ({"a": {"$gt": True}}, "a number or a str"),
+        ({"a": {"$exists": 1}}, "True or False"),
+        ({"a": float("nan")}, "NaN"),
+        ({"a": "\ud800"}, "not valid Unicode"),
+        ({"a\0b": 1}, "NUL"),
+        ({3: 1}, "keys must be str"),
+        ({"$or": [{"a": i} for i in range(201)]}, "200 conditions"),
+    ],
+)
+def test_a_filter_that_means_nothing_is_refused(where, says):
+    with pytest.raises(FilterError, match=says):
+        compile_where(where)
+    with pytest.raises(FilterError, match=says):
+        matches(where, {})
+
+
+def test_deep_nesting_is_refused_not_a_stack_overflow():
+    where: dict = {"a": 1}
+    for _ in range(100):
+        where = {"$not": where}
+    with pytest.raises(FilterError, match="nests"):
+        compile_where(where)
+
+
+def test_in_takes_any_number_of_values():
+    with Store.open() as store:
+        store.add_vectors(CHUNKS, np.ones((4, 2), dtype=np.float32))
+        where = {"id": {"$in": [f"c{i}" for i in range(2, 100_000)]}}
+        assert {c.chunk.id for c in store.search_vector(np.ones(2), 10, where=where)} == {"c2", "c3"}

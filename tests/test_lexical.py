@@ -1,0 +1,175 @@
+"""Words: analysis, identifiers, scripts without spaces, BM25 through the store."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langbert.records import Chunk
+from langbert.store import Store
+from langbert.store.analysis import characters, identifiers, question_identifiers, spaced, terms
+
+
+def store_of(*texts: str, **fields) -> Store:
+    store = Store.open()
+    chunks = [Chunk(str(index), str(index), text, **fields) for index, text in enumerate(texts)]
+    store.add_vectors(chunks, np.ones((len(texts), 2), dtype=np.float32))
+    return store
+
+
+def ids(store: Store, question: str, k: int = 10, **options) -> list[str]:
+    return [found.chunk.id for found in store.search(question, k, mode="lexical", **options)]
+
+
+def test_english_is_stemmed_and_stop_words_do_not_count():
+    assert terms("What are the runners running to?") == ["runner", "run"]
+    assert terms("naïve Café") == ["naiv", "cafe"]
+
+
+def test_a_question_of_stop_words_is_still_a_question():
+    assert terms("to be or not to be") == ["to", "be", "or", "not", "to", "be"]
+    assert ids(store_of("to be or not to be", "something else"), "to be or not to be") == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("机器学习", " 机器 器学 学习 "),
+        ("使用Python编程", " 使用 Python 编程 "),
+        ("猫", " 猫 "),
+        ("ＡＢＣ１２", "ABC12"),
+        ("ﾊﾝｶｸ", " ハン ンカ カク "),
+        ("plain", "plain"),
+    ],
+)
+def test_scripts_without_spaces_become_pairs(text, expected):
+    assert spaced(text) == expected
+
+
+def test_characters_are_those_of_unspaced_scripts():
+    assert characters("学习 AI 的").split() == ["学", "习", "的"]
+
+
+@given(st.text())
+@settings(max_examples=200)
+def test_analysis_takes_any_text(text):
+    assert all(isinstance(term, str) and term for term in terms(text))
+    identifiers(spaced(text))
+    question_identifiers(text)
+    characters(text)
+
+
+@given(st.text(alphabet="ab-_.09 C+#\n", max_size=40))
+@settings(max_examples=300)
+def test_identifiers_found_fast_are_those_found_slowly(text):
+    from langbert.store.analysis import _BLANK, _IDENTIFIER, _variants
+
+    slowly = _IDENTIFIER.findall(_BLANK.sub(" ", text))
+    assert set(identifiers(text)) == {v for name in slowly for v in _variants(name.lower().replace(" ", "-"))}
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("PEP-0008", "0"),
+        ("pep 8", "0"),
+        ("pep-8", "0"),
+        ("max_length", "1"),
+        ("CVE-2024-1234", "2"),
+        ("cve-2024-1234", "2"),
+        ("C++", "3"),
+        ("__init__", "4"),
+        ("RFC 2119", "5"),
+        ("numpy.linalg.norm", "6"),
+    ],
+)
+def test_identifiers_are_found_whole(question, expected):
+    store = store_of(
+        "As PEP-0008 says, style matters.",
+        "Set max_length before you start; the length may be at its max.",
+        "This fixes CVE-2024-1234 and nothing more.",
+        "The C++ compiler is slow.",
+        "Define __init__ first.",
+        "Words as in RFC 2119.",
+        "Call numpy.linalg.norm on it.",
+        "CVE-2023-1234 is older, CVE-2024-9999 newer; PEP 20, pep and 8 bits; init and c; RFC 822; linalg",
+        "the max of a length",
+    )
+    assert ids(store, question)[0] == expected
+
+
+@pytest.mark.parametrize("part", ["length", "max", "1234", "pep", "linalg"])
+def test_identifiers_are_found_in_parts(part):
+    store = store_of("max_length PEP-0008 CVE-2024-1234 numpy.linalg.norm", "unrelated words")
+    assert ids(store, part) == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("什么是机器学习", "0"),
+        ("猫", "1"),
+        ("データベースとは何ですか", "2"),
+        ("데이터베이스를 설치", "3"),
+        ("如何安装集群", "4"),
+        ("ฐานข้อมูล", "5"),
+    ],
+)
+def test_chinese_japanese_korean_thai(question, expected):
+    store = store_of(
+        "机器学习是人工智能的一个分支。",
+        "小猫在睡觉。",
+        "データベースの使い方を説明します。",
+        "데이터베이스 설치 방법",
+        "安装集群之前请检查硬件。",
+        "การใช้ฐานข้อมูลเบื้องต้น",
+        "什么是好的问题？如何提问？",
+        "English text only.",
+    )
+    assert ids(store, question)[0] == expected
+
+
+def test_headings_and_source_are_read_too():
+    store = Store.open()
+    chunks = [
+        Chunk("a", "a", "Nothing of note.", headings=("Installation", "Windows")),
+        Chunk("b", "b", "Nothing of note.", source="guide/pep-0020.rst"),
+        Chunk("c", "c", "Nothing of note."),
+    ]
+    store.add_vectors(chunks, np.ones((3, 2), dtype=np.float32))
+    assert ids(store, "installing on windows") == ["a"]
+    assert ids(store, "PEP 20") == ["b"]
+
+
+@given(st.text(max_size=60))
+@settings(max_examples=150, deadline=None)
+def test_no_question_is_syntax(question):
+    store = test_no_question_is_syntax.store  # type: ignore[attr-defined]
+    if question.strip():
+        for found in store.search(question, 5, mode="lexical"):
+            assert 0 < found.score < 1
+            assert found.score == pytest.approx(found.scores["lexical"] / (found.scores["lexical"] + 10))
+
+
+test_no_question_is_syntax.store = store_of("a OR b AND (c", '"quoted" +must -not field:value [1 TO 2] ^3 ~ * ? \\')  # type: ignore[attr-defined]
+
+
+def test_k_hits_under_a_filter_few_and_many(monkeypatch):
+    texts = [f"common word number{index}" for index in range(500)]
+    store = Store.open()
+    chunks = [Chunk(str(i), "d", text, metadata={"n": i}) for i, text in enumerate(texts)]
+    store.add_vectors(chunks, np.ones((500, 2), dtype=np.float32))
+    rare = {"n": {"$in": [3, 77, 250, 251, 499]}}
+    inside = ids(store, "common", 5, where=rare)
+    assert sorted(inside, key=int) == ["3", "77", "250", "251", "499"]
+    monkeypatch.setattr("langbert.store.lexical._FEW_ROWS", 0)  # the way of large sets: fetch more and sift
+    assert ids(store, "common", 5, where=rare) == inside
+    assert len(ids(store, "common", 400, where={"n": {"$gte": 100}})) == 400
+    assert ids(store, "nowhere", 5, where=rare) == []
+
+
+def test_a_very_long_question():
+    store = store_of("needle", "hay")
+    assert ids(store, "needle " + " ".join(f"word{i}" for i in range(20_000)))[0] == "0"
