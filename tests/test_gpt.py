@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -310,3 +312,17 @@ def test_residual_branches_start_smaller() -> None:
     assert float(block.attention.output.weight.std()) == pytest.approx(0.02 / 4, rel=0.1)
     assert float(block.feed_forward.down.weight.std()) == pytest.approx(0.02 / 4, rel=0.1)
     assert torch.equal(block.attention_norm.weight, torch.ones(128))
+
+
+def test_an_empty_network_is_built_without_torchs_compiler() -> None:
+    """Its import would take longer than everything else at the start of a program."""
+    code = f"""
+import sys, torch
+from langbert.nn.gpt import GPT, GPTConfig
+from langbert.nn.rotary import RotaryConfig
+with torch.device("meta"):
+    GPT({small()!r})
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,1 +1,50 @@
-"""langbert for LangChain."""
+"""langbert for LangChain: embeddings, vector store, retriever, reranker, chat model, splitter and a cited RAG chain.
+
+The names below load their modules on first use, so that ``import langchain_langbert`` imports neither torch nor faiss.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .chains import create_rag_chain
+    from .chat_models import ChatLangBert
+    from .embeddings import LangBertEmbeddings
+    from .reranker import LangBertReranker
+    from .retrievers import LangBertRetriever
+    from .text_splitter import LangBertTextSplitter
+    from .vectorstores import LangBertVectorStore
+
+_HOME = {
+    "ChatLangBert": "chat_models",
+    "LangBertEmbeddings": "embeddings",
+    "LangBertReranker": "reranker",
+    "LangBertRetriever": "retrievers",
+    "LangBertTextSplitter": "text_splitter",
+    "LangBertVectorStore": "vectorstores",
+    "create_rag_chain": "chains",
+}
+
+__all__ = [
+    "ChatLangBert",
+    "LangBertEmbeddings",
+    "LangBertReranker",
+    "LangBertRetriever",
+    "LangBertTextSplitter",
+    "LangBertVectorStore",
+    "create_rag_chain",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'langchain_langbert' has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -97,9 +97,9 @@ class GPT(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
-        self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.token_embedding = _embedding(config.vocab_size, config.hidden_size)
         self.position_embedding = (
-            nn.Embedding(config.context_length, config.hidden_size) if config.rotary is None else None
+            _embedding(config.context_length, config.hidden_size) if config.rotary is None else None
         )
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
@@ -283,6 +283,11 @@ class SwiGLU(nn.Module):
         gate, up = self.gate_up(hidden).chunk(2, dim=-1)
         output: Tensor = self.down(F.silu(gate) * up)
         return output
+
+
+def _embedding(n_rows: int, width: int) -> nn.Embedding:
+    """Without the constructor's random weights: to draw them, the meta device imports torch's compiler (a second)."""
+    return nn.Embedding(n_rows, width, _weight=torch.empty(n_rows, width))
 
 
 def _norm(config: GPTConfig) -> nn.Module:

@@ -1,0 +1,179 @@
+"""``LangBertVectorStore``: :class:`langbert.Store` as a LangChain vector store over any ``Embeddings``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.runnables import run_in_executor
+from langchain_core.vectorstores import VectorStore
+from langchain_core.vectorstores.utils import maximal_marginal_relevance
+
+from langbert import Candidate, Store
+from langbert.records import SearchMode
+
+from ._convert import chunk_of, document_of
+from ._foreign import embedder_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .retrievers import LangBertRetriever
+
+__all__ = ["LangBertVectorStore"]
+
+Filter = Mapping[str, Any]
+_MODES: dict[str, SearchMode] = {"similarity": "dense", "hybrid": "hybrid", "lexical": "lexical"}
+
+
+class LangBertVectorStore(VectorStore):
+    """A vector store in one folder (or in memory): SQLite for the truth, FAISS and a lexical index beside it.
+
+    Documents are stored as given, one vector each. Adding an id again updates it; a deleted or missing id is no
+    error; every write is durable when the call returns. ``filter`` is a dict: ``{"source": "a.pdf"}``, ``{"year":
+    {"$gte": 2020}}``, ``{"$or": [...]}``, applied inside the search, so that ``k`` documents come back if ``k`` match.
+    Scores are relevances in [0, 1], higher is better. The async methods run in worker threads.
+
+    Args:
+        embedding: any LangChain ``Embeddings``, ours or not.
+        path: a folder, made where it does not exist; None keeps everything in memory.
+
+    Raises:
+        StoreMismatch: the folder was filled with another embedding model.
+
+    Example:
+        >>> from langchain_core.embeddings import DeterministicFakeEmbedding
+        >>> from langchain_langbert import LangBertVectorStore
+        >>> store = LangBertVectorStore(DeterministicFakeEmbedding(size=8))
+        >>> store.add_texts(["red", "blue"], [{"n": 1}, {"n": 2}], ids=["a", "b"])
+        ['a', 'b']
+        >>> store.similarity_search("red", k=1, filter={"n": {"$gt": 1}})
+        [Document(id='b', metadata={'n': 2}, page_content='blue')]
+    """
+
+    def __init__(self, embedding: Embeddings, path: str | Path | None = None) -> None:
+        self.embedding = embedding
+        self._embedder = embedder_of(embedding)
+        self.store = Store.open(path, embedder=self._embedder)
+
+    @property
+    def embeddings(self) -> Embeddings:
+        return self.embedding
+
+    def add_documents(self, documents: list[Document], ids: list[str] | None = None, **kwargs: Any) -> list[str]:
+        """Adds or updates; ``ids`` win over the documents' own, and new ids are made where there are none."""
+        if ids is not None and len(ids) != len(documents):
+            raise ValueError(f"{len(ids)} ids came for {len(documents)} documents: give one id a document, or none")
+        given = ids if ids is not None else [document.id for document in documents]
+        return self.store.add(
+            [chunk_of(document, id or uuid4().hex) for document, id in zip(documents, given, strict=True)]
+        )
+
+    def delete(self, ids: list[str] | None = None, *, filter: Filter | None = None, **kwargs: Any) -> bool:
+        """Removes ``ids``, or all that match ``filter`` (``{}`` matches everything)."""
+        if ids is None and filter is None:
+            raise ValueError("delete() needs ids=[…] or filter={…}; filter={} removes everything")
+        self.store.delete(ids, where=filter)
+        return True
+
+    def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
+        """The documents in the order of ``ids``; missing ones are left out."""
+        return [document_of(item) for item in self.store.get(list(ids))]
+
+    def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
+        """Search by ``"similarity"``, ``"mmr"``, ``"similarity_score_threshold"``, ``"hybrid"`` or ``"lexical"``."""
+        if search_type in _MODES:
+            return self.similarity_search(query, mode=_MODES[search_type], **kwargs)
+        return super().search(query, search_type, **kwargs)
+
+    async def asearch(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
+        return await run_in_executor(None, self.search, query, search_type, **kwargs)
+
+    def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
+        """The ``k`` best documents; ``filter=`` narrows them, ``mode="hybrid"`` reads words as well as meaning."""
+        return [document for document, _ in self.similarity_search_with_score(query, k, **kwargs)]
+
+    def similarity_search_with_score(
+        self, query: str, k: int = 4, *, filter: Filter | None = None, mode: SearchMode = "dense", **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        """Documents with their relevance in [0, 1], best first."""
+        return _scored(self.store.search(query, k, mode=mode, where=filter))
+
+    def similarity_search_by_vector(
+        self, embedding: list[float], k: int = 4, *, filter: Filter | None = None, **kwargs: Any
+    ) -> list[Document]:
+        candidates = self.store.search_vector(np.asarray(embedding, dtype=np.float32), k, where=filter)
+        return [document for document, _ in _scored(candidates)]
+
+    def _select_relevance_score_fn(self) -> Any:
+        return float  # the store's scores are relevances already
+
+    def max_marginal_relevance_search(
+        self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
+    ) -> list[Document]:
+        """``k`` of the ``fetch_k`` best, each unlike those before it; ``lambda_mult``: 0 variety … 1 relevance."""
+        vector = self._embedder.embed([query], "query")[0].tolist()
+        return self.max_marginal_relevance_search_by_vector(vector, k, fetch_k, lambda_mult, **kwargs)
+
+    def max_marginal_relevance_search_by_vector(
+        self,
+        embedding: list[float],
+        k: int = 4,
+        fetch_k: int = 20,
+        lambda_mult: float = 0.5,
+        *,
+        filter: Filter | None = None,
+        **kwargs: Any,
+    ) -> list[Document]:
+        query = np.asarray(embedding, dtype=np.float32)
+        candidates = self.store.search_vector(query, max(k, fetch_k), where=filter)
+        if not candidates:
+            return []
+        vectors = list(self.store.vectors([candidate.chunk.id for candidate in candidates]))
+        picked = maximal_marginal_relevance(query, vectors, lambda_mult=lambda_mult, k=k)
+        return [document_of(candidates[index].chunk) for index in picked]
+
+    def as_retriever(self, **kwargs: Any) -> LangBertRetriever:
+        """A retriever; ``search_type`` may also be ``"hybrid"`` or ``"lexical"``."""
+        from .retrievers import LangBertRetriever
+
+        tags = kwargs.pop("tags", None) or self._get_retriever_tags()
+        return LangBertRetriever(vectorstore=self, tags=tags, **{"search_type": "similarity", **kwargs})
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: list[str],
+        embedding: Embeddings,
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: list[str] | None = None,
+        path: str | Path | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Opens (or makes) a store and adds ``texts`` to it."""
+        store = cls(embedding, path)
+        store.add_texts(texts, metadatas, ids=ids)
+        return store
+
+    def close(self) -> None:
+        """Lets go of the folder; everything added is on disk already."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _scored(candidates: Sequence[Candidate]) -> list[tuple[Document, float]]:
+    return [(document_of(candidate.chunk), candidate.score) for candidate in candidates]

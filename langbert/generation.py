@@ -1,0 +1,245 @@
+"""Generator: a conversation in, the assistant's turn out, piece by piece.
+
+A GPT-style decoder reads the prompt in one pass and then writes token by token from its KV cache. Runs on this machine.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator as PythonGenerator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import GenerationError
+from .hardware import Precision, planned_threads, resolve_device, resolve_precision, using_threads
+from .models import resolve
+from .models.chat import ChatFormat
+from .models.decoder_loading import load_decoder
+from .records import Generation, Message
+from .sampling import Sampler, Sampling
+from .streaming import Detokenizer, StopStrings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from .models.decoder import Session
+
+__all__ = ["GenerationStream", "Generator"]
+
+_ROLES = ("system", "user", "assistant")
+
+
+class Generator:
+    """A decoder that writes answers.
+
+    Safe to use from several threads: their generations take turns, a token each.
+
+    Args:
+        model: a catalogue name, a ``.gguf`` file, a Hugging Face folder, or a hub id.
+        precision: ``"auto"`` is bfloat16 where the processor multiplies it, else float32.
+        device: ``"auto"``, or torch's name for one.
+        threads: for one forward pass; None plans them for the cores this process may use.
+        offline: touch no network to find the model; None means what the environment says.
+
+    Raises:
+        ModelError: the model cannot be found, fetched or loaded.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "smollm2-135m-instruct",
+        *,
+        precision: Precision = "auto",
+        device: str | torch.device = "auto",
+        threads: int | None = None,
+        offline: bool | None = None,
+    ) -> None:
+        self.name = str(model)
+        self._threads = planned_threads(threads)
+        self._lock = threading.Lock()
+        place = resolve_device(device)
+        dtype = resolve_precision(precision, place)
+        with using_threads(self._threads):
+            checkpoint = load_decoder(resolve(model, offline=offline), dtype=dtype, device=place)
+        self._decoder = checkpoint.decoder
+        self._tokenizer = checkpoint.tokenizer
+        self._end_ids = checkpoint.end_ids
+        self._chat = ChatFormat(checkpoint.tokenizer, checkpoint.chat_template, checkpoint.tokens)
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that prompt and answer may have together."""
+        return self._decoder.context_length
+
+    def count_tokens(self, messages: Sequence[Message] | str) -> int:
+        """Messages: tokens of the prompt they become, template included. A string: tokens of that text alone."""
+        if isinstance(messages, str):
+            return len(self._chat.encode_text(messages))
+        return len(self._chat.encode(_checked(messages)))
+
+    def stream(
+        self,
+        messages: Sequence[Message] | str,
+        *,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        repetition_penalty: float = 1.0,
+        seed: int | None = None,
+    ) -> GenerationStream:
+        """The assistant's next turn, in pieces as they are written; work is done only as pieces are asked for.
+
+        Args:
+            messages: the conversation; a string is one user message.
+            max_tokens: the longest answer.
+            stop: writing ends where one of these is completed; it and what follows is left out.
+            temperature, top_p, top_k, repetition_penalty, seed: see :class:`langbert.sampling.Sampling`.
+
+        Raises:
+            GenerationError: the prompt with ``max_tokens`` is longer than the context, or there are no messages.
+            ValueError: an argument is out of its range.
+        """
+        sampling = Sampling(temperature, top_p, top_k, repetition_penalty, seed)
+        stops = StopStrings(stop)
+        if max_tokens < 1:
+            raise ValueError(f"max_tokens is {max_tokens}, expected at least 1")
+        prompt_ids = self._chat.encode(_checked(messages))
+        if not prompt_ids:
+            raise GenerationError("the prompt is empty: give a message with at least one character")
+        needed = len(prompt_ids) + max_tokens
+        if needed > self.context_length:
+            raise GenerationError(
+                f"the prompt has {len(prompt_ids)} tokens and the answer may have {max_tokens}: together {needed}, "
+                f"{self.name} reads {self.context_length}; shorten the prompt or lower max_tokens"
+            )
+        return GenerationStream(self, prompt_ids, max_tokens, stops, sampling)
+
+    def generate(
+        self,
+        messages: Sequence[Message] | str,
+        *,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        repetition_penalty: float = 1.0,
+        seed: int | None = None,
+    ) -> Generation:
+        """The assistant's next turn, whole; arguments and errors as for :meth:`stream`."""
+        stream = self.stream(
+            messages,
+            max_tokens=max_tokens,
+            stop=stop,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+        )
+        for _ in stream:
+            pass
+        return stream.generation
+
+    def _read(self, session: Session, token_ids: Sequence[int]) -> Tensor:
+        try:
+            with self._lock, using_threads(self._threads):
+                return session.read(token_ids)
+        except (
+            RuntimeError,
+            IndexError,
+        ) as error:  # torch's words for being out of memory, or for an id it has no row for
+            raise GenerationError(f"{self.name} could not go on: {error}") from error
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(token_ids, skip_special_tokens=True)
+        return text
+
+
+class GenerationStream(Iterator[str]):
+    """Pieces of an answer; when they are at an end, :attr:`generation` has the whole.
+
+    Closing it, or leaving it as a context manager, ends the work at once and frees its memory.
+    """
+
+    def __init__(
+        self, generator: Generator, prompt_ids: list[int], max_tokens: int, stops: StopStrings, sampling: Sampling
+    ) -> None:
+        self._generation: Generation | None = None
+        self._cancelled = False
+        self._pieces = self._write(generator, prompt_ids, max_tokens, stops, sampling)
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    def __enter__(self) -> GenerationStream:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop writing; no further piece comes. From another thread it takes effect after the token in progress."""
+        self._cancelled = True
+        with suppress(ValueError):  # another thread is inside: it sees the flag and leaves
+            self._pieces.close()
+
+    @property
+    def generation(self) -> Generation:
+        """The whole text, token counts, and why it ended.
+
+        Raises:
+            GenerationError: the stream has not come to its end, or was closed before.
+        """
+        if self._generation is None:
+            raise GenerationError("the text is not finished: take every piece from the stream first")
+        return self._generation
+
+    def _write(
+        self, generator: Generator, prompt_ids: list[int], max_tokens: int, stops: StopStrings, sampling: Sampling
+    ) -> PythonGenerator[str, None, None]:
+        session = generator._decoder.start(len(prompt_ids) + max_tokens)
+        sampler = Sampler(sampling, prompt_ids)
+        detokenizer = Detokenizer(generator._decode)
+        shown: list[str] = []
+        new_ids, n_written, ended = prompt_ids, 0, False
+        while n_written < max_tokens and not ended:
+            token = sampler.choose(generator._read(session, new_ids))
+            if self._cancelled:
+                return
+            if token in generator._end_ids:
+                ended = True
+            else:
+                new_ids, n_written = [token], n_written + 1
+                if piece := stops.push(detokenizer.push(token)):
+                    shown.append(piece)
+                    yield piece
+                ended = stops.stopped
+        if piece := stops.push(detokenizer.flush()) + stops.flush():
+            shown.append(piece)
+            yield piece
+        self._generation = Generation(
+            text="".join(shown),
+            prompt_tokens=len(prompt_ids),
+            completion_tokens=n_written,
+            finish_reason="stop" if ended or stops.stopped else "length",
+        )
+
+
+def _checked(messages: Sequence[Message] | str) -> Sequence[Message]:
+    if isinstance(messages, str):
+        return [Message("user", messages)]
+    if not messages:
+        raise GenerationError("there are no messages: give at least one, or a string")
+    for message in messages:
+        if not isinstance(message, Message) or message.role not in _ROLES or not isinstance(message.content, str):
+            raise GenerationError(
+                f"{message!r} is not a message: expected langbert.records.Message with a text and one of the roles "
+                f"{', '.join(_ROLES)}"
+            )
+    return messages

@@ -1,0 +1,90 @@
+"""Tokens → text as it may be shown: whole characters only, and nothing of a stop string."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+__all__ = ["Detokenizer", "StopStrings"]
+
+_INCOMPLETE = "\ufffd"
+"""What decoders write for bytes that are not (yet) a character."""
+
+
+class Detokenizer:
+    """Decodes token by token; a character whose bytes are spread over several tokens comes out when it is whole.
+
+    Decoding a token alone would be wrong: how it reads depends on its neighbours. So a short window is decoded
+    with and without the new one, and the difference is new text.
+
+    Args:
+        decode: token ids → text, special tokens left out.
+    """
+
+    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+        self._decode = decode
+        self._window: list[int] = []  # tokens already shown, then those still held back
+        self._n_shown = 0
+        self._shown_text = ""
+
+    def push(self, token: int) -> str:
+        """The text that ``token`` completes, often empty."""
+        self._window.append(token)
+        text = self._decode(self._window)
+        if text.endswith(_INCOMPLETE) or len(text) <= len(self._shown_text):
+            return ""
+        return self._show(text)
+
+    def flush(self) -> str:
+        """What is still held back; the beginning of a character that was never finished is left out."""
+        text = self._decode(self._window).rstrip(_INCOMPLETE)
+        return self._show(text) if len(text) > len(self._shown_text) else ""
+
+    def _show(self, text: str) -> str:
+        new = text[len(self._shown_text) :]
+        # the tokens shown just now are the context of the next ones; older ones are no longer needed
+        self._window = self._window[self._n_shown :]
+        self._n_shown = len(self._window)
+        self._shown_text = self._decode(self._window)
+        return new
+
+
+class StopStrings:
+    """Lets text through up to the first stop string that is completed, however the text is cut into pieces.
+
+    The end of the text so far is held back for as long as it may be the beginning of a stop string. If two stop strings
+    are completed by the same character, the longer one counts.
+
+    Raises:
+        ValueError: a stop string is empty.
+    """
+
+    def __init__(self, stop: Sequence[str] | str) -> None:
+        self._stop = (stop,) if isinstance(stop, str) else tuple(stop)
+        if not all(self._stop):
+            raise ValueError("a stop string is empty: it would stop before the first character")
+        self._held = ""
+        self.stopped = False
+
+    def push(self, text: str) -> str:
+        """What may be shown now that ``text`` has come; nothing more once ``stopped``."""
+        if self.stopped:
+            return ""
+        text = self._held + text
+        ends = [(start + len(stop), start) for stop in self._stop if (start := text.find(stop)) >= 0]
+        if ends:
+            self.stopped = True
+            self._held = ""
+            return text[: min(ends)[1]]
+        n_held = max((_overlap(text, stop) for stop in self._stop), default=0)
+        self._held = text[len(text) - n_held :]
+        return text[: len(text) - n_held]
+
+    def flush(self) -> str:
+        """What was held back in case a stop string came of it."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of ``text`` are the beginning of ``stop``, but not all of it."""
+    return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)

@@ -1,0 +1,206 @@
+"""create_rag_chain: any retriever, any chat model, citations that hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from langchain_core.callbacks import BaseCallbackHandler, Callbacks
+from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.language_models import FakeListChatModel, FakeListLLM, GenericFakeChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda, RunnablePassthrough
+from langchain_core.vectorstores import InMemoryVectorStore
+from langchain_langbert import ChatLangBert, LangBertEmbeddings, LangBertVectorStore, create_rag_chain
+
+from langbert.answering import NOT_FOUND
+from langbert.errors import QuestionError
+
+STYLE = "Style guide. Limit all lines to a maximum of 79 characters. Use four spaces per indentation level."
+BEES = "Bees make honey from nectar. They live in hives."
+TEXTS = {"pep8.txt": STYLE, "bees.txt": BEES, "normans.txt": "The Normans gave their name to Normandy."}
+SAYS = "All lines have a maximum of 79 characters. The moon is made of green cheese."
+
+
+@pytest.fixture
+def store() -> LangBertVectorStore:
+    embedding = DeterministicFakeEmbedding(size=16)
+    return LangBertVectorStore.from_texts(
+        list(TEXTS.values()), embedding, [{"source": name} for name in TEXTS], ids=list(TEXTS)
+    )
+
+
+def check(answer: dict[str, Any]) -> None:
+    """The model's first sentence with its quote, the second one gone."""
+    assert answer["answer"] == "All lines have a maximum of 79 characters. [1]"
+    (citation,) = answer["citations"]
+    assert citation["source"] == citation["document_id"] == "pep8.txt"
+    assert citation["quote"] == "Limit all lines to a maximum of 79 characters."
+    assert STYLE[citation["start"] : citation["end"]] == citation["quote"]
+    assert not answer["refused"]
+
+
+def test_answers_with_verbatim_citations(store: LangBertVectorStore) -> None:
+    answer = create_rag_chain(store, FakeListChatModel(responses=[SAYS])).invoke("How long may lines be?")
+    check(answer)
+    assert list(answer) == ["answer", "citations", "refused", "context", "question"]
+    assert answer["question"] == "How long may lines be?"
+    assert {document.id for document in answer["context"]} == set(TEXTS)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "How long may lines be?",
+        {"question": "How long may lines be?"},
+        {"messages": [("user", "How long may lines be?")]},
+        [HumanMessage("Hello"), AIMessage("Hi!"), HumanMessage("How long may lines be?")],
+        HumanMessage([{"type": "text", "text": "How long may lines be?"}]),
+    ],
+)
+async def test_takes_a_question_in_any_form(store: LangBertVectorStore, question: Any) -> None:
+    chain = create_rag_chain(store, FakeListChatModel(responses=[SAYS]))
+    answer = chain.invoke(question)
+    check(answer)
+    assert answer["question"] == "How long may lines be?"
+    assert await chain.ainvoke(question) == answer
+
+
+@pytest.mark.parametrize(
+    ("question", "error"),
+    [("  ", QuestionError), ({"query": "x"}, ValueError), ([AIMessage("Hi")], ValueError), (7, QuestionError)],
+)
+def test_no_question_is_an_error(store: LangBertVectorStore, question: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        create_rag_chain(store, FakeListChatModel(responses=[SAYS])).invoke(question)
+
+
+async def test_streams_the_answer_first_and_the_citations_last(store: LangBertVectorStore) -> None:
+    says = "Lines have a maximum of 79 characters. Bees make honey from nectar."
+    chain = create_rag_chain(store, GenericFakeChatModel(messages=iter([AIMessage(says), AIMessage(says)])))
+    for pieces in (list(chain.stream("Lines?")), [piece async for piece in chain.astream("Lines?")]):
+        assert [set(piece) for piece in pieces[:-1]] == [{"answer"}, {"answer"}]
+        assert set(pieces[-1]) == {"citations", "refused", "context", "question"}
+        whole = pieces[0] + pieces[1] + pieces[2]
+        assert whole["answer"] == "Lines have a maximum of 79 characters. [1] Bees make honey from nectar. [2]"
+        assert [citation["source"] for citation in whole["citations"]] == ["pep8.txt", "bees.txt"]
+
+
+async def test_refuses_what_no_source_supports(store: LangBertVectorStore) -> None:
+    chain = create_rag_chain(store, FakeListChatModel(responses=["The moon is made of green cheese."]))
+    for answer in (chain.invoke("What is the moon?"), await chain.ainvoke("What is the moon?")):
+        assert answer["answer"] == NOT_FOUND
+        assert answer["refused"]
+        assert answer["citations"] == []
+
+
+async def test_no_documents_no_model_call() -> None:
+    llm = FakeListChatModel(responses=[])  # would raise if asked
+    chain = create_rag_chain(LangBertVectorStore(DeterministicFakeEmbedding(size=4)), llm)
+    assert chain.invoke("Anything?")["refused"]
+    assert (await chain.ainvoke("Anything?"))["answer"] == NOT_FOUND
+
+
+def test_any_vector_store_retriever_and_model_will_do() -> None:
+    foreign = InMemoryVectorStore(DeterministicFakeEmbedding(size=16))
+    foreign.add_texts(list(TEXTS.values()), [{"source": name, "page": 7} for name in TEXTS], ids=list(TEXTS))
+    answer = create_rag_chain(foreign, FakeListChatModel(responses=[SAYS])).invoke("Lines?")
+    check(answer)
+    assert answer["citations"][0]["page"] == 7
+    check(create_rag_chain(foreign.as_retriever(), FakeListLLM(responses=[SAYS])).invoke("Lines?"))
+    fixed = RunnableLambda(lambda question: [Document(STYLE, metadata={"source": "pep8.txt"})])
+    check(create_rag_chain(fixed, FakeListChatModel(responses=[SAYS]).bind(stop=["x"])).invoke("Lines?"))
+
+
+def test_a_split_document_is_cited_in_the_offsets_of_the_whole() -> None:
+    start = STYLE.index("Limit")
+    passage = Document(STYLE[start:], metadata={"source": "pep8.txt", "start_index": start, "headings": ["Layout"]})
+    chain = create_rag_chain(RunnableLambda(lambda question: [passage]), FakeListChatModel(responses=[SAYS]))
+    check(chain.invoke("Lines?"))
+
+
+async def test_a_reranker_decides_what_the_model_reads(store: LangBertVectorStore) -> None:
+    class OnlyBees(BaseDocumentCompressor):
+        def compress_documents(
+            self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+        ) -> Sequence[Document]:
+            return [document for document in documents if document.id == "bees.txt"]
+
+    chain = create_rag_chain(store, FakeListChatModel(responses=["Bees make honey from nectar."]), OnlyBees(), k=1)
+    for answer in (chain.invoke("Lines?"), await chain.ainvoke("Lines?")):
+        assert [document.id for document in answer["context"]] == ["bees.txt"]
+        assert answer["citations"][0]["quote"] == "Bees make honey from nectar."
+
+
+def test_a_token_budget_keeps_the_best_sources() -> None:
+    read: list[str] = []
+
+    def model(prompt: list[BaseMessage]) -> str:
+        read.append(prompt[-1].text)
+        return SAYS
+
+    texts = [STYLE, "Bees make honey. " * 1000]
+    found = RunnableLambda(lambda question: [Document(text) for text in texts])
+    for budget in (None, 1000):
+        create_rag_chain(found, RunnableLambda(model), prompt_tokens=budget).invoke("Lines?")
+    assert [[text.strip() in prompt for text in texts] for prompt in read] == [[True, True], [True, False]]
+
+
+def test_is_a_link_in_longer_chains(store: LangBertVectorStore) -> None:
+    rag = create_rag_chain(store, FakeListChatModel(responses=[SAYS]))
+    chain = RunnablePassthrough.assign(question=lambda row: row["asked"].strip()) | rag | (lambda row: row["answer"])
+    assert chain.batch([{"asked": " Lines? "}] * 2) == ["All lines have a maximum of 79 characters. [1]"] * 2
+    prompted = ChatPromptTemplate.from_messages([("user", "{asked}")]) | (lambda value: value.to_messages()) | rag
+    check(prompted.invoke({"asked": "Lines?"}))
+
+
+def test_tracing_sees_the_steps(store: LangBertVectorStore) -> None:
+    class Tracer(BaseCallbackHandler):
+        def __init__(self) -> None:
+            self.seen: list[str] = []
+
+        def on_chain_start(self, *args: Any, name: str = "", **kwargs: Any) -> None:
+            self.seen.append(name)
+
+        def on_retriever_start(self, *args: Any, **kwargs: Any) -> None:
+            self.seen.append("retriever")
+
+        def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
+            self.seen.append("chat model")
+
+    tracer = Tracer()
+    create_rag_chain(store, FakeListChatModel(responses=[SAYS])).invoke("Lines?", {"callbacks": [tracer]})
+    assert tracer.seen[0] == "langbert_rag"
+    assert {"retriever", "chat model"} <= set(tracer.seen)
+
+
+@pytest.mark.models
+async def test_the_default_models_answer_from_documents() -> None:
+    texts = [
+        "The two tasks BERT is pre-trained on are masked language modelling and next sentence prediction.",
+        "Bees make honey from nectar. They live in hives.",
+        "The Normans gave their name to Normandy, a region in France.",
+    ]
+    store = LangBertVectorStore.from_texts(texts, LangBertEmbeddings(), [{"source": str(n)} for n in range(3)])
+    chain = create_rag_chain(store, ChatLangBert(max_tokens=128, threads=1))
+    answer = await chain.ainvoke("What do bees make?")
+    assert not answer["refused"]
+    assert answer["citations"][0]["source"] == "1"
+    assert "honey" in answer["citations"][0]["quote"]
+    for citation in answer["citations"]:
+        assert texts[int(citation["source"])][citation["start"] : citation["end"]] == citation["quote"]
+    other = "Who won the football world cup in 1954?"
+    assert chain.invoke(other)["refused"]
+    parrot = FakeListChatModel(responses=["Bees make honey from nectar."])
+    assert create_rag_chain(store, parrot).invoke(other)["refused"]
+    assert not create_rag_chain(store, parrot, threshold=0).invoke(other)["refused"]
+
+
+@pytest.mark.models
+def test_a_passage_too_long_for_the_prompt_is_an_error_with_a_way_out() -> None:
+    long = Document("honey " * 3000)
+    with pytest.raises(ValueError, match="split documents"):
+        create_rag_chain(RunnableLambda(lambda question: [long])).invoke("What?")

@@ -1,0 +1,61 @@
+"""LangBertTextSplitter: token-exact passages that never alter the text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langchain_core.documents import BaseDocumentTransformer, Document
+from langchain_langbert import LangBertEmbeddings, LangBertTextSplitter
+
+pytestmark = pytest.mark.models
+
+PIECES = ["Bees make honey. ", "蜜蜂酿蜜。", "Naïve café — ", "\n\n", "  ", "A heading\n=========\n", "🙂", "word "]
+
+
+@pytest.fixture(scope="module")
+def embeddings() -> LangBertEmbeddings:
+    return LangBertEmbeddings()
+
+
+@settings(max_examples=25, deadline=None)
+@given(text=st.lists(st.sampled_from(PIECES), max_size=80).map("".join))
+def test_passages_are_cut_not_rewritten(embeddings: LangBertEmbeddings, text: str) -> None:
+    splitter = LangBertTextSplitter(embeddings, chunk_size=24)
+    for passage in splitter.split_documents([Document(page_content=text)]):
+        start = passage.metadata["start_index"]
+        assert text[start : start + len(passage.page_content)] == passage.page_content
+        assert len(embeddings.embedder.token_offsets(passage.page_content)) <= 24
+
+
+def test_every_word_is_in_some_passage(embeddings: LangBertEmbeddings) -> None:
+    text = " ".join(f"word{n}" for n in range(500))
+    passages = LangBertTextSplitter(embeddings, chunk_size=32).split_text(text)
+    assert len(passages) > 10
+    assert " ".join(passages).split() == text.split()
+
+
+def test_metadata_is_copied_and_ids_are_stable(embeddings: LangBertEmbeddings) -> None:
+    document = Document(id="a", page_content="Bees make honey. " * 40, metadata={"source": "bees.txt", "page": 3})
+    before = document.model_copy(deep=True)
+    splitter = LangBertTextSplitter(embeddings, chunk_size=40, chunk_overlap=8)
+    assert isinstance(splitter, BaseDocumentTransformer)
+    first, second = splitter.split_documents([document]), splitter.transform_documents([document])
+    assert first == second
+    assert document == before
+    assert len({passage.id for passage in first}) == len(first) > 1
+    assert all(passage.metadata["source"] == "bees.txt" and passage.metadata["page"] == 3 for passage in first)
+    starts = [passage.metadata["start_index"] for passage in first]
+    ends = [start + len(passage.page_content) for start, passage in zip(starts, first, strict=True)]
+    assert any(end > start for end, start in zip(ends, starts[1:], strict=False)), "no overlap"
+
+
+def test_create_documents(embeddings: LangBertEmbeddings) -> None:
+    splitter = LangBertTextSplitter(embeddings)
+    made = splitter.create_documents(["One.", "Two."], [{"n": 1}, {"n": 2}])
+    assert [(document.page_content, document.metadata["n"], document.id) for document in made] == [
+        ("One.", 1, None),
+        ("Two.", 2, None),
+    ]
+    with pytest.raises(ValueError, match="1 metadatas came for 2 texts"):
+        splitter.create_documents(["One.", "Two."], [{}])
