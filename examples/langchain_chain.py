@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from langchain_langbert import ChatLangBert, LangBertEmbeddings, LangBertVectorStore, create_rag_chain
-
 from langbert import read_documents
+from langchain_langbert import ChatLangBert, LangBertEmbeddings, LangBertVectorStore, create_rag_chain
 
 QUESTION = "What is the maximum line length that PEP 8 recommends?"
 DOCUMENTS = Path(__file__).parent / "documents"

@@ -14,10 +14,10 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from langchain_core.vectorstores import InMemoryVectorStore
-from langchain_langbert import ChatLangBert, LangBertEmbeddings, LangBertVectorStore, create_rag_chain
 
 from langbert.answering import NOT_FOUND
 from langbert.errors import QuestionError
+from langchain_langbert import ChatLangBert, LangBertEmbeddings, LangBertVectorStore, create_rag_chain
 
 STYLE = "Style guide. Limit all lines to a maximum of 79 characters. Use four spaces per indentation level."
 BEES = "Bees make honey from nectar. They live in hives."

@@ -20,14 +20,14 @@ from langchain_core.messages import (
     SystemMessage,
     ToolMessage,
 )
-from langchain_langbert import ChatLangBert
-from langchain_langbert._convert import messages_of
-from langchain_langbert._threads import iterate_in_thread
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 from pydantic import ValidationError
 
 from langbert.records import Message
+from langchain_langbert import ChatLangBert
+from langchain_langbert._convert import messages_of
+from langchain_langbert._threads import iterate_in_thread
 
 
 class TestUnit(ChatModelUnitTests):

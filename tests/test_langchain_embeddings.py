@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from langchain_langbert import LangBertEmbeddings
 from langchain_tests.integration_tests import EmbeddingsIntegrationTests
 from langchain_tests.unit_tests import EmbeddingsUnitTests
 from pydantic import ValidationError
 
 from langbert import Embedder
 from langbert.errors import ModelNotFound
+from langchain_langbert import LangBertEmbeddings
 
 pytestmark = pytest.mark.models
 

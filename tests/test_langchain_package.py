@@ -9,8 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import langchain_langbert
 import pytest
+
+import langchain_langbert
 
 ROOT = Path(langchain_langbert.__file__).parent
 EXAMPLE = ROOT.parent.parent / "examples" / "langchain_chain.py"

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from langchain_core.documents import Document
-from langchain_langbert import LangBertReranker
 from pydantic import ValidationError
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from langbert import Reranker
+from langchain_langbert import LangBertReranker
 
 TEXTS = ["bees make honey", "lines have 79 characters", "the normans came to italy", "honey is sweet"]
 

@@ -8,8 +8,9 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.vectorstores import VectorStoreRetriever
-from langchain_langbert import LangBertRetriever, LangBertVectorStore
 from langchain_tests.integration_tests import RetrieversIntegrationTests
+
+from langchain_langbert import LangBertRetriever, LangBertVectorStore
 
 TEXTS = [
     "Limit all lines to a maximum of 79 characters.",

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.documents import BaseDocumentTransformer, Document
+
 from langchain_langbert import LangBertEmbeddings, LangBertTextSplitter
 
 pytestmark = pytest.mark.models

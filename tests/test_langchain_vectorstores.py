@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
-from langchain_langbert import LangBertVectorStore
-from langchain_langbert._foreign import ForeignEmbedder
 from langchain_tests.integration_tests import VectorStoreIntegrationTests
 
 from langbert import Document as CoreDocument
 from langbert import Store
 from langbert.errors import StoreMismatch
 from langbert.records import Heading
+from langchain_langbert import LangBertVectorStore
+from langchain_langbert._foreign import ForeignEmbedder
 
 WORDS = DeterministicFakeEmbedding(size=16)
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from .attention import MultiHeadAttention
 from .heads import Pooler
+from .tables import lookup_table
 
 __all__ = ["ACTIVATIONS", "Bert", "BertConfig"]
 
@@ -60,9 +61,9 @@ class Embeddings(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.positions = nn.Embedding(config.max_positions, config.hidden_size)
-        self.segments = nn.Embedding(config.n_segments, config.hidden_size)
+        self.tokens = lookup_table(config.vocab_size, config.hidden_size)
+        self.positions = lookup_table(config.max_positions, config.hidden_size)
+        self.segments = lookup_table(config.n_segments, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -113,8 +114,9 @@ class Bert(nn.Module):
 
     def _initialize(self, module: nn.Module) -> None:
         """Normal weights of the configured width, zero biases (as the paper's released code does)."""
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=self.config.initializer_range)
+        if not isinstance(module, nn.Linear | nn.Embedding) or module.weight.is_meta:  # a checkpoint will fill those
+            return
+        nn.init.normal_(module.weight, std=self.config.initializer_range)
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from .kv_cache import KVCache
 from .rotary import RotaryConfig, rotary_table, rotate
+from .tables import lookup_table
 
 __all__ = ["GPT", "GPTConfig"]
 
@@ -97,9 +98,9 @@ class GPT(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.config = config
-        self.token_embedding = _embedding(config.vocab_size, config.hidden_size)
+        self.token_embedding = lookup_table(config.vocab_size, config.hidden_size)
         self.position_embedding = (
-            _embedding(config.context_length, config.hidden_size) if config.rotary is None else None
+            lookup_table(config.context_length, config.hidden_size) if config.rotary is None else None
         )
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
@@ -284,10 +285,6 @@ class SwiGLU(nn.Module):
         output: Tensor = self.down(F.silu(gate) * up)
         return output
 
-
-def _embedding(n_rows: int, width: int) -> nn.Embedding:
-    """Without the constructor's random weights: to draw them, the meta device imports torch's compiler (a second)."""
-    return nn.Embedding(n_rows, width, _weight=torch.empty(n_rows, width))
 
 
 def _norm(config: GPTConfig) -> nn.Module:
