@@ -28,7 +28,8 @@ class Rag:
         store: the documents.
         retriever: finds candidates; by default a hybrid search of ``store``.
         generator: writes the answer; by default ``smollm2-135m-instruct``, loaded when first needed.
-        k: how many passages the answer may draw on.
+        k: how many passages the decoder reads.
+        depth: how many passages are searched for a sentence to quote.
         max_tokens: the longest answer, in tokens of the decoder.
         prompt_tokens: the longest prompt; a short one is read sooner.
         threshold: below this confidence the answer is "not in these documents".
@@ -41,6 +42,7 @@ class Rag:
         retriever: Retriever | None = None,
         generator: Generator | None = None,
         k: int = 4,
+        depth: int = 20,
         max_tokens: int = 128,
         prompt_tokens: int = 1024,
         threshold: float = 0.5,
@@ -48,6 +50,7 @@ class Rag:
         self.store = store
         self.retriever = retriever or Retriever(store)
         self.k = k
+        self.depth = max(k, depth)
         self.max_tokens = max_tokens
         self.prompt_tokens = prompt_tokens
         self.threshold = threshold
@@ -78,9 +81,9 @@ class Rag:
         """The answer piece by piece (``str``), each piece already checked; at the end the :class:`Answer`."""
         question = checked_question(question)
         clock = _Clock()
-        candidates = self.retriever.retrieve(question, self.k, where=where)
+        candidates = self.retriever.retrieve(question, self.depth, where=where)
         clock.lap("retrieve")
-        sure = confidence(question, candidates)
+        sure = confidence(question, candidates[: self.k])
         sources = number_sources(candidates)
         grounder = Grounder(sources, question)
         pieces: list[str] = []
@@ -105,9 +108,9 @@ class Rag:
         """What the decoder writes, as far as the sources support it; a quotation where they support none of it."""
         generator = self.generator
         clock.lap("load")
-        sources = fit_sources(question, sources, generator.count_tokens, self.prompt_tokens)
-        grounder.sources = sources
-        pieces = generator.stream(build_messages(question, sources), max_tokens=self.max_tokens, stop=["\n\n"])
+        read = fit_sources(question, sources[: self.k], generator.count_tokens, self.prompt_tokens)
+        grounder.sources = read
+        pieces = generator.stream(build_messages(question, read), max_tokens=self.max_tokens, stop=["\n\n"])
         for piece in pieces:
             yield from grounder.feed(piece)
         yield from grounder.finish()

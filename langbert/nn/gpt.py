@@ -286,7 +286,6 @@ class SwiGLU(nn.Module):
         return output
 
 
-
 def _norm(config: GPTConfig) -> nn.Module:
     kind: Callable[..., nn.Module] = nn.LayerNorm if config.norm == "layernorm" else nn.RMSNorm
     return kind(config.hidden_size, eps=config.norm_eps)
