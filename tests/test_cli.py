@@ -205,6 +205,16 @@ def test_a_store_keeps_its_embedder(cli: Cli, docs: Path, store: Path, bert: Pat
     assert cli("search", "fox", "--store", pooled, "--json").json["hits"]
 
 
+@pytest.mark.models
+@pytest.mark.usefixtures("minilm_folder")  # the command line is offline here
+def test_a_folder_that_happens_to_be_called_like_a_model_is_not_taken_for_it(
+    cli: Cli, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "minilm").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert cli("index", docs, "--store", tmp_path / "s", "--json").json["embedder"] == "minilm"
+
+
 def test_unknown_pooling_and_model(cli: Cli, docs: Path, bert: Path, tmp_path: Path) -> None:
     result = cli("index", docs, "--store", tmp_path / "s", "--embedder", bert, "--pooling", "median")
     assert result.code == 2

@@ -71,7 +71,7 @@ def test_the_wheel_indexes_and_searches_away_from_the_sources(borrowed: Path, tm
     found = json.loads(
         run(borrowed / "langbert", "search", "who makes honey?", "--store", "store", "--json", cwd=tmp_path)
     )
-    assert found["results"][0]["source"] == "bees.txt"
+    assert found["hits"][0]["source"] == "bees.txt"
 
 
 @pytest.mark.slow

@@ -128,8 +128,10 @@ class Watched:
 
 def _label(name: str) -> str:
     """What the store shall remember: a folder by its full path, so that it is found from anywhere."""
-    path = os.path.expanduser(name)
-    return os.path.abspath(path) if os.path.exists(path) else name
+    from ..models import local_path
+
+    path = os.path.abspath(os.path.expanduser(name))
+    return path if str(local_path(name)) == path else name  # "minilm" beside a folder of that name is still the model
 
 
 @contextmanager
