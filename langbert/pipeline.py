@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from .answering import NOT_FOUND, build_messages, confidence, fit_sources, quote_best_sentences
+from .answering import build_messages, confidence, fit_sources, not_found, quote_best_sentences
 from .errors import StoreError
 from .grounding import Grounder, Source, number_sources
 from .records import Answer
@@ -94,9 +94,10 @@ class Rag:
                 yield piece
         refused = not pieces
         if refused:
-            yield NOT_FOUND
+            pieces.append(not_found(question))
+            yield pieces[0]
         yield Answer(
-            text=NOT_FOUND if refused else "".join(pieces),
+            text="".join(pieces),
             citations=tuple(grounder.citations),
             refused=refused,
             confidence=sure,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from langbert import Answer, Document, Rag, Retriever, Store, read_documents
-from langbert.answering import NOT_FOUND, build_messages, confidence, fit_sources
+from langbert.answering import NOT_FOUND, build_messages, confidence, fit_sources, not_found
 from langbert.errors import QuestionError
 from langbert.grounding import Source
 from langbert.records import Chunk
@@ -56,6 +56,12 @@ def test_a_question_about_something_else_is_refused_at_once(rag: Rag) -> None:
     assert answer.refused
     assert (answer.text, answer.citations) == (NOT_FOUND, ())
     assert "generate" not in answer.timings
+
+
+def test_a_refusal_speaks_the_language_of_the_question() -> None:
+    assert not_found("法国的首都是哪里？") == "这些文档里没有答案。"
+    assert not_found("What does 你好 mean in English?") == NOT_FOUND
+    assert not_found("如何用 Cursor 连接 TiDB MCP Server？") == "这些文档里没有答案。"
 
 
 def test_the_stream_is_the_answer_in_pieces(rag: Rag) -> None:
