@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import DataError
 
-__all__ = ["Question", "QuestionSet", "RetrievalSet", "read_questions", "read_retrieval_set"]
+__all__ = ["Question", "QuestionSet", "RetrievalSet", "read_questions", "read_retrieval_set", "squad_as_retrieval"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def read_retrieval_set(path: str | Path, split: str | None = None) -> RetrievalS
     if path.is_dir():
         return _read_beir(path, split)
     if path.is_file():
-        return _squad_as_retrieval(read_questions(path))
+        return squad_as_retrieval(read_questions(path))
     raise DataError(
         f"no data set at {path}: give a BEIR folder (corpus.jsonl, queries.jsonl, qrels/) or a SQuAD JSON file"
     )
@@ -162,7 +162,8 @@ def _question(qa: Mapping[str, Any], paragraph: str, title: str) -> Question:
     )
 
 
-def _squad_as_retrieval(data: QuestionSet) -> RetrievalSet:
+def squad_as_retrieval(data: QuestionSet) -> RetrievalSet:
+    """The paragraphs as a corpus, each answerable question with its own as the only relevant one."""
     answerable = [question for question in data.questions if question.answers]
     return RetrievalSet(
         data.name,

@@ -116,8 +116,11 @@ def bert_table(config: BertConfig) -> NameTable:
     )
 
 
-def load_bert(folder: str | Path) -> Bert:
+def load_bert(folder: str | Path, *, pooler: bool = True) -> Bert:
     """The encoder in a checkpoint folder, in float32 and evaluation mode; task heads in it are left aside.
+
+    Args:
+        pooler: False leaves the pooler aside too, where the checkpoint has one.
 
     Raises:
         CheckpointError: the folder's files are not one whole BERT.
@@ -130,6 +133,8 @@ def load_bert(folder: str | Path) -> Bert:
     with torch.device("meta"):
         bert = Bert(config, pooler=has_pooler)
     load_strict(bert, tensors, table, source=folder)
+    if not pooler:
+        bert.pooler = None
     return bert.eval()
 
 

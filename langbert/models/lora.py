@@ -1,0 +1,79 @@
+"""Adapters at rest → a plain network: peft's two files read and merged, so that inference needs no peft.
+
+``W + (alpha / r) B A`` (Hu et al. 2021, "LoRA", §4.1) is computed once, at load.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+from .checkpoint import read_json, read_tensors
+
+__all__ = ["ADAPTER_CONFIG", "is_adapter", "merge_adapters"]
+
+ADAPTER_CONFIG = "adapter_config.json"
+_PREFIX = "base_model.model."
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether the folder holds adapters for another model."""
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
+def merge_adapters(network: nn.Module, folder: str | Path) -> None:
+    """Add the adapters of ``folder`` to ``network``'s matrices, and put its fully trained heads in place.
+
+    Args:
+        network: the base network in float32 with the heads it was trained with; changed in place.
+
+    Raises:
+        CheckpointError: a file is damaged, is no LoRA, or has a tensor that does not fit the network.
+    """
+    folder = Path(folder)
+    config = read_json(folder / ADAPTER_CONFIG)
+    if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("fan_in_fan_out"):
+        raise CheckpointError(f"{folder}: expected plain LoRA adapters, got {config.get('peft_type')}")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
+        raise CheckpointError(f"{folder}: adapter_config.json needs r >= 1 and lora_alpha, got {rank!r} and {alpha!r}")
+    scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
+    tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in read_tensors(_file(folder)).items()}
+    parameters = dict(network.named_parameters())
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            if name.endswith(".lora_B.weight"):
+                continue  # taken along with its A
+            if name.endswith(".lora_A.weight"):
+                path = name.removesuffix(".lora_A.weight")
+                up = _get(tensors, f"{path}.lora_B.weight", folder)
+                change = scale * (up.float() @ tensor.float())  # (out, r) (r, in)
+                _fitting(parameters, f"{path}.weight", change, folder).add_(change)
+            else:
+                _fitting(parameters, name, tensor, folder).copy_(tensor)
+
+
+def _file(folder: Path) -> Path:
+    file = folder / "adapter_model.safetensors"
+    if not file.is_file():
+        raise CheckpointError(f"{folder}: adapter_model.safetensors is missing; is the folder whole?")
+    return file
+
+
+def _get(tensors: dict[str, Tensor], name: str, folder: Path) -> Tensor:
+    if name not in tensors:
+        raise CheckpointError(f"{folder}: missing {name}")
+    return tensors[name]
+
+
+def _fitting(parameters: dict[str, nn.Parameter], name: str, tensor: Tensor, folder: Path) -> nn.Parameter:
+    if name not in parameters:
+        raise CheckpointError(f"{folder}: unexpected {name}; the network has no such parameter")
+    if parameters[name].shape != tensor.shape:
+        raise CheckpointError(
+            f"{folder}: {name} has shape {tuple(tensor.shape)}, the network asks for {tuple(parameters[name].shape)}"
+        )
+    return parameters[name]

@@ -1,0 +1,75 @@
+"""Span readers on disk: our adapters on a BERT, or a whole ``BertForQuestionAnswering``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ..errors import CheckpointError
+from ..nn.bert import Bert
+from ..nn.span_reader import SpanReader
+from .bert import bert_table, is_bert, load_bert, parse_config
+from .checkpoint import NameTable, Row, load_strict, read_json, read_tensors
+from .lora import ADAPTER_CONFIG, is_adapter, merge_adapters
+from .resolution import resolve
+
+__all__ = ["LoadedReader", "base_of", "load_span_reader"]
+
+CALIBRATION = "calibration.json"
+
+
+class LoadedReader(NamedTuple):
+    """A reader in float32, the folder its tokenizer lies in, and how a margin becomes a probability.
+
+    Attributes:
+        calibration: ``(slope, bias)``: a span's score is ``sigmoid(slope · margin + bias)``, its margin being how far
+            its logits are above those of "no answer".
+    """
+
+    network: SpanReader
+    tokenizer: Path
+    calibration: tuple[float, float]
+
+
+def load_span_reader(folder: Path, *, offline: bool | None = None) -> LoadedReader:
+    """The reader in ``folder``.
+
+    Raises:
+        CheckpointError: it is no BERT reader, or not whole.
+    """
+    base = base_of(folder, offline=offline)
+    config = read_json(base / "config.json")
+    if not is_bert(config):
+        raise CheckpointError(f"{folder}: a reader is a BERT here, not {config.get('model_type')!r}")
+    if base != folder:
+        network = SpanReader(load_bert(base, pooler=False))
+        merge_adapters(network, folder)
+    else:
+        sizes = parse_config(config, base / "config.json")
+        with torch.device("meta"):
+            network = SpanReader(Bert(sizes, pooler=False))
+        load_strict(network, read_tensors(folder), _table(bert_table(sizes)), source=folder)
+    file = folder / CALIBRATION
+    values = read_json(file) if file.is_file() else {"slope": 1.0, "bias": 0.0}
+    return LoadedReader(network.eval(), base, (float(values["slope"]), float(values["bias"])))
+
+
+def base_of(folder: Path, *, offline: bool | None = None) -> Path:
+    """Where the base model's config, weights and tokenizer lie: ``folder`` itself unless it holds adapters."""
+    if not is_adapter(folder):
+        return folder
+    name = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
+    if not isinstance(name, str):
+        raise CheckpointError(f"{folder / ADAPTER_CONFIG}: base_model_name_or_path is {name!r}, expected a name")
+    return resolve(name, offline=offline)
+
+
+def _table(encoder: NameTable) -> NameTable:
+    rows = tuple(
+        Row(f"bert.{row.ours}", tuple(f"bert.{name}" for name in row.theirs), row.transform) for row in encoder.rows
+    )
+    head = tuple(Row(f"head.{kind}", (f"qa_outputs.{kind}",)) for kind in ("weight", "bias"))
+    ignored = (r"bert\.pooler\..*", r"(.*\.)?position_ids", r"cls\..*")
+    return NameTable("BERT reader", (*rows, *head), encoder.n_layers, renames=encoder.renames, ignored=ignored)

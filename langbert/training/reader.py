@@ -1,0 +1,242 @@
+"""Extractive question answering: a start and an end for every question (Devlin et al. 2019, §4.2, §4.3)."""
+
+from __future__ import annotations
+
+import json
+import random
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import DataError
+from ..evaluation.datasets import Question, QuestionSet, read_questions
+from ..evaluation.reading import best_over_answers
+from ..models import resolve
+from ..models.bert import load_bert
+from ..models.checkpoint import write_json
+from ..models.span_reader import CALIBRATION
+from ..models.tokenizer import TextTokenizer
+from ..nn.span_reader import SpanReader, span_loss
+from ..reading import Reader, passage_windows
+from .adapters import save_adapters
+from .calibration import logistic
+from .task import Batch, Task
+from .unanswerable import edited_question, names_in
+
+__all__ = ["ReaderTask"]
+
+_MAX_LENGTH = 384
+
+
+class _Example(NamedTuple):
+    """A question beside tokens ``[start, stop)`` of a paragraph; the answer's tokens, or -1 where there is none."""
+
+    question: int
+    paragraph: int
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+class ReaderTask(Task):
+    """Learn to point at answers, and to say where there is none.
+
+    Args:
+        data: a SQuAD file, 1.1 or 2.0.
+        base: the encoder to start from.
+        negatives: a JSON-lines file of ``{"id": question id, "negatives": [paragraph id, …]}`` as ``langbert train
+            reranker`` mines it: near paragraphs that do not hold the answer.
+        unanswerable: for one answerable question, how many without an answer are made (edited questions, and near
+            paragraphs); 0 for data that has its own.
+        holdout: the share of articles kept for evaluation.
+    """
+
+    name = "reader"
+    metric = "f1"
+    heads = ("head",)
+
+    def __init__(
+        self,
+        data: str | Path,
+        *,
+        base: str = "minilm",
+        negatives: str | Path | None = None,
+        unanswerable: float = 0.5,
+        holdout: float = 0.03,
+        seed: int = 0,
+    ) -> None:
+        self.base = base
+        folder = resolve(base)
+        self.network: nn.Module = SpanReader(load_bert(folder, pooler=False))
+        self._tokenizer = TextTokenizer.from_folder(folder)
+        everything = read_questions(data)
+        titles = sorted({question.title for question in everything.questions})
+        random.Random(seed).shuffle(titles)  # noqa: S311
+        held = set(titles[: round(holdout * len(titles))])
+        self._held = [question for question in everything.questions if question.title in held]
+        asked = [question for question in everything.questions if question.title not in held]
+        if not asked:
+            raise DataError(
+                f"{data}: no questions are left to train on after a holdout of {holdout} of {len(titles)} articles"
+            )
+        self._data = everything
+        self._name = Path(data).name
+        near = _read_negatives(negatives) if negatives else {}
+        self._prepare(asked, near, unanswerable, random.Random(seed))  # noqa: S311
+
+    def _prepare(
+        self, asked: Sequence[Question], near: Mapping[str, Sequence[str]], unanswerable: float, rng: random.Random
+    ) -> None:
+        names = list(self._data.paragraphs)
+        number = {name: i for i, name in enumerate(names)}
+        texts = [text for _, text in self._data.paragraphs.values()]
+        paragraphs = self._tokenizer.encode(texts)
+        self._paragraphs = [encoding.ids for encoding in paragraphs]
+        by_article: dict[str, list[str]] = defaultdict(list)
+        for question in asked:
+            by_article[question.title] += names_in(question.question)
+        rows: list[tuple[str, int, int, int]] = []  # question, paragraph, answer start and end (characters)
+        for question in asked:
+            place = number[question.paragraph]
+            if not question.answers:
+                rows.append((question.question, place, -1, -1))
+                continue
+            start = question.answer_starts[0]
+            rows.append((question.question, place, start, start + len(question.answers[0])))
+            if rng.random() < unanswerable:
+                others = near.get(question.id)
+                changed = edited_question(question.question, by_article[question.title], rng)
+                if changed and (not others or rng.random() < 0.5):
+                    rows.append((changed, place, -1, -1))
+                elif others:
+                    rows.append((question.question, number[rng.choice(others[:5])], -1, -1))
+        questions = self._tokenizer.encode([row[0] for row in rows])
+        self._questions = [encoding.ids[:64] for encoding in questions]
+        self._examples: list[_Example] = []
+        for i, (_, place, start, end) in enumerate(rows):
+            room = _MAX_LENGTH - self._tokenizer.n_pair_special - len(self._questions[i])
+            first, last = _tokens_of(paragraphs[place].offsets, start, end)
+            for begin, stop in passage_windows(paragraphs[place], room):
+                inside = begin <= first and last < stop and first >= 0
+                self._examples.append(_Example(i, place, begin, stop, *((first, last) if inside else (-1, -1))))
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def lengths(self) -> Sequence[int]:
+        return [len(self._questions[e.question]) + e.stop - e.start for e in self._examples]
+
+    def collate(self, examples: Sequence[int], seed: int) -> Batch:
+        rows = [self._examples[i] for i in examples]
+        pairs = [
+            self._tokenizer.pair(self._questions[e.question], self._paragraphs[e.paragraph][e.start : e.stop])
+            for e in rows
+        ]
+        length = max(len(pair.ids) for pair in pairs)
+        token_ids = torch.zeros(len(rows), length, dtype=torch.int64)
+        segments, mask = torch.zeros_like(token_ids), torch.zeros_like(token_ids)
+        allowed = torch.zeros(len(rows), length, dtype=torch.bool)
+        starts, ends = torch.zeros(len(rows), dtype=torch.int64), torch.zeros(len(rows), dtype=torch.int64)
+        for i, (row, pair) in enumerate(zip(rows, pairs, strict=True)):
+            n = len(pair.ids)
+            offset = n - 1 - (row.stop - row.start)  # where the passage begins
+            token_ids[i, :n], segments[i, :n], mask[i, :n] = torch.tensor(pair.ids), torch.tensor(pair.segments), 1
+            allowed[i, 0] = allowed[i, offset : n - 1] = True
+            if row.first >= 0:
+                starts[i], ends[i] = offset + row.first - row.start, offset + row.last - row.start
+        return {
+            "token_ids": token_ids,
+            "attention_mask": mask,
+            "segment_ids": segments,
+            "allowed": allowed,
+            "starts": starts,
+            "ends": ends,
+        }
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        logits = network(batch["token_ids"], batch["attention_mask"], batch["segment_ids"])
+        return span_loss(logits, batch["starts"], batch["ends"], batch["allowed"])
+
+    def evaluate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
+        """EM and F1 on the held-out articles' answerable questions, with their own paragraph."""
+        if not self._held:
+            return {}
+        reader = Reader.of(_merged(network), self._tokenizer, device)
+        scores, self._margins = read_gold(reader, self._data, [q for q in self._held if q.answers])
+        return scores
+
+    def save(self, network: nn.Module, folder: Path) -> None:
+        save_adapters(network, folder, base=self.base)
+        write_json(self._calibration(network), folder / CALIBRATION)
+
+    def _calibration(self, network: nn.Module) -> dict[str, float]:
+        """Slope and bias that turn margins into probabilities: held-out questions with their own paragraph against
+        the same questions with the paragraph before it."""
+        held = [question for question in self._held if question.answers][:1500]
+        if not held:
+            return {"slope": 1.0, "bias": 0.0}
+        names = list(self._data.paragraphs)
+        number = {name: i for i, name in enumerate(names)}
+        reader = Reader.of(_merged(network), self._tokenizer, next(network.parameters()).device)
+        asked = [question.question for question in held]
+        right = [self._data.paragraphs[q.paragraph][1] for q in held]
+        wrong = [self._data.paragraphs[names[number[q.paragraph] - 1]][1] for q in held]
+        margins = [margin for margin, _, _ in reader.margins(asked * 2, right + wrong)]
+        slope, bias = logistic(margins, [True] * len(held) + [False] * len(held))
+        return {"slope": slope, "bias": bias}
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"data": self._name, "base": self.base, "held-out questions": len(self._held)}
+
+
+def read_gold(reader: Reader, data: QuestionSet, questions: Sequence[Question]) -> tuple[dict[str, float], list[float]]:
+    """Answer each question from its own paragraph: mean EM and F1 of the answerable, and every question.s margin."""
+    passages = [data.paragraphs[question.paragraph][1] for question in questions]
+    found = reader.margins([question.question for question in questions], passages)
+    exact = f1 = 0.0
+    answerable = 0
+    for question, passage, (_, start, end) in zip(questions, passages, found, strict=True):
+        if question.answers:
+            score = best_over_answers(passage[start:end], question.answers)
+            exact, f1, answerable = exact + score.exact, f1 + score.f1, answerable + 1
+    n = max(answerable, 1)
+    return {"exact": 100 * exact / n, "f1": 100 * f1 / n}, [margin for margin, _, _ in found]
+
+
+def _merged(network: nn.Module) -> SpanReader:
+    """The plain network, adapters merged into a copy of it."""
+    from copy import deepcopy
+
+    if isinstance(network, SpanReader):
+        return network
+    merged: SpanReader = deepcopy(network).merge_and_unload()  # type: ignore[operator]
+    return merged
+
+
+def _tokens_of(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int]:
+    """The first and last token that characters ``[start, end)`` touch; -1, -1 if there are none."""
+    if start < 0:
+        return -1, -1
+    begins = [offset[0] for offset in offsets]
+    first, last = bisect_right(begins, start) - 1, bisect_right(begins, end - 1) - 1
+    return (first, last) if 0 <= first <= last else (-1, -1)
+
+
+def _read_negatives(path: str | Path) -> dict[str, list[str]]:
+    near: dict[str, list[str]] = {}
+    with Path(path).open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+                near[row["id"]] = row["negatives"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    f'{path}:{number}: expected {{"id": …, "negatives": […]}}, got {line.strip()[:80]}'
+                ) from error
+    return near

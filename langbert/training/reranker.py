@@ -1,0 +1,193 @@
+"""A cross-encoder by listwise learning: the right passage against hard negatives, one softmax (Cao et al. 2007, ListNet).
+
+Afterwards slope and bias of a logistic calibration (Platt 1999) are folded into the last layer, so that the sigmoid of
+a logit is the probability that the passage answers the question.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import DataError
+from ..evaluation.datasets import read_questions
+from ..models import resolve
+from ..models.bert import load_bert
+from ..models.tokenizer import TextTokenizer
+from ..nn.cross_encoder import CrossEncoder
+from .adapters import save_adapters
+from .calibration import logistic
+from .task import Batch, Task
+
+__all__ = ["RerankerTask"]
+
+_MAX_LENGTH = 320
+_HELD_DEPTH = 15
+
+
+class _Group(NamedTuple):
+    """A question, the passage that answers it, and near ones that do not: indices of passages."""
+
+    question: str
+    positive: int
+    negatives: tuple[int, ...]
+    title: str
+
+
+class RerankerTask(Task):
+    """Learn to tell the passage that answers from those that only look like it.
+
+    Args:
+        data: a SQuAD file with the passages.
+        negatives: a JSON-lines file made by :func:`~langbert.training.mining.mine_negatives`.
+        base: the encoder to start from.
+        group: passages a question is compared with in one step: one right, the others wrong.
+        title_dropout: how often a passage is read without its title, since documents may have none.
+        holdout: the share of articles kept for evaluation.
+    """
+
+    name = "reranker"
+    metric = "rr"
+    heads = ("pooler", "classifier")
+
+    def __init__(
+        self,
+        data: str | Path,
+        negatives: str | Path,
+        *,
+        base: str = "minilm",
+        group: int = 8,
+        title_dropout: float = 0.3,
+        holdout: float = 0.03,
+        max_held: int = 500,
+        seed: int = 0,
+    ) -> None:
+        self.base = base
+        folder = resolve(base)
+        bert = load_bert(folder)
+        network = CrossEncoder(bert.config)
+        if bert.pooler is not None:
+            network.pooler.load_state_dict(bert.pooler.state_dict())
+        bert.pooler = None
+        network.bert = bert
+        self.network: nn.Module = network
+        self._tokenizer = TextTokenizer.from_folder(folder)
+        self._group, self._title_dropout = group, title_dropout
+        passages = read_questions(data).paragraphs
+        self._number = {name: i for i, name in enumerate(passages)}
+        titles = [title for title, _ in passages.values()]
+        self._titles = [encoding.ids for encoding in self._tokenizer.encode([f"{title}\n" for title in titles])]
+        self._texts = [encoding.ids for encoding in self._tokenizer.encode([text for _, text in passages.values()])]
+        names = sorted(set(titles))
+        random.Random(seed).shuffle(names)  # noqa: S311
+        held = set(names[: round(holdout * len(names))])
+        groups = [group for group in _read_groups(negatives, self._number, titles) if group.negatives]
+        self._train = [group for group in groups if group.title not in held]
+        self._held = [group for group in groups if group.title in held][:max_held]
+        self._questions = [encoding.ids[:64] for encoding in self._tokenizer.encode([g.question for g in self._train])]
+        self._name = Path(data).name
+
+    def __len__(self) -> int:
+        return len(self._train)
+
+    def lengths(self) -> Sequence[int]:
+        return [
+            len(question) + max(len(self._texts[i]) for i in (group.positive, *group.negatives[: self._group]))
+            for question, group in zip(self._questions, self._train, strict=True)
+        ]
+
+    def collate(self, examples: Sequence[int], seed: int) -> Batch:
+        rng = random.Random(seed)  # noqa: S311
+        pairs = []
+        for i in examples:
+            group = self._train[i]
+            wrong = rng.choices(group.negatives, k=self._group - 1) if len(group.negatives) < self._group - 1 else None
+            chosen = wrong or rng.sample(group.negatives, self._group - 1)
+            bare = rng.random() < self._title_dropout
+            pairs += [self._pair(self._questions[i], passage, bare=bare) for passage in (group.positive, *chosen)]
+        return _padded(pairs)
+
+    def _pair(self, question: Sequence[int], passage: int, *, bare: bool = False) -> tuple[list[int], list[int]]:
+        ids = self._texts[passage] if bare else [*self._titles[passage], *self._texts[passage]]
+        pair = self._tokenizer.pair(question, ids[: _MAX_LENGTH - self._tokenizer.n_pair_special - len(question)])
+        return pair.ids, pair.segments
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        logits = network(batch["token_ids"], batch["attention_mask"], batch["segment_ids"])
+        lists = logits.float().view(-1, self._group)  # (questions, group); the right passage is the first
+        return nn.functional.cross_entropy(lists, torch.zeros(len(lists), dtype=torch.int64, device=lists.device))
+
+    def evaluate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
+        """Mean reciprocal rank and accuracy at 1 of the right passage among the mined ones of held-out articles."""
+        if not self._held:
+            return {}
+        lists = self._held_scores(network, device)
+        ranks = [1 + sum(score >= scores[0] for score in scores[1:]) for scores in lists]
+        return {"rr": sum(1 / rank for rank in ranks) / len(ranks), "top1": sum(r == 1 for r in ranks) / len(ranks)}
+
+    def _held_scores(self, network: nn.Module, device: torch.device) -> list[list[float]]:
+        """The logits of each held-out question's passages, the right one first."""
+        lists = []
+        for group, encoding in zip(
+            self._held, self._tokenizer.encode([group.question for group in self._held]), strict=True
+        ):
+            passages = (group.positive, *group.negatives[:_HELD_DEPTH])
+            batch = _padded([self._pair(encoding.ids[:64], passage) for passage in passages])
+            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                logits = network(*(batch[name].to(device) for name in ("token_ids", "attention_mask", "segment_ids")))
+            lists.append(logits[:, 0].float().tolist())
+        return lists
+
+    def save(self, network: nn.Module, folder: Path) -> None:
+        calibrated = deepcopy(network)
+        if self._held:
+            lists = self._held_scores(network, next(network.parameters()).device)
+            scores = [score for scores in lists for score in scores]
+            slope, bias = logistic(scores, [i == 0 for scores in lists for i in range(len(scores))])
+            with torch.no_grad():
+                for name, parameter in calibrated.named_parameters():
+                    if "classifier" in name and parameter.requires_grad:
+                        parameter.mul_(slope)
+                        if name.endswith("bias"):
+                            parameter.add_(bias)
+        save_adapters(calibrated, folder, base=self.base)
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"data": self._name, "base": self.base, "group": self._group, "held-out questions": len(self._held)}
+
+
+def _padded(pairs: Sequence[tuple[list[int], list[int]]]) -> Batch:
+    length = max(len(ids) for ids, _ in pairs)
+    token_ids = torch.zeros(len(pairs), length, dtype=torch.int64)
+    segments, mask = torch.zeros_like(token_ids), torch.zeros_like(token_ids)
+    for i, (ids, kinds) in enumerate(pairs):
+        token_ids[i, : len(ids)], segments[i, : len(ids)], mask[i, : len(ids)] = (
+            torch.tensor(ids),
+            torch.tensor(kinds),
+            1,
+        )
+    return {"token_ids": token_ids, "attention_mask": mask, "segment_ids": segments}
+
+
+def _read_groups(path: str | Path, number: Mapping[str, int], titles: Sequence[str]) -> list[_Group]:
+    groups = []
+    with Path(path).open(encoding="utf-8") as lines:
+        for n, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+                positive = number[row["positive"]]
+                negatives = tuple(number[name] for name in row["negatives"])
+                groups.append(_Group(row["question"], positive, negatives, titles[positive]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    f'{path}:{n}: expected {{"question", "positive", "negatives"}} with passages of the data set, '
+                    f"got {line.strip()[:80]}"
+                ) from error
+    return groups

@@ -1,0 +1,60 @@
+"""What the loop needs to know of an objective: a Task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Batch", "Task"]
+
+Batch = dict[str, Tensor]
+
+
+class Task(ABC):
+    """Examples, a network and a loss. The loop decides when; the task decides what.
+
+    Attributes:
+        name: as in ``langbert train NAME``.
+        metric: the key of :meth:`evaluate` by which the best checkpoint is chosen.
+        higher_is_better: of that metric.
+        heads: names of submodules that are trained whole even when the rest is adapted by LoRA.
+    """
+
+    name: ClassVar[str]
+    metric: ClassVar[str]
+    higher_is_better: ClassVar[bool] = True
+    heads: ClassVar[tuple[str, ...]] = ()
+    network: nn.Module
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many training examples there are."""
+
+    @abstractmethod
+    def lengths(self) -> Sequence[int]:
+        """Tokens in each example; batches are made of examples of like length."""
+
+    @abstractmethod
+    def collate(self, examples: Sequence[int], seed: int) -> Batch:
+        """One batch. Whatever is random in it comes from ``seed`` alone, so that a resumed run sees the same."""
+
+    @abstractmethod
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """The mean loss of a batch, a scalar."""
+
+    @abstractmethod
+    def evaluate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
+        """Metrics on the held-out part; empty if there is none."""
+
+    @abstractmethod
+    def save(self, network: nn.Module, folder: Path) -> None:
+        """Write the trained model into the empty ``folder``, so that langbert (and others) can load it."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """What the model card says of data and network."""
+        return {}

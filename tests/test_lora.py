@@ -1,0 +1,81 @@
+"""Adapters at rest: merged by us they give what peft gives; damaged ones are refused by name."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from langbert.errors import CheckpointError
+from langbert.models.checkpoint import read_tensors, save_tensors
+from langbert.models.lora import is_adapter, merge_adapters
+from langbert.nn.bert import Bert, BertConfig
+from langbert.nn.span_reader import SpanReader
+from langbert.training.adapters import adapt, save_adapters
+from langbert.training.settings import LoraSettings
+
+TINY = BertConfig(vocab_size=50, hidden_size=32, n_layers=2, n_heads=4, intermediate_size=64, max_positions=40)
+
+
+def tiny_reader() -> SpanReader:
+    torch.manual_seed(0)
+    return SpanReader(Bert(TINY, pooler=False)).eval()
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> tuple[SpanReader, torch.nn.Module, Path]:
+    """A base network, the same with adapters that are no longer zero, and the adapters on disk."""
+    base = tiny_reader()
+    adapted = adapt(copy.deepcopy(base), LoraSettings(rank=4, alpha=6), heads=("head",)).eval()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.2)
+    save_adapters(adapted, tmp_path, base="somewhere", dtype=torch.float32)
+    return base, adapted, tmp_path
+
+
+def test_merged_adapters_compute_what_peft_computes(trained: tuple[SpanReader, torch.nn.Module, Path]) -> None:
+    base, adapted, folder = trained
+    token_ids = torch.randint(50, (3, 11))
+    before = base(token_ids)
+    merge_adapters(base, folder)
+    assert torch.allclose(base(token_ids), adapted(token_ids), atol=1e-5)
+    assert not torch.allclose(base(token_ids), before, atol=1e-2)
+
+
+def test_only_adapters_and_heads_are_trained(trained: tuple[SpanReader, torch.nn.Module, Path]) -> None:
+    _, adapted, folder = trained
+    names = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
+    assert all("lora_" in name or "head" in name for name in names)
+    assert len([name for name in names if "lora_A" in name]) == TINY.n_layers * 4
+    assert is_adapter(folder)
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "somewhere"
+
+
+@pytest.mark.parametrize("damage", ["missing", "unexpected", "shape", "kind", "gone"])
+def test_adapters_that_do_not_fit_are_refused_by_name(
+    trained: tuple[SpanReader, torch.nn.Module, Path], damage: str
+) -> None:
+    base, _, folder = trained
+    file, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
+    tensors = read_tensors(file)
+    up = next(name for name in tensors if name.endswith("layers.0.up.lora_B.weight"))
+    if damage == "missing":
+        del tensors[up]
+    elif damage == "unexpected":
+        tensors["base_model.model.bert.nowhere.weight"] = torch.zeros(2)
+    elif damage == "shape":
+        tensors[up] = tensors[up][:-1]
+    save_tensors(tensors, file)
+    if damage == "kind":
+        config.write_text(config.read_text().replace('"LORA"', '"IA3"'))
+    if damage == "gone":
+        file.unlink()
+    expected = {"missing": "up.lora_B", "unexpected": "nowhere", "shape": "up.weight has shape", "kind": "IA3"}
+    with pytest.raises(CheckpointError, match=expected.get(damage, "adapter_model.safetensors is missing")):
+        merge_adapters(base, folder)
