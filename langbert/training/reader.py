@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from bisect import bisect_right
 from collections import defaultdict
@@ -25,6 +24,7 @@ from ..nn.span_reader import SpanReader, span_loss
 from ..reading import Reader, passage_windows
 from .adapters import save_adapters
 from .calibration import logistic
+from .data import read_lines
 from .task import Batch, Task
 from .unanswerable import edited_question, names_in
 
@@ -87,7 +87,7 @@ class ReaderTask(Task):
             )
         self._data = everything
         self._name = Path(data).name
-        near = _read_negatives(negatives) if negatives else {}
+        near = dict(read_lines(negatives, _near, '{"id": …, "negatives": […]}')) if negatives else {}
         self._prepare(asked, near, unanswerable, random.Random(seed))  # noqa: S311
 
     def _prepare(
@@ -228,15 +228,5 @@ def _tokens_of(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tupl
     return (first, last) if 0 <= first <= last else (-1, -1)
 
 
-def _read_negatives(path: str | Path) -> dict[str, list[str]]:
-    near: dict[str, list[str]] = {}
-    with Path(path).open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-                near[row["id"]] = row["negatives"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(
-                    f'{path}:{number}: expected {{"id": …, "negatives": […]}}, got {line.strip()[:80]}'
-                ) from error
-    return near
+def _near(row: Any) -> tuple[str, list[str]]:
+    return row["id"], row["negatives"]

@@ -1,4 +1,4 @@
-"""A cross-encoder by listwise learning: the right passage against hard negatives, one softmax (Cao et al. 2007, ListNet).
+"""A cross-encoder by listwise learning: the right passage against hard negatives (Cao et al. 2007, "ListNet").
 
 Afterwards slope and bias of a logistic calibration (Platt 1999) are folded into the last layer, so that the sigmoid of
 a logit is the probability that the passage answers the question.
@@ -6,7 +6,6 @@ a logit is the probability that the passage answers the question.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -16,7 +15,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..errors import DataError
 from ..evaluation.datasets import read_questions
 from ..models import resolve
 from ..models.bert import load_bert
@@ -24,6 +22,7 @@ from ..models.tokenizer import TextTokenizer
 from ..nn.cross_encoder import CrossEncoder
 from .adapters import save_adapters
 from .calibration import logistic
+from .data import read_lines
 from .task import Batch, Task
 
 __all__ = ["RerankerTask"]
@@ -88,7 +87,14 @@ class RerankerTask(Task):
         names = sorted(set(titles))
         random.Random(seed).shuffle(names)  # noqa: S311
         held = set(names[: round(holdout * len(names))])
-        groups = [group for group in _read_groups(negatives, self._number, titles) if group.negatives]
+
+        def group_of(row: Any) -> _Group:
+            positive = self._number[row["positive"]]
+            wrong = tuple(self._number[name] for name in row["negatives"])
+            return _Group(row["question"], positive, wrong, titles[positive])
+
+        expected = '{"question", "positive", "negatives"} with passages of the data set'
+        groups = [group for group in read_lines(negatives, group_of, expected) if group.negatives]
         self._train = [group for group in groups if group.title not in held]
         self._held = [group for group in groups if group.title in held][:max_held]
         self._questions = [encoding.ids[:64] for encoding in self._tokenizer.encode([g.question for g in self._train])]
@@ -174,20 +180,3 @@ def _padded(pairs: Sequence[tuple[list[int], list[int]]]) -> Batch:
             1,
         )
     return {"token_ids": token_ids, "attention_mask": mask, "segment_ids": segments}
-
-
-def _read_groups(path: str | Path, number: Mapping[str, int], titles: Sequence[str]) -> list[_Group]:
-    groups = []
-    with Path(path).open(encoding="utf-8") as lines:
-        for n, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-                positive = number[row["positive"]]
-                negatives = tuple(number[name] for name in row["negatives"])
-                groups.append(_Group(row["question"], positive, negatives, titles[positive]))
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(
-                    f'{path}:{n}: expected {{"question", "positive", "negatives"}} with passages of the data set, '
-                    f"got {line.strip()[:80]}"
-                ) from error
-    return groups

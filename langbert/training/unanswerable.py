@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 
 __all__ = ["edited_question", "names_in"]
 
-_ANTONYMS = """first last, most least, more less, largest smallest, highest lowest, longest shortest, oldest youngest,
-before after, early late, earliest latest, northern southern, north south, eastern western, east west,
-increase decrease, increased decreased, won lost, win lose, begin end, began ended, start finish, started finished,
-best worst, major minor, male female, men women, old new, older newer, upper lower, inside outside, maximum minimum, always never,
-allowed forbidden, public private, same different, rural urban, rich poor, strong weak, support oppose,
-supported opposed, accept reject, accepted rejected, large small, larger smaller, higher lower, greater fewer,
-positive negative, internal external, success failure, birth death, born died, open closed, beginning ending"""
+_ANTONYMS = """first last, most least, more less, largest smallest, highest lowest, longest shortest, oldest
+youngest, before after, early late, earliest latest, northern southern, north south, eastern
+western, east west, increase decrease, increased decreased, won lost, win lose, begin end, began
+ended, start finish, started finished, best worst, major minor, male female, men women, old new,
+older newer, upper lower, inside outside, maximum minimum, always never, allowed forbidden, public
+private, same different, rural urban, rich poor, strong weak, support oppose, supported opposed,
+accept reject, accepted rejected, large small, larger smaller, higher lower, greater fewer, positive
+negative, internal external, success failure, birth death, born died, open closed, beginning ending"""
 _OPPOSITE = {a: b for pair in _ANTONYMS.replace("\n", " ").split(", ") for a, b in (pair.split(), pair.split()[::-1])}
 
 _NAME = re.compile(r"(?<!^)(?<![.?!] )\b[A-Z][\w'’-]+(?: (?:of |the |de )?[A-Z][\w'’-]+)*")
