@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .embedding_cache import Cached, EmbeddingCache, cache_keys
 from .errors import CheckpointError, TextTooLong
 from .hardware import Precision, planned_threads, resolve_device, resolve_precision, token_batches, using_threads
-from .models import resolve
+from .models import cache_dir, resolve
 from .models.checkpoint import tensors_sha256
 from .models.encoder import load_encoder
 from .models.sentence_folder import read_sentence_folder, write_sentence_folder
@@ -66,6 +67,8 @@ class Embedder:
         query_prompt, document_prompt: put before each text of that role.
         offline: touch no network; None asks the environment.
         trust_remote_code: let transformers run the code a checkpoint brings along. Read that code first.
+        cache: keep vectors on disk, so that no text is ever embedded twice: a folder, an :class:`EmbeddingCache`, or
+            True for the user's cache folder. Vectors are kept apart by embedding space, precision, limit and role.
 
     Attributes:
         overflowed: how many texts so far were over the limit.
@@ -92,6 +95,7 @@ class Embedder:
         document_prompt: str | None = None,
         offline: bool | None = None,
         trust_remote_code: bool = False,
+        cache: EmbeddingCache | str | Path | bool | None = None,
     ) -> None:
         if on_overflow not in get_args(OnOverflow):
             raise ValueError(
@@ -123,6 +127,7 @@ class Embedder:
         self._prompt_ids = {role: self._tokenizer.encode([prompt])[0].ids for role, prompt in self._prompts.items()}
         self.max_length = self._chosen_length(max_length)
         self._dimensions = self._chosen_dimensions(dimensions)
+        self._cache = _cache(cache)
 
     def _chosen_pooling(self, chosen: Pooling | None) -> Pooling:
         theirs = self._folder.pooling
@@ -201,14 +206,23 @@ class Embedder:
         """
         texts = _checked(texts)
         self._check_role(role)
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        overflowed = 0
+        first: dict[str, int] = {}  # each different text is embedded once, and known by where it came first
+        for i, text in enumerate(texts):
+            first.setdefault(text, i)
+        different, places = list(first), list(first.values())
+        if progress is not None and len(different) < len(texts):
+            progress(len(texts) - len(different))
+        vectors = np.empty((len(different), self.dimension), dtype=np.float32)
+        too_long = np.zeros(len(different), dtype=bool)
         with torch.inference_mode(), using_threads(self._threads):
-            for start in range(0, len(texts), _SLAB):
-                slab = texts[start : start + _SLAB]
-                found, n_long = self._windows(slab, role, start)
-                vectors[start : start + len(slab)] = self._embed_windows(found, len(slab), role, progress)
-                overflowed += n_long
+            for start in range(0, len(different), _SLAB):
+                slab = slice(start, start + _SLAB)
+                vectors[slab], too_long[slab] = self._remembered(different[slab], places[slab], role, progress)
+        if len(different) < len(texts):
+            row = {text: i for i, text in enumerate(different)}
+            rows = [row[text] for text in texts]
+            vectors, too_long = vectors[rows], too_long[rows]
+        overflowed = int(too_long.sum())
         if overflowed:
             self.overflowed += overflowed
             done = "averaged over windows" if self.on_overflow == "split" else "cut off"
@@ -262,13 +276,50 @@ class Embedder:
         if role not in self._prompts:
             raise ValueError(f"role {role!r} is unknown; expected one of {', '.join(map(repr, self._prompts))}")
 
-    def _windows(self, texts: Sequence[str], role: Role, first: int) -> tuple[list[_Window], int]:
-        """Each text's windows (one, unless it is split), and how many texts were over the limit."""
+    def _remembered(
+        self, texts: Sequence[str], places: Sequence[int], role: Role, progress: Progress | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Vectors from the cache where it has them; the others are made, and kept."""
+        if self._cache is None:
+            return self._made(texts, places, role, progress)
+        keys = cache_keys([*self._cache_parts, role], texts)
+        known = {key: item for key, item in self._cache.get(keys).items() if len(item.vector) == self.dimension}
+        if known and progress is not None:
+            progress(len(known))
+        missing = [i for i, key in enumerate(keys) if key not in known]
+        if missing:
+            made = self._made([texts[i] for i in missing], [places[i] for i in missing], role, progress)
+            new = {keys[i]: Cached(vector, bool(long)) for i, vector, long in zip(missing, *made, strict=True)}
+            self._cache.put(new)
+            known |= new
+        found = [known[key] for key in keys]
+        return np.stack([item.vector for item in found]), np.array([item.too_long for item in found])
+
+    @cached_property
+    def _cache_parts(self) -> list[str]:
+        """What decides, beside the role, how a text becomes its vector."""
+        limits = (self.max_length, self.on_overflow, self._folder.include_prompt)
+        return [self.space.fingerprint, str(self.precision), *map(str, limits)]
+
+    def _made(
+        self, texts: Sequence[str], places: Sequence[int], role: Role, progress: Progress | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Vectors ``(n, dimension)``, and which texts, ``(n,)``, were over the limit."""
+        found, long = self._windows(texts, places, role)
+        too_long = np.zeros(len(texts), dtype=bool)
+        too_long[long] = True
+        return self._embed_windows(found, len(texts), role, progress), too_long
+
+    def _windows(self, texts: Sequence[str], places: Sequence[int], role: Role) -> tuple[list[_Window], list[int]]:
+        """Each text's windows (one, unless it is split), and which texts were over the limit.
+
+        ``places`` are what an error calls the texts: where they stood in what the caller gave.
+        """
         prompt, prompt_ids = self._prompts[role], self._prompt_ids[role]
         prefix, suffix = self._tokenizer.prefix, self._tokenizer.suffix
         limit = self.max_length - len(prefix) - len(suffix)
         found: list[_Window] = []
-        n_long = 0
+        long: list[int] = []
         for i, encoding in enumerate(self._tokenizer.encode([prompt + text for text in texts])):
             ids = encoding.ids
             if len(ids) <= limit:
@@ -276,10 +327,10 @@ class Embedder:
                 continue
             if self.on_overflow == "error":
                 raise TextTooLong(
-                    f"text {first + i} has {len(ids)} tokens, {self.name} takes {limit} beside its special ones; "
+                    f"text {places[i]} has {len(ids)} tokens, {self.name} takes {limit} beside its special ones; "
                     f'split it first, or choose on_overflow="split" or "truncate"'
                 )
-            n_long += 1
+            long.append(i)
             if self.on_overflow == "truncate":
                 found.append(_Window(i, [*prefix, *ids[:limit], *suffix], 1.0))
                 continue
@@ -288,7 +339,7 @@ class Embedder:
                 _Window(i, [*prefix, *prompt_ids, *part, *suffix], float(len(part)))
                 for part in windows(whole.ids, whole.word_ids, limit - len(prompt_ids))
             )
-        return found, n_long
+        return found, long
 
     def _embed_windows(
         self, found: list[_Window], n_texts: int, role: Role, progress: Progress | None
@@ -338,6 +389,14 @@ def _pooling(pooling: Pooling | str) -> Pooling:
         return Pooling(pooling)
     except ValueError:
         raise ValueError(f"pooling {pooling!r} is unknown; expected one of {', '.join(Pooling)}") from None
+
+
+def _cache(given: EmbeddingCache | str | Path | bool | None) -> EmbeddingCache | None:
+    if given is None or given is False:
+        return None
+    if isinstance(given, EmbeddingCache):
+        return given
+    return EmbeddingCache(cache_dir() / "embeddings" if given is True else given)
 
 
 def _checked(texts: Sequence[str]) -> list[str]:

@@ -13,7 +13,8 @@
     ├── StoreError            a store cannot be opened, read or written
     │   ├── StoreMismatch       the store was made in another embedding space
     │   ├── StoreLocked         another process is writing
-    │   └── StoreCorrupt        the bytes on disk contradict themselves
+    │   ├── StoreCorrupt        the bytes on disk contradict themselves
+    │   └── UnsafePickle        another tool's pickle names something it must not
     ├── FilterError           a ``where`` cannot be understood
     ├── QuestionError         a question is empty or not text
     ├── GenerationError       the decoder could not go on
@@ -43,6 +44,7 @@ __all__ = [
     "StoreLocked",
     "StoreMismatch",
     "TextTooLong",
+    "UnsafePickle",
 ]
 
 
@@ -92,6 +94,10 @@ class StoreLocked(StoreError):
 
 class StoreCorrupt(StoreError):
     """The store's files contradict themselves."""
+
+
+class UnsafePickle(StoreError):
+    """A pickle of another tool names a class or function, or uses an instruction, that it must not."""
 
 
 class FilterError(LangbertError, ValueError):

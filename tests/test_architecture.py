@@ -17,7 +17,7 @@ ROOT = Path(langbert.__file__).parent
 # Lowest first. A module may import from its own layer's package and from lower layers only.
 LAYERS = [
     {"errors", "records"},
-    {"hardware"},
+    {"hardware", "quantization", "embedding_cache"},
     {"nn"},
     {"models"},
     {"documents", "sentences"},
@@ -28,7 +28,7 @@ LAYERS = [
     {"retrieval"},
     {"reading"},
     {"generation", "sampling", "streaming"},
-    {"grounding"},
+    {"grounding", "followup"},
     {"answering"},
     {"pipeline"},
     {"training", "evaluation"},

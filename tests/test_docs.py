@@ -1,4 +1,4 @@
-"""Every Python block of the documentation runs, in order, from the root of the project."""
+"""Every Python block of the documentation runs, in order, from the project's root, and prints what stands below it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```python(?P<flags>[^\n]*)\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^```python(?P<flags>[^\n]*)\n(?P<code>.*?)^```$(\n\n```\n(?P<prints>.*?)^```$)?", re.MULTILINE | re.DOTALL
+)
+DECIMAL = re.compile(r"\d+\.\d+")
 
 
-def blocks(page: Path) -> list[tuple[int, str]]:
-    """``(line, code)`` of every block that is not marked ``python no-run``."""
+def blocks(page: Path) -> list[tuple[int, str, str | None]]:
+    """``(line, code, what it prints, if the next block shows that)`` of every block not marked ``python no-run``."""
     text = page.read_text(encoding="utf-8")
     return [
-        (text.count("\n", 0, match.start("code")), match["code"])
+        (text.count("\n", 0, match.start("code")), match["code"], match["prints"])
         for match in BLOCK.finditer(text)
         if "no-run" not in match["flags"]
     ]
@@ -24,12 +27,21 @@ def blocks(page: Path) -> list[tuple[int, str]]:
 
 @pytest.mark.models
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_of_a_page_runs_and_prints_what_it_says(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "__docs__"}
-    for line, code in blocks(page):
+    for line, code, expected in blocks(page):
+        capsys.readouterr()
         exec(compile("\n" * line + code, str(page), "exec"), namespace)
+        if expected is not None:
+            printed = capsys.readouterr().out
+            assert DECIMAL.sub("#", printed) == DECIMAL.sub("#", expected), f"{page.name}, line {line}"
+            # scores differ in the last place between processors
+            shown, meant = ([float(number) for number in DECIMAL.findall(text)] for text in (printed, expected))
+            assert shown == pytest.approx(meant, abs=0.02), f"{page.name}, line {line}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

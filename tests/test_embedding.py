@@ -237,9 +237,23 @@ def test_lone_surrogates_keep_offsets_true(embedder):
 
 def test_progress_counts_every_text_once(embedder):
     done = []
-    embedder.embed(["hello " * 100, *["a"] * 3000, "b"], progress=done.append)
-    assert sum(done) == 3002
+    embedder.embed(["hello " * 100, *(f"a {n}" for n in range(3000)), "b", "b"], progress=done.append)
+    assert sum(done) == 3003
     assert len(done) > 2
+
+
+def test_equal_texts_are_embedded_once(tiny, monkeypatch):
+    embedder = Embedder(tiny, precision="float32")
+    read = []
+    encoder = embedder._encoder
+    monkeypatch.setattr(embedder, "_encoder", lambda sequences: read.extend(sequences) or encoder(sequences))
+    texts = ["hello", "world", "hello", "hello " * 60, "hello " * 60]
+    vectors = embedder.embed(texts)
+    assert embedder.overflowed == 2
+    assert len([ids for ids in read if len(ids) == 3]) == 2
+    np.testing.assert_array_equal(vectors[[0, 3]], vectors[[2, 4]])
+    with pytest.raises(TextTooLong, match="text 3 has"):
+        Embedder(tiny, on_overflow="error").embed(["a", "a", "b", "hello " * 60])
 
 
 def test_tokenizer_from_vocabulary_is_transformers(tiny):

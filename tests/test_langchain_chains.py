@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler, Callbacks
+from langchain_core.chat_history import InMemoryChatMessageHistory
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.language_models import FakeListChatModel, FakeListLLM, GenericFakeChatModel
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnableLambda, RunnablePassthrough
+from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnablePassthrough
+from langchain_core.runnables.history import RunnableWithMessageHistory
 from langchain_core.vectorstores import InMemoryVectorStore
 
 from langbert.answering import NOT_FOUND
@@ -46,7 +48,7 @@ def check(answer: dict[str, Any]) -> None:
 def test_answers_with_verbatim_citations(store: LangBertVectorStore) -> None:
     answer = create_rag_chain(store, FakeListChatModel(responses=[SAYS])).invoke("How long may lines be?")
     check(answer)
-    assert list(answer) == ["answer", "citations", "refused", "context", "question"]
+    assert list(answer) == ["answer", "citations", "refused", "context", "question", "standalone_question"]
     assert answer["question"] == "How long may lines be?"
     assert {document.id for document in answer["context"]} == set(TEXTS)
 
@@ -83,7 +85,7 @@ async def test_streams_the_answer_first_and_the_citations_last(store: LangBertVe
     chain = create_rag_chain(store, GenericFakeChatModel(messages=iter([AIMessage(says), AIMessage(says)])))
     for pieces in (list(chain.stream("Lines?")), [piece async for piece in chain.astream("Lines?")]):
         assert [set(piece) for piece in pieces[:-1]] == [{"answer"}, {"answer"}]
-        assert set(pieces[-1]) == {"citations", "refused", "context", "question"}
+        assert set(pieces[-1]) == {"citations", "refused", "context", "question", "standalone_question"}
         whole = pieces[0] + pieces[1] + pieces[2]
         assert whole["answer"] == "Lines have a maximum of 79 characters. [1] Bees make honey from nectar. [2]"
         assert [citation["source"] for citation in whole["citations"]] == ["pep8.txt", "bees.txt"]
@@ -177,6 +179,88 @@ def test_tracing_sees_the_steps(store: LangBertVectorStore) -> None:
     assert {"retriever", "chat model"} <= set(tracer.seen)
 
 
+TURNS = [HumanMessage("Which style guide is there?"), AIMessage("PEP 8 is a style guide for Python.")]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"question": "How long may its lines be?", "chat_history": TURNS},
+        {"question": "How long may its lines be?", "chat_history": [("user", TURNS[0].text), ("ai", TURNS[1].text)]},
+        {"messages": [*TURNS, HumanMessage("How long may its lines be?")]},
+        [SystemMessage("Be kind."), *TURNS, HumanMessage("How long may its lines be?")],
+    ],
+)
+@pytest.mark.parametrize(
+    ("rewritten", "searched"),
+    [
+        (
+            "How long may the lines in the Python style guide be?",
+            "How long may the lines in the Python style guide be?",
+        ),
+        ("I am only a small model.", "How long may its lines be? style guide"),
+    ],
+)
+async def test_a_follow_up_is_searched_for_on_its_own(asked: Any, rewritten: str, searched: str) -> None:
+    questions: list[str] = []
+
+    def find(question: str) -> list[Document]:
+        questions.append(question)
+        return [Document(STYLE, metadata={"source": "pep8.txt"})]
+
+    chain = create_rag_chain(RunnableLambda(find), FakeListChatModel(responses=[rewritten, SAYS]))
+    for answer in (chain.invoke(asked), await chain.ainvoke(asked)):
+        check(answer)
+        assert answer["question"] == "How long may its lines be?"
+        assert answer["standalone_question"] == searched
+    assert questions == [searched] * 2
+
+
+def test_a_first_question_is_not_rewritten(store: LangBertVectorStore) -> None:
+    model = FakeListChatModel(responses=[SAYS, "never asked"])
+    for asked in ("Lines?", {"question": "Lines?", "chat_history": []}, [AIMessage("Hi!"), HumanMessage("Lines?")]):
+        model.i = 0
+        check(create_rag_chain(store, model).invoke(asked))
+        assert model.i == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*History.* deprecated")  # and still in many programs
+def test_message_history_of_langchain(store: LangBertVectorStore) -> None:
+    history = InMemoryChatMessageHistory()
+    model = FakeListChatModel(responses=[SAYS, "What do bees make in their hives?", "Bees make honey from nectar."])
+    chain = RunnableWithMessageHistory(
+        create_rag_chain(store, model),
+        lambda session_id: history,
+        input_messages_key="question",
+        history_messages_key="chat_history",
+        output_messages_key="answer",
+    )
+    config: RunnableConfig = {"configurable": {"session_id": "1"}}
+    check(chain.invoke({"question": "Which lines do bees make?"}, config))
+    answer = chain.invoke({"question": "What do they make in hives?"}, config)
+    assert answer["standalone_question"] == "What do bees make in their hives?"
+    assert answer["citations"][0]["source"] == "bees.txt"
+    assert [message.type for message in history.messages] == ["human", "ai"] * 2
+
+
+async def test_events_tell_the_answer_from_the_rewriting(store: LangBertVectorStore) -> None:
+    model = FakeListChatModel(responses=["How long may lines in the style guide be?", SAYS])
+    chain = create_rag_chain(store, model)
+    asked = {"messages": [*TURNS, HumanMessage("How long may its lines be?")]}
+    tokens, pieces, kinds = "", [], []
+    async for event in chain.astream_events(asked, version="v2"):
+        kinds.append(event["event"])
+        if event["event"] == "on_chat_model_stream" and "nostream" not in event["tags"]:
+            tokens += event["data"]["chunk"].text
+        if event["event"] == "on_chain_stream" and event["name"] == "langbert_rag":
+            pieces.append(event["data"]["chunk"])
+    assert tokens == SAYS
+    assert {"on_retriever_start", "on_retriever_end", "on_chain_end"} <= set(kinds)
+    assert "citations" not in pieces[0]
+    assert all(set(piece) == {"answer"} for piece in pieces[:-1])
+    assert pieces[-1]["citations"][0]["source"] == "pep8.txt"
+
+
 @pytest.mark.models
 async def test_the_default_models_answer_from_documents() -> None:
     texts = [
@@ -204,3 +288,17 @@ def test_a_passage_too_long_for_the_prompt_is_an_error_with_a_way_out() -> None:
     long = Document("honey " * 3000)
     with pytest.raises(ValueError, match="split documents"):
         create_rag_chain(RunnableLambda(lambda question: [long])).invoke("What?")
+
+
+@pytest.mark.models
+def test_a_follow_up_with_the_default_models() -> None:
+    texts = [
+        "Bees make honey from nectar. A bee colony lives in a hive.",
+        "The Normans gave their name to Normandy, a region in France.",
+    ]
+    store = LangBertVectorStore.from_texts(texts, LangBertEmbeddings(), [{"source": str(n)} for n in range(2)])
+    chain = create_rag_chain(store, ChatLangBert(max_tokens=48, threads=1))
+    history = [HumanMessage("What do bees make?"), AIMessage("Bees make honey from nectar.")]
+    answer = chain.invoke({"question": "Where does a colony of them live?", "chat_history": history})
+    assert "bee" in answer["standalone_question"].lower()
+    assert answer["citations"][0]["source"] == "0"

@@ -46,6 +46,14 @@ class TestIntegration(ChatModelIntegrationTests):
     def chat_model_params(self) -> dict[str, Any]:
         return {"max_tokens": 6, "threads": 1}
 
+    @property
+    def supports_model_override(self) -> bool:
+        return True
+
+    @property
+    def model_override_value(self) -> str:
+        return "smollm2"
+
 
 @pytest.fixture(scope="module")
 def chat() -> ChatLangBert:
@@ -154,6 +162,74 @@ def test_leaving_a_stream_stops_the_decoder(chat: ChatLangBert) -> None:
         started = time.perf_counter()
         asyncio.run(stop_early())  # returns only when the worker threads are done
         assert time.perf_counter() - started < 5 * usual + 2
+
+
+@pytest.mark.models
+def test_leaving_a_sync_stream_and_cancelling_ainvoke_stop_the_decoder(chat: ChatLangBert) -> None:
+    story = "Write a very long story."
+    written: list[str] = []
+    decode = chat.generator._decode
+    chat.generator._decode = lambda ids: written.append("") or decode(ids)  # type: ignore[method-assign, func-returns-value]
+    try:
+        pieces = chat.stream(story, max_tokens=400)
+        next(pieces)
+        pieces.close()  # type: ignore[attr-defined]
+        assert len(written) < 20
+
+        async def cancelled() -> None:
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(chat.ainvoke(story, max_tokens=1500), 1)
+
+        asyncio.run(cancelled())  # returns only when the worker threads are done
+        at_end = len(written)
+        time.sleep(0.3)
+        assert len(written) == at_end
+        assert at_end < 700
+    finally:
+        del chat.generator._decode
+
+
+@pytest.mark.models
+async def test_batches_say_what_single_calls_say(chat: ChatLangBert) -> None:
+    questions = ["Count to three.", "Name a colour.", "Say hello.", "What is honey?"]
+    expected = [chat.invoke(question).text for question in questions]
+    assert [answer.text for answer in chat.batch(questions)] == expected
+    assert [answer.text for answer in await chat.abatch(questions, {"max_concurrency": 2})] == expected
+    hot = chat.bind(temperature=2.0, top_p=0.9, seed=7, max_tokens=5)
+    assert len({answer.text for answer in hot.batch(["Name a colour."] * 3)}) == 1
+
+
+@pytest.mark.models
+async def test_streams_tell_callbacks_of_each_token_once(chat: ChatLangBert) -> None:
+    class Listener(BaseCallbackHandler):
+        def __init__(self) -> None:
+            self.heard = ""
+
+        def on_llm_new_token(self, token: Any, **kwargs: Any) -> None:
+            self.heard += token
+
+    for run in ("stream", "astream"):
+        listener = Listener()
+        if run == "stream":
+            text = "".join(piece.text for piece in chat.stream(QUESTION, {"callbacks": [listener]}))
+        else:
+            text = "".join([piece.text async for piece in chat.astream(QUESTION, {"callbacks": [listener]})])
+        assert listener.heard == text != ""
+
+
+@pytest.mark.models
+async def test_ainvoke_says_the_same_with_the_same_metadata(chat: ChatLangBert) -> None:
+    ours, theirs = chat.invoke(QUESTION), await chat.ainvoke(QUESTION)
+    assert (theirs.text, theirs.usage_metadata) == (ours.text, ours.usage_metadata)
+    assert theirs.response_metadata == ours.response_metadata
+    assert type(theirs) is type(ours) is AIMessage
+
+
+def test_model_name_is_model() -> None:
+    named = ChatLangBert(model_name="smollm2", max_tokens=3)  # type: ignore[call-arg]
+    assert (named.model, named.model_name) == ("smollm2", "smollm2")
+    with pytest.raises(ValidationError, match="model_name"):
+        ChatLangBert(model="a", model_name="b")  # type: ignore[call-arg]
 
 
 @pytest.mark.models

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ from langchain_tests.unit_tests import EmbeddingsUnitTests
 from pydantic import ValidationError
 
 from langbert import Embedder
-from langbert.errors import ModelNotFound
-from langchain_langbert import LangBertEmbeddings
+from langbert.errors import ModelNotFound, TextTooLong
+from langchain_langbert import LangBertEmbeddings, LangBertVectorStore
 
 pytestmark = pytest.mark.models
 
@@ -81,8 +83,102 @@ def test_an_unknown_model_is_an_error_where_it_is_named() -> None:
 
 
 def test_an_unknown_option_is_an_error() -> None:
-    with pytest.raises(ValidationError, match="encode_kwargs"):
-        LangBertEmbeddings(encode_kwargs={})  # type: ignore[call-arg]
+    for wrong in ({"poling": "cls"}, {"encode_kwargs": {"poling": 1}}, {"model_name": "minilm", "model": "other"}):
+        with pytest.raises(ValidationError, match=r"poling|came twice"):
+            LangBertEmbeddings(**wrong)
+
+
+def test_the_arguments_of_huggingface_embeddings_are_understood() -> None:
+    embeddings = LangBertEmbeddings(
+        model_name="sentence-transformers/all-MiniLM-L6-v2",
+        model_kwargs={"device": "cpu"},
+        encode_kwargs={"normalize_embeddings": False, "batch_size": 8},
+        query_encode_kwargs={"prompt": "query: "},
+        cache_folder=None,
+        precision="float32",
+    )  # type: ignore[call-arg]
+    assert embeddings.model_name == "sentence-transformers/all-MiniLM-L6-v2"
+    assert (embeddings.device, embeddings.normalize, embeddings.query_prompt) == ("cpu", False, "query: ")
+    assert np.linalg.norm(embeddings.embed_query("honey")) != pytest.approx(1, abs=1e-3)
+    both = LangBertEmbeddings(encode_kwargs={"prompt": "text: "})  # type: ignore[call-arg]
+    assert both.query_prompt == both.document_prompt == "text: "
+
+
+def test_long_texts_are_counted() -> None:
+    embeddings = LangBertEmbeddings(max_length=16, on_overflow="truncate")
+    embeddings.embed_documents(["short", "honey " * 50])
+    embeddings.embed_query("honey " * 50)
+    assert embeddings.overflowed == 2
+    with pytest.raises(TextTooLong, match="text 1 has"):
+        LangBertEmbeddings(max_length=16, on_overflow="error").embed_documents(["short", "honey " * 50])
+
+
+def test_fewer_dimensions_are_the_first_ones_at_unit_length(embeddings: LangBertEmbeddings) -> None:
+    short = np.array(LangBertEmbeddings(dimensions=64, precision="float32").embed_query("honey"))
+    whole = np.array(embeddings.embed_query("honey"))[:64]
+    np.testing.assert_allclose(short, whole / np.linalg.norm(whole), atol=1e-6)
+
+
+def test_int8_and_binary(embeddings: LangBertEmbeddings) -> None:
+    exact = np.array(embeddings.embed_documents(TEXTS))
+    small = LangBertEmbeddings(encoding="int8", precision="float32").embed_documents(TEXTS)
+    assert {type(value) for value in small[0]} == {int}
+    np.testing.assert_allclose(np.array(small) / 127, exact, atol=1 / 254 + 1e-5)
+    bits = LangBertEmbeddings(encoding="binary", precision="float32").embed_query(TEXTS[0])
+    signs = np.unpackbits((np.array(bits) + 128).astype(np.uint8))
+    np.testing.assert_array_equal(signs, exact[0] > 0)
+    with pytest.raises(ValidationError, match="normalize"):
+        LangBertEmbeddings(encoding="int8", normalize=False)
+
+
+def test_the_store_keeps_float32_whatever_the_encoding(embeddings: LangBertEmbeddings) -> None:
+    for encoding in ("int8", "binary"):
+        coded = LangBertEmbeddings(encoding=encoding)
+        store = LangBertVectorStore.from_texts(TEXTS, coded)
+        found = store.similarity_search_with_score("honey", k=3)
+        expected = LangBertVectorStore.from_texts(TEXTS, embeddings).similarity_search_with_score("honey", k=3)
+        assert [document.page_content for document, _ in found] == [document.page_content for document, _ in expected]
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_progress_is_on_stderr(shown: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    embeddings = LangBertEmbeddings(show_progress=shown)
+    embeddings.embed_documents(["a", "b", "a"])
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert ("3/3" in err and "texts/s" in err) is shown
+
+
+def test_the_cache_survives_and_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = LangBertEmbeddings(cache=tmp_path / "cache", precision="float32")
+    vectors = first.embed_documents(TEXTS)
+    second = LangBertEmbeddings(cache=str(tmp_path / "cache"), cache_bytes=1 << 20, precision="float32")
+    monkeypatch.setattr(second.embedder, "_made", None)  # nothing is left to be made
+    assert second.embed_documents(TEXTS) == vectors
+
+
+async def test_a_cancelled_call_stops_its_worker() -> None:
+    embeddings = LangBertEmbeddings(threads=1)
+    texts = [f"{n} bees make honey from the nectar of {n} flowers " * 8 for n in range(4000)]
+    done = threading.Event()
+    embed = embeddings.embedder.embed
+
+    def watched(*args: Any, **options: Any) -> Any:
+        try:
+            return embed(*args, **options)
+        finally:
+            done.set()
+
+    embeddings.embedder.embed = watched  # type: ignore[method-assign]
+    task = asyncio.create_task(embeddings.aembed_documents(texts))
+    await asyncio.sleep(0.5)
+    started = time.perf_counter()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not done.is_set()
+    assert await asyncio.to_thread(done.wait, 20)
+    assert time.perf_counter() - started < 15  # all of them take half a minute and more
 
 
 def test_a_folder_is_a_model(embeddings: LangBertEmbeddings, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ def test_the_public_names_are_pinned() -> None:
     assert langchain_langbert.__all__ == [
         "ChatLangBert",
         "LangBertEmbeddings",
+        "LangBertRecordManager",
         "LangBertReranker",
         "LangBertRetriever",
         "LangBertTextSplitter",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
 from pydantic import ValidationError
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from langbert import Reranker
-from langchain_langbert import LangBertReranker
+from langchain_langbert import LangBertReranker, LangBertVectorStore
 
 TEXTS = ["bees make honey", "lines have 79 characters", "the normans came to italy", "honey is sweet"]
 
@@ -74,3 +78,45 @@ def test_top_n_and_min_score(folder: Path, documents: list[Document]) -> None:
 def test_wrong_options_are_errors(folder: Path, wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         LangBertReranker(model=folder, **wrong)  # type: ignore[arg-type]
+
+
+def test_long_passages_are_read_whole(folder: Path) -> None:
+    reranker = LangBertReranker(model=folder, top_n=None)
+    passages = ["bees make " * 60 + "honey is sweet", "bees make " * 60]
+    (long, _) = (
+        document.metadata["relevance_score"]
+        for document in sorted(
+            reranker.compress_documents([Document(text) for text in passages], "honey"),
+            key=lambda document: passages.index(document.page_content),
+        )
+    )
+    assert long == pytest.approx(float(Reranker(folder).score("honey", passages)[0]), abs=1e-6)
+    parts = Reranker(folder).score("honey", [passages[1], *TEXTS])
+    assert np.isfinite(parts).all()
+    short = LangBertReranker(model=folder, max_length=20)
+    assert short.reranker.max_length == 20
+
+
+async def test_inside_a_contextual_compression_retriever(folder: Path, documents: list[Document]) -> None:
+    store = LangBertVectorStore.from_documents(documents, DeterministicFakeEmbedding(size=8))
+    reranker = LangBertReranker(model_name=folder, top_n=2)  # type: ignore[call-arg]
+    retriever = ContextualCompressionRetriever(
+        base_compressor=reranker, base_retriever=store.as_retriever(search_kwargs={"k": 4})
+    )
+    found = retriever.invoke("honey")
+    expected = reranker.compress_documents(documents, "honey")
+    assert [document.metadata for document in found] == [document.metadata for document in expected]
+    assert await retriever.ainvoke("honey") == found
+    assert all("relevance_score" not in document.metadata for document in store.get_by_ids(["0", "1", "2", "3"]))
+
+
+async def test_many_callers_at_once(folder: Path, documents: list[Document]) -> None:
+    reranker = LangBertReranker(model=folder)
+    expected = reranker.compress_documents(documents, "honey")
+    for found in await asyncio.gather(*(reranker.acompress_documents(documents, "honey") for _ in range(16))):
+        assert found == expected
+
+
+def test_another_reranker_lends_its_model(folder: Path) -> None:
+    lender = LangBertReranker(model_name=folder)  # type: ignore[call-arg]
+    assert LangBertReranker(model=lender, top_n=1).reranker is lender.reranker

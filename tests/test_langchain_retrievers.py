@@ -63,6 +63,13 @@ def test_filter_at_construction_and_for_one_call(store: LangBertVectorStore) -> 
     assert len(retriever.invoke("honey", k=2)) == 2
 
 
+def test_a_function_as_filter(store: LangBertVectorStore) -> None:
+    retriever = LangBertRetriever(vectorstore=store, filter=lambda metadata: metadata["n"] == 3)
+    assert ids(retriever.invoke("lines")) == ["d"]
+    assert [candidate.chunk.id for candidate in retriever.candidates("lines")] == ["d"]
+    assert ids(retriever.invoke("lines", filter=lambda metadata: metadata["n"] == 4)) == ["e"]
+
+
 @pytest.mark.parametrize("search_type", ["hybrid", "similarity", "lexical", "mmr"])
 async def test_every_search_type_sync_and_async(store: LangBertVectorStore, search_type: str) -> None:
     retriever = store.as_retriever(search_type=search_type, search_kwargs={"k": 2, "filter": {"n": {"$lt": 2}}})

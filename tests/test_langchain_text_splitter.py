@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.documents import BaseDocumentTransformer, Document
 
+from langbert import read_documents
 from langchain_langbert import LangBertEmbeddings, LangBertTextSplitter
 
 pytestmark = pytest.mark.models
@@ -60,3 +63,40 @@ def test_create_documents(embeddings: LangBertEmbeddings) -> None:
     ]
     with pytest.raises(ValueError, match="1 metadatas came for 2 texts"):
         splitter.create_documents(["One.", "Two."], [{}])
+
+
+def test_nested_metadata_is_nobodys_but_the_passages(embeddings: LangBertEmbeddings) -> None:
+    document = Document(page_content="Bees make honey. " * 40, metadata={"headings": ["Bees", "Honey"], "page": 3})
+    first, second, *_ = LangBertTextSplitter(embeddings, chunk_size=40).split_documents([document])
+    first.metadata["headings"].append("mine")
+    assert document.metadata["headings"] == second.metadata["headings"] == ["Bees", "Honey"]
+
+
+def test_splitting_twice_keeps_offsets_in_the_whole_text(embeddings: LangBertEmbeddings) -> None:
+    text = "".join(f"Sentence number {n} is about bees. " for n in range(100))
+    coarse = LangBertTextSplitter(embeddings, chunk_size=120).split_documents([Document(page_content=text)])
+    fine = LangBertTextSplitter(embeddings, chunk_size=30).split_documents(coarse)
+    assert len(fine) > len(coarse) > 2
+    for passage in fine:
+        start = passage.metadata["start_index"]
+        assert text[start : start + len(passage.page_content)] == passage.page_content
+
+
+async def test_files_keep_page_and_headings(embeddings: LangBertEmbeddings, documents_folder: Path) -> None:
+    splitter = LangBertTextSplitter(embeddings, chunk_size=100)
+    files = [sorted(documents_folder.glob(f"*.{kind}"))[0] for kind in ("pdf", "html", "rst")]
+    for document in read_documents(files):
+        passages = splitter.split_documents([document])
+        assert len(passages) > 3
+        for passage in passages:
+            start = passage.metadata["start_index"]
+            assert document.text[start : start + len(passage.page_content)] == passage.page_content
+            assert passage.metadata["document_id"] == document.id
+            assert passage.metadata["source"] == document.source
+        if document.page_starts:
+            assert {passage.metadata["page"] for passage in passages} <= set(range(1, len(document.page_starts) + 1))
+            assert passages[-1].metadata["page"] > 1
+        if document.headings:
+            assert any(passage.metadata.get("headings") for passage in passages)
+    plain = [Document(page_content="Bees make honey.")]
+    assert await splitter.atransform_documents(plain) == splitter.transform_documents(plain)

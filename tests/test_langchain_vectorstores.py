@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from langchain_tests.integration_tests import VectorStoreIntegrationTests
 
 from langbert import Document as CoreDocument
 from langbert import Store
-from langbert.errors import StoreMismatch
+from langbert.errors import StoreError, StoreMismatch
 from langbert.records import Heading
 from langchain_langbert import LangBertVectorStore
 from langchain_langbert._foreign import ForeignEmbedder
@@ -248,29 +247,137 @@ def test_files_read_by_langbert_come_out_with_their_place(tmp_path: Path) -> Non
         assert store.similarity_search("lines") == []
 
 
-async def test_many_async_callers_and_a_free_event_loop(tmp_path: Path) -> None:
-    class Slow(DeterministicFakeEmbedding):
+# --- filters that are functions --------------------------------------------------------------------------------------
+
+
+def test_a_function_filters_every_kind_of_search(compass: LangBertVectorStore) -> None:
+    def far(metadata: dict[str, Any]) -> bool:
+        return metadata["degrees"] % 90 == 0 and metadata["degrees"] > 0
+
+    for search_type in ("similarity", "mmr", "hybrid"):
+        found = compass.search("north", search_type, k=4, filter=far)
+        assert {document.id for document in found} == {"e", "s"}, search_type
+    assert [document.id for document in compass.search("south", "lexical", filter=far)] == ["s"]
+    assert [document.id for document, _ in compass.similarity_search_with_score("north", filter=far)] == ["e", "s"]
+    assert [document.id for document in compass.similarity_search_by_vector([0.0, -1.0], filter=far)] == ["s", "e"]
+    assert compass.similarity_search("north", filter=lambda metadata: False) == []
+    with pytest.raises(KeyError, match="absent"):
+        compass.similarity_search("north", filter=lambda metadata: metadata["absent"])
+    compass.delete(filter=far)
+    assert [document.id for document in compass.similarity_search("north")] == ["n", "ne"]
+
+
+def test_k_come_back_if_k_match_a_function() -> None:
+    store = LangBertVectorStore(WORDS)
+    store.add_texts([f"text {n}" for n in range(300)], [{"n": n} for n in range(300)])
+    for k in (1, 3, 5):
+        found = store.similarity_search("text 1", k=k, filter=lambda metadata: metadata["n"] % 60 == 7)
+        assert len(found) == k
+        assert all(document.metadata["n"] % 60 == 7 for document in found)
+
+
+def test_a_function_sees_the_metadata_that_callers_see_and_cannot_change_them(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store", embedder=ForeignEmbedder(WORDS)) as core:
+        core.add([CoreDocument(id="guide", text="Limit all lines.", source="guide.pdf", page_starts=(0,))])
+    seen: list[dict[str, Any]] = []
+
+    def look(metadata: dict[str, Any]) -> bool:
+        seen.append(dict(metadata))
+        metadata.clear()
+        return True
+
+    with LangBertVectorStore(WORDS, tmp_path / "store") as store:
+        (found,) = store.similarity_search("lines", filter=look)
+        assert found.metadata["page"] == 1
+        assert seen == [found.metadata]
+
+
+# --- scores ----------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    vectors=st.lists(
+        st.lists(st.floats(-1e6, 1e6, width=32), min_size=3, max_size=3).filter(any), min_size=2, max_size=6
+    )
+)
+def test_relevances_are_within_0_and_1_whatever_the_vectors(vectors: list[list[float]]) -> None:
+    class Given(Embeddings):
         def embed_documents(self, texts: list[str]) -> list[list[float]]:
-            time.sleep(0.05)
-            return super().embed_documents(texts)
+            return [self.embed_query(text) for text in texts]
 
-    longest = 0.0
+        def embed_query(self, text: str) -> list[float]:
+            return vectors[int(text)] if text.isdigit() else vectors[0]
 
-    async def watch() -> None:
-        nonlocal longest
-        while True:
-            before = time.perf_counter()
-            await asyncio.sleep(0.001)
-            longest = max(longest, time.perf_counter() - before)
+    with LangBertVectorStore(Given()) as store:
+        store.add_texts([str(n) for n in range(len(vectors))])
+        for mode in ("dense", "lexical", "hybrid"):
+            scored = store.similarity_search_with_relevance_scores("0", k=9, mode=mode)
+            scores = [score for _, score in scored]
+            assert all(0 <= score <= 1 for score in scores)
+            assert scores == sorted(scores, reverse=True)
+            if scores:
+                kept = store.similarity_search_with_relevance_scores("0", k=9, mode=mode, score_threshold=scores[0])
+                assert kept == [pair for pair in scored if pair[1] >= scores[0]]
 
-    async def work(store: LangBertVectorStore, n: int) -> None:
-        await store.aadd_texts([f"text {n}"], [{"n": n}], ids=[str(n)])
-        found = await store.asimilarity_search(f"text {n}", k=1, filter={"n": n})
-        assert [document.id for document in found] == [str(n)]
 
-    with LangBertVectorStore(Slow(size=16), tmp_path / "store") as store:
-        watcher = asyncio.create_task(watch())
-        await asyncio.gather(*(work(store, n) for n in range(16)))
-        watcher.cancel()
-        assert len(await store.asimilarity_search("text 1", k=50)) == 16
-    assert longest < 0.5  # generous: a busy machine; one blocking embed call after another would be 0.8 s
+async def test_score_threshold_as_a_search_type(compass: LangBertVectorStore) -> None:
+    options = {"k": 4, "score_threshold": 0.8, "filter": lambda metadata: metadata["degrees"] < 180}
+    found = compass.search("north", "similarity_score_threshold", **options)
+    assert [document.id for document in found] == ["n", "ne"]
+    assert await compass.asearch("north", "similarity_score_threshold", **options) == found
+
+
+# --- saving and opening ----------------------------------------------------------------------------------------------
+
+
+def test_save_local_and_load_local(tmp_path: Path) -> None:
+    folder = tmp_path / "Läden 店"
+    store = LangBertVectorStore.from_texts(["one", "two"], WORDS, [{"n": 1}, {"n": 2}], ids=["1", "2"])
+    store.save_local(folder)
+    before = store.similarity_search_with_score("two")
+    assert not list(folder.rglob("*.pkl"))
+    with LangBertVectorStore.load_local(folder, WORDS, allow_dangerous_deserialization=True) as loaded:
+        assert loaded.similarity_search_with_score("two") == before
+        assert loaded.search("two", "lexical")[0].id == "2"
+        loaded.add_texts(["three"], ids=["3"])
+        loaded.save_local(folder)  # its own folder
+        loaded.save_local(tmp_path / "other")
+    store.delete(["1"])
+    store.save_local(folder)  # again, over what is there
+    with LangBertVectorStore.load_local(str(folder), WORDS) as loaded:
+        assert [document.id for document in loaded.similarity_search("one")] == ["2"]
+        assert [document.id for document in loaded.search("one two three", "lexical")] == ["2"]
+    with LangBertVectorStore.load_local(tmp_path / "other", WORDS) as loaded:
+        assert len(loaded.store) == 3
+
+
+def test_load_local_wants_a_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no store in"):
+        LangBertVectorStore.load_local(tmp_path / "nowhere", WORDS)
+    (tmp_path / "index.pkl").touch()
+    with pytest.raises(StoreError, match="from_langchain_faiss"):
+        LangBertVectorStore.load_local(tmp_path, WORDS)
+    with pytest.raises(StoreError, match="not empty"):
+        LangBertVectorStore(WORDS).save_local(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["index.pkl"]
+
+
+def test_mmr_beside_deletions() -> None:
+    store = LangBertVectorStore(WORDS)
+    store.add_texts([f"text {n}" for n in range(50)], ids=[str(n) for n in range(50)])
+    stop = threading.Event()
+
+    def churn() -> None:
+        while not stop.is_set():
+            store.delete([str(n) for n in range(25)])
+            store.add_texts([f"text {n}" for n in range(25)], ids=[str(n) for n in range(25)])
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        for _ in range(30):
+            assert len(store.max_marginal_relevance_search("text 30", k=3, fetch_k=10)) == 3
+    finally:
+        stop.set()
+        thread.join()

@@ -27,7 +27,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names if "dist-info" not in name} == {"langbert", "langchain_langbert"}
+    assert {name.split("/")[0] for name in names if "dist-info" not in name} == {
+        "langbert",
+        "langchain_langbert",
+        "llama_index_langbert",
+    }
     assert {"langbert/py.typed", "langchain_langbert/py.typed"} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     sources = {str(file.relative_to(ROOT)) for file in (ROOT / "langbert").rglob("*.py")}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .chains import create_rag_chain
     from .chat_models import ChatLangBert
     from .embeddings import LangBertEmbeddings
+    from .record_manager import LangBertRecordManager
     from .reranker import LangBertReranker
     from .retrievers import LangBertRetriever
     from .text_splitter import LangBertTextSplitter
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _HOME = {
     "ChatLangBert": "chat_models",
     "LangBertEmbeddings": "embeddings",
+    "LangBertRecordManager": "record_manager",
     "LangBertReranker": "reranker",
     "LangBertRetriever": "retrievers",
     "LangBertTextSplitter": "text_splitter",
@@ -30,6 +32,7 @@ _HOME = {
 __all__ = [
     "ChatLangBert",
     "LangBertEmbeddings",
+    "LangBertRecordManager",
     "LangBertReranker",
     "LangBertRetriever",
     "LangBertTextSplitter",

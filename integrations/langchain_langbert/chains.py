@@ -17,6 +17,7 @@ from langchain_core.runnables.utils import AddableDict
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from langbert.answering import NOT_FOUND, build_messages, confidence, fit_sources, quote_best_sentences
+from langbert.followup import rewriting_messages, standalone_question
 from langbert.grounding import Grounder, Source
 from langbert.records import EmbedderLike, Message
 from langbert.retrieval import checked_question
@@ -31,7 +32,8 @@ from .vectorstores import LangBertVectorStore
 __all__ = ["create_rag_chain"]
 
 RagInput = str | Mapping[str, Any] | Sequence[BaseMessage]
-"""A question; ``{"question": …}`` or ``{"messages": […]}``; or messages, the last human one being the question."""
+"""A question; ``{"question": …}``, with ``"chat_history": […]`` if there is one; ``{"messages": […]}``; or messages,
+the last human one being the question and those before it the history."""
 
 _PROMPT_TOKENS = 1024
 _QUOTABLE = 0.5  # a sentence nearer to the question than this may stand for an answer
@@ -51,6 +53,11 @@ def create_rag_chain(
     The sources are numbered in the prompt. Each sentence of the answer is let through only if words of a source
     support it, and carries that citation's ``[n]``; if nothing is left, the answer says so and ``refused`` is True.
 
+    After earlier turns a question is first rewritten by ``llm`` so that it stands alone (one more call, run as
+    ``rewrite_question`` with the tag ``nostream``: leave that out where you pick tokens out of ``astream_events``). A
+    rewriting that does not keep to the conversation is not used; the question is then searched for together with the
+    key words of the user's turn before it.
+
     Args:
         retriever: any retriever, or any vector store (ours is then searched in hybrid mode).
         llm: any chat model; by default ``ChatLangBert(max_tokens=128)``.
@@ -62,8 +69,9 @@ def create_rag_chain(
             answer the model is not asked at all, and the chain refuses. Cosines of other embeddings mean other things.
 
     Returns:
-        A Runnable from a question (``str``, ``{"question": …}``, ``{"messages": […]}`` or a list of messages) to
-        ``{"answer": str, "citations": list[dict], "refused": bool, "context": list[Document], "question": str}``.
+        A Runnable from a question (``str``, ``{"question": …, "chat_history": […]}``, ``{"messages": […]}`` or a list
+        of messages) to ``{"answer": str, "citations": list[dict], "refused": bool, "context": list[Document],
+        "question": str, "standalone_question": str}``, the last being what was searched for.
         ``citations[n - 1]`` is what ``[n]`` points at, with the keys of :class:`langbert.Citation`:
         ``quote`` stands word for word at ``[start:end]`` of the document. A Document with ``start_index`` in its
         metadata is cited in the offsets of the text it was cut from. Streaming gives ``{"answer": piece}`` first and
@@ -102,12 +110,18 @@ class _RagChain:
         self.retriever = retriever
         self.llm = llm
         self.writer = llm | StrOutputParser()
+        short = llm.bind(max_tokens=64, stop=["\n"]) if isinstance(llm, ChatLangBert) else llm
+        self.rewriter = (short | StrOutputParser()).with_config(run_name="rewrite_question", tags=["nostream"])
         self.reranker = reranker
         self.prompt_tokens = prompt_tokens
         self.threshold = threshold
 
     def stream(self, inputs: Iterator[RagInput], config: RunnableConfig) -> Iterator[AddableDict]:
-        question = _question(list(inputs))
+        asked, history = _asked(list(inputs))
+        question = asked
+        if history:
+            rewritten = self.rewriter.invoke(_chat(rewriting_messages(asked, history)), config)
+            question = standalone_question(asked, rewritten, history)
         documents = self.retriever.invoke(question, config)
         if self.reranker is not None:
             documents = list(self.reranker.compress_documents(documents, question, config.get("callbacks")))
@@ -118,10 +132,14 @@ class _RagChain:
                 yield from map(_piece, grounder.feed(piece))
             yield from map(_piece, grounder.finish())
         yield from map(_piece, self._instead(question, grounder))
-        yield _end(question, documents, grounder)
+        yield _end(asked, question, documents, grounder)
 
     async def astream(self, inputs: AsyncIterator[RagInput], config: RunnableConfig) -> AsyncIterator[AddableDict]:
-        question = _question([item async for item in inputs])
+        asked, history = _asked([item async for item in inputs])
+        question = asked
+        if history:
+            rewritten = await self.rewriter.ainvoke(_chat(rewriting_messages(asked, history)), config)
+            question = standalone_question(asked, rewritten, history)
         documents = await self.retriever.ainvoke(question, config)
         if self.reranker is not None:
             documents = list(await self.reranker.acompress_documents(documents, question, config.get("callbacks")))
@@ -136,7 +154,7 @@ class _RagChain:
                 yield _piece(checked)
         for quoted in await run_in_executor(None, _listed, self._instead, question, grounder):
             yield _piece(quoted)
-        yield _end(question, documents, grounder)
+        yield _end(asked, question, documents, grounder)
 
     def _sources(self, question: str, documents: Sequence[Document]) -> list[Source]:
         """The documents that go into the prompt, numbered; none where they do not seem to hold the answer."""
@@ -181,8 +199,8 @@ class _RagChain:
         return None if embeddings is None else embedder_of(embeddings)
 
 
-def _question(inputs: list[RagInput]) -> str:
-    """The question in whatever came; streamed pieces of it are put together.
+def _asked(inputs: list[RagInput]) -> tuple[str, list[Message]]:
+    """The question in whatever came, and the turns before it; streamed pieces of the input are put together.
 
     Raises:
         ValueError: there is no question in it (a ``QuestionError`` if it is empty).
@@ -190,18 +208,29 @@ def _question(inputs: list[RagInput]) -> str:
     given: Any = inputs[0]
     for more in inputs[1:]:
         given = given + more
+    history: list[BaseMessage] = []
     if isinstance(given, Mapping):
         if "question" not in given and "messages" not in given:
             raise ValueError(f"a dict with the keys {sorted(given)} came: expected 'question' or 'messages'")
+        history = convert_to_messages(given.get("chat_history") or [])
         given = given["question"] if "question" in given else given["messages"]
     if isinstance(given, BaseMessage):
         given = [given]
     if isinstance(given, Sequence) and not isinstance(given, str):
-        asked = [message for message in convert_to_messages(given) if isinstance(message, HumanMessage)]
-        if not asked:
+        messages = convert_to_messages(given)
+        last = max((i for i, message in enumerate(messages) if isinstance(message, HumanMessage)), default=None)
+        if last is None:
             raise ValueError("no human message came: the last one is the question")
-        given = asked[-1].text
-    return checked_question(str(given) if isinstance(given, str) else given)
+        history += messages[:last]
+        given = messages[last].text
+    question = checked_question(str(given) if isinstance(given, str) else given)
+    turns = [Message("user" if isinstance(m, HumanMessage) else "assistant", str(m.text)) for m in _spoken(history)]
+    return question, turns if any(turn.role == "user" for turn in turns) else []
+
+
+def _spoken(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """What user and assistant said to each other: no system prompts, no tools' results, no empty turns."""
+    return [message for message in messages if isinstance(message, (HumanMessage, AIMessage)) and message.text.strip()]
 
 
 def _prompt(question: str, sources: Sequence[Source]) -> list[BaseMessage]:
@@ -221,12 +250,13 @@ def _piece(text: str) -> AddableDict:
     return AddableDict(answer=text)
 
 
-def _end(question: str, documents: Sequence[Document], grounder: Grounder) -> AddableDict:
+def _end(asked: str, question: str, documents: Sequence[Document], grounder: Grounder) -> AddableDict:
     return AddableDict(
         citations=[asdict(citation) for citation in grounder.citations],
         refused=not grounder.citations,
         context=list(documents),
-        question=question,
+        question=asked,
+        standalone_question=question,
     )
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams
+from langchain_core.language_models.chat_models import agenerate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, model_validator
 
 from langbert.records import Generation
 
@@ -36,8 +37,9 @@ class ChatLangBert(BaseChatModel):
     """A small GPT-style chat model on this machine.
 
     The model is loaded when first used and shared by all instances that ask for the same one. It streams token by
-    token; leaving an ``astream`` early, or cancelling it, stops the decoder. Text only: tool calling and structured
-    output are not supported, and ``bind_tools`` and ``with_structured_output`` raise ``NotImplementedError``.
+    token; leaving a ``stream`` or ``astream`` early, or cancelling an ``ainvoke``, stops the decoder. Text only: tool
+    calling and structured output are not supported, and ``bind_tools`` and ``with_structured_output`` raise
+    ``NotImplementedError``.
 
     Example:
         >>> from langchain_langbert import ChatLangBert
@@ -46,7 +48,7 @@ class ChatLangBert(BaseChatModel):
         ...     print(piece.text, end="")
 
     Attributes:
-        model: a catalogue name, a hub id, a folder or a ``.gguf`` file.
+        model: a catalogue name, a hub id, a folder or a ``.gguf`` file. ``model_name`` is the same.
         temperature: 0 = always the likeliest token.
         max_tokens: the longest answer.
         top_p: sample from the likeliest tokens that hold this much probability.
@@ -65,7 +67,7 @@ class ChatLangBert(BaseChatModel):
     accepted, so that classes can be swapped, and has no effect.
     """
 
-    model: str = "smollm2-135m-instruct"
+    model: str = Field(default="smollm2-135m-instruct", validation_alias=AliasChoices("model", "model_name"))
     temperature: float = Field(default=0.0, ge=0.0)
     max_tokens: int = Field(default=256, ge=1)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
@@ -85,6 +87,11 @@ class ChatLangBert(BaseChatModel):
     @classmethod
     def _drop_what_is_for_servers(cls, values: Any) -> Any:
         return {key: value for key, value in values.items() if key not in _FOR_SERVERS}
+
+    @property
+    def model_name(self) -> str:
+        """The model, under the name other integrations have for it."""
+        return self.model
 
     @property
     def generator(self) -> Generator:
@@ -132,6 +139,15 @@ class ChatLangBert(BaseChatModel):
             response_metadata={"finish_reason": generation.finish_reason, "model_name": generator.name},
         )
         return ChatResult(generations=[ChatGeneration(message=message)])
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        return await agenerate_from_stream(self._astream(messages, stop, **kwargs))  # a stream can be cancelled
 
     def _stream(
         self,

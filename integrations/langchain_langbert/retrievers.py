@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -13,7 +13,7 @@ from pydantic import Field
 
 from langbert import Candidate
 
-from .vectorstores import LangBertVectorStore
+from .vectorstores import LangBertVectorStore, where_of
 
 __all__ = ["LangBertRetriever"]
 
@@ -26,7 +26,7 @@ class LangBertRetriever(VectorStoreRetriever):
         k: how many documents to return.
         search_type: ``"hybrid"`` (meaning and words fused), ``"similarity"``, ``"lexical"``, ``"mmr"`` or
             ``"similarity_score_threshold"``.
-        filter: only documents whose metadata match.
+        filter: only documents whose metadata match, as a dict or a function of the metadata.
         search_kwargs: anything else the search takes (``fetch_k``, ``lambda_mult``, ``score_threshold`` …); also
             accepts ``k`` and ``filter``, as LangChain's own retrievers do.
 
@@ -36,7 +36,7 @@ class LangBertRetriever(VectorStoreRetriever):
     vectorstore: LangBertVectorStore
     k: int = Field(default=4, ge=1)
     search_type: str = "hybrid"
-    filter: dict[str, Any] | None = None
+    filter: dict[str, Any] | Callable[[dict[str, Any]], bool] | None = None
 
     allowed_search_types: ClassVar[Collection[str]] = (
         "hybrid",
@@ -55,7 +55,7 @@ class LangBertRetriever(VectorStoreRetriever):
     def candidates(self, question: str) -> list[Candidate]:
         """What a hybrid search finds, with all its scores, as the core gives it."""
         options = {"k": self.k, "filter": self.filter} | self.search_kwargs
-        return self.vectorstore.store.search(question, options["k"], where=options["filter"])
+        return self.vectorstore.store.search(question, options["k"], where=where_of(options["filter"]))
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any

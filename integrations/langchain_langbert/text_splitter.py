@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from typing import Any
 
 from langchain_core.documents import BaseDocumentTransformer, Document
@@ -10,6 +11,7 @@ from langchain_core.documents import BaseDocumentTransformer, Document
 from langbert import Chunker
 from langbert import Document as CoreDocument
 
+from ._convert import document_of
 from .embeddings import LangBertEmbeddings
 
 __all__ = ["LangBertTextSplitter"]
@@ -30,6 +32,7 @@ class LangBertTextSplitter(BaseDocumentTransformer):
         >>> from langchain_langbert import LangBertTextSplitter
         >>> splitter = LangBertTextSplitter(chunk_size=64)  # doctest: +SKIP
         >>> splitter.split_documents(documents)  # doctest: +SKIP
+        >>> splitter.split_documents(read_documents(["papers"]))  # with page and headings  # doctest: +SKIP
     """
 
     def __init__(
@@ -53,21 +56,34 @@ class LangBertTextSplitter(BaseDocumentTransformer):
             [Document(page_content=text, metadata=metadata) for text, metadata in zip(texts, given, strict=True)]
         )
 
-    def split_documents(self, documents: Iterable[Document]) -> list[Document]:
-        """The passages of all documents.
+    def split_documents(self, documents: Iterable[Document | CoreDocument]) -> list[Document]:
+        """The passages of all documents, in order.
 
-        Each has a copy of its document's metadata with ``start_index``, the offset in that document's text, and, if
-        the document has an id, an id that stays the same for as long as its text does.
+        Each has a copy of its document's metadata (``page``, ``headings``, whatever it had) with ``start_index``, the
+        offset in the document's text, and, if the document has an id, an id that stays the same for as long as its
+        text does. A Document that has a ``start_index`` already was cut out of a longer text; its passages' offsets
+        are in that text.
+
+        What ``langbert.read_documents`` gives may come too: it knows where pages and headings begin, and each
+        passage gets its own ``page`` (from 1) and ``headings`` (the path, a list) beside ``source`` and
+        ``document_id``.
         """
-        return [
-            Document(
-                id=chunk.id if document.id else None,
-                page_content=chunk.text,
-                metadata={**document.metadata, "start_index": chunk.start},
-            )
-            for document in documents
-            for chunk in self._chunker.split(CoreDocument(id=document.id or "", text=document.page_content))
-        ]
+        passages: list[Document] = []
+        for document in documents:
+            if isinstance(document, CoreDocument):
+                passages += map(document_of, self._chunker.split(document))
+                continue
+            before = document.metadata.get("start_index")
+            offset = before if isinstance(before, int) else 0
+            passages += [
+                Document(
+                    id=chunk.id if document.id else None,
+                    page_content=chunk.text,
+                    metadata={**deepcopy(document.metadata), "start_index": offset + chunk.start},
+                )
+                for chunk in self._chunker.split(CoreDocument(id=document.id or "", text=document.page_content))
+            ]
+        return passages
 
     def transform_documents(self, documents: Sequence[Document], **kwargs: Any) -> list[Document]:
         """The same as :meth:`split_documents`, under the name of LangChain's interface."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,9 @@ from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 
 from langbert import Candidate, Store
+from langbert.errors import StoreError
 from langbert.records import SearchMode
+from langbert.store.filters import Where
 
 from ._convert import chunk_of, document_of
 from ._foreign import embedder_of
@@ -24,11 +26,12 @@ from ._foreign import embedder_of
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from .record_manager import LangBertRecordManager
     from .retrievers import LangBertRetriever
 
-__all__ = ["LangBertVectorStore"]
+__all__ = ["LangBertVectorStore", "where_of"]
 
-Filter = Mapping[str, Any]
+Filter = Mapping[str, Any] | Callable[[dict[str, Any]], bool]
 _MODES: dict[str, SearchMode] = {"similarity": "dense", "hybrid": "hybrid", "lexical": "lexical"}
 
 
@@ -37,12 +40,14 @@ class LangBertVectorStore(VectorStore):
 
     Documents are stored as given, one vector each. Adding an id again updates it; a deleted or missing id is no
     error; every write is durable when the call returns. ``filter`` is a dict: ``{"source": "a.pdf"}``, ``{"year":
-    {"$gte": 2020}}``, ``{"$or": [...]}``, applied inside the search, so that ``k`` documents come back if ``k`` match.
+    {"$gte": 2020}}``, ``{"$or": [...]}``, or a function of the metadata, ``lambda metadata: …``; it is applied inside
+    the search, so that ``k`` documents come back if ``k`` match.
     Scores are relevances in [0, 1], higher is better. The async methods run in worker threads.
 
     Args:
         embedding: any LangChain ``Embeddings``, ours or not.
         path: a folder, made where it does not exist; None keeps everything in memory.
+        create: False refuses a folder without a store.
 
     Raises:
         StoreMismatch: the folder was filled with another embedding model.
@@ -57,10 +62,10 @@ class LangBertVectorStore(VectorStore):
         [Document(id='b', metadata={'n': 2}, page_content='blue')]
     """
 
-    def __init__(self, embedding: Embeddings, path: str | Path | None = None) -> None:
+    def __init__(self, embedding: Embeddings, path: str | Path | None = None, *, create: bool = True) -> None:
         self.embedding = embedding
         self._embedder = embedder_of(embedding)
-        self.store = Store.open(path, embedder=self._embedder)
+        self.store = Store.open(path, embedder=self._embedder, create=create)
 
     @property
     def embeddings(self) -> Embeddings:
@@ -79,7 +84,7 @@ class LangBertVectorStore(VectorStore):
         """Removes ``ids``, or all that match ``filter`` (``{}`` matches everything)."""
         if ids is None and filter is None:
             raise ValueError("delete() needs ids=[…] or filter={…}; filter={} removes everything")
-        self.store.delete(ids, where=filter)
+        self.store.delete(ids, where=where_of(filter))
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
@@ -103,12 +108,12 @@ class LangBertVectorStore(VectorStore):
         self, query: str, k: int = 4, *, filter: Filter | None = None, mode: SearchMode = "dense", **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """Documents with their relevance in [0, 1], best first."""
-        return _scored(self.store.search(query, k, mode=mode, where=filter))
+        return _scored(self.store.search(query, k, mode=mode, where=where_of(filter)))
 
     def similarity_search_by_vector(
         self, embedding: list[float], k: int = 4, *, filter: Filter | None = None, **kwargs: Any
     ) -> list[Document]:
-        candidates = self.store.search_vector(np.asarray(embedding, dtype=np.float32), k, where=filter)
+        candidates = self.store.search_vector(np.asarray(embedding, dtype=np.float32), k, where=where_of(filter))
         return [document for document, _ in _scored(candidates)]
 
     def _select_relevance_score_fn(self) -> Any:
@@ -132,10 +137,16 @@ class LangBertVectorStore(VectorStore):
         **kwargs: Any,
     ) -> list[Document]:
         query = np.asarray(embedding, dtype=np.float32)
-        candidates = self.store.search_vector(query, max(k, fetch_k), where=filter)
-        if not candidates:
-            return []
-        vectors = list(self.store.vectors([candidate.chunk.id for candidate in candidates]))
+        for attempts_left in reversed(range(10)):
+            candidates = self.store.search_vector(query, max(k, fetch_k), where=where_of(filter))
+            if not candidates:
+                return []
+            try:
+                vectors = list(self.store.vectors([candidate.chunk.id for candidate in candidates]))
+                break
+            except StoreError:  # one was deleted in between: look again
+                if not attempts_left:
+                    raise
         picked = maximal_marginal_relevance(query, vectors, lambda_mult=lambda_mult, k=k)
         return [document_of(candidates[index].chunk) for index in picked]
 
@@ -162,6 +173,60 @@ class LangBertVectorStore(VectorStore):
         store.add_texts(texts, metadatas, ids=ids)
         return store
 
+    def record_manager(self, namespace: str = "default") -> LangBertRecordManager:
+        """For LangChain's ``index(documents, store.record_manager(), store, cleanup=…)``."""
+        from .record_manager import LangBertRecordManager
+
+        return LangBertRecordManager(self.store, namespace)
+
+    def save_local(self, folder_path: str | Path) -> None:
+        """Writes a copy of everything into a folder, as one commit; a store that is there is replaced. A store that was
+        opened with ``path`` is on disk already."""
+        self.store.copy_to(folder_path)
+
+    @classmethod
+    def load_local(cls, folder_path: str | Path, embeddings: Embeddings, **kwargs: Any) -> Self:
+        """Opens a folder; what is added later goes into it too. ``allow_dangerous_deserialization`` is taken and means
+        nothing: no pickle is read.
+
+        Raises:
+            StoreError: there is no store; for a folder of LangChain's FAISS store see :meth:`from_langchain_faiss`.
+        """
+        if (old := Path(folder_path) / "index.pkl").exists():
+            raise StoreError(
+                f"{old.parent} was saved by LangChain's FAISS store: {cls.__name__}.from_langchain_faiss(folder, "
+                "embedding, path=NEW_FOLDER) brings it over, once"
+            )
+        return cls(embeddings, folder_path, create=False)
+
+    @classmethod
+    def from_langchain_faiss(
+        cls,
+        folder: str | Path,
+        embedding: Embeddings,
+        path: str | Path | None = None,
+        index_name: str = "index",
+    ) -> Self:
+        """Brings over what LangChain's FAISS store saved, with its vectors: nothing is embedded again, but for one text
+        that shows whether ``embedding`` is the one they were made with. The pickle is read as data, never run.
+
+        Raises:
+            UnsafePickle: ``index.pkl`` names something other than documents and their docstore.
+            StoreCorrupt: a file is damaged, or the two do not belong together.
+            StoreMismatch: the vectors are those of another embedding.
+        """
+        from .migration import check_embedding, read_langchain_faiss
+
+        documents, vectors = read_langchain_faiss(folder, index_name)
+        check_embedding(embedder_of(embedding), documents, vectors)
+        store = cls(embedding, path)
+        try:
+            store.store.add_vectors([chunk_of(document, document.id or "") for document in documents], vectors)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
     def close(self) -> None:
         """Lets go of the folder; everything added is on disk already."""
         self.store.close()
@@ -177,3 +242,10 @@ class LangBertVectorStore(VectorStore):
 
 def _scored(candidates: Sequence[Candidate]) -> list[tuple[Document, float]]:
     return [(document_of(candidate.chunk), candidate.score) for candidate in candidates]
+
+
+def where_of(filter: Filter | None) -> Where | None:
+    """A function sees the metadata that callers see."""
+    if not callable(filter):
+        return filter
+    return lambda chunk: bool(filter(document_of(chunk).metadata))

@@ -30,7 +30,11 @@ from typing import Any
 from ..errors import FilterError
 from ..records import Chunk
 
-__all__ = ["compile_where", "fields_of", "matches"]
+__all__ = ["Where", "compile_where", "fields_of", "matches"]
+
+Where = Mapping[str, Any] | Callable[[Chunk], bool]
+"""A mapping as above, or a function: slower, for it is asked about every chunk, and with the same promise of k results.
+It must not use the store it is asked for."""
 
 Scalar = str | int | float | bool | None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import struct
 import tempfile
@@ -115,10 +116,11 @@ class LexicalIndex:
             if self._folder is None:
                 self._state = self._absorbed(self._state or self._created(None), snapshot)
                 return
-            state = self._on_disk(snapshot)
-            if state is None or state.mark.change < snapshot.mark.change:
-                state = self._catch_up_on_disk(snapshot)
-            self._state = state or self._catch_up_privately(snapshot)
+            with _held_open(self._folder):
+                state = self._on_disk(snapshot)
+                if state is None or state.mark.change < snapshot.mark.change:
+                    state = self._catch_up_on_disk(snapshot)
+                self._state = state or self._catch_up_privately(snapshot)
 
     def _on_disk(self, snapshot: Snapshot) -> _State | None:
         """The folder's index as it is now; None where there is none to trust."""
@@ -307,6 +309,26 @@ def _hits(searcher: Searcher, query: Query, limit: int) -> tuple[Rows, NDArray[n
 def _contains(rows: Rows, wanted: Rows) -> NDArray[np.bool_]:
     places = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
     return np.asarray(rows[places] == wanted, dtype=np.bool_)
+
+
+@contextmanager
+def _held_open(folder: Path) -> Iterator[None]:
+    """Takes the slow part of letting go of files away from other threads.
+
+    A searcher maps its files, which the next commit deletes; the file system frees them when the mapping goes, which
+    can take a tenth of a second, and Python drops a searcher with every other thread at a stand. While the files are
+    open here too, it is closing them that frees them, and that stops nobody.
+    """
+    handles: list[int] = []
+    try:
+        if os.name == "posix":  # elsewhere an open file cannot be deleted
+            with suppress(OSError):  # somebody deletes them at this moment, or there is no folder yet
+                for file in os.scandir(folder):
+                    handles.append(os.open(file.path, os.O_RDONLY | os.O_CLOEXEC))  # noqa: PERF401 - kept if one fails
+        yield
+    finally:
+        for handle in handles:
+            os.close(handle)
 
 
 # --- trusting what is on disk ----------------------------------------------------------------------------------------

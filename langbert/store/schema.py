@@ -13,7 +13,7 @@ import sqlite3
 
 from ..errors import StoreCorrupt, StoreError
 
-__all__ = ["FORMAT", "check_format", "create_tables", "is_blank"]
+__all__ = ["FORMAT", "LEDGER", "check_format", "create_tables", "is_blank"]
 
 FORMAT = 1
 """The version of the layout. Raise it for changes that older versions of langbert cannot read."""
@@ -65,6 +65,18 @@ CREATE TABLE tombstones (
     row_id INTEGER NOT NULL
 );
 """
+
+LEDGER = """
+CREATE TABLE IF NOT EXISTS ledger (
+    namespace TEXT NOT NULL,
+    key TEXT NOT NULL,             -- usually the id of a chunk
+    group_id TEXT,                 -- where it came from
+    updated_at REAL NOT NULL,      -- seconds since 1970
+    PRIMARY KEY (namespace, key)
+) WITHOUT ROWID
+"""
+"""What is indexed of outside sources (see ledger.py). Made by whoever records the first key, so stores of the same
+``FORMAT`` are with and without it: versions that do not know it read and write the rest as before."""
 
 
 def is_blank(connection: sqlite3.Connection) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..errors import StoreCorrupt
 from ..records import Chunk, Document, EmbeddingSpace
 from .encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, ChunkRow, DocumentRow, chunk_from, document_from, vector_from
-from .filters import compile_where
+from .filters import Where, compile_where
 
 __all__ = ["ChunkState", "Mark", "Rows", "Snapshot", "StoredDocument", "Transaction"]
 
@@ -64,24 +64,29 @@ class Snapshot:
     """One commit, read through one connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._sql = connection
+        self.sql = connection
         self.mark = self._last_commit()
 
     def _last_commit(self) -> Mark:
-        row = self._sql.execute("SELECT change, token FROM commits ORDER BY change DESC LIMIT 1").fetchone()
+        row = self.sql.execute("SELECT change, token FROM commits ORDER BY change DESC LIMIT 1").fetchone()
         return Mark(*row) if row else Mark()
+
+    @property
+    def has_ledger(self) -> bool:
+        """Whether anybody has recorded anything (see ledger.py)."""
+        return self.sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'ledger'").fetchone() is not None
 
     def knows(self, mark: Mark) -> bool:
         """Whether ``mark`` is a point of this store's own past."""
         if mark == Mark():
             return True
-        found = self._sql.execute("SELECT token FROM commits WHERE change = ?", (mark.change,)).fetchone()
+        found = self.sql.execute("SELECT token FROM commits WHERE change = ?", (mark.change,)).fetchone()
         return found is not None and found[0] == mark.token
 
     # --- about the store ---------------------------------------------------------------------------------------------
 
     def meta(self, key: str) -> Any:
-        row = self._sql.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        row = self.sql.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
 
     @property
@@ -109,15 +114,18 @@ class Snapshot:
 
     # --- chunks and documents ----------------------------------------------------------------------------------------
 
-    def matching(self, where: Mapping[str, Any]) -> Rows:
+    def matching(self, where: Where) -> Rows:
         """The rows that satisfy ``where``, ascending."""
+        if callable(where):
+            stored = self.sql.execute(f"SELECT row_id, {CHUNK_COLUMNS} FROM chunks ORDER BY row_id")  # noqa: S608
+            return np.array([row for row, *columns in stored if where(chunk_from(columns))], dtype=np.int64)
         condition, parameters = compile_where(where)
-        found = self._sql.execute(f"SELECT row_id FROM chunks WHERE {condition} ORDER BY row_id", parameters)  # noqa: S608
+        found = self.sql.execute(f"SELECT row_id FROM chunks WHERE {condition} ORDER BY row_id", parameters)  # noqa: S608
         return np.fromiter((row for (row,) in found), dtype=np.int64)
 
     def chunks(self, rows: Iterable[int]) -> dict[int, Chunk]:
         """The chunks of ``rows`` that are there."""
-        found = self._sql.execute(
+        found = self.sql.execute(
             f"SELECT row_id, {CHUNK_COLUMNS} FROM chunks WHERE row_id IN (SELECT value FROM json_each(?))",  # noqa: S608
             (_listed(rows),),
         )
@@ -126,21 +134,21 @@ class Snapshot:
     def chunks_by_id(self, ids: Iterable[str]) -> dict[str, Chunk]:
         found: dict[str, Chunk] = {}
         for (id,) in _singles(ids):
-            columns = self._sql.execute(f"SELECT {CHUNK_COLUMNS} FROM chunks WHERE id = ?", (id,)).fetchone()  # noqa: S608
+            columns = self.sql.execute(f"SELECT {CHUNK_COLUMNS} FROM chunks WHERE id = ?", (id,)).fetchone()  # noqa: S608
             if columns:
                 found[id] = chunk_from(columns)
         return found
 
     def document(self, id: str) -> Document | None:
-        row = self._sql.execute(f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE id = ?", (id,)).fetchone()  # noqa: S608
+        row = self.sql.execute(f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE id = ?", (id,)).fetchone()  # noqa: S608
         return document_from(row) if row else None
 
     def document_ids(self) -> list[str]:
-        return [id for (id,) in self._sql.execute("SELECT id FROM documents")]
+        return [id for (id,) in self.sql.execute("SELECT id FROM documents")]
 
     def documents_after(self, id: str, limit: int) -> list[StoredDocument]:
         """The next ``limit`` documents in the order of their ids."""
-        found = self._sql.execute(
+        found = self.sql.execute(
             "SELECT id, source, metadata, content_hash, (SELECT count(*) FROM chunks WHERE document_id = documents.id) "
             "FROM documents WHERE id > ? ORDER BY id LIMIT ?",
             (id, limit),
@@ -151,7 +159,7 @@ class Snapshot:
         """Id → content hash and chunking, of the documents that are there."""
         found = {}
         for (id,) in _singles(ids):
-            row = self._sql.execute("SELECT content_hash, chunking FROM documents WHERE id = ?", (id,)).fetchone()
+            row = self.sql.execute("SELECT content_hash, chunking FROM documents WHERE id = ?", (id,)).fetchone()
             if row:
                 found[id] = row
         return found
@@ -160,7 +168,7 @@ class Snapshot:
         """Id → state, of the chunks that are there."""
         found = {}
         for (id,) in _singles(ids):
-            row = self._sql.execute(
+            row = self.sql.execute(
                 "SELECT row_id, document_id, record_hash, index_hash, embedded_hash FROM chunks WHERE id = ?", (id,)
             ).fetchone()
             if row:
@@ -168,7 +176,7 @@ class Snapshot:
         return found
 
     def states_of_document(self, document_id: str) -> dict[str, ChunkState]:
-        found = self._sql.execute(
+        found = self.sql.execute(
             "SELECT id, row_id, document_id, record_hash, index_hash, embedded_hash FROM chunks WHERE document_id = ?",
             (document_id,),
         )
@@ -186,7 +194,7 @@ class Snapshot:
         """
         found = {}
         for (row,) in _singles(rows):
-            stored = self._sql.execute("SELECT vector, checksum FROM vectors WHERE row_id = ?", (row,)).fetchone()
+            stored = self.sql.execute("SELECT vector, checksum FROM vectors WHERE row_id = ?", (row,)).fetchone()
             if stored is None or zlib.crc32(stored[0]) != stored[1]:
                 what = "is missing" if stored is None else "fails its checksum"
                 raise StoreCorrupt(f"the vector of row {row} {what}: restore the store from a backup, or index again")
@@ -197,19 +205,19 @@ class Snapshot:
 
     def removed_since(self, change: int) -> Rows:
         """Rows that died after ``change``; some may have been born after it too."""
-        found = self._sql.execute("SELECT row_id FROM tombstones WHERE change > ?", (change,))
+        found = self.sql.execute("SELECT row_id FROM tombstones WHERE change > ?", (change,))
         return np.fromiter((row for (row,) in found), dtype=np.int64)
 
     def vectors_since(self, change: int) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
         """Blocks of rows born after ``change``, ascending, with their vectors ``(n, dim)`` float32."""
         dimension = self.dimension or 0
-        cursor = self._sql.execute("SELECT row_id, vector FROM vectors WHERE row_id > ? ORDER BY row_id", (change,))
+        cursor = self.sql.execute("SELECT row_id, vector FROM vectors WHERE row_id > ? ORDER BY row_id", (change,))
         while block := cursor.fetchmany(_BLOCK):
             yield np.array([row for row, _ in block], dtype=np.int64), vector_from((v for _, v in block), dimension)
 
     def texts_since(self, change: int) -> Iterator[tuple[int, str, str, str]]:
         """Row, text, headings (one a line) and source of the rows born after ``change``, ascending."""
-        cursor = self._sql.execute(
+        cursor = self.sql.execute(
             "SELECT row_id, text, headings, source FROM chunks WHERE row_id > ? ORDER BY row_id", (change,)
         )
         for row, text, headings, source in cursor:
@@ -217,8 +225,8 @@ class Snapshot:
 
     def count_since(self, change: int) -> int:
         """How many rows were born or died after ``change``."""
-        (born,) = self._sql.execute("SELECT count(*) FROM chunks WHERE row_id > ?", (change,)).fetchone()
-        (died,) = self._sql.execute("SELECT count(*) FROM tombstones WHERE change > ?", (change,)).fetchone()
+        (born,) = self.sql.execute("SELECT count(*) FROM chunks WHERE row_id > ?", (change,)).fetchone()
+        (died,) = self.sql.execute("SELECT count(*) FROM tombstones WHERE change > ?", (change,)).fetchone()
         return int(born + died)
 
 
@@ -241,20 +249,26 @@ class Transaction(Snapshot):
             return
         if self._change == self._started_at:
             self._next_change()  # only metadata changed, still another commit
-        self._sql.execute("INSERT INTO commits VALUES (?, ?)", (self._change, token))
+        self.sql.execute("INSERT INTO commits VALUES (?, ?)", (self._change, token))
         self.mark = Mark(self._change, token)
 
     def set_meta(self, key: str, value: Any) -> None:
-        self._sql.execute(
+        self.sql.execute(
             "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value)
         )
 
     def set_space(self, space: EmbeddingSpace) -> None:
         self.set_meta("space", json.dumps(asdict(space)))
 
+    def strike_from_ledger(self, rows: Sequence[int]) -> None:
+        """In every namespace, the ids of chunks about to be deleted for good."""
+        if self.has_ledger:
+            chunks = "SELECT id FROM chunks WHERE row_id IN (SELECT value FROM json_each(?))"
+            self.sql.execute(f"DELETE FROM ledger WHERE key IN ({chunks})", (_listed(rows),))  # noqa: S608
+
     def _count(self, key: str, by: int) -> None:
         if by:
-            self._sql.execute("UPDATE meta SET value = value + ? WHERE key = ?", (by, key))
+            self.sql.execute("UPDATE meta SET value = value + ? WHERE key = ?", (by, key))
 
     # --- chunks ------------------------------------------------------------------------------------------------------
 
@@ -263,7 +277,7 @@ class Transaction(Snapshot):
         if not chunks:
             return
         rows = [self._next_change() for _ in chunks]
-        self._sql.executemany(
+        self.sql.executemany(
             f"INSERT INTO chunks (row_id, {CHUNK_COLUMNS}, record_hash, index_hash, embedded_hash) "  # noqa: S608
             f"VALUES ({', '.join('?' * 12)})",
             (
@@ -271,7 +285,7 @@ class Transaction(Snapshot):
                 for row, (chunk, _) in zip(rows, chunks, strict=True)
             ),
         )
-        self._sql.executemany(
+        self.sql.executemany(
             "INSERT INTO vectors VALUES (?, ?, ?)",
             ((row, *vector) for row, (_, vector) in zip(rows, chunks, strict=True) if vector is not None),
         )
@@ -280,7 +294,7 @@ class Transaction(Snapshot):
     def update_chunk(self, row: int, chunk: ChunkRow) -> None:
         """Changes what no derived index reads: place, page, metadata, document."""
         names = ", ".join(f"{name} = ?" for name in CHUNK_COLUMNS.split(", "))
-        self._sql.execute(
+        self.sql.execute(
             f"UPDATE chunks SET {names}, record_hash = ? WHERE row_id = ?",  # noqa: S608
             (*chunk.columns, chunk.record_hash, row),
         )
@@ -290,14 +304,14 @@ class Transaction(Snapshot):
         """Rows that are there, each leaving a tombstone."""
         if not rows:
             return
-        self._sql.executemany("DELETE FROM chunks WHERE row_id = ?", _singles(rows))
-        self._sql.executemany("DELETE FROM vectors WHERE row_id = ?", _singles(rows))
-        self._sql.executemany("INSERT INTO tombstones VALUES (?, ?)", ((self._next_change(), row) for row in rows))
+        self.sql.executemany("DELETE FROM chunks WHERE row_id = ?", _singles(rows))
+        self.sql.executemany("DELETE FROM vectors WHERE row_id = ?", _singles(rows))
+        self.sql.executemany("INSERT INTO tombstones VALUES (?, ?)", ((self._next_change(), row) for row in rows))
         self._count("chunks", -len(rows))
 
     def parents(self, rows: Sequence[int]) -> set[str]:
         """The stored documents these rows belong to."""
-        found = self._sql.execute(
+        found = self.sql.execute(
             "SELECT DISTINCT document_id FROM chunks WHERE row_id IN (SELECT value FROM json_each(?)) "
             "AND document_id IN (SELECT id FROM documents)",
             (_listed(rows),),
@@ -307,8 +321,8 @@ class Transaction(Snapshot):
     # --- documents ---------------------------------------------------------------------------------------------------
 
     def put_document(self, document: DocumentRow, chunking: str) -> None:
-        there = self._sql.execute("SELECT 1 FROM documents WHERE id = ?", (document.id,)).fetchone()
-        self._sql.execute(
+        there = self.sql.execute("SELECT 1 FROM documents WHERE id = ?", (document.id,)).fetchone()
+        self.sql.execute(
             f"INSERT OR REPLACE INTO documents ({DOCUMENT_COLUMNS}, content_hash, chunking) "  # noqa: S608
             f"VALUES ({', '.join('?' * 8)})",
             (*document.columns, document.content_hash, chunking),
@@ -318,16 +332,16 @@ class Transaction(Snapshot):
 
     def delete_documents(self, ids: Iterable[str]) -> int:
         """How many were there; their chunks are the caller's."""
-        before = self._sql.total_changes
-        self._sql.executemany("DELETE FROM documents WHERE id = ?", _singles(ids))
-        gone = self._sql.total_changes - before
+        before = self.sql.total_changes
+        self.sql.executemany("DELETE FROM documents WHERE id = ?", _singles(ids))
+        gone = self.sql.total_changes - before
         self._count("documents", -gone)
         self._touched = self._touched or gone > 0
         return gone
 
     def forget_chunking(self, ids: Iterable[str]) -> None:
         """These documents' chunks are no longer what their text gives: adding them again must cut them again."""
-        self._sql.executemany("UPDATE documents SET chunking = '' WHERE id = ?", _singles(ids))
+        self.sql.executemany("UPDATE documents SET chunking = '' WHERE id = ?", _singles(ids))
 
 
 def _singles(values: Iterable[Any]) -> list[tuple[Any]]:

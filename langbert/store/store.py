@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -26,8 +26,10 @@ from . import ingest
 from .checks import STORE_FILE, check_choice, check_folder, checked_vectors
 from .dense import DenseIndex
 from .encoding import encode_chunk, vector_to
+from .filters import Where
 from .fusion import Fusion
 from .ingest import ChunkerLike
+from .ledger import Ledger
 from .lexical import LexicalIndex
 from .ranking import Hit, dense_hits, hybrid_hits, lexical_hits
 from .schema import FORMAT
@@ -263,7 +265,7 @@ class Store:
 
     # --- deleting ----------------------------------------------------------------------------------------------------
 
-    def delete(self, ids: Iterable[str] | None = None, *, where: Mapping[str, Any] | None = None) -> int:
+    def delete(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> int:
         """Removes chunks: those of ``ids`` (of chunks, or of documents with all their chunks), those that match
         ``where``, or, if both are given, those of ``ids`` that match. A document whose last chunk goes, goes too.
         Ids that are not there are no error.
@@ -283,6 +285,7 @@ class Store:
         with self._writing() as transaction:
             rows = _rows_to_delete(transaction, names, where)
             parents = transaction.parents(rows)
+            transaction.strike_from_ledger(rows)
             transaction.delete_chunks(rows)
             gone = {name for name in parents if not transaction.states_of_document(name)}
             transaction.forget_chunking(parents - gone)
@@ -299,7 +302,7 @@ class Store:
         k: int = 10,
         *,
         mode: SearchMode = "hybrid",
-        where: Mapping[str, Any] | None = None,
+        where: Where | None = None,
         fusion: Fusion = "scores",
         dense_weight: float = 0.5,
     ) -> list[Candidate]:
@@ -307,8 +310,8 @@ class Store:
 
         Args:
             mode: ``"dense"`` compares meaning, ``"lexical"`` words (BM25), ``"hybrid"`` fuses both.
-            where: only chunks that match (see :mod:`langbert.store.filters`): if ``k`` match, ``k`` come back, save
-                that ``"lexical"`` only returns chunks that share a word with the question.
+            where: only chunks that match (see :mod:`langbert.store.filters`; a function of a chunk does too): if ``k``
+                match, ``k`` come back, save that ``"lexical"`` only returns chunks that share a word with the question.
             fusion: of hybrid: ``"scores"`` (relative scores) or ``"rrf"`` (reciprocal ranks).
             dense_weight: of hybrid, in [0, 1]: how much dense counts against lexical.
 
@@ -346,9 +349,7 @@ class Store:
             len(query),
         )
 
-    def search_vector(
-        self, vector: NDArray[np.float32], k: int = 10, *, where: Mapping[str, Any] | None = None
-    ) -> list[Candidate]:
+    def search_vector(self, vector: NDArray[np.float32], k: int = 10, *, where: Where | None = None) -> list[Candidate]:
         """The ``k`` chunks whose vectors have the highest cosine with ``vector`` ``(dim,)``, best first.
 
         Raises:
@@ -363,7 +364,7 @@ class Store:
     def _search(
         self,
         k: int,
-        where: Mapping[str, Any] | None,
+        where: Where | None,
         find: Callable[[int, Rows | None], list[Hit]],
         indexes: Sequence[DenseIndex | LexicalIndex],
         dimension: int | None = None,
@@ -386,7 +387,7 @@ class Store:
                 break  # otherwise another thread or process took an index beyond this snapshot: look again
         return candidates
 
-    def _rows_matching(self, where: Mapping[str, Any] | None, snapshot: Snapshot) -> Rows | None:
+    def _rows_matching(self, where: Where | None, snapshot: Snapshot) -> Rows | None:
         """None for all; remembered, because filters repeat."""
         if where is None or where == {}:
             return None
@@ -448,6 +449,24 @@ class Store:
                     f"no chunk {missing[0]!r} in {self._truth.name} ({len(missing)} of {len(ids)} missing)"
                 )
             return snapshot.vectors([rows[id] for id in ids])
+
+    def ledger(self, namespace: str) -> Ledger:
+        """Keeps account, in this store's file, of which keys of an outside source are indexed."""
+        return Ledger(self._truth, namespace)
+
+    def copy_to(self, path: str | Path) -> None:
+        """Writes all the store holds into the folder ``path``, as one commit; a store that is there is replaced.
+
+        Into the store's own folder it writes nothing: everything is there already.
+
+        Raises:
+            StoreError: the folder holds something else, or cannot be written; what was there is unchanged.
+        """
+        folder = Path(path)
+        if self.path is not None and folder.absolute().resolve() == self.path.absolute().resolve():
+            return
+        with Store.open(folder) as copy:
+            self._truth.copy_to(copy._truth)
 
     def info(self) -> dict[str, Any]:
         """What the store holds and where, as JSON values."""
@@ -516,7 +535,7 @@ class Store:
             transaction.set_space(self.embedder.space)
 
 
-def _rows_to_delete(snapshot: Snapshot, ids: list[str] | None, where: Mapping[str, Any] | None) -> list[int]:
+def _rows_to_delete(snapshot: Snapshot, ids: list[str] | None, where: Where | None) -> list[int]:
     named: set[int] | None = None
     if ids is not None:
         named = set(snapshot.rows_of(ids).values())
