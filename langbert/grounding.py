@@ -22,6 +22,8 @@ __all__ = ["Grounder", "Source", "Support", "find_support", "number_sources", "p
 _LONGEST_QUOTE = 3  # sentences
 _SUPPORTED = 0.6  # share of a claim's weight that its quote must hold
 _ASKED = 0.25  # what a word of the question counts for; other words count 1, names 2, numbers 3
+_MARKUP = re.compile(r"\.\. [\w-]+::")  # a directive of reStructuredText says nothing by itself
+_WHOLE = re.compile(r"[.!?。！？…:：][\"'”’»)\]`*」』]*$")  # how a sentence ends
 _MARK = re.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\]")
 
 
@@ -106,7 +108,11 @@ def passage_sentences(chunk: Chunk) -> list[tuple[int, int]]:
     """The sentences of a chunk that say something, in its own offsets: no headings, rules or bare list marks."""
     headings = {_letters(heading) for heading in chunk.headings}
     spans = sentences(chunk.text)
-    return [(start, end) for start, end in spans if _letters(chunk.text[start:end]) not in headings | {""}]
+    return [
+        (start, end)
+        for start, end in spans
+        if _letters(chunk.text[start:end]) not in headings | {""} and not _MARKUP.match(chunk.text, start)
+    ]
 
 
 def _letters(text: str) -> str:
@@ -147,14 +153,19 @@ class Grounder:
             self._pending = self._pending[spans[-1][0] :]
 
     def finish(self) -> Iterator[str]:
-        """The answer is over: yields what was still pending."""
+        """The answer is over: yields what was still pending. A last sentence that breaks off is dropped, unless it is all."""
         for start, end in sentences(self._pending):
-            yield from self._checked(self._pending[start:end])
+            sentence = self._pending[start:end]
+            if self.citations and not _WHOLE.search(_MARK.sub("", sentence)):
+                self.dropped.append(sentence)
+            else:
+                yield from self._checked(sentence)
         self._pending = ""
 
     def _checked(self, sentence: str) -> Iterator[str]:
         claim = _MARK.sub("", sentence).strip()
-        if _letters(claim) in self._said:  # small decoders repeat themselves
+        # small decoders repeat themselves, and the markup of their sources
+        if _letters(claim) in self._said or _MARKUP.match(claim):
             return
         self._said.add(_letters(claim))
         support = find_support(claim, self.sources, self.question)

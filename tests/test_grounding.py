@@ -88,6 +88,20 @@ def test_what_was_said_is_not_said_again_and_equal_quotes_share_a_number() -> No
     assert len(grounder.citations) == 1
 
 
+def test_a_last_sentence_that_breaks_off_is_dropped_unless_it_is_all_there_is() -> None:
+    text, grounder = ground(["Limit lines to 79 characters. Long text is limited to 72"])
+    assert text == "Limit lines to 79 characters. [1]"
+    assert grounder.dropped == ["Long text is limited to 72"]
+    assert ground(["At most 79 characters"])[0] == "At most 79 characters [1]"
+
+
+def test_markup_is_neither_quoted_nor_said() -> None:
+    rst = Chunk("c3", "d3", ".. code-block:: python\n\nErrors should never pass silently.")
+    quotes = [rst.text[start:end] for start, end in passage_sentences(rst)]
+    assert quotes == ["Errors should never pass silently."]
+    assert ground([".. code-block:: 79 characters"])[0] == ""
+
+
 def test_marks_the_decoder_wrote_itself_are_replaced_by_checked_ones() -> None:
     assert ground(["Limit lines to 79 characters [7]."])[0] == "Limit lines to 79 characters. [1]"
 
