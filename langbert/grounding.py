@@ -153,7 +153,7 @@ class Grounder:
             self._pending = self._pending[spans[-1][0] :]
 
     def finish(self) -> Iterator[str]:
-        """The answer is over: yields what was still pending. A last sentence that breaks off is dropped, unless it is all."""
+        """The answer is over: yields what was still pending. A last sentence that breaks off goes, unless it is all."""
         for start, end in sentences(self._pending):
             sentence = self._pending[start:end]
             if self.citations and not _WHOLE.search(_MARK.sub("", sentence)):
