@@ -376,7 +376,7 @@ def process(*arguments: object, **options: Any) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120, **options)
 
 
-def test_version_and_help_are_quick_and_load_no_torch() -> None:
+def test_version_and_help_load_nothing_heavy() -> None:
     import langbert
 
     assert process("--version").stdout == f"langbert {langbert.__version__}\n"
@@ -384,13 +384,9 @@ def test_version_and_help_are_quick_and_load_no_torch() -> None:
         "import sys; from langbert.cli import run; run(['index', '--help']); run(['models', 'list', '--json']); "
         "print([m for m in ('torch', 'transformers', 'faiss', 'numpy') if m in sys.modules])"
     )
-    started = time.perf_counter()
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert shown.splitlines()[-1] == "[]"
     assert "Examples" in shown
-    assert (
-        time.perf_counter() - started < 10
-    )  # a fraction of a second; torch alone would take several on a busy machine
 
 
 def test_broken_pipe_is_no_traceback() -> None:
@@ -403,8 +399,9 @@ def test_broken_pipe_is_no_traceback() -> None:
 def test_interrupt_keeps_the_store_whole(cli: Cli, bert: Path, tmp_path: Path) -> None:
     many = tmp_path / "many"
     many.mkdir()
-    for number in range(60):
-        (many / f"{number}.txt").write_text(f"The quick brown fox {number} jumps over the lazy dog. " * 250)
+    for number in range(60):  # no two sentences alike: equal texts would be embedded once, and the run over too soon
+        lines = (f"The quick brown fox {number} jumps over the lazy dog {line} times." for line in range(1000))
+        (many / f"{number}.txt").write_text("\n".join(lines))
     store = tmp_path / "store"
     command = [sys.executable, "-m", "langbert", "index", many, "--store", store, "--embedder", bert]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -452,6 +449,7 @@ def test_eval_retrieval(cli: Cli, bert: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.models
+@pytest.mark.usefixtures("minilm_folder", "smollm2_file")  # the command line is offline here
 def test_the_whole_way(cli: Cli, documents_folder: Path, tmp_path: Path) -> None:
     files = [documents_folder / "pep-0020.rst", documents_folder / "pep-0257.rst"]
     store = tmp_path / "store"

@@ -235,7 +235,9 @@ def _growth(work: Path, progress: Progress | None) -> Callable[[], None]:
         nonlocal seen
         if progress is None:
             return
-        size = max((_size(path) for path in work.rglob("*.whl")), default=0)
+        # os.walk, because pip makes and removes folders meanwhile, and rglob stumbles over those that are gone
+        files = (Path(folder, name) for folder, _, names in os.walk(work) for name in names if name.endswith(".whl"))
+        size = max(map(_size, files), default=0)
         if size > seen:
             progress(size - seen)
             seen = size
