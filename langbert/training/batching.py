@@ -5,7 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-__all__ = ["batches_from", "epoch_batches"]
+import torch
+
+from ..models.tokenizer import TokenPair
+from .task import Batch
+
+__all__ = ["batches_from", "epoch_batches", "padded"]
 
 _POOL = 50  # batches sorted by length together: little padding, still a random order
 
@@ -36,3 +41,14 @@ def batches_from(lengths: Sequence[int], batch_size: int, seed: int, start: int)
         for batch in epoch_batches(lengths, batch_size, seed, epoch)[number % per_epoch :]:
             yield number, batch
             number += 1
+
+
+def padded(pairs: Sequence[TokenPair]) -> Batch:
+    """Pairs of texts, padded on the right: token ids, segment ids and attention mask, each ``(B, T)`` int64."""
+    length = max(len(pair.ids) for pair in pairs)
+    token_ids = torch.zeros(len(pairs), length, dtype=torch.int64)
+    segments, mask = torch.zeros_like(token_ids), torch.zeros_like(token_ids)
+    for i, pair in enumerate(pairs):
+        n = len(pair.ids)
+        token_ids[i, :n], segments[i, :n], mask[i, :n] = torch.tensor(pair.ids), torch.tensor(pair.segments), 1
+    return {"token_ids": token_ids, "attention_mask": mask, "segment_ids": segments}

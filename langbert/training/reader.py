@@ -23,6 +23,7 @@ from ..models.tokenizer import TextTokenizer
 from ..nn.span_reader import SpanReader, span_loss
 from ..reading import Reader, passage_windows
 from .adapters import save_adapters
+from .batching import padded
 from .calibration import logistic
 from .data import read_lines
 from .task import Batch, Task
@@ -138,26 +139,16 @@ class ReaderTask(Task):
             self._tokenizer.pair(self._questions[e.question], self._paragraphs[e.paragraph][e.start : e.stop])
             for e in rows
         ]
-        length = max(len(pair.ids) for pair in pairs)
-        token_ids = torch.zeros(len(rows), length, dtype=torch.int64)
-        segments, mask = torch.zeros_like(token_ids), torch.zeros_like(token_ids)
-        allowed = torch.zeros(len(rows), length, dtype=torch.bool)
+        batch = padded(pairs)
+        allowed = torch.zeros_like(batch["token_ids"], dtype=torch.bool)
         starts, ends = torch.zeros(len(rows), dtype=torch.int64), torch.zeros(len(rows), dtype=torch.int64)
         for i, (row, pair) in enumerate(zip(rows, pairs, strict=True)):
             n = len(pair.ids)
             offset = n - 1 - (row.stop - row.start)  # where the passage begins
-            token_ids[i, :n], segments[i, :n], mask[i, :n] = torch.tensor(pair.ids), torch.tensor(pair.segments), 1
             allowed[i, 0] = allowed[i, offset : n - 1] = True
             if row.first >= 0:
                 starts[i], ends[i] = offset + row.first - row.start, offset + row.last - row.start
-        return {
-            "token_ids": token_ids,
-            "attention_mask": mask,
-            "segment_ids": segments,
-            "allowed": allowed,
-            "starts": starts,
-            "ends": ends,
-        }
+        return {**batch, "allowed": allowed, "starts": starts, "ends": ends}
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         logits = network(batch["token_ids"], batch["attention_mask"], batch["segment_ids"])
@@ -168,8 +159,7 @@ class ReaderTask(Task):
         if not self._held:
             return {}
         reader = Reader.of(_merged(network), self._tokenizer, device)
-        scores, self._margins = read_gold(reader, self._data, [q for q in self._held if q.answers])
-        return scores
+        return _read_gold(reader, self._data, [question for question in self._held if question.answers])
 
     def save(self, network: nn.Module, folder: Path) -> None:
         save_adapters(network, folder, base=self.base)
@@ -195,18 +185,16 @@ class ReaderTask(Task):
         return {"data": self._name, "base": self.base, "held-out questions": len(self._held)}
 
 
-def read_gold(reader: Reader, data: QuestionSet, questions: Sequence[Question]) -> tuple[dict[str, float], list[float]]:
-    """Answer each question from its own paragraph: mean EM and F1 of the answerable, and every question.s margin."""
+def _read_gold(reader: Reader, data: QuestionSet, questions: Sequence[Question]) -> dict[str, float]:
+    """Mean EM and F1, in percent, of answerable questions read in their own paragraph."""
     passages = [data.paragraphs[question.paragraph][1] for question in questions]
     found = reader.margins([question.question for question in questions], passages)
-    exact = f1 = 0.0
-    answerable = 0
-    for question, passage, (_, start, end) in zip(questions, passages, found, strict=True):
-        if question.answers:
-            score = best_over_answers(passage[start:end], question.answers)
-            exact, f1, answerable = exact + score.exact, f1 + score.f1, answerable + 1
-    n = max(answerable, 1)
-    return {"exact": 100 * exact / n, "f1": 100 * f1 / n}, [margin for margin, _, _ in found]
+    scores = [
+        best_over_answers(passage[start:end], question.answers)
+        for question, passage, (_, start, end) in zip(questions, passages, found, strict=True)
+    ]
+    n = max(len(scores), 1)
+    return {"exact": 100 * sum(s.exact for s in scores) / n, "f1": 100 * sum(s.f1 for s in scores) / n}
 
 
 def _merged(network: nn.Module) -> SpanReader:

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from ..evaluation.datasets import read_questions
 from ..models import resolve
 from ..models.bert import load_bert
-from ..models.tokenizer import TextTokenizer
+from ..models.tokenizer import TextTokenizer, TokenPair
 from ..nn.cross_encoder import CrossEncoder
 from .adapters import save_adapters
+from .batching import padded
 from .calibration import logistic
 from .data import read_lines
 from .task import Batch, Task
@@ -118,12 +119,11 @@ class RerankerTask(Task):
             chosen = wrong or rng.sample(group.negatives, self._group - 1)
             bare = rng.random() < self._title_dropout
             pairs += [self._pair(self._questions[i], passage, bare=bare) for passage in (group.positive, *chosen)]
-        return _padded(pairs)
+        return padded(pairs)
 
-    def _pair(self, question: Sequence[int], passage: int, *, bare: bool = False) -> tuple[list[int], list[int]]:
+    def _pair(self, question: Sequence[int], passage: int, *, bare: bool = False) -> TokenPair:
         ids = self._texts[passage] if bare else [*self._titles[passage], *self._texts[passage]]
-        pair = self._tokenizer.pair(question, ids[: _MAX_LENGTH - self._tokenizer.n_pair_special - len(question)])
-        return pair.ids, pair.segments
+        return self._tokenizer.pair(question, ids[: _MAX_LENGTH - self._tokenizer.n_pair_special - len(question)])
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         logits = network(batch["token_ids"], batch["attention_mask"], batch["segment_ids"])
@@ -145,7 +145,7 @@ class RerankerTask(Task):
             self._held, self._tokenizer.encode([group.question for group in self._held]), strict=True
         ):
             passages = (group.positive, *group.negatives[:_HELD_DEPTH])
-            batch = _padded([self._pair(encoding.ids[:64], passage) for passage in passages])
+            batch = padded([self._pair(encoding.ids[:64], passage) for passage in passages])
             with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 logits = network(*(batch[name].to(device) for name in ("token_ids", "attention_mask", "segment_ids")))
             lists.append(logits[:, 0].float().tolist())
@@ -167,16 +167,3 @@ class RerankerTask(Task):
 
     def facts(self) -> Mapping[str, Any]:
         return {"data": self._name, "base": self.base, "group": self._group, "held-out questions": len(self._held)}
-
-
-def _padded(pairs: Sequence[tuple[list[int], list[int]]]) -> Batch:
-    length = max(len(ids) for ids, _ in pairs)
-    token_ids = torch.zeros(len(pairs), length, dtype=torch.int64)
-    segments, mask = torch.zeros_like(token_ids), torch.zeros_like(token_ids)
-    for i, (ids, kinds) in enumerate(pairs):
-        token_ids[i, : len(ids)], segments[i, : len(ids)], mask[i, : len(ids)] = (
-            torch.tensor(ids),
-            torch.tensor(kinds),
-            1,
-        )
-    return {"token_ids": token_ids, "attention_mask": mask, "segment_ids": segments}

@@ -40,7 +40,6 @@ class TrainSettings:
         weight_decay: of matrices; biases and norms are never decayed.
         clip: the largest norm of the gradient.
         precision: of the forward pass; ``auto`` is bfloat16 autocast where the hardware multiplies it.
-        gradient_checkpointing: recompute activations in the backward pass: less memory, a third more time.
         seed: of weights, order, masks and dropout.
         eval_every: steps between evaluations; 0 evaluates at the end only.
         save_every: steps between checkpoints to resume from; 0 keeps none.
@@ -56,7 +55,6 @@ class TrainSettings:
     weight_decay: float = 0.01
     clip: float = 1.0
     precision: Precision = "auto"
-    gradient_checkpointing: bool = False
     seed: int = 0
     eval_every: int = 0
     save_every: int = 200
