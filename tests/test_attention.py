@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from langbert.nn.attention import MultiHeadAttention, attend
 
@@ -64,3 +65,26 @@ def test_dropout_only_while_training():
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="10 is not a multiple of n_heads 3"):
         MultiHeadAttention(10, n_heads=3)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_learning_gives_the_same_values_and_gradients_as_the_fused_path(masked):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(3, 4, 7, 8, requires_grad=True) for _ in range(3))
+    looked_at = torch.tensor([[1] * 7, [1] * 5 + [0] * 2, [1] + [0] * 6], dtype=torch.bool)
+    mask = looked_at[:, None, None] if masked else None
+    expected = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    wanted = torch.autograd.grad(expected.square().sum(), (query, key, value))
+    got = attend(query, key, value, mask)
+    assert torch.allclose(got, expected, atol=1e-6)
+    for ours, theirs in zip(torch.autograd.grad(got.square().sum(), (query, key, value)), wanted, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_nothing_but_padding_gives_no_nan_while_learning():
+    query = torch.randn(1, 2, 3, 4, requires_grad=True)
+    out = attend(query, query, query, torch.zeros(1, 1, 1, 3, dtype=torch.bool))
+    out.sum().backward()
+    assert out.isfinite().all()
+    assert query.grad is not None
+    assert query.grad.isfinite().all()

@@ -99,6 +99,8 @@ class _Run:
         AcceleratorState._reset_state()  # else a process could train in one precision only, ever
         self.accelerator: Any = Accelerator(mixed_precision="bf16" if bfloat16 else "no")
         network = task.network
+        if settings.dropout is not None:
+            _set_dropout(network, settings.dropout)
         if settings.lora is not None:
             network = adapt(network, settings.lora, task.heads)
         self.optimizer: Any = torch.optim.AdamW(_groups(network, settings.weight_decay), lr=settings.learning_rate)
@@ -236,6 +238,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return list(value) if isinstance(value, tuple) else value
+
+
+def _set_dropout(network: nn.Module, chance: float) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = chance
+        elif isinstance(getattr(module, "dropout", None), float):  # attention drops weights, not activations
+            module.dropout = chance  # type: ignore[assignment]
 
 
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

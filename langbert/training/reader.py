@@ -31,8 +31,6 @@ from .unanswerable import edited_question, names_in
 
 __all__ = ["ReaderTask"]
 
-_MAX_LENGTH = 384
-
 
 class _Example(NamedTuple):
     """A question beside tokens ``[start, stop)`` of a paragraph; the answer's tokens, or -1 where there is none."""
@@ -55,6 +53,7 @@ class ReaderTask(Task):
             reranker`` mines it: near paragraphs that do not hold the answer.
         unanswerable: for one answerable question, how many without an answer are made (edited questions, and near
             paragraphs); 0 for data that has its own.
+        max_length: tokens of question and paragraph together; longer paragraphs are read in overlapping windows.
         holdout: the share of articles kept for evaluation.
     """
 
@@ -69,10 +68,11 @@ class ReaderTask(Task):
         base: str = "minilm",
         negatives: str | Path | None = None,
         unanswerable: float = 0.5,
+        max_length: int = 384,
         holdout: float = 0.03,
         seed: int = 0,
     ) -> None:
-        self.base = base
+        self.base, self._max_length = base, max_length
         folder = resolve(base)
         self.network: nn.Module = SpanReader(load_bert(folder, pooler=False))
         self._tokenizer = TextTokenizer.from_folder(folder)
@@ -121,7 +121,7 @@ class ReaderTask(Task):
         self._questions = [encoding.ids[:64] for encoding in questions]
         self._examples: list[_Example] = []
         for i, (_, place, start, end) in enumerate(rows):
-            room = _MAX_LENGTH - self._tokenizer.n_pair_special - len(self._questions[i])
+            room = self._max_length - self._tokenizer.n_pair_special - len(self._questions[i])
             first, last = _tokens_of(paragraphs[place].offsets, start, end)
             for begin, stop in passage_windows(paragraphs[place], room):
                 inside = begin <= first and last < stop and first >= 0

@@ -29,7 +29,7 @@ from .task import Batch, Task
 __all__ = ["RerankerTask"]
 
 _MAX_LENGTH = 320
-_HELD_DEPTH = 15
+_HELD_DEPTH = 15  # wrong passages a held-out question is measured with
 
 
 class _Group(NamedTuple):
@@ -49,6 +49,7 @@ class RerankerTask(Task):
         negatives: a JSON-lines file made by :func:`~langbert.training.mining.mine_negatives`.
         base: the encoder to start from.
         group: passages a question is compared with in one step: one right, the others wrong.
+        hardest: from how many of the nearest negatives the wrong ones are drawn.
         title_dropout: how often a passage is read without its title, since documents may have none.
         holdout: the share of articles kept for evaluation.
     """
@@ -64,6 +65,7 @@ class RerankerTask(Task):
         *,
         base: str = "minilm",
         group: int = 8,
+        hardest: int = 16,
         title_dropout: float = 0.3,
         holdout: float = 0.03,
         max_held: int = 500,
@@ -91,7 +93,7 @@ class RerankerTask(Task):
 
         def group_of(row: Any) -> _Group:
             positive = self._number[row["positive"]]
-            wrong = tuple(self._number[name] for name in row["negatives"])
+            wrong = tuple(self._number[name] for name in row["negatives"][:hardest])
             return _Group(row["question"], positive, wrong, titles[positive])
 
         expected = '{"question", "positive", "negatives"} with passages of the data set'

@@ -44,6 +44,8 @@ class TrainSettings:
         eval_every: steps between evaluations; 0 evaluates at the end only.
         save_every: steps between checkpoints to resume from; 0 keeps none.
         max_steps: stop after so many steps, whatever ``epochs`` says.
+        dropout: everywhere in the network; None leaves it as its configuration has it. 0 trains about twice as fast
+            on a CPU, and one pass over much data needs no more.
         lora: train adapters and heads only; None trains every weight.
     """
 
@@ -59,12 +61,15 @@ class TrainSettings:
     eval_every: int = 0
     save_every: int = 200
     max_steps: int | None = None
+    dropout: float | None = None
     lora: LoraSettings | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulation", "learning_rate", "clip"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
         for name in ("warmup", "weight_decay", "eval_every", "save_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
