@@ -14,6 +14,7 @@ import torch
 from .errors import QuestionError
 from .hardware import Precision, planned_threads, resolve_device, resolve_precision, token_batches, using_threads
 from .models import resolve
+from .models.lora import base_of
 from .models.pair_scorer import load_pair_scorer
 from .models.tokenizer import TextTokenizer, TokenPair, windows
 from .records import Candidate, Progress
@@ -63,10 +64,11 @@ class Reranker:
         self._device = resolve_device(device)
         self.precision = resolve_precision(precision, self._device)
         folder = resolve(model, offline=offline)
+        base = base_of(folder, offline=offline)
         self._scorer = load_pair_scorer(
-            folder, dtype=self.precision, device=self._device, trust_remote_code=trust_remote_code
+            folder, base, dtype=self.precision, device=self._device, trust_remote_code=trust_remote_code
         )
-        self._tokenizer = TextTokenizer.from_folder(folder, trust_remote_code=trust_remote_code)
+        self._tokenizer = TextTokenizer.from_folder(base, trust_remote_code=trust_remote_code)
         most = self._scorer.max_length
         limits = [n for n in (self._tokenizer.model_max_length, most) if n is not None]
         self.max_length = max_length if max_length is not None else min(limits, default=512)

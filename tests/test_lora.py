@@ -57,6 +57,16 @@ def test_only_adapters_and_heads_are_trained(trained: tuple[SpanReader, torch.nn
     assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "somewhere"
 
 
+def test_a_head_the_adapters_do_not_bring_is_missed(trained: tuple[SpanReader, torch.nn.Module, Path]) -> None:
+    base, _, folder = trained
+    file = folder / "adapter_model.safetensors"
+    tensors = {name: tensor for name, tensor in read_tensors(file).items() if "head" not in name}
+    save_tensors(tensors, file)
+    merge_adapters(base, folder)
+    with pytest.raises(CheckpointError, match=r"missing head\.weight"):
+        merge_adapters(base, folder, heads=("head",))
+
+
 @pytest.mark.parametrize("damage", ["missing", "unexpected", "shape", "kind", "gone"])
 def test_adapters_that_do_not_fit_are_refused_by_name(
     trained: tuple[SpanReader, torch.nn.Module, Path], damage: str

@@ -13,6 +13,7 @@ from ..errors import CheckpointError
 from ..nn.bert import Bert, BertConfig
 from ..nn.cross_encoder import CrossEncoder
 from .checkpoint import NameTable, Row, load_strict, read_json, read_tensors, stacked
+from .lora import merge_adapters
 
 __all__ = [
     "bert_table",
@@ -138,13 +139,22 @@ def load_bert(folder: str | Path, *, pooler: bool = True) -> Bert:
     return bert.eval()
 
 
-def load_cross_encoder(folder: str | Path) -> CrossEncoder:
-    """A ``BertForSequenceClassification`` checkpoint, in float32 and evaluation mode.
+def load_cross_encoder(folder: str | Path, *, base: str | Path | None = None) -> CrossEncoder:
+    """A ``BertForSequenceClassification`` checkpoint, or our adapters, in float32 and evaluation mode.
+
+    Args:
+        base: the encoder that the adapters in ``folder`` belong to; None where ``folder`` holds everything.
 
     Raises:
         CheckpointError: the folder's files are not one whole BERT with pooler and classifier.
     """
     folder = Path(folder)
+    if base is not None:
+        bert = load_bert(base, pooler=False)
+        adapted = CrossEncoder(bert.config)
+        adapted.bert = bert
+        merge_adapters(adapted, folder, heads=("pooler", "classifier"))
+        return adapted.eval()
     config = parse_config(read_json(folder / "config.json"), folder / "config.json")
     tensors = read_tensors(folder)
     weight = tensors.get("classifier.weight")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from .checkpoint import read_json, read_tensors
+from .resolution import resolve
 
-__all__ = ["ADAPTER_CONFIG", "is_adapter", "merge_adapters"]
+__all__ = ["ADAPTER_CONFIG", "base_of", "is_adapter", "merge_adapters"]
 
 ADAPTER_CONFIG = "adapter_config.json"
 _PREFIX = "base_model.model."
@@ -24,11 +26,22 @@ def is_adapter(folder: Path) -> bool:
     return (folder / ADAPTER_CONFIG).is_file()
 
 
-def merge_adapters(network: nn.Module, folder: str | Path) -> None:
+def base_of(folder: Path, *, offline: bool | None = None) -> Path:
+    """Where the base model's config, weights and tokenizer lie: ``folder`` itself unless it holds adapters."""
+    if not is_adapter(folder):
+        return folder
+    name = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
+    if not isinstance(name, str):
+        raise CheckpointError(f"{folder / ADAPTER_CONFIG}: base_model_name_or_path is {name!r}, expected a name")
+    return resolve(name, offline=offline)
+
+
+def merge_adapters(network: nn.Module, folder: str | Path, *, heads: Sequence[str] = ()) -> None:
     """Add the adapters of ``folder`` to ``network``'s matrices, and put its fully trained heads in place.
 
     Args:
         network: the base network in float32 with the heads it was trained with; changed in place.
+        heads: submodules of ``network`` that the base does not have: they must be in ``folder``.
 
     Raises:
         CheckpointError: a file is damaged, is no LoRA, or has a tensor that does not fit the network.
@@ -43,6 +56,9 @@ def merge_adapters(network: nn.Module, folder: str | Path) -> None:
     scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
     tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in read_tensors(_file(folder)).items()}
     parameters = dict(network.named_parameters())
+    for name in parameters:
+        if name.startswith(tuple(f"{head}." for head in heads)):
+            _get(tensors, name, folder)
     with torch.no_grad():
         for name, tensor in tensors.items():
             if name.endswith(".lora_B.weight"):

@@ -36,8 +36,8 @@ class PairScorer(Protocol):
 class BertPairScorer:
     """Our BERT cross-encoder, run packed."""
 
-    def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device) -> None:
-        network = load_cross_encoder(folder)
+    def __init__(self, folder: Path, base: Path, *, dtype: torch.dtype, device: torch.device) -> None:
+        network = load_cross_encoder(folder, base=base if base != folder else None)
         _check_labels(folder, network.classifier.linear.out_features)
         self._packed = PackedBert(network.bert, dtype=dtype, device=device)
         self._network = network.to(device)
@@ -93,16 +93,18 @@ class TransformersPairScorer:
 
 
 def load_pair_scorer(
-    folder: str | Path, *, dtype: torch.dtype, device: torch.device, trust_remote_code: bool = False
+    folder: Path, base: Path, *, dtype: torch.dtype, device: torch.device, trust_remote_code: bool = False
 ) -> PairScorer:
     """The cross-encoder in a checkpoint folder.
+
+    Args:
+        base: the folder of config and tokenizer: another than ``folder`` where that holds adapters only.
 
     Raises:
         CheckpointError: the folder is not one whole cross-encoder with one label.
     """
-    folder = Path(folder)
-    if is_bert(read_json(folder / "config.json")):
-        return BertPairScorer(folder, dtype=dtype, device=device)
+    if is_bert(read_json(base / "config.json")):
+        return BertPairScorer(folder, base, dtype=dtype, device=device)
     return TransformersPairScorer(folder, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
 
 

@@ -12,10 +12,9 @@ from ..nn.bert import Bert
 from ..nn.span_reader import SpanReader
 from .bert import bert_table, is_bert, load_bert, parse_config
 from .checkpoint import NameTable, Row, load_strict, read_json, read_tensors
-from .lora import ADAPTER_CONFIG, is_adapter, merge_adapters
-from .resolution import resolve
+from .lora import base_of, merge_adapters
 
-__all__ = ["LoadedReader", "base_of", "load_span_reader"]
+__all__ = ["LoadedReader", "load_span_reader"]
 
 CALIBRATION = "calibration.json"
 
@@ -45,7 +44,7 @@ def load_span_reader(folder: Path, *, offline: bool | None = None) -> LoadedRead
         raise CheckpointError(f"{folder}: a reader is a BERT here, not {config.get('model_type')!r}")
     if base != folder:
         network = SpanReader(load_bert(base, pooler=False))
-        merge_adapters(network, folder)
+        merge_adapters(network, folder, heads=("head",))
     else:
         sizes = parse_config(config, base / "config.json")
         with torch.device("meta"):
@@ -54,16 +53,6 @@ def load_span_reader(folder: Path, *, offline: bool | None = None) -> LoadedRead
     file = folder / CALIBRATION
     values = read_json(file) if file.is_file() else {"slope": 1.0, "bias": 0.0}
     return LoadedReader(network.eval(), base, (float(values["slope"]), float(values["bias"])))
-
-
-def base_of(folder: Path, *, offline: bool | None = None) -> Path:
-    """Where the base model's config, weights and tokenizer lie: ``folder`` itself unless it holds adapters."""
-    if not is_adapter(folder):
-        return folder
-    name = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
-    if not isinstance(name, str):
-        raise CheckpointError(f"{folder / ADAPTER_CONFIG}: base_model_name_or_path is {name!r}, expected a name")
-    return resolve(name, offline=offline)
 
 
 def _table(encoder: NameTable) -> NameTable:

@@ -28,7 +28,8 @@ from .task import Batch, Task
 
 __all__ = ["RerankerTask"]
 
-_MAX_LENGTH = 320
+_MAX_LENGTH = 256
+_TOGETHER = 8
 _HELD_DEPTH = 15  # wrong passages a held-out question is measured with
 
 
@@ -128,8 +129,7 @@ class RerankerTask(Task):
         return self._tokenizer.pair(question, ids[: _MAX_LENGTH - self._tokenizer.n_pair_special - len(question)])
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        logits = network(batch["token_ids"], batch["attention_mask"], batch["segment_ids"])
-        lists = logits.float().view(-1, self._group)  # (questions, group); the right passage is the first
+        lists = _logits(network, batch).view(-1, self._group)  # (questions, group); the right passage is the first
         return nn.functional.cross_entropy(lists, torch.zeros(len(lists), dtype=torch.int64, device=lists.device))
 
     def evaluate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
@@ -149,8 +149,7 @@ class RerankerTask(Task):
             passages = (group.positive, *group.negatives[:_HELD_DEPTH])
             batch = padded([self._pair(encoding.ids[:64], passage) for passage in passages])
             with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits = network(*(batch[name].to(device) for name in ("token_ids", "attention_mask", "segment_ids")))
-            lists.append(logits[:, 0].float().tolist())
+                lists.append(_logits(network, {name: tensor.to(device) for name, tensor in batch.items()}).tolist())
         return lists
 
     def save(self, network: nn.Module, folder: Path) -> None:
@@ -169,3 +168,15 @@ class RerankerTask(Task):
 
     def facts(self) -> Mapping[str, Any]:
         return {"data": self._name, "base": self.base, "group": self._group, "held-out questions": len(self._held)}
+
+
+def _logits(network: nn.Module, batch: Batch) -> Tensor:
+    """``(B,)`` float32. Passages of one question differ in length, so pairs of like length are run together."""
+    token_ids, mask, segments = (batch[name] for name in ("token_ids", "attention_mask", "segment_ids"))
+    lengths = mask.sum(dim=1)
+    order = lengths.argsort()
+    parts = []
+    for rows in order.split(_TOGETHER):
+        width = int(lengths[rows[-1]])
+        parts.append(network(token_ids[rows, :width], mask[rows, :width], segments[rows, :width])[:, 0].float())
+    return torch.cat(parts)[order.argsort()]
