@@ -13,8 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from langbert import Reranker
 from langbert.errors import DataError, LangbertError
 from langbert.models.checkpoint import read_tensors, save_tensors
+from langbert.training import train
 from langbert.training.batching import batches_from, epoch_batches
 from langbert.training.calibration import logistic
 from langbert.training.loop import Step, run
@@ -179,6 +181,48 @@ def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
     assert rates[-1] == pytest.approx(1 / 90)
 
 
+def test_gradient_checkpointing_changes_memory_and_nothing_else(tmp_path: Path) -> None:
+    def trained(name: str, *, recompute: bool) -> dict[str, Tensor]:
+        settings = TrainSettings(epochs=1, batch_size=8, precision="float32", gradient_checkpointing=recompute)
+        return read_tensors(run(Deep(), tmp_path / name, settings).folder)
+
+    class Deep(Majority):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.network = nn.Sequential(nn.Linear(5, 16), Chain(), nn.Linear(16, 2))
+
+    class Chain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Dropout(0.1)) for _ in range(3))
+
+        def forward(self, hidden: Tensor) -> Tensor:
+            for layer in self.layers:
+                hidden = layer(hidden)
+            return hidden
+
+    plain, frugal = trained("plain", recompute=False), trained("frugal", recompute=True)
+    assert all(torch.equal(plain[name], frugal[name]) for name in plain)
+
+
+def test_dropout_is_set_everywhere(tmp_path: Path) -> None:
+    from langbert.nn.bert import Bert, BertConfig
+    from langbert.training.loop import _set_dropout
+
+    bert = Bert(BertConfig(vocab_size=50, hidden_size=16, n_layers=1, n_heads=2, intermediate_size=32))
+    _set_dropout(bert, 0.0)
+    token_ids = torch.randint(50, (2, 9))
+    assert torch.equal(bert.train()(token_ids), bert(token_ids))
+    _set_dropout(bert, 0.5)
+    assert not torch.equal(bert(token_ids), bert(token_ids))
+
+
+def test_an_unknown_objective_names_a_near_one(tmp_path: Path) -> None:
+    with pytest.raises(LangbertError, match="did you mean reranker"):
+        train("rerank", "data", tmp_path)
+
+
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}, {"warmup": -1}, {"learning_rate": -1e-3}])
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -316,6 +360,26 @@ def test_mined_negatives_train_a_reranker_that_langbert_loads(tmp_path: Path, mi
     report = run(task, tmp_path / "run", settings)
     assert set(report.metrics) == {"rr", "top1"}
     assert 0 < report.metrics["rr"] <= 1
+    scores = Reranker(report.folder).score("Which honey did William see?", ["Bees make honey.", "They spoke French."])
+    assert ((scores > 0) & (scores < 1)).all()
+
+
+@pytest.mark.models
+def test_pairs_run_by_length_have_the_logits_of_one_padded_batch(tmp_path: Path) -> None:
+    from langbert.models.tokenizer import TokenPair
+    from langbert.nn.bert import BertConfig
+    from langbert.nn.cross_encoder import CrossEncoder
+    from langbert.training.batching import padded
+    from langbert.training.reranker import _logits
+
+    torch.manual_seed(0)
+    sizes = BertConfig(vocab_size=50, hidden_size=16, n_layers=2, n_heads=2, intermediate_size=32, max_positions=40)
+    network = CrossEncoder(sizes).eval()
+    rng = random.Random(0)
+    pairs = [TokenPair([rng.randrange(50) for _ in range(n)], [0] * n) for n in (30, 3, 17, 9, 12, 25, 4, 8, 21, 2, 11)]
+    batch = padded(pairs)
+    whole = network(batch["token_ids"], batch["attention_mask"], batch["segment_ids"])[:, 0]
+    assert torch.allclose(_logits(network, batch), whole, atol=1e-5)
 
 
 @pytest.mark.models

@@ -12,7 +12,8 @@ import torch
 from ..errors import CheckpointError
 from ..nn.bert import Bert, BertConfig
 from ..nn.cross_encoder import CrossEncoder
-from .checkpoint import NameTable, Row, load_strict, read_json, read_tensors, stacked
+from ..nn.pretraining import PreTrainingBert
+from .checkpoint import NameTable, Row, load_strict, read_json, read_tensors, save_tensors, stacked, write_json
 from .lora import merge_adapters
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "is_bert",
     "load_bert",
     "load_cross_encoder",
+    "load_pretraining",
     "parse_config",
+    "save_pretraining",
     "unparse_config",
 ]
 
@@ -43,6 +46,7 @@ _CONFIG_KEYS = {
 
 _OTHER_HEADS = (r"cls\..*", r"classifier\..*", r"qa_outputs\..*", r"dropout\..*")
 _NOT_LOADED = (r"(.*\.)?position_ids",)
+_RENAMES = ((".gamma", ".weight"), (".beta", ".bias"))
 
 
 def is_bert(config: Mapping[str, Any]) -> bool:
@@ -112,7 +116,7 @@ def bert_table(config: BertConfig) -> NameTable:
         rows=tuple(rows),
         n_layers=config.n_layers,
         prefixes=("bert.",),
-        renames=((".gamma", ".weight"), (".beta", ".bias")),
+        renames=_RENAMES,
         ignored=_NOT_LOADED + _OTHER_HEADS,
     )
 
@@ -180,3 +184,56 @@ def _cross_encoder_table(config: BertConfig) -> NameTable:
     ]
     rows += [Row(f"classifier.linear.{kind}", (f"classifier.{kind}",)) for kind in ("weight", "bias")]
     return NameTable("BERT cross-encoder", tuple(rows), encoder.n_layers, renames=encoder.renames, ignored=_NOT_LOADED)
+
+
+_PRETRAINING_ROWS = (
+    *(Row(f"masked_head.dense.{kind}", (f"cls.predictions.transform.dense.{kind}",)) for kind in ("weight", "bias")),
+    *(Row(f"masked_head.norm.{kind}", (f"cls.predictions.transform.LayerNorm.{kind}",)) for kind in ("weight", "bias")),
+    Row("masked_head.bias", ("cls.predictions.bias",)),
+    *(Row(f"next_head.{kind}", (f"cls.seq_relationship.{kind}",)) for kind in ("weight", "bias")),
+)
+"""The heads of ``BertForPreTraining``; its decoder is the token table and has no tensors of its own."""
+
+_TIED = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
+
+
+def load_pretraining(folder: str | Path, *, next_sentence: bool = True) -> PreTrainingBert:
+    """A checkpoint to go on pre-training, in float32 and evaluation mode. A head it lacks is a new one.
+
+    Raises:
+        CheckpointError: the folder's files are not one whole BERT, or its masked-language head does not share the
+            encoder's token table.
+    """
+    folder = Path(folder)
+    network = PreTrainingBert(load_bert(folder), next_sentence=next_sentence)
+    tensors = read_tensors(folder)
+    decoder, table = tensors.get(_TIED[0]), network.bert.embeddings.tokens.weight
+    if decoder is not None and not torch.equal(decoder.float(), table):
+        raise CheckpointError(f"{folder}: {_TIED[0]} is not the token table; expected a tied head, as BERT has")
+    for part, theirs in (("masked_head", "cls.predictions."), ("next_head", "cls.seq_relationship.")):
+        found = {name: tensor for name, tensor in tensors.items() if name.startswith(theirs) and name not in _TIED}
+        head = getattr(network, part)
+        if found and head is not None:
+            rows = tuple(
+                Row(row.ours.removeprefix(f"{part}."), row.theirs)
+                for row in _PRETRAINING_ROWS
+                if row.ours.startswith(part)
+            )
+            load_strict(head, found, NameTable(f"BERT {part}", rows, renames=_RENAMES), source=folder)
+    return network.eval()
+
+
+def save_pretraining(network: PreTrainingBert, folder: str | Path) -> None:
+    """Write ``config.json`` and ``model.safetensors`` as ``transformers.BertForPreTraining`` has them.
+
+    Without a next-sentence head it is a ``BertForMaskedLM``. :func:`load_bert` takes the encoder out of either.
+    """
+    folder = Path(folder)
+    config = network.bert.config
+    encoder = bert_table(config).to_theirs(network.bert.state_dict())
+    heads = NameTable("BERT", _PRETRAINING_ROWS).to_theirs(network.state_dict())
+    save_tensors(
+        {**{f"bert.{name}": tensor for name, tensor in encoder.items()}, **heads}, folder / "model.safetensors"
+    )
+    architecture = "BertForMaskedLM" if network.next_head is None else "BertForPreTraining"
+    write_json({**unparse_config(config), "architectures": [architecture]}, folder / "config.json")

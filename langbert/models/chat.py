@@ -61,18 +61,41 @@ class ChatFormat:
         if self._template is None:
             return self.encode_text("\n\n".join(message.content for message in messages))
         mark = _mark(messages)
-        turns = [
-            {"role": message.role, "content": self._control.sub(lambda m: m[0][0] + mark + m[0][1:], message.content)}
-            for message in messages
-        ]
-        rendered = self._render(turns)
+        return self._ids(self._rendered(messages, mark), mark)
+
+    def encode_dialogue(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
+        """Token ids of a conversation that has taken place, up to its last answer, and which the assistant wrote.
+
+        Its own are its words and the control token that ends its turn. What comes before is encoded as :meth:`encode`
+        does it, so that a model which learns from an answer meets the question as it will be asked.
+
+        Raises:
+            CheckpointError: the template cannot render this conversation, or does not tell where an answer ends.
+        """
+        if self._template is None:
+            raise CheckpointError("the model has no chat template: nothing says where an answer begins and ends")
+        mark = _mark(messages)
         ids: list[int] = []
-        position = 0
-        for separator in self._separators.finditer(rendered):
-            ids += self._plain(rendered[position : separator.start()].replace(mark, ""))
-            ids.append(self._control_ids[next(group for group in separator.groups() if group)])
-            position = separator.end()
-        return ids + self._plain(rendered[position:].replace(mark, ""))
+        own: list[bool] = []
+        done = ""
+        for i, message in enumerate(messages):
+            if message.role != "assistant":
+                continue
+            asked = self._rendered(messages[:i], mark)
+            told = self._rendered(messages[: i + 1], mark, ask=False)
+            if not (asked.startswith(done) and told.startswith(asked)):
+                raise CheckpointError("the model's chat template rewrites earlier turns: give it one answer at a time")
+            words = self._marked(message.content, mark).strip()
+            said = told.find(words, len(asked))
+            end = self._separators.search(told, said + len(words)) if said >= 0 else None
+            if end is None:
+                raise CheckpointError("the model's chat template does not end an answer with a control token")
+            for text, is_own in ((asked[len(done) :], False), (told[len(asked) : end.end()], True)):
+                part = self._ids(text, mark)
+                ids += part
+                own += [is_own] * len(part)
+            done = told[: end.end()]
+        return ids, own
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of a plain text, begun as the tokenizer begins a text; control tokens in it are characters."""
@@ -83,11 +106,26 @@ class ChatFormat:
         ids: list[int] = self._tokenizer.encode(_whole(text), add_special_tokens=False).ids if text else []
         return ids
 
-    def _render(self, turns: list[dict[str, str]]) -> str:
+    def _ids(self, rendered: str, mark: str) -> list[int]:
+        """Control tokens that are not marked become their id, everything else is plain text."""
+        ids: list[int] = []
+        position = 0
+        for separator in self._separators.finditer(rendered):
+            ids += self._plain(rendered[position : separator.start()].replace(mark, ""))
+            ids.append(self._control_ids[next(group for group in separator.groups() if group)])
+            position = separator.end()
+        return ids + self._plain(rendered[position:].replace(mark, ""))
+
+    def _marked(self, text: str, mark: str) -> str:
+        return self._control.sub(lambda m: m[0][0] + mark + m[0][1:], text)
+
+    def _rendered(self, messages: Sequence[Message], mark: str, *, ask: bool = True) -> str:
+        """The conversation as one text, open for the assistant's turn if it is to ``ask`` for one."""
         from jinja2 import TemplateError
 
+        turns = [{"role": message.role, "content": self._marked(message.content, mark)} for message in messages]
         try:
-            rendered: str = self._template.render(messages=turns, add_generation_prompt=True, **self._tokens)  # type: ignore[union-attr]
+            rendered: str = self._template.render(messages=turns, add_generation_prompt=ask, **self._tokens)  # type: ignore[union-attr]
         except (TemplateError, TypeError, ValueError, KeyError, ArithmeticError) as error:
             roles = ", ".join(turn["role"] for turn in turns)
             raise CheckpointError(f"the model's chat template cannot render turns of {roles}: {error}") from error

@@ -262,7 +262,10 @@ def save_tensors(tensors: Mapping[str, Tensor], file: str | Path) -> None:
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
     try:
+        partial.touch()
+        mode = partial.stat().st_mode  # what the user's umask gives; safetensors would leave 0600
         save_file(owned, partial, metadata={"format": "pt"})
+        partial.chmod(mode)
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)

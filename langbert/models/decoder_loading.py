@@ -1,8 +1,10 @@
-"""A decoder from wherever it lies: a GGUF file, or a Hugging Face folder of ours or of any other architecture."""
+"""A decoder from wherever it lies: a GGUF file, a Hugging Face folder of ours or of any other architecture, or a folder
+of adapters for one of these."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,18 @@ from .decoder import (
 )
 from .decoder_gguf import load_gguf
 from .gpt import hf_config, hf_table
+from .lora import base_of, is_adapter, merge_adapters
 
 __all__ = ["load_decoder"]
 
 log = logging.getLogger("langbert")
 
 
-def load_decoder(path: str | Path, *, dtype: torch.dtype, device: torch.device) -> DecoderCheckpoint:
-    """The decoder at ``path``: a ``.gguf`` file, or a folder with ``config.json``, weights and tokenizer.
+def load_decoder(
+    path: str | Path, *, dtype: torch.dtype, device: torch.device, offline: bool | None = None
+) -> DecoderCheckpoint:
+    """The decoder at ``path``: a ``.gguf`` file, or a folder with ``config.json``, weights and tokenizer, or with
+    adapters, whose base is then found as :func:`langbert.models.resolve` finds it.
 
     Raises:
         CheckpointError: something in it is missing, damaged, or not a decoder.
@@ -39,6 +45,8 @@ def load_decoder(path: str | Path, *, dtype: torch.dtype, device: torch.device) 
     path = Path(path)
     if path.is_file():
         return load_gguf(path, dtype=dtype, device=device)
+    if is_adapter(path):
+        return _adapted(path, dtype, device, offline)
     config = read_json(path / "config.json")
     file = path / "tokenizer.json"
     tokenizer = read_tokenizer(file) if file.is_file() else transformers_tokenizer(path)
@@ -50,6 +58,24 @@ def load_decoder(path: str | Path, *, dtype: torch.dtype, device: torch.device) 
     return DecoderCheckpoint(
         decoder, tokenizer, _chat_template(path, settings), tokens, _end_ids(path, config, tokens, tokenizer)
     )
+
+
+def _adapted(folder: Path, dtype: torch.dtype, device: torch.device, offline: bool | None) -> DecoderCheckpoint:
+    """Adapters merged into their base in float32; a chat template beside them goes before the base's own."""
+    layers = [folder.absolute()]  # adapters may stand on adapters
+    while is_adapter(base := base_of(layers[0], offline=offline)):
+        if base in layers:
+            raise CheckpointError(f"{folder}: its adapters are said to be their own base ({base})")
+        layers.insert(0, base)
+    checkpoint = load_decoder(base, dtype=torch.float32, device=torch.device("cpu"))
+    if not isinstance(checkpoint.decoder, GPTDecoder):
+        raise CheckpointError(f"{folder}: its base {base} is not a GPT-2 or Llama that adapters could be merged into")
+    model = checkpoint.decoder.model
+    template = checkpoint.chat_template
+    for layer in layers:
+        merge_adapters(model, layer)
+        template = _chat_template(layer, {}) or template
+    return replace(checkpoint, decoder=GPTDecoder(model.to(device, dtype)), chat_template=template)
 
 
 def _decoder(folder: Path, config: dict[str, Any], dtype: torch.dtype, device: torch.device) -> Decoder:

@@ -17,7 +17,7 @@ from ..nn.gpt import GPTConfig
 from ..nn.rotary import RotaryConfig
 from .checkpoint import SAME, TRANSPOSED, NameTable, Row, Transform, stacked
 
-__all__ = ["gguf_config", "gguf_table", "hf_config", "hf_table"]
+__all__ = ["gguf_config", "gguf_table", "hf_config", "hf_settings", "hf_table"]
 
 
 def hf_config(config: Mapping[str, Any]) -> GPTConfig | None:
@@ -29,6 +29,18 @@ def hf_config(config: Mapping[str, Any]) -> GPTConfig | None:
     reader = {"gpt2": _gpt2_config, "llama": _llama_config, "mistral": _llama_config, "qwen2": _llama_config}
     family = config.get("model_type")
     return reader[family](config) if isinstance(family, str) and family in reader else None
+
+
+def hf_settings(config: GPTConfig) -> dict[str, Any]:
+    """The entries of a ``config.json`` that :func:`hf_config` reads as ``config``.
+
+    Raises:
+        ValueError: no family of Hugging Face's computes this.
+    """
+    settings = _gpt2_settings(config) if config.rotary is None else _llama_settings(config)
+    if hf_config(settings) != config:
+        raise ValueError(f"neither GPT-2 nor Llama nor Qwen2 computes {config}")
+    return settings
 
 
 def hf_table(config: GPTConfig) -> NameTable:
@@ -136,6 +148,57 @@ def _llama_config(config: Mapping[str, Any]) -> GPTConfig | None:
         tied_head=bool(config.get("tie_word_embeddings", False)),
         dropout=float(config.get("attention_dropout") or 0.0),
     )
+
+
+def _gpt2_settings(config: GPTConfig) -> dict[str, Any]:
+    return {
+        "model_type": "gpt2",
+        "architectures": ["GPT2LMHeadModel"],
+        "vocab_size": config.vocab_size,
+        "n_positions": config.context_length,
+        "n_layer": config.n_layers,
+        "n_head": config.n_heads,
+        "n_embd": config.hidden_size,
+        "n_inner": config.intermediate_size,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": config.norm_eps,
+        "tie_word_embeddings": config.tied_head,
+        **dict.fromkeys(("embd_pdrop", "attn_pdrop", "resid_pdrop"), config.dropout),
+    }
+
+
+def _llama_settings(config: GPTConfig) -> dict[str, Any]:
+    family, architecture = ("qwen2", "Qwen2ForCausalLM") if config.bias == "qkv" else ("llama", "LlamaForCausalLM")
+    rotary = config.rotary or RotaryConfig()
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": rotary.theta}
+    if rotary.original_context:
+        rope |= {
+            "rope_type": "llama3",
+            "factor": rotary.factor,
+            "original_max_position_embeddings": rotary.original_context,
+            "low_freq_factor": rotary.low,
+            "high_freq_factor": rotary.high,
+        }
+    elif rotary.factor != 1.0:
+        rope |= {"rope_type": "linear", "factor": rotary.factor}
+    return {
+        "model_type": family,
+        "architectures": [architecture],
+        "vocab_size": config.vocab_size,
+        "max_position_embeddings": config.context_length,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_kv_heads,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "head_dim": config.head_dim,
+        "hidden_act": "silu",
+        "rms_norm_eps": config.norm_eps,
+        "rope_parameters": rope,
+        "rope_theta": rotary.theta,  # where transformers before version 5, and others, look for it
+        "tie_word_embeddings": config.tied_head,
+        "attention_dropout": config.dropout,
+    }
 
 
 def _rotary(config: Mapping[str, Any]) -> RotaryConfig | None:

@@ -126,6 +126,24 @@ class TextTokenizer:
         rules = {k: v for k, v in json.loads(self._definition).items() if k not in ("truncation", "padding")}
         return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """The ids of the special tokens, ``[MASK]`` among them."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        return frozenset(i for i, token in added.items() if token.special)
+
+    @property
+    def mask_id(self) -> int | None:
+        """The id of the token that hides another; None if there is none."""
+        named = _content(self._config.get("mask_token"))
+        candidates = [named] if named else [token for token, role in _USUAL_ROLES.items() if role == "mask"]
+        return next((i for token in candidates if (i := self._tokenizer.token_to_id(token)) is not None), None)
+
+    @property
+    def vocab_size(self) -> int:
+        """How many different tokens there are, special ones included."""
+        return self._tokenizer.get_vocab_size()
+
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
         """One ``Encoding`` a text, without special tokens, whole."""
         return self._tokenizer.encode_batch([_valid(text) for text in texts], add_special_tokens=False)

@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from ..errors import DataError, LangbertError, MissingExtra
 from ..hardware import resolve_precision
@@ -101,6 +103,8 @@ class _Run:
         network = task.network
         if settings.dropout is not None:
             _set_dropout(network, settings.dropout)
+        if settings.gradient_checkpointing:
+            _recompute_layers(network)
         if settings.lora is not None:
             network = adapt(network, settings.lora, task.heads)
         self.optimizer: Any = torch.optim.AdamW(_groups(network, settings.weight_decay), lr=settings.learning_rate)
@@ -207,15 +211,23 @@ class _Run:
         return metrics
 
     def _save(self) -> None:
-        def write(folder: Path) -> None:
-            self.accelerator.save_state(str(folder))
-            write_json({"step": self.step, "best": self.best, "settings": self.settings.to_dict()}, folder / "run.json")
-
-        if self.accelerator.is_main_process:
-            self.checkpoints.mkdir(exist_ok=True)
-            _replace(self.checkpoints / f"step-{self.step:08d}", write)
+        """A checkpoint, whole or not at all; every process adds its own random state to it."""
+        main, wait = self.accelerator.is_main_process, self.accelerator.wait_for_everyone
+        target = self.checkpoints / f"step-{self.step:08d}"
+        fresh = target.with_name(f".{target.name}.new")
+        if main:
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir(parents=True)
+        wait()
+        self.accelerator.save_state(str(fresh))
+        wait()
+        if main:
+            write_json({"step": self.step, "best": self.best, "settings": self.settings.to_dict()}, fresh / "run.json")
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(fresh, target)
             for old in sorted(self.checkpoints.glob("step-*"))[:-_KEPT]:
                 shutil.rmtree(old)
+        wait()
 
     def _newest(self) -> Path | None:
         return max(self.checkpoints.glob("step-????????"), default=None)
@@ -246,6 +258,12 @@ def _set_dropout(network: nn.Module, chance: float) -> None:
             module.p = chance
         elif isinstance(getattr(module, "dropout", None), float):  # attention drops weights, not activations
             module.dropout = chance  # type: ignore[assignment]
+
+
+def _recompute_layers(network: nn.Module) -> None:
+    for layers in (module for module in network.modules() if isinstance(module, nn.ModuleList)):
+        for layer in layers:
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # type: ignore[method-assign]
 
 
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -26,7 +26,8 @@ from .adapters import save_adapters
 from .batching import padded
 from .calibration import logistic
 from .data import read_lines
-from .task import Batch, Task
+from .settings import LoraSettings, TrainSettings
+from .task import Batch, Task, seeded
 from .unanswerable import edited_question, names_in
 
 __all__ = ["ReaderTask"]
@@ -60,6 +61,7 @@ class ReaderTask(Task):
     name = "reader"
     metric = "f1"
     heads = ("head",)
+    defaults = TrainSettings(batch_size=24, learning_rate=1e-3, dropout=0.0, lora=LoraSettings(dropout=0.0))
 
     def __init__(
         self,
@@ -74,7 +76,8 @@ class ReaderTask(Task):
     ) -> None:
         self.base, self._max_length = base, max_length
         folder = resolve(base)
-        self.network: nn.Module = SpanReader(load_bert(folder, pooler=False))
+        with seeded(seed):
+            self.network: nn.Module = SpanReader(load_bert(folder, pooler=False))
         self._tokenizer = TextTokenizer.from_folder(folder)
         everything = read_questions(data)
         titles = sorted({question.title for question in everything.questions})

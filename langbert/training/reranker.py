@@ -24,7 +24,8 @@ from .adapters import save_adapters
 from .batching import padded
 from .calibration import logistic
 from .data import read_lines
-from .task import Batch, Task
+from .settings import LoraSettings, TrainSettings
+from .task import Batch, Task, seeded
 
 __all__ = ["RerankerTask"]
 
@@ -58,6 +59,7 @@ class RerankerTask(Task):
     name = "reranker"
     metric = "rr"
     heads = ("pooler", "classifier")
+    defaults = TrainSettings(batch_size=8, learning_rate=8e-4, dropout=0.0, lora=LoraSettings(dropout=0.0))
 
     def __init__(
         self,
@@ -75,7 +77,8 @@ class RerankerTask(Task):
         self.base = base
         folder = resolve(base)
         bert = load_bert(folder)
-        network = CrossEncoder(bert.config)
+        with seeded(seed):
+            network = CrossEncoder(bert.config)
         if bert.pooler is not None:
             network.pooler.load_state_dict(bert.pooler.state_dict())
         bert.pooler = None

@@ -44,6 +44,8 @@ class TrainSettings:
         eval_every: steps between evaluations; 0 evaluates at the end only.
         save_every: steps between checkpoints to resume from; 0 keeps none.
         max_steps: stop after so many steps, whatever ``epochs`` says.
+        gradient_checkpointing: keep only each layer's input and compute the rest again on the way back (Chen et al.
+            2016): a third more time, memory for one layer instead of all.
         dropout: everywhere in the network; None leaves it as its configuration has it. 0 trains about twice as fast
             on a CPU, and one pass over much data needs no more.
         lora: train adapters and heads only; None trains every weight.
@@ -61,6 +63,7 @@ class TrainSettings:
     eval_every: int = 0
     save_every: int = 200
     max_steps: int | None = None
+    gradient_checkpointing: bool = False
     dropout: float | None = None
     lora: LoraSettings | None = None
 

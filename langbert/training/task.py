@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Batch", "Task"]
+from .settings import TrainSettings
+
+__all__ = ["Batch", "Task", "seeded"]
 
 Batch = dict[str, Tensor]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Fresh weights made in here are a function of ``seed``; torch's own random state is as before afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 class Task(ABC):
@@ -23,12 +34,14 @@ class Task(ABC):
         metric: the key of :meth:`evaluate` by which the best checkpoint is chosen.
         higher_is_better: of that metric.
         heads: names of submodules that are trained whole even when the rest is adapted by LoRA.
+        defaults: what to train with where the user says nothing.
     """
 
     name: ClassVar[str]
-    metric: ClassVar[str]
-    higher_is_better: ClassVar[bool] = True
+    metric: str
+    higher_is_better: bool = True
     heads: ClassVar[tuple[str, ...]] = ()
+    defaults: ClassVar[TrainSettings] = TrainSettings()
     network: nn.Module
 
     @abstractmethod

@@ -1,0 +1,49 @@
+"""A decoder into a folder that :func:`~langbert.models.decoder_loading.load_decoder` and transformers load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..nn.gpt import GPT
+from .checkpoint import save_tensors, write_json
+from .decoder import DecoderCheckpoint
+from .gpt import hf_settings, hf_table
+
+__all__ = ["CHAT_TEMPLATE", "save_decoder"]
+
+CHAT_TEMPLATE = "chat_template.jinja"
+
+
+def save_decoder(network: GPT, checkpoint: DecoderCheckpoint, folder: Path) -> None:
+    """``config.json``, ``model.safetensors`` and tokenizer as Hugging Face lays them out.
+
+    Args:
+        network: the weights, written as they are (float32 while training).
+        checkpoint: tokenizer, template, control tokens and end tokens; its own decoder is not looked at.
+
+    Raises:
+        ValueError: no architecture of Hugging Face's computes what ``network`` does.
+    """
+    tokenizer, tokens = checkpoint.tokenizer, dict(checkpoint.tokens)
+    ends = sorted(checkpoint.end_ids)
+    special = {
+        f"{name.removesuffix('_token')}_token_id": index
+        for name, token in tokens.items()
+        if (index := tokenizer.token_to_id(token)) is not None
+    } | {"eos_token_id": ends[0] if len(ends) == 1 else ends}
+    write_json({**hf_settings(network.config), **special, "dtype": "float32"}, folder / "config.json")
+    write_json(special, folder / "generation_config.json")
+    inner = "transformer." if network.config.rotary is None else "model."
+    tensors = hf_table(network.config).to_theirs(network.state_dict())
+    named = {name if name.startswith("lm_head.") else inner + name: tensor for name, tensor in tensors.items()}
+    save_tensors(named, folder / "model.safetensors")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        **tokens,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": network.config.context_length,
+    }
+    write_json(settings, folder / "tokenizer_config.json")
+    if checkpoint.chat_template is not None:
+        (folder / CHAT_TEMPLATE).write_text(checkpoint.chat_template, encoding="utf-8")

@@ -1,0 +1,218 @@
+"""Classifiers and taggers on disk: whole ``BertForSequenceClassification`` and ``BertForTokenClassification`` folders.
+
+What is saved here, transformers loads; what transformers (or anyone on the hub) saved, is loaded here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+from ..nn.bert import Bert, BertConfig
+from ..nn.cross_encoder import CrossEncoder
+from ..nn.heads import Pooler, SequenceClassifier
+from ..nn.token_classifier import TokenClassifier
+from .bert import bert_table, is_bert, parse_config, unparse_config
+from .checkpoint import NameTable, Row, load_strict, read_json, read_tensors, save_tensors, write_json
+from .tokenizer import TextTokenizer
+
+__all__ = [
+    "LoadedClassifier",
+    "LoadedTagger",
+    "WordKind",
+    "load_classifier",
+    "load_tagger",
+    "new_classifier",
+    "new_tagger",
+    "save_classifier",
+    "save_tagger",
+    "sequence_length",
+]
+
+WordKind = Literal["words", "characters"]
+"""What a tagger was trained to label: words (of Chinese: characters), or every single character, digits too."""
+
+_CLASSIFIER, _TAGGER = "BertForSequenceClassification", "BertForTokenClassification"
+_WORD_KIND = "langbert_words"  # our own key in config.json; transformers keeps such keys and does not mind them
+
+
+class LoadedClassifier(NamedTuple):
+    """A classifier in float32 and the names of its labels, in the order of its logits."""
+
+    network: CrossEncoder
+    labels: tuple[str, ...]
+
+
+class LoadedTagger(NamedTuple):
+    """A tagger in float32, the names of its labels in the order of its logits, and what it labels."""
+
+    network: TokenClassifier
+    labels: tuple[str, ...]
+    words: WordKind
+
+
+def new_classifier(bert: Bert, n_labels: int, *, seed: int = 0) -> CrossEncoder:
+    """``bert``, whose pooler moves into the network if it has one, under a fresh classification layer."""
+    with torch.device("meta"):
+        network = CrossEncoder(bert.config, n_labels)
+    network.pooler = bert.pooler or _fresh(Pooler(bert.config.hidden_size), bert.config, seed)
+    head = SequenceClassifier(bert.config.hidden_size, n_labels, bert.config.dropout)
+    network.classifier = _fresh(head, bert.config, seed + 1)
+    network.bert, bert.pooler = bert, None
+    return network
+
+
+def new_tagger(bert: Bert, n_labels: int, *, seed: int = 0) -> TokenClassifier:
+    """``bert``, without its pooler, under a fresh layer that labels tokens."""
+    bert.pooler = None
+    network = TokenClassifier(bert, n_labels)
+    network.head = _fresh(network.head, bert.config, seed)
+    return network
+
+
+def load_classifier(folder: str | Path) -> LoadedClassifier:
+    """The classifier in ``folder``.
+
+    Raises:
+        CheckpointError: it is no BERT that chooses one of several labels, or not whole.
+    """
+    folder = Path(folder)
+    config, sizes, tensors, labels = _read(folder, _CLASSIFIER)
+    problem = config.get("problem_type")
+    if problem not in (None, "single_label_classification"):
+        raise CheckpointError(f"{folder}: problem_type is {problem!r}; a classifier here chooses one label of several")
+    if len(labels) < 2:
+        raise CheckpointError(f"{folder}: has one label; a classifier needs two, a Reranker has one")
+    with torch.device("meta"):
+        network = CrossEncoder(sizes, len(labels))
+    load_strict(network, tensors, _classifier_table(sizes), source=folder)
+    return LoadedClassifier(network.eval(), labels)
+
+
+def load_tagger(folder: str | Path) -> LoadedTagger:
+    """The tagger in ``folder``.
+
+    Raises:
+        CheckpointError: it is no BERT that labels tokens, or not whole.
+    """
+    folder = Path(folder)
+    config, sizes, tensors, labels = _read(folder, _TAGGER)
+    words = config.get(_WORD_KIND, "words")
+    if words not in get_args(WordKind):
+        raise CheckpointError(
+            f"{folder / 'config.json'}: {_WORD_KIND} is {words!r}, expected {' or '.join(get_args(WordKind))}"
+        )
+    with torch.device("meta"):
+        network = TokenClassifier(Bert(sizes, pooler=False), len(labels))
+    load_strict(network, tensors, _tagger_table(sizes), source=folder)
+    return LoadedTagger(network.eval(), labels, words)
+
+
+def save_classifier(network: CrossEncoder, labels: Sequence[str], folder: Path) -> None:
+    """``config.json`` and ``model.safetensors`` of a ``BertForSequenceClassification``."""
+    table = _classifier_table(network.bert.config)
+    extra = {"problem_type": "single_label_classification"}
+    _write(network, network.bert.config, table, _CLASSIFIER, labels, extra, folder)
+
+
+def save_tagger(network: TokenClassifier, labels: Sequence[str], folder: Path, *, words: WordKind = "words") -> None:
+    """``config.json`` and ``model.safetensors`` of a ``BertForTokenClassification``."""
+    table = _tagger_table(network.bert.config)
+    _write(network, network.bert.config, table, _TAGGER, labels, {_WORD_KIND: words}, folder)
+
+
+def sequence_length(asked: int | None, tokenizer: TextTokenizer, positions: int) -> int:
+    """How many tokens are read at once: as asked, else as the tokenizer says, within what there are positions for.
+
+    Raises:
+        ValueError: what is asked is more than that, or hardly more than the special tokens.
+    """
+    length = asked if asked is not None else min(tokenizer.model_max_length or positions, positions)
+    least = tokenizer.n_pair_special + 8
+    if not least <= length <= positions:
+        raise ValueError(f"max_length {length} is out of range: this model takes {least} to {positions} tokens")
+    return length
+
+
+def _fresh(module: Any, config: BertConfig, seed: int) -> Any:
+    """As BERT begins (the paper's released code): narrow normal weights, zero biases."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=config.initializer_range, generator=generator)
+            nn.init.zeros_(layer.bias)
+    return module
+
+
+def _read(folder: Path, expected: str) -> tuple[dict[str, Any], BertConfig, dict[str, Tensor], tuple[str, ...]]:
+    """The folder's ``config.json``, raw and parsed, its tensors and the names of its labels."""
+    file = folder / "config.json"
+    config = read_json(file)
+    if not is_bert(config):
+        raise CheckpointError(f"{folder}: is a {config.get('model_type')!r}; expected a BERT, as {expected} is")
+    architectures = config.get("architectures") or [expected]
+    if architectures != [expected]:
+        raise CheckpointError(f"{folder}: is a {architectures[0]}, expected a {expected}")
+    tensors = read_tensors(folder)
+    if "classifier.weight" not in tensors:
+        raise CheckpointError(f"{folder}: no classifier.weight; expected a whole {expected}")
+    labels = _labels(config, len(tensors["classifier.weight"]), file)
+    return config, parse_config(config, file), tensors, labels
+
+
+def _labels(config: Mapping[str, Any], n_labels: int, file: Path) -> tuple[str, ...]:
+    """``id2label``, which transformers leaves out where labels have no names."""
+    names = config.get("id2label")
+    if names is None:
+        return tuple(f"LABEL_{i}" for i in range(n_labels))
+    wanted = [str(i) for i in range(n_labels)]
+    if not isinstance(names, dict) or sorted(names) != sorted(wanted):
+        raise CheckpointError(f"{file}: id2label names {names!r:.80}, expected one name for each of {n_labels} labels")
+    return tuple(str(names[i]) for i in wanted)
+
+
+def _write(
+    network: nn.Module,
+    config: BertConfig,
+    table: NameTable,
+    architecture: str,
+    labels: Sequence[str],
+    extra: Mapping[str, Any],
+    folder: Path,
+) -> None:
+    names = {
+        "architectures": [architecture],
+        "id2label": {str(i): label for i, label in enumerate(labels)},
+        "label2id": {label: i for i, label in enumerate(labels)},
+    }
+    write_json({**unparse_config(config), **names, **extra}, folder / "config.json")
+    save_tensors(table.to_theirs(network.state_dict()), folder / "model.safetensors")
+
+
+def _table(config: BertConfig, family: str, head: str, *, pooled: bool) -> NameTable:
+    """Theirs keep the pooler inside the encoder; ours stands beside it, so that adapters can train it whole."""
+    encoder = bert_table(config)
+    rows = [
+        Row(
+            row.ours if pooled and row.ours.startswith("pooler.") else f"bert.{row.ours}",
+            tuple(f"bert.{name}" for name in row.theirs),
+            row.transform,
+        )
+        for row in encoder.rows
+    ]
+    rows += [Row(f"{head}.{kind}", (f"classifier.{kind}",)) for kind in ("weight", "bias")]
+    ignored = (r"(.*\.)?position_ids", r"cls\..*", *(() if pooled else (r"bert\.pooler\..*",)))
+    return NameTable(family, tuple(rows), encoder.n_layers, renames=encoder.renames, ignored=ignored)
+
+
+def _classifier_table(config: BertConfig) -> NameTable:
+    return _table(config, "BERT classifier", "classifier.linear", pooled=True)
+
+
+def _tagger_table(config: BertConfig) -> NameTable:
+    return _table(config, "BERT tagger", "head", pooled=False)
