@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .chunking import Chunker
+    from .classifying import Classifier
     from .documents import read_documents
     from .embedding import Embedder
     from .errors import LangbertError
     from .generation import Generator
     from .nn.pooling import Pooling
     from .pipeline import Rag
+    from .reading import Reader
     from .records import Answer, Candidate, Chunk, Citation, Document, Span
     from .reranking import Reranker
     from .retrieval import Retriever
     from .store import Store
+    from .tagging import Tagger
+    from .training.fewshot import FewShotClassifier
 
 __version__ = _version("langbert")
 
@@ -30,16 +34,20 @@ _HOME = {
     "Chunk": "records",
     "Chunker": "chunking",
     "Citation": "records",
+    "Classifier": "classifying",
     "Document": "records",
     "Embedder": "embedding",
+    "FewShotClassifier": "training.fewshot",
     "Generator": "generation",
     "LangbertError": "errors",
     "Pooling": "nn.pooling",
     "Rag": "pipeline",
+    "Reader": "reading",
     "Reranker": "reranking",
     "Retriever": "retrieval",
     "Span": "records",
     "Store": "store",
+    "Tagger": "tagging",
     "read_documents": "documents",
 }
 
@@ -49,16 +57,20 @@ __all__ = [
     "Chunk",
     "Chunker",
     "Citation",
+    "Classifier",
     "Document",
     "Embedder",
+    "FewShotClassifier",
     "Generator",
     "LangbertError",
     "Pooling",
     "Rag",
+    "Reader",
     "Reranker",
     "Retriever",
     "Span",
     "Store",
+    "Tagger",
     "__version__",
     "read_documents",
 ]

@@ -9,12 +9,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .grounding import Source, Support, passage_sentences
 from .records import Candidate, EmbedderLike, Message
+from .sentences import sentences
 from .store.analysis import terms
+
+if TYPE_CHECKING:
+    from .reading import Reader
 
 __all__ = [
     "NOT_FOUND",
@@ -22,8 +27,10 @@ __all__ = [
     "confidence",
     "confidence_features",
     "fit_sources",
+    "is_chinese",
     "not_found",
     "quote_best_sentences",
+    "quote_best_span",
 ]
 
 NOT_FOUND = "This is not in these documents."
@@ -39,9 +46,8 @@ _SYSTEM = (
 
 
 def not_found(question: str) -> str:
-    """The refusal, in Chinese where the question is (more Chinese characters than Latin words), else in English."""
-    chinese, latin = re.findall("[\u4e00-\u9fff]", question), re.findall("[A-Za-z]+", question)
-    return _NOT_FOUND_CHINESE if len(chinese) > len(latin) else NOT_FOUND
+    """The refusal, in Chinese where the question is, else in English."""
+    return _NOT_FOUND_CHINESE if is_chinese(question) else NOT_FOUND
 
 
 def build_messages(question: str, sources: Sequence[Source]) -> list[Message]:
@@ -97,6 +103,26 @@ def quote_best_sentences(
         for i in order
         for source, start, end in [spots[i]]
     ]
+
+
+def quote_best_span(question: str, sources: Sequence[Source], reader: Reader) -> tuple[str, Support] | None:
+    """The words of ``sources`` that answer the question, and the sentence they stand in; None without any words.
+
+    The reader proposes a span of every source; its score and the source's own, multiplied, choose among them.
+    """
+    spans = reader.read(question, [source.chunk.text for source in sources], top_n=len(sources))
+    if not spans:
+        return None
+    best = max(spans, key=lambda span: span.score * sources[span.passage].score)
+    source = sources[best.passage]
+    around = [span for span in sentences(source.chunk.text) if span[0] < best.end and best.start < span[1]]
+    start, end = min(best.start, around[0][0]), max(best.end, around[-1][1])
+    return best.text, Support(source, start, end, best.score)
+
+
+def is_chinese(text: str) -> bool:
+    """Whether it has more Chinese characters than Latin words."""
+    return len(re.findall("[\u4e00-\u9fff]", text)) > len(re.findall("[A-Za-z]+", text))
 
 
 def confidence(question: str, candidates: Sequence[Candidate]) -> float:

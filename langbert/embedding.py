@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from .embedding_cache import Cached, EmbeddingCache, cache_keys
 from .errors import CheckpointError, TextTooLong
-from .hardware import Precision, planned_threads, resolve_device, resolve_precision, token_batches, using_threads
+from .hardware import Precision, planned_threads, resolve_device, resolve_precision, using_threads
+from .long_texts import ONE_TOKEN, OVERLAP, SPAN_POOLINGS, TextReader, Window, checked_spans, token_states
 from .models import cache_dir, resolve
 from .models.checkpoint import tensors_sha256
 from .models.encoder import load_encoder
 from .models.sentence_folder import read_sentence_folder, write_sentence_folder
-from .models.tokenizer import TextTokenizer, windows
+from .models.tokenizer import TextTokenizer
 from .nn.packed import cumulative
 from .nn.pooling import Pooling, pool
 from .records import EmbeddingSpace, Progress, Role
@@ -33,20 +34,14 @@ __all__ = ["Embedder", "OnOverflow"]
 log = logging.getLogger("langbert")
 
 OnOverflow = Literal["split", "truncate", "error"]
-"""What happens to a text over the length limit: its windows' vectors are averaged, its end is dropped, or
-:class:`TextTooLong` is raised."""
+"""What happens to a text over the length limit: it is read in overlapping windows (:mod:`langbert.long_texts`), its end
+is dropped, or :class:`TextTooLong` is raised."""
 
 _SLAB = 2048
 """Texts tokenised at a time: enough to find neighbours of one length, little enough to hold."""
 
-
-@dataclass(slots=True)
-class _Window:
-    """A stretch of a text that fits the encoder, as token ids with the special ones."""
-
-    text: int
-    ids: list[int]
-    weight: float
+_DOCUMENTS = 64
+"""Documents tokenised at a time, which are longer than texts are."""
 
 
 class Embedder:
@@ -120,11 +115,14 @@ class Embedder:
         self.normalize = normalize if normalize is not None else self._folder.normalize is not False
         self._attention = None if self._folder.attention is None else self._folder.attention.to(self._device)
         self._dense = nn.Sequential(*self._folder.dense).to(self._device)
-        self._prompts: dict[Role, str] = {
+        prompts: dict[Role, str] = {
             "query": self._folder.query_prompt if query_prompt is None else query_prompt,
             "document": self._folder.document_prompt if document_prompt is None else document_prompt,
         }
-        self._prompt_ids = {role: self._tokenizer.encode([prompt])[0].ids for role, prompt in self._prompts.items()}
+        self._readers = {
+            role: TextReader(self._tokenizer, prompt, include_prompt=self._folder.include_prompt)
+            for role, prompt in prompts.items()
+        }
         self.max_length = self._chosen_length(max_length)
         self._dimensions = self._chosen_dimensions(dimensions)
         self._cache = _cache(cache)
@@ -144,7 +142,7 @@ class Embedder:
         most = self._encoder.max_length
         said = self._folder.max_length or self._tokenizer.model_max_length
         length = asked if asked is not None else min(n for n in (said, most, 1 << 30) if n is not None)
-        least = self._tokenizer.n_special + max(map(len, self._prompt_ids.values())) + 1
+        least = max(reader.n_around for reader in self._readers.values()) + 1
         if length < least or (most is not None and length > most):
             raise ValueError(
                 f"max_length {length} is out of range: {self.name} takes {least} to {most or 'any number of'} tokens "
@@ -183,8 +181,8 @@ class Embedder:
             pooling=self.pooling.value,
             normalize=self.normalize,
             dimension=self.dimension,
-            query_prompt=self._prompts["query"],
-            document_prompt=self._prompts["document"],
+            query_prompt=self._readers["query"].prompt,
+            document_prompt=self._readers["document"].prompt,
         )
 
     def embed(
@@ -225,9 +223,46 @@ class Embedder:
         overflowed = int(too_long.sum())
         if overflowed:
             self.overflowed += overflowed
-            done = "averaged over windows" if self.on_overflow == "split" else "cut off"
+            done = "read in windows" if self.on_overflow == "split" else "cut off"
             log.warning("%d of %d texts were over %d tokens: %s", overflowed, len(texts), self.max_length, done)
         return vectors
+
+    def embed_spans(
+        self, texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]], *, progress: Progress | None = None
+    ) -> list[NDArray[np.float32]]:
+        """Vectors of stretches of documents, each from its own tokens' states after the network has read the document.
+
+        Late chunking (Günther et al. 2024). A text is read whole, or in overlapping windows of ``max_length`` tokens,
+        whatever ``on_overflow`` says. A span over all of a text that fits gives the text's own vector. The cache has
+        no part in it.
+
+        Args:
+            texts: documents.
+            spans: for each text any number of ``(start, end)``, characters, end exclusive; they may overlap.
+            progress: called with how many more spans are done.
+
+        Returns:
+            For each text ``(n_spans, dimension)`` float32, comparable with ``embed``'s vectors of questions.
+
+        Raises:
+            TypeError: ``texts`` is not a sequence of strings.
+            ValueError: a span does not lie in its text, or the pooling is not one of ``SPAN_POOLINGS``.
+        """
+        texts = _checked(texts)
+        wanted = checked_spans(texts, spans)
+        self._check_spans()
+        vectors: list[NDArray[np.float32]] = []
+        with torch.inference_mode(), using_threads(self._threads):
+            for start in range(0, len(texts), _DOCUMENTS):
+                slab = slice(start, start + _DOCUMENTS)
+                vectors += self._in_context(texts[slab], wanted[slab], progress)
+        return vectors
+
+    @property
+    def span_space(self) -> EmbeddingSpace:
+        """The space of what :meth:`embed_spans` returns; ValueError where the pooling gives spans no vectors."""
+        self._check_spans()
+        return replace(self.space, late_chunking=self.max_length)
 
     def token_offsets(self, text: str) -> list[tuple[int, int]]:
         """Where in ``text`` each of its tokens stands: all of them, no special ones, characters, end exclusive."""
@@ -236,7 +271,7 @@ class Embedder:
     def room(self, role: Role = "document") -> int:
         """How many tokens of text fit beside the special tokens and the role's prompt."""
         self._check_role(role)
-        return self.max_length - self._tokenizer.n_special - len(self._prompt_ids[role])
+        return self.max_length - self._readers[role].n_around
 
     def save(self, folder: str | Path) -> None:
         """Write a folder that sentence-transformers loads and that gives it the same vectors.
@@ -260,8 +295,8 @@ class Embedder:
             max_length=self.max_length,
             prompts={
                 **self._folder.prompts,
-                "query": self._prompts["query"],
-                "document": self._prompts["document"],
+                "query": self._readers["query"].prompt,
+                "document": self._readers["document"].prompt,
             },
         )
 
@@ -272,9 +307,16 @@ class Embedder:
             f"device={str(self._device)!r})"
         )
 
+    def _check_spans(self) -> None:
+        if self.pooling not in SPAN_POOLINGS:
+            raise ValueError(
+                f"late chunking needs a pooling that takes the tokens of a part of a text as it takes all of them "
+                f"({', '.join(SPAN_POOLINGS)}); {self.name} pools by {self.pooling}"
+            )
+
     def _check_role(self, role: str) -> None:
-        if role not in self._prompts:
-            raise ValueError(f"role {role!r} is unknown; expected one of {', '.join(map(repr, self._prompts))}")
+        if role not in self._readers:
+            raise ValueError(f"role {role!r} is unknown; expected one of {', '.join(map(repr, self._readers))}")
 
     def _remembered(
         self, texts: Sequence[str], places: Sequence[int], role: Role, progress: Progress | None
@@ -298,90 +340,65 @@ class Embedder:
     @cached_property
     def _cache_parts(self) -> list[str]:
         """What decides, beside the role, how a text becomes its vector."""
-        limits = (self.max_length, self.on_overflow, self._folder.include_prompt)
+        limits = (self.max_length, self.on_overflow, OVERLAP, self._folder.include_prompt)
         return [self.space.fingerprint, str(self.precision), *map(str, limits)]
 
     def _made(
         self, texts: Sequence[str], places: Sequence[int], role: Role, progress: Progress | None
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Vectors ``(n, dimension)``, and which texts, ``(n,)``, were over the limit."""
-        found, long = self._windows(texts, places, role)
-        too_long = np.zeros(len(texts), dtype=bool)
-        too_long[long] = True
-        return self._embed_windows(found, len(texts), role, progress), too_long
-
-    def _windows(self, texts: Sequence[str], places: Sequence[int], role: Role) -> tuple[list[_Window], list[int]]:
-        """Each text's windows (one, unless it is split), and which texts were over the limit.
+        """Vectors ``(n, dimension)``, and which texts, ``(n,)``, were over the limit.
 
         ``places`` are what an error calls the texts: where they stood in what the caller gave.
         """
-        prompt, prompt_ids = self._prompts[role], self._prompt_ids[role]
-        prefix, suffix = self._tokenizer.prefix, self._tokenizer.suffix
-        limit = self.max_length - len(prefix) - len(suffix)
-        found: list[_Window] = []
-        long: list[int] = []
-        for i, encoding in enumerate(self._tokenizer.encode([prompt + text for text in texts])):
-            ids = encoding.ids
-            if len(ids) <= limit:
-                found.append(_Window(i, [*prefix, *ids, *suffix], 1.0))
-                continue
-            if self.on_overflow == "error":
+        reader = self._readers[role]
+        limit = self.max_length - self._tokenizer.n_special
+        found: list[list[Window]] = []
+        too_long = np.zeros(len(texts), dtype=bool)
+        for read, n_tokens in reader.read(texts, self.max_length, split=self.on_overflow == "split"):
+            place = len(found)
+            too_long[place] = n_tokens > limit
+            if n_tokens > limit and self.on_overflow == "error":
                 raise TextTooLong(
-                    f"text {places[i]} has {len(ids)} tokens, {self.name} takes {limit} beside its special ones; "
+                    f"text {places[place]} has {n_tokens} tokens, {self.name} takes {limit} beside its special ones; "
                     f'split it first, or choose on_overflow="split" or "truncate"'
                 )
-            long.append(i)
-            if self.on_overflow == "truncate":
-                found.append(_Window(i, [*prefix, *ids[:limit], *suffix], 1.0))
-                continue
-            whole = self._tokenizer.encode([texts[i]])[0]
-            found.extend(
-                _Window(i, [*prefix, *prompt_ids, *part, *suffix], float(len(part)))
-                for part in windows(whole.ids, whole.word_ids, limit - len(prompt_ids))
-            )
-        return found, long
+            found.append(reader.one_token(read, self.pooling) if self.pooling in ONE_TOKEN else read)
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        for batch, states, lengths in token_states(self._encoder, found, self._device.type):
+            vectors[batch] = self._pooled(states, lengths, reader.skip)
+            if progress is not None:
+                progress(len(batch))
+        return vectors, too_long
 
-    def _embed_windows(
-        self, found: list[_Window], n_texts: int, role: Role, progress: Progress | None
-    ) -> NDArray[np.float32]:
-        """Windows' vectors, averaged for each text by weight, cut and normalised: ``(n_texts, dimension)``."""
-        sums = torch.zeros(n_texts, self._width)
-        weights = torch.zeros(n_texts)
-        waiting = [0] * n_texts
-        for window in found:
-            waiting[window.text] += 1
-        for indices in token_batches([len(window.ids) for window in found], self._device.type):
-            batch = [found[i] for i in indices]
-            vectors = self._pooled([window.ids for window in batch], role).cpu()
-            owners = torch.tensor([window.text for window in batch])
-            shares = torch.tensor([window.weight for window in batch])
-            sums.index_add_(0, owners, shares[:, None] * vectors)
-            weights.index_add_(0, owners, shares)
-            done = 0
-            for window in batch:
-                waiting[window.text] -= 1
-                done += waiting[window.text] == 0
-            if progress is not None and done:
-                progress(done)
-        averaged = (sums / weights[:, None])[:, : self._dimensions]
-        result: NDArray[np.float32] = (nn.functional.normalize(averaged) if self.normalize else averaged).numpy()
-        return result
+    def _in_context(
+        self, texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]], progress: Progress | None
+    ) -> list[NDArray[np.float32]]:
+        """Vectors ``(n_spans, dimension)`` of each text's spans."""
+        vectors = [np.empty((0, self.dimension), dtype=np.float32)] * len(texts)
+        read = list(self._readers["document"].read_for_spans(texts, self.max_length))
+        for batch, states, lengths in token_states(self._encoder, [found for found, _ in read], self._device.type):
+            for i, own in zip(batch, torch.split(states, lengths), strict=True):
+                rows = [read[i][1].rows(*span) for span in spans[i]]
+                picked = own[torch.tensor([row for some in rows for row in some], dtype=torch.int64)]
+                vectors[i] = self._pooled(picked, [len(some) for some in rows])
+                if progress is not None:
+                    progress(len(rows))
+        return vectors
 
-    def _pooled(self, sequences: list[list[int]], role: Role) -> Tensor:
-        """Token ids → ``(n, width)`` float32, before cutting and normalising."""
-        hidden_states = self._encoder(sequences)
-        cu_seqlens = cumulative([len(sequence) for sequence in sequences], hidden_states.device)
-        skip = 0
-        if not self._folder.include_prompt and self._prompt_ids[role]:
-            skip = len(self._tokenizer.prefix) + len(self._prompt_ids[role])
-        if self.pooling is Pooling.ATTENTION and self._attention is not None:
-            vectors = self._attention(hidden_states.float(), cu_seqlens, skip=skip)
+    def _pooled(self, states: Tensor, lengths: Sequence[int], skip: int = 0) -> NDArray[np.float32]:
+        """Packed states → ``(n, dimension)``, cut and normalised."""
+        cu_seqlens = cumulative(lengths, states.device)
+        if self.pooling in ONE_TOKEN:  # the states are those tokens
+            vectors = pool(states, cu_seqlens, Pooling.MEAN)
+        elif self.pooling is Pooling.ATTENTION and self._attention is not None:
+            vectors = self._attention(states.float(), cu_seqlens, skip=skip)
         else:
-            vectors = pool(hidden_states, cu_seqlens, self.pooling, skip=skip)
+            vectors = pool(states, cu_seqlens, self.pooling, skip=skip)
         if self.pooling is Pooling.POOLER and self._encoder.pooler is not None:
             vectors = self._encoder.pooler(vectors)
-        dense: Tensor = self._dense(vectors)
-        return dense
+        vectors = self._dense(vectors)[:, : self._dimensions]
+        pooled: Tensor = nn.functional.normalize(vectors) if self.normalize else vectors
+        return pooled.cpu().numpy()
 
 
 def _pooling(pooling: Pooling | str) -> Pooling:

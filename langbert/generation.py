@@ -38,7 +38,7 @@ class Generator:
     Safe to use from several threads: their generations take turns, a token each.
 
     Args:
-        model: a catalogue name, a ``.gguf`` file, a Hugging Face folder, or a hub id.
+        model: a catalogue name, a ``.gguf`` file, a Hugging Face folder, a folder of adapters, or a hub id.
         precision: ``"auto"`` is bfloat16 where the processor multiplies it, else float32.
         device: ``"auto"``, or torch's name for one.
         threads: for one forward pass; None plans them for the cores this process may use.
@@ -63,7 +63,8 @@ class Generator:
         place = resolve_device(device)
         dtype = resolve_precision(precision, place)
         with using_threads(self._threads):
-            checkpoint = load_decoder(resolve(model, offline=offline), dtype=dtype, device=place)
+            path = resolve(model, offline=offline)
+            checkpoint = load_decoder(path, dtype=dtype, device=place, offline=offline)
         self._decoder = checkpoint.decoder
         self._tokenizer = checkpoint.tokenizer
         self._end_ids = checkpoint.end_ids

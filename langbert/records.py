@@ -33,6 +33,7 @@ __all__ = [
     "Role",
     "SearchMode",
     "Span",
+    "SpanEmbedderLike",
 ]
 
 Role = Literal["document", "query"]
@@ -208,6 +209,7 @@ class EmbeddingSpace:
 
     Two embedders whose spaces are equal give the same vector for the same text (up to precision).
     ``weights`` and ``tokenizer`` are SHA-256 digests, or a plain label for embedders that are not ours.
+    ``late_chunking`` is 0 where a chunk is embedded by itself, else the tokens its document is read in at once.
     """
 
     model: str
@@ -218,6 +220,7 @@ class EmbeddingSpace:
     dimension: int
     query_prompt: str = ""
     document_prompt: str = ""
+    late_chunking: int = 0
 
     def differences(self, other: EmbeddingSpace) -> list[str]:
         """The fields that differ, as ``"pooling: 'mean' != 'cls'"``; ``model`` is a label and never counts."""
@@ -230,6 +233,8 @@ class EmbeddingSpace:
     def fingerprint(self) -> str:
         """A SHA-256 over every field but the label."""
         fields = {key: value for key, value in asdict(self).items() if key != "model"}
+        if not self.late_chunking:  # so that fingerprints made before it existed hold
+            del fields["late_chunking"]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
@@ -254,4 +259,19 @@ class EmbedderLike(Protocol):
 
     def room(self, role: Role = "document") -> int:
         """How many tokens of text fit beside the special tokens and the role's prompt."""
+        ...
+
+
+class SpanEmbedderLike(EmbedderLike, Protocol):
+    """What late chunking needs beyond that."""
+
+    @property
+    def span_space(self) -> EmbeddingSpace:
+        """The space of what ``embed_spans`` returns."""
+        ...
+
+    def embed_spans(
+        self, texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]], *, progress: Progress | None = None
+    ) -> list[NDArray[np.float32]]:
+        """For each document the vectors ``(n_spans, dimension)`` of its spans in characters, float32."""
         ...

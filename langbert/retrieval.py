@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import QuestionError
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from .store import Store
 
 __all__ = ["Retriever", "checked_question"]
+
+_FAITH = 0.2  # a reranker whose scores sum to less believes in none of the passages, and has so much less to say
 
 
 def checked_question(question: object) -> str:
@@ -37,20 +40,46 @@ class Retriever:
         mode: ``"hybrid"`` (dense and lexical fused), ``"dense"`` or ``"lexical"``.
         reranker: reorders the first ``depth`` candidates; None keeps the store's order.
         depth: how many candidates the reranker reads.
+        weight: of the reranker's opinion; the search's own score has the rest. The opinion is a passage's share of all
+            the reranker's scores: where it finds the one that answers it decides, and where it likes all of them
+            (a subject it was not trained on) it leaves the order to the search.
     """
 
     def __init__(
-        self, store: Store, *, mode: SearchMode = "hybrid", reranker: Reranker | None = None, depth: int = 20
+        self,
+        store: Store,
+        *,
+        mode: SearchMode = "hybrid",
+        reranker: Reranker | None = None,
+        depth: int = 20,
+        weight: float = 0.4,
     ) -> None:
+        if not 0 <= weight <= 1:
+            raise ValueError(f"weight must be in [0, 1], got {weight}")
         self.store = store
         self.mode: SearchMode = mode
         self.reranker = reranker
         self.depth = depth
+        self.weight = weight
 
     def retrieve(self, question: str, k: int = 5, *, where: Mapping[str, Any] | None = None) -> list[Candidate]:
-        """The best ``k`` candidates, best first; fewer only if fewer chunks match ``where``."""
+        """The best ``k`` candidates, best first; fewer only if fewer chunks match ``where``.
+
+        With a reranker ``scores`` also holds ``"reranker"`` and ``"search"``, the parts of ``score``.
+        """
         question = checked_question(question)
         if self.reranker is None:
             return self.store.search(question, k, mode=self.mode, where=where)
         pool = self.store.search(question, max(k, self.depth), mode=self.mode, where=where)
-        return self.reranker.rerank(question, pool, top_n=k)
+        reranked = self.reranker.rerank(question, pool)
+        searched = {candidate.chunk.id: candidate.score for candidate in pool}
+        total = max(sum(candidate.score for candidate in reranked), _FAITH)
+        blended = [
+            replace(
+                candidate,
+                score=self.weight * candidate.score / total + (1 - self.weight) * searched[candidate.chunk.id],
+                scores={**candidate.scores, "search": searched[candidate.chunk.id]},
+            )
+            for candidate in reranked
+        ]
+        return sorted(blended, key=lambda candidate: -candidate.score)[:k]

@@ -22,11 +22,12 @@ LAYERS = [
     {"models"},
     {"documents", "sentences"},
     {"chunking"},
+    {"long_texts"},
     {"embedding"},
     {"store"},
     {"reranking"},
     {"retrieval"},
-    {"reading"},
+    {"reading", "classifying", "tagging"},
     {"generation", "sampling", "streaming"},
     {"grounding", "followup"},
     {"answering"},
@@ -88,7 +89,8 @@ def test_the_core_never_imports_an_integration() -> None:
 def test_the_public_names_are_pinned() -> None:
     assert set(langbert.__all__) == {
         *("Answer", "Candidate", "Chunk", "Chunker", "Citation", "Document", "Embedder", "Generator", "LangbertError"),
-        *("Pooling", "Rag", "Reranker", "Retriever", "Span", "Store", "read_documents", "__version__"),
+        *("Classifier", "FewShotClassifier", "Tagger"),
+        *("Pooling", "Rag", "Reader", "Reranker", "Retriever", "Span", "Store", "read_documents", "__version__"),
     }
     for name in langbert.__all__:
         assert getattr(langbert, name) is not None

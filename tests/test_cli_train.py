@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import signal
 import subprocess
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from langbert.cli import objectives
 from langbert.cli.app import invoke
 from langbert.models.checkpoint import read_tensors
-from langbert.training import TASKS
+from langbert.training import TASKS, task_class
 
 FACTS = {
     "Bees": [("Bees make honey from nectar.", "honey"), ("A hive holds about 40,000 bees.", "40,000")],
@@ -47,6 +49,17 @@ def test_every_objective_has_its_command_and_says_what_it_takes(
     shown = capsys.readouterr().out
     for option in ("--data", "--output", "--epochs", "--resume", "--json"):
         assert option in shown
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_command_and_its_class_take_the_same_with_the_same_defaults(name: str) -> None:
+    command = inspect.signature(getattr(objectives, name)).parameters
+    constructor = inspect.signature(task_class(name)).parameters
+    given = {key: parameter.default for key, parameter in command.items() if key != "data"}
+    taken = {key: parameter.default for key, parameter in constructor.items() if key not in ("data", "seed")}
+    if name == "reranker":
+        taken["negatives"] = None  # the command mines them
+    assert given == taken
 
 
 @pytest.mark.models

@@ -19,6 +19,7 @@ from langbert.models.checkpoint import read_tensors, save_tensors
 from langbert.training import train
 from langbert.training.batching import batches_from, epoch_batches
 from langbert.training.calibration import logistic
+from langbert.training.data import read_lines
 from langbert.training.loop import Step, run
 from langbert.training.recording import read_rows
 from langbert.training.settings import TrainSettings
@@ -390,3 +391,12 @@ def test_unusable_negatives_are_named_by_line(tmp_path: Path) -> None:
     file.write_text('{"question": "?", "positive": "p0", "negatives": ["p1"]}\n{"question": "?"}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"negatives\.jsonl:2: expected"):
         RerankerTask(squad(tmp_path), file)
+
+
+def test_blank_lines_and_a_byte_order_mark_do_no_harm_and_other_encodings_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(b'\xef\xbb\xbf{"a": 1}\n\n{"a": 2}\n')
+    assert list(read_lines(file, lambda row: row["a"], "{a}")) == [1, 2]
+    file.write_bytes('{"a": "蜂蜜"}\n'.encode("gbk"))
+    with pytest.raises(DataError, match=r"rows\.jsonl:1: expected UTF-8"):
+        list(read_lines(file, lambda row: row["a"], "{a}"))

@@ -58,7 +58,7 @@ def ask(
 
             with output.waiting(f"loading {generator}"):
                 writer = Generator(generator, offline=True)
-        rag = Rag(opened, generator=writer)
+        rag = Rag(opened, generator=writer, offline=offline or None)
         if json:
             output.json(rag.ask(question, mode=mode, where=wanted).to_dict())
             return

@@ -76,6 +76,13 @@ def index(
         str | None,
         typer.Option(help="cls, mean, max … By default what the model was trained with.", show_default=False),
     ] = None,
+    late_chunking: Annotated[
+        bool,
+        typer.Option(
+            "--late-chunking",
+            help="Let a passage's vector depend on the document around it; decided when the store is made.",
+        ),
+    ] = False,
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove documents of these folders whose files are gone.")
     ] = False,
@@ -123,7 +130,7 @@ def index(
             encoder = make_embedder(model, output, offline=offline, pooling=pooling)
     watched = Watched(encoder) if encoder else None
     before = {row.id for row in known.values()}
-    with Store.open(store, embedder=watched) as opened:
+    with Store.open(store, embedder=watched, late_chunking=late_chunking or None) as opened:
         with _bar(output, changed) as bar:
             for batch in chain([first], batches):
                 _add(opened, watched, batch, before, bar, report)

@@ -34,6 +34,10 @@ def search(
         SearchMode, typer.Option(help="By words and meaning, by meaning (dense), or by words (lexical).")
     ] = "hybrid",
     where: Where = None,
+    rerank: Annotated[
+        str | None,
+        typer.Option(help="Let a reranker, e.g. minilm-reranker, reorder the first 20.", show_default=False),
+    ] = None,
     offline: Offline = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -50,13 +54,14 @@ def search(
     output = Output(as_json=json, quiet=quiet, debug=debug)
     wanted = parse_where(where)
     from ..retrieval import Retriever, checked_question
-    from .stores import open_existing, open_plain
+    from .stores import make_reranker, open_existing, open_plain
 
     checked_question(question)  # before anything is loaded
     lexical = mode == "lexical"  # needs no embedder, whose loading takes longer than the search
     with open_plain(store) if lexical else open_existing(store, output, offline=offline) as opened:
+        reorders = make_reranker(rerank, output, offline=offline) if rerank is not None else None
         started = time.perf_counter()
-        candidates = Retriever(opened, mode=mode).retrieve(question, k, where=wanted)
+        candidates = Retriever(opened, mode=mode, reranker=reorders).retrieve(question, k, where=wanted)
         seconds = time.perf_counter() - started
         lines = _lines(opened, candidates)
     if json:

@@ -19,10 +19,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..embedding import Embedder
-    from ..records import EmbedderLike, EmbeddingSpace, Progress, Role
+    from ..records import EmbeddingSpace, Progress, Role, SpanEmbedderLike
+    from ..reranking import Reranker
     from ..store import Store
 
-__all__ = ["DEFAULT_EMBEDDER", "Watched", "embedder_of", "exists", "make_embedder", "open_existing", "open_plain"]
+__all__ = [
+    "DEFAULT_EMBEDDER",
+    "Watched",
+    "embedder_of",
+    "exists",
+    "make_embedder",
+    "make_reranker",
+    "open_existing",
+    "open_plain",
+]
 
 DEFAULT_EMBEDDER = "minilm"
 
@@ -75,6 +85,7 @@ def embedder_of(space: EmbeddingSpace | None, output: Output, *, offline: bool) 
         "dimensions": space.dimension,
         "query_prompt": space.query_prompt,
         "document_prompt": space.document_prompt,
+        "max_length": space.late_chunking or None,
     }
     with _without_remarks():  # on choices that were remarked upon when the store was made
         return make_embedder(space.model, output, offline=offline, **options)
@@ -94,10 +105,23 @@ def make_embedder(name: str, output: Output, *, offline: bool, **options: Any) -
             raise typer.BadParameter(str(error)) from error
 
 
+def make_reranker(name: str, output: Output, *, offline: bool) -> Reranker:
+    """A reranker by name; what it needs is fetched first, before everybody's eyes, if it is not here."""
+    from ..models.lora import base_name
+
+    folder = output.model(name, offline=offline)
+    if base := base_name(folder):
+        output.model(base, offline=offline)
+    with output.waiting(f"loading {name}"):
+        from ..reranking import Reranker
+
+        return Reranker(_label(name), offline=True)
+
+
 class Watched:
     """An embedder somebody watches: ``watch`` hears, as texts are embedded, how many more are done, and of how many."""
 
-    def __init__(self, embedder: EmbedderLike) -> None:
+    def __init__(self, embedder: SpanEmbedderLike) -> None:
         self._embedder = embedder
         self.watch: Callable[[int, int], None] = lambda count, of: None
 
@@ -118,6 +142,22 @@ class Watched:
                 progress(count)
 
         return self._embedder.embed(texts, role, progress=both)
+
+    @property
+    def span_space(self) -> EmbeddingSpace:
+        return self._embedder.span_space
+
+    def embed_spans(
+        self, texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]], *, progress: Progress | None = None
+    ) -> list[NDArray[np.float32]]:
+        total = sum(map(len, spans))
+
+        def both(count: int) -> None:
+            self.watch(count, total)
+            if progress:
+                progress(count)
+
+        return self._embedder.embed_spans(texts, spans, progress=both)
 
     def token_offsets(self, text: str) -> Sequence[tuple[int, int]]:
         return self._embedder.token_offsets(text)

@@ -1,7 +1,7 @@
 """``langbert train``: adapt the encoder, the reranker, the reader or the decoder to one's own data.
 
-Each command below only says what its objective can be told; :func:`_objective` adds what all have in common and runs
-the one loop.
+A command of :mod:`langbert.cli.objectives` only says what its objective can be told; :func:`objective` adds what all
+have in common and runs the one loop.
 """
 
 from __future__ import annotations
@@ -23,15 +23,12 @@ if TYPE_CHECKING:
     from ..training.loop import Step, TrainReport
     from ..training.task import Task
 
-__all__ = ["app"]
+__all__ = ["app", "objective"]
 
 app = typer.Typer(
     help="Adapt a model to your own data, or train one from scratch. Runs can be stopped at any time and resumed.",
     no_args_is_help=True,
 )
-
-Base = Annotated[str, typer.Option(help="The model to start from: a catalogue name, owner/name, or a folder.")]
-Holdout = Annotated[float, typer.Option(help="The share of the data kept for evaluation.", min=0, max=0.5)]
 
 
 def _common(
@@ -62,7 +59,7 @@ def _common(
     """The options every objective has; None leaves a setting as the objective's defaults have it."""
 
 
-def _objective(declare: Callable[..., dict[str, Any]]) -> None:
+def objective(declare: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """Make a command of ``declare``: its options and the common ones in; its dict goes to the objective's class."""
     shared = inspect.signature(_common).parameters
     hints = {**get_type_hints(_common, include_extras=True), **get_type_hints(declare, include_extras=True)}
@@ -79,52 +76,7 @@ def _objective(declare: Callable[..., dict[str, Any]]) -> None:
     command.__annotations__ = {parameter.name: hints[parameter.name] for parameter in parameters}
     command.__doc__ = declare.__doc__
     app.command(declare.__name__)(command)
-
-
-@_objective
-def reader(
-    data: Annotated[Path, typer.Option(help="A SQuAD JSON file, 1.1 or 2.0; Chinese ones (CMRC) too.", exists=True)],
-    base: Base = "minilm",
-    negatives: Annotated[
-        Path | None, typer.Option(help="Mined by `train reranker`: near paragraphs without the answer.", exists=True)
-    ] = None,
-    unanswerable: Annotated[
-        float, typer.Option(help="Questions without an answer made for each that has one; 0 for data with its own.")
-    ] = 0.5,
-    max_length: Annotated[int, typer.Option(help="Tokens of question and paragraph together.", min=32, max=512)] = 384,
-    holdout: Holdout = 0.03,
-) -> dict[str, Any]:
-    """A reader: point at the words of a passage that answer a question (SQuAD).
-
-    Example:
-
-        langbert train reader --data squad/train-v1.1.json --output my-reader --epochs 1
-    """
-    return locals()
-
-
-@_objective
-def reranker(
-    data: Annotated[Path, typer.Option(help="A SQuAD JSON file.", exists=True)],
-    base: Base = "minilm",
-    negatives: Annotated[
-        Path | None,
-        typer.Option(
-            help="Mined hard negatives; without it they are mined first, into the output folder.", exists=True
-        ),
-    ] = None,
-    group: Annotated[int, typer.Option(help="Passages a question is compared with in one step.", min=2)] = 8,
-    hardest: Annotated[int, typer.Option(help="Draw the wrong ones from so many of the nearest.", min=1)] = 16,
-    title_dropout: Annotated[float, typer.Option(help="How often a passage is read without its title.")] = 0.3,
-    holdout: Holdout = 0.03,
-) -> dict[str, Any]:
-    """A reranker: tell the passage that answers from those that only look like it.
-
-    Example:
-
-        langbert train reranker --data squad/train-v1.1.json --output my-reranker
-    """
-    return locals()
+    return declare
 
 
 def _run(
@@ -149,7 +101,7 @@ def _run(
     if name == "reranker" and options["negatives"] is None:
         options["negatives"] = _mined(Path(options["data"]), output, options["base"], console)
     base = options.get("base")
-    if base:
+    if base and base != "scratch":
         console.model(base)
     with console.waiting("reading the data"):
         task: Task = kind(options.pop("data"), **options, seed=settings.seed)  # type: ignore[call-arg]

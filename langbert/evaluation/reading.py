@@ -6,12 +6,19 @@ Chinese, which has no spaces, is compared character by character, as CMRC 2018 d
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import MissingExtra
+from ..records import Progress
+from .datasets import Question, QuestionSet
 
-__all__ = ["AnswerScore", "best_over_answers"]
+if TYPE_CHECKING:
+    from ..reading import Reader
+
+__all__ = ["AnswerScore", "ReadingReport", "best_over_answers", "evaluate_reading"]
 
 _CHINESE = re.compile("([\u4e00-\u9fff])")
 
@@ -21,6 +28,73 @@ class AnswerScore(NamedTuple):
 
     exact: float
     f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingReport:
+    """How well a reader reads, each question with its own paragraph.
+
+    Attributes:
+        exact, f1: means over the answerable questions, in percent.
+        no_answer_auroc: how well the score tells answerable questions from the others (1 is perfectly, 0.5 not at
+            all); None where all can be answered.
+    """
+
+    name: str
+    questions: int
+    answerable: int
+    exact: float
+    f1: float
+    no_answer_auroc: float | None
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)
+
+
+def evaluate_reading(
+    data: QuestionSet,
+    reader: Reader,
+    *,
+    questions: Sequence[Question] | None = None,
+    progress: Progress | None = None,
+) -> ReadingReport:
+    """Read every question beside its own paragraph.
+
+    Args:
+        questions: only these; by default all.
+        progress: told how many more questions are read.
+    """
+    chosen = list(data.questions if questions is None else questions)
+    passages = [data.paragraphs[question.paragraph][1] for question in chosen]
+    started = time.perf_counter()
+    found = reader.margins([question.question for question in chosen], passages, progress=progress)
+    seconds = time.perf_counter() - started
+    scores = [
+        best_over_answers(passage[start:end], question.answers)
+        for question, passage, (_, start, end) in zip(chosen, passages, found, strict=True)
+        if question.answers
+    ]
+    n = max(len(scores), 1)
+    held = [bool(question.answers) for question in chosen]
+    return ReadingReport(
+        name=data.name,
+        questions=len(chosen),
+        answerable=len(scores),
+        exact=100 * sum(score.exact for score in scores) / n,
+        f1=100 * sum(score.f1 for score in scores) / n,
+        no_answer_auroc=None if len(set(held)) < 2 else _auroc(held, [margin for margin, _, _ in found]),
+        seconds=seconds,
+    )
+
+
+def _auroc(labels: Sequence[bool], scores: Sequence[float]) -> float:
+    try:
+        from sklearn.metrics import roc_auc_score
+    except ImportError as error:
+        raise MissingExtra("scikit-learn", "eval", "measuring refusals") from error
+    return float(roc_auc_score(labels, [max(score, -1e9) for score in scores]))
 
 
 def best_over_answers(predicted: str, answers: Sequence[str]) -> AnswerScore:

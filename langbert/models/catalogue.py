@@ -154,6 +154,41 @@ _ENTRIES = (
         entry_point="SmolLM2-135M-Instruct.Q4_1.gguf",
         aliases=("smollm2",),
     ),
+    CatalogueEntry(
+        name="minilm-reader",
+        kind="reader",
+        about="span reader on minilm: which words answer a question; adapters trained here on SQuAD 1.1, English",
+        licence="Apache-2.0; data CC BY-SA 4.0",
+        files=(
+            PinnedFile(
+                "adapter_config.json", "b69f75c21675b16ceda98cc86672edcb270b9f1114c5c00c855815dc121ec127", 1_196
+            ),
+            PinnedFile(
+                "adapter_model.safetensors",
+                "0c44e4d555ff3221ffbfa1db1eb64767eae88cfab01e162498a1148df3347311",
+                2_366_924,
+            ),
+            PinnedFile("calibration.json", "62b26b906993f976d77c0b536917e352325934ece37c29f018d39659652b2993", 65),
+        ),
+        sources=(Shipped("shipped/minilm-reader"),),
+    ),
+    CatalogueEntry(
+        name="minilm-reranker",
+        kind="reranker",
+        about="cross-encoder on minilm: which passage answers a question; adapters trained here on SQuAD 1.1, English",
+        licence="Apache-2.0; data CC BY-SA 4.0",
+        files=(
+            PinnedFile(
+                "adapter_config.json", "118d6465ff7d86dd773d4ddf84bdeb425b3980cc8a9c525204dc6579d0c03417", 1_220
+            ),
+            PinnedFile(
+                "adapter_model.safetensors",
+                "cbe73d780298a83e70f463f5b1cc300d3bd00b8e14bc31f0df88aee0bd927b23",
+                2_662_066,
+            ),
+        ),
+        sources=(Shipped("shipped/minilm-reranker"),),
+    ),
 )
 
 CATALOGUE: Mapping[str, CatalogueEntry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})

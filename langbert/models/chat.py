@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, NoReturn
 
 from tokenizers import Tokenizer
+from tokenizers.models import Unigram
 
 from ..errors import CheckpointError
 from ..records import Message
@@ -43,6 +45,7 @@ class ChatFormat:
         control = {i: token for i, token in added.items() if token.special and len(token.content) > 1}
         self._control_ids = {token.content: i for i, token in control.items()}
         self._control = _alternatives([token.content for token in control.values()])
+        self._knows_control_words = isinstance(tokenizer.model, Unigram)
         # some control tokens swallow the blanks beside them
         self._separators = re.compile(
             "|".join(
@@ -99,12 +102,19 @@ class ChatFormat:
 
     def encode_text(self, text: str) -> list[int]:
         """Token ids of a plain text, begun as the tokenizer begins a text; control tokens in it are characters."""
-        ids: list[int] = self._tokenizer.encode(_whole(text)).ids
+        ids: list[int] = self._tokenizer.encode(self._harmless(text)).ids
         return ids
 
     def _plain(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(_whole(text), add_special_tokens=False).ids if text else []
+        ids: list[int] = self._tokenizer.encode(self._harmless(text), add_special_tokens=False).ids if text else []
         return ids
+
+    def _harmless(self, text: str) -> str:
+        """``text`` as the tokenizer may have it. One of unigrams knows its control tokens as words, too: they get a
+        blank inside."""
+        if self._knows_control_words:
+            text = self._control.sub(lambda m: f"{m[0][0]} {m[0][1:]}", text)
+        return _whole(text)
 
     def _ids(self, rendered: str, mark: str) -> list[int]:
         """Control tokens that are not marked become their id, everything else is plain text."""
@@ -144,7 +154,7 @@ def _alternatives(words: Sequence[str]) -> re.Pattern[str]:
 def _mark(messages: Sequence[Message]) -> str:
     """A character that occurs in no message: one of Unicode's noncharacters, else any from a private plane."""
     used = set().union(*(message.content for message in messages))
-    return next(c for c in map(chr, (*range(0xFDD0, 0xFDF0), *range(0xF0000, 0xFFFFE))) if c not in used)
+    return next(c for c in map(chr, chain(range(0xFDD0, 0xFDF0), range(0xF0000, 0xFFFFE))) if c not in used)
 
 
 def _compiled(source: str) -> Any:

@@ -85,6 +85,8 @@ def read_tokenizer(file: Path) -> Tokenizer:
         tokenizer: Tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises plain Exception
         raise CheckpointError(f"{file}: cannot be read as a tokenizer ({error})") from error
+    tokenizer.no_truncation()  # some files carry the settings of their training
+    tokenizer.no_padding()
     return tokenizer
 
 

@@ -56,22 +56,22 @@ class LoadedTagger(NamedTuple):
     words: WordKind
 
 
-def new_classifier(bert: Bert, n_labels: int, *, seed: int = 0) -> CrossEncoder:
+def new_classifier(bert: Bert, n_labels: int) -> CrossEncoder:
     """``bert``, whose pooler moves into the network if it has one, under a fresh classification layer."""
     with torch.device("meta"):
         network = CrossEncoder(bert.config, n_labels)
-    network.pooler = bert.pooler or _fresh(Pooler(bert.config.hidden_size), bert.config, seed)
+    network.pooler = bert.pooler or _fresh(Pooler(bert.config.hidden_size), bert.config)
     head = SequenceClassifier(bert.config.hidden_size, n_labels, bert.config.dropout)
-    network.classifier = _fresh(head, bert.config, seed + 1)
+    network.classifier = _fresh(head, bert.config)
     network.bert, bert.pooler = bert, None
     return network
 
 
-def new_tagger(bert: Bert, n_labels: int, *, seed: int = 0) -> TokenClassifier:
+def new_tagger(bert: Bert, n_labels: int) -> TokenClassifier:
     """``bert``, without its pooler, under a fresh layer that labels tokens."""
     bert.pooler = None
     network = TokenClassifier(bert, n_labels)
-    network.head = _fresh(network.head, bert.config, seed)
+    network.head = _fresh(network.head, bert.config)
     return network
 
 
@@ -139,12 +139,11 @@ def sequence_length(asked: int | None, tokenizer: TextTokenizer, positions: int)
     return length
 
 
-def _fresh(module: Any, config: BertConfig, seed: int) -> Any:
+def _fresh(module: Any, config: BertConfig) -> Any:
     """As BERT begins (the paper's released code): narrow normal weights, zero biases."""
-    generator = torch.Generator().manual_seed(seed)
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, std=config.initializer_range, generator=generator)
+            nn.init.normal_(layer.weight, std=config.initializer_range)
             nn.init.zeros_(layer.bias)
     return module
 

@@ -15,7 +15,7 @@ from ..errors import CheckpointError
 from .checkpoint import read_json, read_tensors
 from .resolution import resolve
 
-__all__ = ["ADAPTER_CONFIG", "base_of", "is_adapter", "merge_adapters"]
+__all__ = ["ADAPTER_CONFIG", "base_name", "base_of", "is_adapter", "merge_adapters"]
 
 ADAPTER_CONFIG = "adapter_config.json"
 _PREFIX = "base_model.model."
@@ -28,12 +28,18 @@ def is_adapter(folder: Path) -> bool:
 
 def base_of(folder: Path, *, offline: bool | None = None) -> Path:
     """Where the base model's config, weights and tokenizer lie: ``folder`` itself unless it holds adapters."""
+    name = base_name(folder)
+    return folder if name is None else resolve(name, offline=offline)
+
+
+def base_name(folder: Path) -> str | None:
+    """The model that the adapters in ``folder`` belong to; None if it holds no adapters."""
     if not is_adapter(folder):
-        return folder
+        return None
     name = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
     if not isinstance(name, str):
         raise CheckpointError(f"{folder / ADAPTER_CONFIG}: base_model_name_or_path is {name!r}, expected a name")
-    return resolve(name, offline=offline)
+    return name
 
 
 def merge_adapters(network: nn.Module, folder: str | Path, *, heads: Sequence[str] = ()) -> None:

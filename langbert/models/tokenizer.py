@@ -45,6 +45,9 @@ _USUAL_ROLES = {
 }
 """What special tokens are for, by the names they usually have."""
 
+_BERT_INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
+"""What a network that tells two texts apart by segment is given; unsaid, transformers would leave the segments out."""
+
 
 class TokenPair(NamedTuple):
     """Two texts as one sequence of ids, and the segment (0 or 1) of each."""
@@ -189,6 +192,7 @@ class TextTokenizer:
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             **{f"{role}_token": content for role, content in roles.items()},  # without them nobody could pad
+            **({"model_input_names": _BERT_INPUTS} if any(segment for *_, segment in self._pair_pattern) else {}),
             **self._config,
             "model_max_length": max_length,
         }

@@ -120,14 +120,24 @@ class GPT(nn.Module):
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * self.config.n_layers) if residual else 0.02)
 
     def forward(
-        self, token_ids: Tensor, *, cache: KVCache | None = None, attention_mask: Tensor | None = None
+        self,
+        token_ids: Tensor,
+        *,
+        cache: KVCache | None = None,
+        attention_mask: Tensor | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
         """Logits of the next token after every token, (B, T, vocab_size).
 
         For the last token's alone, which is all that generation needs, use
         ``model.logits(model.hidden_states(token_ids, cache=cache)[:, -1])``.
+
+        Args:
+            at: (B, T) bool; logits after these n tokens only, (n, vocab_size). A large vocabulary makes them the
+                costliest part of a training step, and a prompt needs none.
         """
-        return self.logits(self.hidden_states(token_ids, cache=cache, attention_mask=attention_mask))
+        hidden = self.hidden_states(token_ids, cache=cache, attention_mask=attention_mask)
+        return self.logits(hidden if at is None else hidden[at])
 
     def hidden_states(
         self, token_ids: Tensor, *, cache: KVCache | None = None, attention_mask: Tensor | None = None
@@ -137,7 +147,8 @@ class GPT(nn.Module):
         Args:
             token_ids: (B, T) int64, the tokens not yet in ``cache``.
             cache: what came before; the new tokens are added to it.
-            attention_mask: (B, S), 0 or False at padding (either side); positions are counted without the padding.
+            attention_mask: (B, S), 0 or False at padding (either side). Several sequences may stand in one row, each
+                under a number of its own: a token looks only at tokens of its number, and its position counts them.
 
         Raises:
             ValueError: the sequence would be longer than the context, the cache or the mask.
@@ -152,8 +163,8 @@ class GPT(nn.Module):
         else:
             if attention_mask.shape[1] != total:
                 raise ValueError(f"attention_mask covers {attention_mask.shape[1]} tokens, expected {total}")
-            positions = (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, past:]  # (B, T)
-            mask = _padded_causal_mask(attention_mask.bool(), past)  # (B, 1, T, S)
+            mask = _own_causal_mask(attention_mask, past)  # (B, 1, T, S)
+            positions = mask[:, 0].sum(-1) - 1  # (B, T)
         hidden = self.token_embedding(token_ids)  # (B, T, D)
         table = None
         if self.config.rotary is not None:
@@ -291,12 +302,11 @@ def _norm(config: GPTConfig) -> nn.Module:
     return kind(config.hidden_size, eps=config.norm_eps)
 
 
-def _padded_causal_mask(present: Tensor, past: int) -> Tensor:
-    """(B, S) bool → (B, 1, S - past, S) bool: look back, never at padding.
+def _own_causal_mask(numbers: Tensor, past: int) -> Tensor:
+    """(B, S) → (B, 1, S - past, S) bool: look back, at tokens of the same number.
 
-    Padding itself may look at itself: a row that sees nothing would be NaN.
+    Padding looks at padding: a row that sees nothing would be NaN.
     """
-    total = present.shape[1]
-    causal = torch.ones(total - past, total, dtype=torch.bool, device=present.device).tril(past)
-    itself = torch.eye(total, dtype=torch.bool, device=present.device)[past:]
-    return (causal & present[:, None, None, :]) | itself
+    total = numbers.shape[1]
+    causal = torch.ones(total - past, total, dtype=torch.bool, device=numbers.device).tril(past)
+    return (causal & (numbers[:, past:, None] == numbers[:, None, :]))[:, None]

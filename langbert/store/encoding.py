@@ -6,7 +6,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "document_from",
     "encode_chunk",
     "encode_document",
+    "in_context",
     "vector_from",
     "vector_to",
 ]
@@ -45,6 +46,12 @@ class ChunkRow:
     index_hash: bytes
     embedded_hash: bytes
     embedded_text: str
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Its place in its document, in characters."""
+        _, _, text, start, *_ = self.columns
+        return start, start + len(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,24 @@ def encode_document(document: Document) -> DocumentRow:
         _json(name, "headings", [[heading.start, heading.level, heading.text] for heading in document.headings]),
     )
     return DocumentRow(document.id, columns, _hash(*columns))
+
+
+def in_context(chunks: Iterable[ChunkRow], document: Document) -> list[ChunkRow]:
+    """The rows of a document's chunks whose vectors depend on all of its text.
+
+    Raises:
+        StoreError: one is not a stretch of that text.
+    """
+    rows = list(chunks)
+    text_hash = _hash(document.text).hex()
+    for row in rows:
+        start, end = row.span
+        if document.text[start:end] != row.columns[2]:
+            raise StoreError(
+                f"late chunking needs chunks that are stretches of their document: the text of chunk {row.id!r} is not "
+                f"characters {start} to {end} of {document.id!r}; take another chunker, or open without late_chunking"
+            )
+    return [replace(row, embedded_hash=_hash(text_hash, f"{row.span}")) for row in rows]
 
 
 def chunk_from(columns: Sequence[Any]) -> Chunk:

@@ -7,16 +7,32 @@ that looks at the rows again, so it is right whatever others have committed in b
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import StoreError
-from ..records import Chunk, Document
-from .encoding import ChunkRow, DocumentRow, encode_chunk, encode_document, vector_to
+from ..records import Chunk, Document, EmbedderLike, SpanEmbedderLike
+from .checks import checked_vectors
+from .encoding import ChunkRow, DocumentRow, encode_chunk, encode_document, in_context, vector_to
 from .snapshot import Snapshot, Transaction
 
-__all__ = ["Batch", "ChunkerLike", "batches", "changed", "chunking_key", "cut", "put_chunks", "reuse_vectors", "write"]
+__all__ = [
+    "Batch",
+    "ChunkerLike",
+    "batches",
+    "changed",
+    "chunking_key",
+    "cut",
+    "embed",
+    "embed_in_context",
+    "put_chunks",
+    "reuse_vectors",
+    "write",
+]
 
 _MOST_ITEMS = 64
 _MOST_CHARACTERS = 1_000_000  # of text in one batch: what bounds memory and the length of a commit
@@ -42,7 +58,7 @@ class Batch:
     Attributes:
         documents: the changed documents with all their chunks.
         chunks: changed chunks that came by themselves.
-        vectors: hash of the embedded text → its vector, of every chunk above; empty in a store of words only.
+        vectors: hash of what was embedded → its vector, of every chunk above; empty in a store of words only.
     """
 
     documents: list[tuple[DocumentRow, list[ChunkRow]]] = field(default_factory=list)
@@ -54,9 +70,9 @@ class Batch:
             yield from chunks
         yield from self.chunks
 
-    def texts_without_vectors(self) -> dict[bytes, str]:
-        """Hash → text to embed, equal texts once."""
-        return {c.embedded_hash: c.embedded_text for c in self.all_chunks() if c.embedded_hash not in self.vectors}
+    def vectors_missing(self, chunks: Iterable[ChunkRow]) -> dict[bytes, ChunkRow]:
+        """Those of ``chunks`` that have none, by the hash of what is embedded: equal ones once."""
+        return {chunk.embedded_hash: chunk for chunk in chunks if chunk.embedded_hash not in self.vectors}
 
 
 def batches(items: Iterable[Document | Chunk]) -> Iterator[list[Document | Chunk]]:
@@ -113,8 +129,8 @@ def changed(items: Sequence[Document | Chunk], snapshot: Snapshot, chunking: str
     )
 
 
-def cut(changes: Changed, chunker: ChunkerLike | None) -> Batch:
-    """The documents in chunks.
+def cut(changes: Changed, chunker: ChunkerLike | None, *, late: bool = False) -> Batch:
+    """The documents in chunks; ``late`` if their vectors will depend on the documents' whole texts.
 
     Raises:
         StoreError: the chunker made something that is not in order.
@@ -125,7 +141,8 @@ def cut(changes: Changed, chunker: ChunkerLike | None) -> Batch:
         stray = next((chunk for chunk in chunks.values() if chunk.document_id != document.id), None)
         if stray is not None:
             raise StoreError(f"the chunker gave document {document.id!r} a chunk of document {stray.document_id!r}")
-        batch.documents.append((row, list(chunks.values())))
+        rows = list(chunks.values())
+        batch.documents.append((row, in_context(rows, document) if late else rows))
     return batch
 
 
@@ -142,6 +159,34 @@ def reuse_vectors(batch: Batch, snapshot: Snapshot) -> None:
     if again:
         vectors = snapshot.vectors(list(again.values()))
         batch.vectors.update((hash, vector_to(vector)) for hash, vector in zip(again, vectors, strict=True))
+
+
+def embed(batch: Batch, embedder: EmbedderLike) -> None:
+    """Makes the vectors that are missing, each of a chunk's text alone."""
+    _embed_alone(batch, embedder, batch.all_chunks())
+
+
+def embed_in_context(batch: Batch, embedder: SpanEmbedderLike) -> None:
+    """Makes the vectors that are missing: late chunking for documents; chunks that came by themselves are alone."""
+    missing = [(row.columns[2], batch.vectors_missing(chunks)) for row, chunks in batch.documents]
+    missing = [(text, chunks) for text, chunks in missing if chunks]
+    if missing:
+        spans = [[chunk.span for chunk in chunks.values()] for _, chunks in missing]
+        made = embedder.embed_spans([text for text, _ in missing], spans)
+        for (_, chunks), vectors in zip(missing, made, strict=True):
+            _keep(batch, chunks, vectors)
+    _embed_alone(batch, embedder, batch.chunks)
+
+
+def _embed_alone(batch: Batch, embedder: EmbedderLike, chunks: Iterable[ChunkRow]) -> None:
+    missing = batch.vectors_missing(chunks)
+    if missing:
+        texts = [chunk.embedded_text for chunk in missing.values()]
+        _keep(batch, missing, embedder.embed(texts, "document"))
+
+
+def _keep(batch: Batch, chunks: Mapping[bytes, ChunkRow], vectors: NDArray[np.float32]) -> None:
+    batch.vectors.update(zip(chunks, map(vector_to, checked_vectors(vectors, len(chunks))), strict=True))
 
 
 def write(transaction: Transaction, batch: Batch, chunking: str) -> None:

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import QuestionError, StoreError, StoreMismatch
-from ..records import Candidate, Chunk, Document, EmbedderLike, Progress, SearchMode
+from ..records import Candidate, Chunk, Document, EmbedderLike, EmbeddingSpace, Progress, SearchMode
 from . import ingest
-from .checks import STORE_FILE, check_choice, check_folder, checked_vectors
+from .checks import STORE_FILE, check_choice, check_folder, checked_vectors, span_embedder
 from .dense import DenseIndex
 from .encoding import encode_chunk, vector_to
 from .filters import Where
@@ -66,6 +66,7 @@ class Store:
         *,
         embedder: EmbedderLike | None,
         chunker: ChunkerLike | None,
+        late_chunking: bool | None,
         read_only: bool,
         durability: Durability,
         lock_timeout: float,
@@ -91,6 +92,9 @@ class Store:
         self._closed = False
         try:
             with self._truth.reading() as snapshot:
+                if late_chunking is None:
+                    late_chunking = snapshot.space is not None and snapshot.space.late_chunking > 0
+                self._spans = span_embedder(embedder) if late_chunking and embedder is not None else None
                 self._check_space(snapshot)
         except BaseException:
             self._truth.close()
@@ -103,6 +107,7 @@ class Store:
         *,
         embedder: EmbedderLike | None = None,
         chunker: ChunkerLike | None = None,
+        late_chunking: bool | None = None,
         create: bool = True,
         read_only: bool = False,
         durability: Durability = "full",
@@ -114,6 +119,9 @@ class Store:
             embedder: makes the vectors. Without one, ``search(mode="lexical")``, ``search_vector``, ``add_vectors``,
                 ``get`` and ``delete`` work, and ``add`` makes a store of words only.
             chunker: cuts documents; by default ``Chunker.for_embedder(embedder)``.
+            late_chunking: whether the chunks of a document get their vectors from one reading of all of it
+                (``embedder.embed_spans``) and not each by itself, under its headings. By default as the store was
+                made, False for a new one. Any change in a document then embeds all of it again.
             create: False refuses a folder without a store.
             read_only: never write anything in the folder.
             durability: ``"full"``: what was added survives a power cut. ``"normal"``: a power cut may take back the
@@ -132,6 +140,7 @@ class Store:
             folder,
             embedder=embedder,
             chunker=chunker,
+            late_chunking=late_chunking,
             read_only=read_only,
             durability=durability,
             lock_timeout=lock_timeout,
@@ -216,13 +225,13 @@ class Store:
             changes = ingest.changed(items, snapshot, chunking)
         if not changes.documents and not changes.chunks:
             return
-        batch = ingest.cut(changes, chunker)
+        batch = ingest.cut(changes, chunker, late=self._spans is not None)
         with self._truth.reading() as snapshot:
             ingest.reuse_vectors(batch, snapshot)
-        texts = batch.texts_without_vectors()
-        if embedder is not None and texts:
-            vectors = checked_vectors(embedder.embed(list(texts.values()), "document"), len(texts))
-            batch.vectors.update(zip(texts, map(vector_to, vectors), strict=True))
+        if self._spans is not None:
+            ingest.embed_in_context(batch, self._spans)
+        elif embedder is not None:
+            ingest.embed(batch, embedder)
         with self._writing() as transaction:
             if embedder is not None:
                 self._claim_space(transaction, embedder.dimension)
@@ -503,6 +512,13 @@ class Store:
             self._lexical.refresh(snapshot)
         self._unabsorbed = 0
 
+    @property
+    def _space(self) -> EmbeddingSpace | None:
+        """What the vectors made here can be compared with."""
+        if self._spans is not None:
+            return self._spans.span_space
+        return None if self.embedder is None else self.embedder.space
+
     def _check_space(self, snapshot: Snapshot, dimension: int | None = None) -> None:
         stored = snapshot.dimension
         if dimension is not None and stored is None and snapshot.n_chunks:
@@ -512,9 +528,10 @@ class Store:
             )
         if dimension is not None and stored is not None and stored != dimension:
             raise StoreMismatch(f"the vectors of {self._truth.name} have {stored} dimensions, this one has {dimension}")
-        if self.embedder is None or stored is None or self._checked:
+        mine = self._space
+        if mine is None or stored is None or self._checked:
             return
-        theirs, mine = snapshot.space, self.embedder.space
+        theirs = snapshot.space
         differences = [f"dimension: {stored} != {mine.dimension}"] if stored != mine.dimension else []
         if theirs is not None:
             differences = theirs.differences(mine)
@@ -531,8 +548,8 @@ class Store:
         self._check_space(transaction, dimension)
         if transaction.dimension is None:
             transaction.set_meta("dimension", dimension)
-        if self.embedder is not None and transaction.space is None:
-            transaction.set_space(self.embedder.space)
+        if transaction.space is None and (space := self._space) is not None:
+            transaction.set_space(space)
 
 
 def _rows_to_delete(snapshot: Snapshot, ids: list[str] | None, where: Where | None) -> list[int]:

@@ -32,6 +32,7 @@ TASKS = {
     "reader": "ReaderTask",
     "classifier": "ClassifierTask",
     "tagger": "TaggerTask",
+    "seq2seq": "Seq2SeqTask",
 }
 """What ``langbert train`` knows: the objective, and its class in the module of that name."""
 
@@ -52,6 +53,7 @@ def task_class(name: str) -> type[Task]:
 
 def train(
     objective: str,
+    /,
     data: str | Path,
     output: str | Path,
     *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from ..errors import MissingExtra
 from ..models.checkpoint import read_json, save_tensors, write_json
 from .settings import LoraSettings
 
-__all__ = ["adapt", "save_adapters"]
+__all__ = ["adapt", "merged", "save_adapters"]
 
 
 def adapt(network: nn.Module, settings: LoraSettings, heads: tuple[str, ...]) -> nn.Module:
@@ -44,3 +45,10 @@ def save_adapters(network: nn.Module, folder: Path, *, base: str, dtype: torch.d
     tensors = {name: tensor.to(dtype) for name, tensor in get_peft_model_state_dict(model).items()}
     save_tensors(tensors, folder / "adapter_model.safetensors")
     (folder / "README.md").unlink(missing_ok=True)  # the loop writes the card
+
+
+def merged(network: nn.Module) -> nn.Module:
+    """The plain network; where it has adapters, they are merged into a copy of it."""
+    if not hasattr(network, "merge_and_unload"):
+        return network
+    return cast(nn.Module, cast(Any, deepcopy(network)).merge_and_unload())

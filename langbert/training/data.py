@@ -15,7 +15,7 @@ Row = TypeVar("Row")
 
 
 def read_lines(path: str | Path, parse: Callable[[Any], Row], expected: str) -> Iterator[Row]:
-    """``parse`` of every JSON line.
+    """``parse`` of every JSON line; blank ones are passed over.
 
     Args:
         expected: what a line should look like, for the error message.
@@ -25,9 +25,14 @@ def read_lines(path: str | Path, parse: Callable[[Any], Row], expected: str) -> 
     """
     if not Path(path).is_file():
         raise DataError(f"no file at {path}: expected JSON lines of {expected}")
-    with Path(path).open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            yield _parsed(line, parse, f"{path}:{number}: expected {expected}")
+    number = 0
+    try:
+        with Path(path).open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield _parsed(line, parse, f"{path}:{number}: expected {expected}")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}:{number + 1}: expected UTF-8; byte {error.start} is not ({error.reason})") from error
 
 
 def _parsed(line: str, parse: Callable[[Any], Row], complaint: str) -> Row:

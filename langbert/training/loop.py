@@ -257,13 +257,13 @@ def _set_dropout(network: nn.Module, chance: float) -> None:
         if isinstance(module, nn.Dropout):
             module.p = chance
         elif isinstance(getattr(module, "dropout", None), float):  # attention drops weights, not activations
-            module.dropout = chance  # type: ignore[assignment]
+            setattr(module, "dropout", chance)  # noqa: B010 - the type checker knows submodules only
 
 
 def _recompute_layers(network: nn.Module) -> None:
     for layers in (module for module in network.modules() if isinstance(module, nn.ModuleList)):
         for layer in layers:
-            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # type: ignore[method-assign]
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
 
 
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

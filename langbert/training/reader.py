@@ -7,14 +7,14 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import DataError
-from ..evaluation.datasets import Question, QuestionSet, read_questions
-from ..evaluation.reading import best_over_answers
+from ..evaluation.datasets import Question, read_questions
+from ..evaluation.reading import evaluate_reading
 from ..models import resolve
 from ..models.bert import load_bert
 from ..models.checkpoint import write_json
@@ -22,7 +22,7 @@ from ..models.span_reader import CALIBRATION
 from ..models.tokenizer import TextTokenizer
 from ..nn.span_reader import SpanReader, span_loss
 from ..reading import Reader, passage_windows
-from .adapters import save_adapters
+from .adapters import merged, save_adapters
 from .batching import padded
 from .calibration import logistic
 from .data import read_lines
@@ -161,8 +161,10 @@ class ReaderTask(Task):
         """EM and F1 on the held-out articles' answerable questions, with their own paragraph."""
         if not self._held:
             return {}
-        reader = Reader.of(_merged(network), self._tokenizer, device)
-        return _read_gold(reader, self._data, [question for question in self._held if question.answers])
+        reader = Reader.of(cast(SpanReader, merged(network)), self._tokenizer, device)
+        asked = [question for question in self._held if question.answers]
+        report = evaluate_reading(self._data, reader, questions=asked)
+        return {"exact": report.exact, "f1": report.f1}
 
     def save(self, network: nn.Module, folder: Path) -> None:
         save_adapters(network, folder, base=self.base)
@@ -176,7 +178,7 @@ class ReaderTask(Task):
             return {"slope": 1.0, "bias": 0.0}
         names = list(self._data.paragraphs)
         number = {name: i for i, name in enumerate(names)}
-        reader = Reader.of(_merged(network), self._tokenizer, next(network.parameters()).device)
+        reader = Reader.of(cast(SpanReader, merged(network)), self._tokenizer, next(network.parameters()).device)
         asked = [question.question for question in held]
         right = [self._data.paragraphs[q.paragraph][1] for q in held]
         wrong = [self._data.paragraphs[names[number[q.paragraph] - 1]][1] for q in held]
@@ -186,28 +188,6 @@ class ReaderTask(Task):
 
     def facts(self) -> Mapping[str, Any]:
         return {"data": self._name, "base": self.base, "held-out questions": len(self._held)}
-
-
-def _read_gold(reader: Reader, data: QuestionSet, questions: Sequence[Question]) -> dict[str, float]:
-    """Mean EM and F1, in percent, of answerable questions read in their own paragraph."""
-    passages = [data.paragraphs[question.paragraph][1] for question in questions]
-    found = reader.margins([question.question for question in questions], passages)
-    scores = [
-        best_over_answers(passage[start:end], question.answers)
-        for question, passage, (_, start, end) in zip(questions, passages, found, strict=True)
-    ]
-    n = max(len(scores), 1)
-    return {"exact": 100 * sum(s.exact for s in scores) / n, "f1": 100 * sum(s.f1 for s in scores) / n}
-
-
-def _merged(network: nn.Module) -> SpanReader:
-    """The plain network, adapters merged into a copy of it."""
-    from copy import deepcopy
-
-    if isinstance(network, SpanReader):
-        return network
-    merged: SpanReader = deepcopy(network).merge_and_unload()  # type: ignore[operator]
-    return merged
 
 
 def _tokens_of(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int]:

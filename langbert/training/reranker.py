@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..evaluation.datasets import read_questions
+from ..hardware import resolve_precision
 from ..models import resolve
 from ..models.bert import load_bert
 from ..models.tokenizer import TextTokenizer, TokenPair
@@ -106,6 +107,7 @@ class RerankerTask(Task):
         self._held = [group for group in groups if group.title in held][:max_held]
         self._questions = [encoding.ids[:64] for encoding in self._tokenizer.encode([g.question for g in self._train])]
         self._name = Path(data).name
+        self._measured: list[list[float]] = []  # what `save` calibrates by: the loop evaluates what it saves
 
     def __len__(self) -> int:
         return len(self._train)
@@ -139,26 +141,26 @@ class RerankerTask(Task):
         """Mean reciprocal rank and accuracy at 1 of the right passage among the mined ones of held-out articles."""
         if not self._held:
             return {}
-        lists = self._held_scores(network, device)
+        lists = self._measured = self._held_scores(network, device)
         ranks = [1 + sum(score >= scores[0] for score in scores[1:]) for scores in lists]
         return {"rr": sum(1 / rank for rank in ranks) / len(ranks), "top1": sum(r == 1 for r in ranks) / len(ranks)}
 
     def _held_scores(self, network: nn.Module, device: torch.device) -> list[list[float]]:
         """The logits of each held-out question's passages, the right one first."""
         lists = []
+        bfloat16 = resolve_precision("auto", device) == torch.bfloat16
         for group, encoding in zip(
             self._held, self._tokenizer.encode([group.question for group in self._held]), strict=True
         ):
             passages = (group.positive, *group.negatives[:_HELD_DEPTH])
             batch = padded([self._pair(encoding.ids[:64], passage) for passage in passages])
-            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 lists.append(_logits(network, {name: tensor.to(device) for name, tensor in batch.items()}).tolist())
         return lists
 
     def save(self, network: nn.Module, folder: Path) -> None:
         calibrated = deepcopy(network)
-        if self._held:
-            lists = self._held_scores(network, next(network.parameters()).device)
+        if lists := self._measured:
             scores = [score for scores in lists for score in scores]
             slope, bias = logistic(scores, [i == 0 for scores in lists for i in range(len(scores))])
             with torch.no_grad():
@@ -179,7 +181,7 @@ def _logits(network: nn.Module, batch: Batch) -> Tensor:
     lengths = mask.sum(dim=1)
     order = lengths.argsort()
     parts = []
-    for rows in order.split(_TOGETHER):
+    for rows in torch.split(order, _TOGETHER):
         width = int(lengths[rows[-1]])
         parts.append(network(token_ids[rows, :width], mask[rows, :width], segments[rows, :width])[:, 0].float())
     return torch.cat(parts)[order.argsort()]

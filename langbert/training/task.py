@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from .settings import TrainSettings
 
-__all__ = ["Batch", "Task", "seeded"]
+__all__ = ["SCRATCH", "Batch", "Task", "seeded"]
+
+SCRATCH = "scratch"
+"""The ``base`` that stands for none: a new network."""
 
 Batch = dict[str, Tensor]
 

@@ -1,0 +1,323 @@
+"""Embedders: vectors that lie close where meanings do, learned from questions, scored pairs or documents alone."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..embedding import Embedder
+from ..errors import CheckpointError, DataError
+from ..generation import Generator
+from ..models import resolve
+from ..models.bert import is_bert, load_bert
+from ..models.checkpoint import read_json
+from ..models.encoder import BertEncoder
+from ..models.sentence_folder import Dense, SentenceFolder, read_sentence_folder, write_sentence_folder
+from ..models.tokenizer import TextTokenizer
+from ..nn.bert import Bert
+from ..nn.pooling import AttentionPooling, Pooling
+from ..nn.sentence_encoder import SentenceEncoder
+from ..records import Role
+from .contrastive import cosent_loss, cosine_loss
+from .embedder_data import (
+    OBJECTIVES,
+    RankingData,
+    is_documents,
+    objective_for,
+    question_set,
+    read_pairs,
+    read_passages,
+    read_ranking,
+    read_texts,
+    with_mined,
+)
+from .mining import mine_negatives
+from .objectives import Distillation, Objective, Ranking, Similarity, Teacher
+from .questions import make_questions
+from .settings import LoraSettings, TrainSettings
+from .task import Batch, Task, seeded
+from .text_vectors import TextVectors
+from .tsdae import Decoder, Denoiser, Tsdae
+
+__all__ = ["EmbedderTask"]
+
+log = logging.getLogger("langbert")
+
+
+class EmbedderTask(Task):
+    """Learn to place texts.
+
+    ``data`` is one of the forms of :mod:`~langbert.training.embedder_data`, and decides the objective where none is
+    named:
+
+    - ``ranking``: a question finds its passage among the others of the batch. For questions with passages.
+    - ``distill``: a question's passages are scored as a cross-encoder scores them. For the same data, with a teacher
+      (or its scores) and negatives.
+    - ``similarity``: two texts are as near as their score says. For scored pairs, or pairs with a teacher.
+    - ``tsdae``: a text is written again from the vector of what is left of it. For texts alone.
+
+    Documents can be ranked, too: name a file for ``questions``, and the decoder asks them (GPL), hard negatives are
+    mined, and both files are kept for the next time. That takes some seconds a passage, and adapts an embedder that is
+    good already; ``tsdae`` is for encoders that are none yet.
+
+    Args:
+        data: a SQuAD file, JSON lines, or documents.
+        base: the embedder, or any BERT, to start from.
+        objective: ``ranking``, ``distill``, ``similarity`` or ``tsdae``; None is as the data has it.
+        negatives: hard negatives mined from ``data`` by :func:`~langbert.training.mining.mine_negatives`.
+        hard: negatives of its own that each question brings into a batch.
+        hardest: from how many of the nearest they are drawn.
+        questions: for documents: where the questions made of them are kept.
+        generator: the decoder that asks them.
+        teacher: a reranker whose scores are learned.
+        distillation: ``margin`` (MarginMSE) or ``listwise`` (KL divergence).
+        similarity: ``cosine`` (squared error against the score) or ``cosent`` (their order only).
+        matryoshka: dimensions, e.g. ``384,256,128,64``, each of which is to be a good vector by itself; the full width
+            is always among them.
+        scale: what cosines are multiplied by before a softmax, or to compare them with a teacher's logits.
+        mini_batch: texts encoded at a time, so that memory does not grow with the batch; 0 encodes all at once.
+        title_dropout: how often passages are read without their titles.
+        delete: the share of words that ``tsdae`` deletes.
+        decoder_layers: of the decoder that writes them again.
+        pooling: see :class:`~langbert.nn.pooling.Pooling`; None is as the base has it, or mean.
+        max_length: tokens of a text; None is as the base has it.
+        query_prompt, document_prompt: put before each text of that role; None is as the base has it.
+        holdout: the share of titles, passages, pairs or texts kept for evaluation.
+        max_held: at most so many questions, pairs or texts are evaluated.
+
+    Raises:
+        DataError: the data cannot be used for the objective.
+        CheckpointError: the base is no BERT.
+        ValueError: an option is out of its range.
+    """
+
+    name = "embedder"
+    metric = "ndcg@10"
+    heads = ("pooler", "token_weights", "projection", "decoder")
+    defaults: ClassVar[TrainSettings] = TrainSettings(
+        batch_size=64, learning_rate=2e-4, warmup=0.1, dropout=0.0, lora=LoraSettings(rank=16, alpha=32, dropout=0.0)
+    )
+
+    def __init__(
+        self,
+        data: str | Path,
+        *,
+        base: str | Path = "minilm",
+        objective: str | None = None,
+        negatives: str | Path | None = None,
+        hard: int = 1,
+        hardest: int = 16,
+        questions: str | Path | None = None,
+        generator: str = "smollm2-135m-instruct",
+        teacher: str | None = None,
+        distillation: str = "margin",
+        similarity: str = "cosine",
+        matryoshka: str = "",
+        scale: float = 20.0,
+        mini_batch: int = 0,
+        title_dropout: float = 0.3,
+        delete: float = 0.6,
+        decoder_layers: int = 1,
+        pooling: str | None = None,
+        max_length: int | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+        holdout: float = 0.05,
+        max_held: int = 500,
+        seed: int = 0,
+    ) -> None:
+        chosen = objective or objective_for(data, teacher=teacher is not None, questions=questions is not None)
+        _check(
+            objective=(chosen, OBJECTIVES),
+            distillation=(distillation, ("margin", "listwise")),
+            similarity=(similarity, ("cosine", "cosent")),
+        )
+        self.objective, self.base, self._data = chosen, str(base), Path(data).name
+        self._seed = seed
+        with seeded(seed):  # the layers a checkpoint does not have
+            self._load(resolve(base), pooling, max_length, query_prompt, document_prompt, mini_batch)
+            sentence = cast(SentenceEncoder, self.network)
+            if chosen == "tsdae":
+                self.network = Denoiser(sentence, self._decoder(decoder_layers))
+        teaching = Teacher(teacher) if teacher else None
+        held: dict[str, Any] = {"holdout": holdout, "max_held": max_held, "seed": seed}
+        dimensions = _dimensions(matryoshka, self._width)
+        if chosen == "tsdae":
+            self._objective: Objective = Tsdae(read_texts(data), self._texts, delete=delete, **held)
+        elif chosen == "similarity":
+            compare = cosent_loss if similarity == "cosent" else cosine_loss
+            pairs = read_pairs(data, scored=teaching is None)
+            self._objective = Similarity(
+                pairs, self._texts, compare=compare, teacher=teaching, dimensions=dimensions, **held
+            )
+        else:
+            rows = self._ranking_data(Path(data), negatives, hardest, questions, generator)
+            options = {"hard": hard, "title_dropout": title_dropout, "scale": scale, "dimensions": dimensions, **held}
+            if chosen == "distill":
+                listwise = distillation == "listwise"
+                self._objective = Distillation(rows, self._texts, teacher=teaching, listwise=listwise, **options)
+            else:
+                self._objective = Ranking(rows, self._texts, **options)
+        self.metric, self.higher_is_better = self._objective.metric, self._objective.higher_is_better
+        self._told = {"matryoshka": matryoshka, "teacher": teacher} if matryoshka or teacher else {}
+
+    def _load(
+        self,
+        folder: Path,
+        pooling: str | None,
+        max_length: int | None,
+        query_prompt: str | None,
+        document_prompt: str | None,
+        mini_batch: int,
+    ) -> None:
+        """Network and tokenizer of the base, with what was asked for in place of what its folder says."""
+        said = read_sentence_folder(folder, pooling_needed=pooling is None)
+        if not is_bert(read_json(said.encoder / "config.json")):
+            raise CheckpointError(f"{self.base} is no BERT; langbert trains embedders that are")
+        bert = load_bert(said.encoder)
+        self._folder = said
+        self._pooler = bert.pooler  # saved again even where the pooling does without
+        bert.pooler = None
+        self.network = _sentence_encoder(bert, self._pooler, said, pooling, self.base)
+        self._width = said.dense[-1].linear.out_features if said.dense else bert.config.hidden_size
+        tokenizer = TextTokenizer.from_folder(said.encoder, lowercase=said.lowercase)
+        most = bert.config.max_positions
+        length = max_length or min(said.max_length or tokenizer.model_max_length or most, most)
+        if not tokenizer.n_special < length <= most:
+            raise ValueError(f"max_length {length} is out of range: {self.base} takes up to {most} tokens")
+        prompts: dict[Role, str] = {
+            "query": said.query_prompt if query_prompt is None else query_prompt,
+            "document": said.document_prompt if document_prompt is None else document_prompt,
+        }
+        self._texts = TextVectors(
+            tokenizer,
+            max_length=length,
+            prompts=prompts,
+            include_prompt=said.include_prompt,
+            mini_batch=mini_batch,
+        )
+
+    def _decoder(self, n_layers: int) -> Decoder:
+        bert = cast(Bert, cast(SentenceEncoder, self.network).encoder)
+        config = bert.config
+        return Decoder(config.hidden_size, self._width, config.vocab_size, self._texts.max_length, n_layers=n_layers)
+
+    def _ranking_data(
+        self, data: Path, negatives: str | Path | None, hardest: int, questions: str | Path | None, generator: str
+    ) -> RankingData:
+        if is_documents(data):
+            if questions is None:
+                raise DataError(
+                    f"{data} has no questions to rank passages by: name a file to keep made ones in (questions=…), "
+                    "or take objective='tsdae'"
+                )
+            data, negatives = self._asked(data, Path(questions), generator, negatives)
+        found = read_ranking(data)
+        return found if negatives is None else with_mined(found, negatives, hardest)
+
+    def _asked(
+        self, documents: Path, questions: Path, generator: str, negatives: str | Path | None
+    ) -> tuple[Path, Path]:
+        """Files of questions about the documents and of mined negatives; made, or gone on with, where need be."""
+        passages = read_passages(documents, self._texts.tokenizer, self._texts.room)
+        log.info("asking questions of %d passages into %s", len(passages), questions)
+        make_questions(passages, Generator(generator), questions, seed=self._seed)
+        mined = questions.with_suffix(".negatives.jsonl") if negatives is None else Path(negatives)
+        mine_negatives(question_set(read_ranking(questions)), Embedder(self.base), mined, seed=self._seed)
+        return questions, mined
+
+    def __len__(self) -> int:
+        return len(self.lengths())
+
+    def lengths(self) -> Sequence[int]:
+        return self._objective.lengths()
+
+    def collate(self, examples: Sequence[int], seed: int) -> Batch:
+        return self._objective.collate(examples, random.Random(seed))  # noqa: S311
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        return self._objective.loss(network, batch)
+
+    def evaluate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
+        """nDCG@10 and RR@10 of held-out questions over held-out passages; Spearman's correlation for ``similarity``;
+        the loss for ``tsdae``."""
+        return self._objective.evaluate(network, device)
+
+    def save(self, network: nn.Module, folder: Path) -> None:
+        """A sentence-transformers folder, adapters merged."""
+        whole = deepcopy(network)
+        if hasattr(whole, "merge_and_unload"):
+            whole = cast(nn.Module, cast(Any, whole).merge_and_unload())
+        sentence = cast(SentenceEncoder, whole.sentence if isinstance(whole, Denoiser) else whole).cpu()
+        bert = cast(Bert, sentence.encoder)
+        pooler = sentence.pooler or self._pooler
+        bert.pooler = cast(Any, pooler)
+        BertEncoder(bert, dtype=torch.float32, device=torch.device("cpu")).save(folder)
+        self._texts.tokenizer.save(folder, max_length=self._texts.max_length)
+        write_sentence_folder(
+            folder,
+            hidden_size=bert.config.hidden_size,
+            pooling=sentence.pooling,
+            include_prompt=self._texts.include_prompt,
+            attention=sentence.token_weights,
+            pooler=pooler,
+            dense=[cast(Dense, layer) for layer in cast(nn.Sequential, sentence.projection or nn.Sequential())],
+            dimensions=self._folder.dimensions,
+            normalize=self._folder.normalize is not False,
+            max_length=self._texts.max_length,
+            prompts={**self._folder.prompts, **{str(role): prompt for role, prompt in self._texts.prompts.items()}},
+        )
+
+    def facts(self) -> Mapping[str, Any]:
+        return {
+            "data": self._data,
+            "base": self.base,
+            "objective": self.objective,
+            **self._told,
+            "held-out examples": self._objective.n_held,
+        }
+
+
+def _sentence_encoder(
+    bert: Bert, pooler: nn.Module | None, said: SentenceFolder, pooling: str | None, base: str
+) -> SentenceEncoder:
+    try:
+        chosen = Pooling(pooling) if pooling is not None else said.pooling or Pooling.MEAN
+    except ValueError:
+        raise ValueError(f"pooling {pooling!r} is unknown; expected one of {', '.join(Pooling)}") from None
+    if chosen is Pooling.POOLER and pooler is None:
+        raise CheckpointError(f"{base} has no trained pooler; choose another pooling, e.g. 'mean' or 'cls'")
+    weights = (said.attention or AttentionPooling(bert.config.hidden_size)) if chosen is Pooling.ATTENTION else None
+    return SentenceEncoder(
+        bert,
+        chosen,
+        pooler=pooler if chosen is Pooling.POOLER else None,
+        token_weights=weights,
+        projection=nn.Sequential(*said.dense) if said.dense else None,
+    )
+
+
+def _check(**options: tuple[str, Sequence[str]]) -> None:
+    for name, (value, choices) in options.items():
+        if value not in choices:
+            raise ValueError(f"{name} {value!r} is unknown; expected one of {', '.join(choices)}")
+
+
+def _dimensions(listed: str, width: int) -> tuple[int, ...]:
+    """The dimensions of ``"256,128"``, the full width first; none if nothing is listed."""
+    if not listed.strip():
+        return ()
+    try:
+        sizes = {int(size) for size in listed.split(",")}
+    except ValueError:
+        raise ValueError(f"matryoshka {listed!r}: expected whole numbers and commas, e.g. '256,128,64'") from None
+    if not all(1 <= size <= width for size in sizes):
+        raise ValueError(f"matryoshka {listed!r} is out of range: vectors have 1 to {width} dimensions")
+    return tuple(sorted(sizes | {width}, reverse=True))

@@ -1,0 +1,296 @@
+"""Text to text: an encoder–decoder learns to write a target for a source, by teacher forcing.
+
+Vaswani et al. 2017, §5; Raffel et al. 2020, §2.4: every task is one text in, one text out.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, cast
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import CheckpointError, DataError
+from ..evaluation.datasets import read_questions
+from ..models import resolve
+from ..models.chat import ChatFormat
+from ..models.decoder import DecoderCheckpoint, end_token_ids
+from ..models.decoder_loading import load_decoder
+from ..models.seq2seq import Seq2SeqDecoder, save_seq2seq
+from ..nn.beam_search import greedy
+from ..nn.seq2seq import Seq2Seq, Seq2SeqConfig
+from ..records import Message
+from .adapters import merged
+from .data import read_lines
+from .decoders import END_OF_TEXT, byte_pairs
+from .packing import IGNORED
+from .rag_examples import rag_examples
+from .settings import TrainSettings
+from .task import SCRATCH, Batch, Task, seeded
+
+__all__ = ["Seq2SeqTask"]
+
+log = logging.getLogger("langbert")
+
+_EXPECTED = '{"source": …, "target": …}, {"prompt": …, "answer": …} or {"messages": [{"role": …, "content": …}, …]}'
+_HELD_BATCH = 16
+
+
+class _Row(NamedTuple):
+    """What is asked, what is to be written, and the group that stays on one side of the holdout."""
+
+    messages: list[Message]
+    target: str
+    group: str
+
+
+class _Example(NamedTuple):
+    source: list[int]
+    target: list[int]  # its end token included
+
+
+class Seq2SeqTask(Task):
+    """Teach an encoder–decoder to write targets for sources, one of them answers for questions over passages.
+
+    Adapters are merged when saving.
+
+    Args:
+        data: JSON lines of ``{"source", "target"}`` (or ``{"prompt", "answer"}``, or conversations that end in an
+            answer), or a SQuAD ``.json`` file, whose questions are put as :class:`langbert.Rag` puts them, passages
+            with them. Lines with the same ``"group"`` are all trained on or all held out.
+        base: the T5 to go on with; ``"scratch"`` for a small Transformer with a byte-level BPE vocabulary of ``data``.
+        max_length: tokens of a source; examples with a longer one are left out.
+        max_target: tokens of a target; likewise.
+        label_smoothing: the share of probability that goes to all tokens alike (Vaswani et al. 2017, §5.4: 0.1).
+        sources, unanswerable: of SQuAD files: the most passages a question is asked over, and the share of questions
+            whose passage is withheld, so that the right answer is the pipeline's refusal.
+        positions: from scratch: ``"sinusoidal"`` or ``"learned"``.
+        vocab_size: from scratch: tokens in the vocabulary, fewer where the data do not give as many.
+        n_layers, n_heads, hidden_size: from scratch: of encoder and decoder each.
+        holdout: the share of examples (or groups) kept for evaluation.
+        max_held: evaluate at most so many of them.
+        seed: of the held-out examples and of new weights.
+    """
+
+    name = "seq2seq"
+    metric = "loss"
+    higher_is_better = False
+    defaults: ClassVar[TrainSettings] = TrainSettings(batch_size=8, accumulation=2, learning_rate=3e-4)
+
+    def __init__(
+        self,
+        data: str | Path,
+        *,
+        base: str = "google/flan-t5-small",
+        max_length: int = 1024,
+        max_target: int = 128,
+        label_smoothing: float = 0.0,
+        sources: int = 4,
+        unanswerable: float = 0.25,
+        positions: Literal["sinusoidal", "learned"] = "sinusoidal",
+        vocab_size: int = 8192,
+        n_layers: int = 4,
+        n_heads: int = 4,
+        hidden_size: int = 256,
+        holdout: float = 0.05,
+        max_held: int = 200,
+        seed: int = 0,
+    ) -> None:
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing is {label_smoothing}, expected 0 or more and less than 1")
+        self.base, self._smoothing, self._max_target, self._name = base, label_smoothing, max_target, Path(data).name
+        rows = list(_rows(Path(data), sources, unanswerable, seed))
+        groups = sorted({row.group for row in rows})
+        random.Random(seed).shuffle(groups)  # noqa: S311
+        held = set(groups[: round(holdout * len(groups))])
+        if base == SCRATCH:
+            learnt = [row for row in rows if row.group not in held]
+            tokenizer = _tokenizer(learnt, vocab_size)
+            config = Seq2SeqConfig(
+                vocab_size=tokenizer.get_vocab_size(),
+                n_layers=n_layers,
+                n_decoder_layers=n_layers,
+                n_heads=n_heads,
+                hidden_size=hidden_size,
+                intermediate_size=4 * hidden_size,
+                positions=positions,
+                context_length=max_length + max_target,  # a generator counts prompt and answer together
+                start_id=_end_id(tokenizer),
+            )
+            model, self._checkpoint = _fresh(config, tokenizer, seed)
+        else:
+            model, self._checkpoint = _base(base)
+        self.network: nn.Module = model
+        self._start = model.config.start_id
+        self._train: list[_Example] = []
+        self._held: list[_Example] = []
+        self._left_out = 0
+        encode = self._encoder()
+        for row in rows:
+            example = _Example(*encode(row))
+            if len(example.source) > max_length or len(example.target) > max_target:
+                self._left_out += 1
+            else:
+                (self._held if row.group in held else self._train).append(example)
+        if self._left_out:
+            limits = (self._left_out, len(rows), max_length, max_target)
+            log.warning("%s: %d of %d are longer than %d tokens, or their targets than %d: left out", data, *limits)
+        if not self._train:
+            raise DataError(f"{data}: no example of at most {max_length} and {max_target} tokens is left to train on")
+        random.Random(seed).shuffle(self._held)  # noqa: S311
+        self._held = sorted(self._held[:max_held], key=lambda example: len(example.source))
+
+    def _encoder(self) -> Any:
+        """What makes source and target ids of a row: the source exactly as a :class:`langbert.Generator` reads it."""
+        checkpoint = self._checkpoint
+        chat = ChatFormat(checkpoint.tokenizer, checkpoint.chat_template, checkpoint.tokens)
+        ends = checkpoint.end_ids
+
+        def encode(row: _Row) -> tuple[list[int], list[int]]:
+            target = chat.encode_text(row.target)
+            return chat.encode(row.messages), target if target[-1:] and target[-1] in ends else [*target, min(ends)]
+
+        return encode
+
+    def __len__(self) -> int:
+        return len(self._train)
+
+    def lengths(self) -> Sequence[int]:
+        return [len(example.source) + len(example.target) for example in self._train]
+
+    def collate(self, examples: Sequence[int], seed: int) -> Batch:
+        return self._batch([self._train[i] for i in examples])
+
+    def _batch(self, examples: Sequence[_Example]) -> Batch:
+        """Padded on the right: sources and their mask, (B, S); targets one place later, and what comes next, (B, T)."""
+        targets = [[self._start, *example.target[:-1]] for example in examples]
+        return {
+            "source_ids": _padded([example.source for example in examples], 0),
+            "attention_mask": _padded([[1] * len(example.source) for example in examples], 0),
+            "target_ids": _padded(targets, self._start),
+            "labels": _padded([example.target for example in examples], IGNORED),
+        }
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        return F.cross_entropy(*_scored(network, batch), label_smoothing=self._smoothing)
+
+    def evaluate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
+        """Of the held-out examples: the loss in nats a token (not smoothed), its perplexity, and the share of targets
+        that greedy writing gives word for word.
+        """
+        if not self._held:
+            return {}
+        model = cast(Seq2Seq, getattr(network, "get_base_model", lambda: network)())  # adapters stay in place
+        total, tokens, exact = 0.0, 0, 0
+        for start in range(0, len(self._held), _HELD_BATCH):
+            examples = self._held[start : start + _HELD_BATCH]
+            batch = {name: tensor.to(device) for name, tensor in self._batch(examples).items()}
+            logits, labels = _scored(model, batch)
+            total, tokens = total + float(F.cross_entropy(logits, labels, reduction="sum")), tokens + len(labels)
+            written = greedy(
+                model,
+                batch["source_ids"],
+                batch["attention_mask"],
+                max_tokens=self._max_target,
+                end_ids=self._checkpoint.end_ids,
+            )
+            exact += sum(self._text(ids) == self._text(e.target) for ids, e in zip(written, examples, strict=True))
+        loss = total / tokens
+        return {"loss": loss, "perplexity": math.exp(min(loss, 100.0)), "exact": exact / len(self._held)}
+
+    def _text(self, ids: Sequence[int]) -> str:
+        text: str = self._checkpoint.tokenizer.decode(ids, skip_special_tokens=True)
+        return " ".join(text.split())
+
+    def save(self, network: nn.Module, folder: Path) -> None:
+        save_seq2seq(cast(Seq2Seq, merged(network)), self._checkpoint, folder)
+
+    def facts(self) -> Mapping[str, Any]:
+        return {
+            "data": self._name,
+            "base": self.base,
+            "held-out examples": len(self._held),
+            "left out as too long": self._left_out,
+            "vocabulary": self._checkpoint.tokenizer.get_vocab_size(),
+            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+        }
+
+
+def _scored(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Logits ``(n, vocab_size)`` float32 and labels ``(n,)`` of the target tokens, row by row."""
+    scored = batch["labels"] != IGNORED
+    logits: Tensor = network(batch["source_ids"], batch["target_ids"], source_mask=batch["attention_mask"], at=scored)
+    return logits.float(), batch["labels"][scored]
+
+
+def _padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
+    return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=filler)
+
+
+def _base(base: str) -> tuple[Seq2Seq, DecoderCheckpoint]:
+    """A checkpoint to go on with: its network, float32 and trainable, and everything else of it."""
+    checkpoint = load_decoder(resolve(base), dtype=torch.float32, device=torch.device("cpu"))
+    if not isinstance(checkpoint.decoder, Seq2SeqDecoder):
+        raise CheckpointError(f"{base}: not a T5; a decoder alone is trained by `langbert train sft`")
+    return checkpoint.decoder.model.requires_grad_(True).train(), checkpoint
+
+
+def _fresh(config: Seq2SeqConfig, tokenizer: Tokenizer, seed: int) -> tuple[Seq2Seq, DecoderCheckpoint]:
+    with seeded(seed):
+        model = Seq2Seq(config)
+    tokens = {"eos_token": END_OF_TEXT, "pad_token": END_OF_TEXT}
+    checkpoint = DecoderCheckpoint(Seq2SeqDecoder(model), tokenizer, None, tokens, end_token_ids(tokenizer, []))
+    return model.requires_grad_(True).train(), checkpoint
+
+
+def _tokenizer(rows: Sequence[_Row], vocab_size: int) -> Tokenizer:
+    """A byte-level BPE vocabulary of sources and targets; its one control token ends every text."""
+    texts = {message.content for row in rows for message in row.messages} | {row.target for row in rows}
+    tokenizer = byte_pairs(sorted(texts), vocab_size)
+    ends = [(END_OF_TEXT, _end_id(tokenizer))]
+    tokenizer.post_processor = TemplateProcessing(single=f"$A {END_OF_TEXT}", special_tokens=ends)
+    return tokenizer
+
+
+def _end_id(tokenizer: Tokenizer) -> int:
+    return int(tokenizer.get_vocab()[END_OF_TEXT])
+
+
+def _rows(data: Path, sources: int, unanswerable: float, seed: int) -> Iterator[_Row]:
+    """What ``data`` holds.
+
+    Raises:
+        DataError: it is in neither form.
+    """
+    if data.suffix.lower() != ".json":
+        yield from read_lines(data, _row, _EXPECTED)
+        return
+    for row in rag_examples(read_questions(data), sources=sources, unanswerable=unanswerable, seed=seed):
+        yield _row(row)
+
+
+def _row(row: Any) -> _Row:
+    """A line of the file.
+
+    Raises:
+        KeyError, TypeError, ValueError: it has no source and target.
+    """
+    if "messages" in row:
+        *asked, last = (Message(turn["role"], turn["content"]) for turn in row["messages"])
+        if not asked or last.role != "assistant":
+            raise ValueError("it does not end in an answer")
+        target = last.content
+    else:
+        asked = [Message("user", row["source"] if "source" in row else row["prompt"])]
+        target = row["target"] if "target" in row else row["answer"]
+    if not all(isinstance(text, str) and text.strip() for text in (target, *(turn.content for turn in asked))):
+        raise ValueError("a text is empty, or none")
+    return _Row(asked, target, str(row.get("group", asked)))

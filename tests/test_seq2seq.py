@@ -1,0 +1,439 @@
+"""The original Transformer: parity with torch and transformers, causality, beam search, training text to text."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from langbert import Generator
+from langbert.answering import build_messages
+from langbert.cli.app import invoke
+from langbert.errors import CheckpointError, DataError
+from langbert.grounding import Source
+from langbert.models.decoder_loading import load_decoder
+from langbert.models.decoder_saving import save_decoder
+from langbert.models.seq2seq import Seq2SeqDecoder
+from langbert.nn.beam_search import Hypothesis, beam_search, greedy
+from langbert.nn.gpt import GPTConfig
+from langbert.nn.seq2seq import Seq2Seq, Seq2SeqConfig, sinusoids
+from langbert.records import Chunk
+from langbert.training import train
+from langbert.training.decoders import byte_pairs, fresh_decoder
+from langbert.training.seq2seq import Seq2SeqTask
+
+VOCABULARY = 40
+SIZES: dict[str, Any] = {
+    "n_layers": 2,
+    "n_decoder_layers": 3,
+    "n_heads": 4,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "dropout": 0.0,
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "sinusoidal": {},
+    "learned": {"positions": "learned", "context_length": 30},
+    "T5": {"positions": "relative", "norm": "rmsnorm", "bias": False, "scaling": "output", "n_buckets": 8},
+    "T5 1.1": {
+        "positions": "relative",
+        "norm": "rmsnorm",
+        "bias": False,
+        "scaling": "none",
+        "tied_head": False,
+        "feed_forward": "gated_gelu",
+        "max_distance": 20,
+    },
+}
+
+
+def network(kind: str = "sinusoidal", *, seed: int = 0, **changes: Any) -> Seq2Seq:
+    """Random weights, biases and norms among them, whose choices are not all ties."""
+    torch.manual_seed(seed)
+    model = Seq2Seq(Seq2SeqConfig(**{"vocab_size": VOCABULARY, **SIZES, **KINDS[kind], **changes}))
+    for parameter in model.requires_grad_(False).parameters():
+        parameter += 0.2 * torch.randn_like(parameter)
+    return model.eval()
+
+
+MODELS = {kind: network(kind) for kind in KINDS}
+ids = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=12)
+
+
+# --- arithmetic -----------------------------------------------------------------------------------------------------
+
+
+def torchs(model: Seq2Seq) -> nn.Transformer:
+    """torch's own Transformer with the weights of ``model``; like the paper's it has no norm behind the stacks."""
+    config = model.config
+    sizes = (config.hidden_size, config.n_heads, config.intermediate_size, 0.0)
+    encoder = nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(*sizes, batch_first=True), config.n_layers, enable_nested_tensor=False
+    )
+    decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(*sizes, batch_first=True), config.n_decoder_layers)
+    names = {
+        "attention.qkv.": "self_attn.in_proj_",
+        "attention.output.": "self_attn.out_proj.",
+        "attention_norm.": "norm1.",
+        "cross_attention.output.": "multihead_attn.out_proj.",
+        "cross_attention_norm.": "norm2.",
+        "feed_forward.up.": "linear1.",
+        "feed_forward.down.": "linear2.",
+    }
+    reference = nn.Transformer(*sizes[:2], custom_encoder=encoder, custom_decoder=decoder, batch_first=True)
+    for ours, theirs in ((model.encoder, encoder), (model.decoder, decoder)):
+        norms = {"feed_forward_norm.": "norm3." if theirs is decoder else "norm2."}
+        for layer, other in zip(ours.layers, theirs.layers, strict=True):
+            mine = dict(layer.named_parameters())
+            state: dict[str, Tensor] = {}
+            for name, parameter in mine.items():
+                module, kind = name.rsplit(".", 1)
+                if f"{module}." in names | norms:
+                    state[(names | norms)[f"{module}."] + kind] = parameter
+            for kind in ("weight", "bias"):
+                if f"cross_attention.query.{kind}" in mine:
+                    parts = [mine[f"cross_attention.{part}.{kind}"] for part in ("query", "key_value")]
+                    state[f"multihead_attn.in_proj_{kind}"] = torch.cat(parts)
+            other.load_state_dict(state)
+    return reference.eval()
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensor.*")
+def test_encoder_and_decoder_agree_with_torch() -> None:
+    model = MODELS["sinusoidal"]
+    reference = torchs(model)
+    source, target = torch.randint(VOCABULARY, (3, 11)), torch.randint(VOCABULARY, (3, 7))
+    mask = torch.ones(3, 11, dtype=torch.bool)
+    mask[1, 6:] = mask[2, 1:] = False
+
+    def embedded(token_ids: Tensor) -> Tensor:
+        waves = sinusoids(torch.arange(token_ids.shape[1]), 32)
+        return F.embedding(token_ids, model.token_embedding.weight) * math.sqrt(32) + waves
+
+    with torch.no_grad():
+        memory = reference.encoder(embedded(source), src_key_padding_mask=~mask)
+        assert (model.encode(source, mask) - memory)[mask].abs().max() < 1e-5
+        causal = nn.Transformer.generate_square_subsequent_mask(7)
+        hidden = reference.decoder(embedded(target), memory, tgt_mask=causal, memory_key_padding_mask=~mask)
+        assert (model.decode(target, model.read(source, mask)) - hidden).abs().max() < 1e-5
+        expected = hidden @ model.token_embedding.weight.T
+        assert (model(source, target, source_mask=mask) - expected).abs().max() < 1e-5
+
+
+def test_positions_are_the_papers_waves() -> None:
+    table = sinusoids(torch.arange(50), 16)
+    for position, i in itertools.product((0, 1, 7, 49), range(8)):
+        angle = position / 10_000 ** (2 * i / 16)
+        assert table[position, i] == pytest.approx(math.sin(angle), abs=1e-6)
+        assert table[position, 8 + i] == pytest.approx(math.cos(angle), abs=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(kind=st.sampled_from(list(KINDS)), source=ids, target=ids, others=ids, padding=ids)
+def test_a_token_is_moved_neither_by_later_ones_nor_by_padding(
+    kind: str, source: list[int], target: list[int], others: list[int], padding: list[int]
+) -> None:
+    model = MODELS[kind]
+    alone = model(torch.tensor([source]), torch.tensor([target]))
+    mask = torch.tensor([[1] * len(source) + [0] * len(padding)])
+    more = model(torch.tensor([source + padding]), torch.tensor([target + others]), source_mask=mask)
+    assert (more[:, : len(target)] - alone).abs().max() < 1e-4
+
+
+@settings(max_examples=20, deadline=None)
+@given(kind=st.sampled_from(list(KINDS)), source=ids, target=ids, cut=st.integers(0, 12))
+def test_reading_in_steps_is_reading_at_once(kind: str, source: list[int], target: list[int], cut: int) -> None:
+    model = MODELS[kind]
+    read = model.read(torch.tensor([source]))
+    whole = model.decode(torch.tensor([target]), read)
+    cache = model.new_cache(len(target))
+    pieces = [target[:cut], *([token] for token in target[cut:])]
+    steps = [model.decode(torch.tensor([piece]), read, cache=cache) for piece in pieces if piece]
+    assert (torch.cat(steps, dim=1) - whole).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"n_heads": 5}, "not a multiple"),
+        ({"n_layers": 0}, "n_layers is 0"),
+        ({"positions": "learned"}, "need a context_length"),
+        ({"start_id": 40}, "start_id is 40"),
+        ({"positions": "relative", "n_buckets": 300}, "300 buckets"),
+        ({"hidden_size": 33, "n_heads": 3}, "even hidden_size"),
+    ],
+)
+def test_impossible_networks_are_refused(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        Seq2SeqConfig(**{"vocab_size": VOCABULARY, **SIZES, **changes})
+
+
+def test_more_than_the_context_is_refused() -> None:
+    model = MODELS["learned"]
+    with pytest.raises(ValueError, match="31 tokens do not fit the context of 30"):
+        model.read(torch.zeros(1, 31, dtype=torch.int64))
+
+
+# --- search ---------------------------------------------------------------------------------------------------------
+
+END = 1
+
+
+def every_target(model: Seq2Seq, source: list[int], max_tokens: int, alpha: float) -> list[Hypothesis]:
+    """All that could be written, each judged by teacher forcing, best first."""
+    others = [token for token in range(model.config.vocab_size) if token != END]
+    targets = [(*body, END) for n in range(max_tokens) for body in itertools.product(others, repeat=n)]
+    targets += itertools.product(others, repeat=max_tokens)
+    padded = nn.utils.rnn.pad_sequence([torch.tensor(target) for target in targets], batch_first=True)
+    read = F.pad(padded[:, :-1], (1, 0), value=model.config.start_id)
+    likely = model(torch.tensor([source]).expand(len(targets), -1), read).log_softmax(-1)
+    chosen = likely.gather(-1, padded[..., None])[..., 0].tolist()
+    found = []
+    for target, row in zip(targets, chosen, strict=True):
+        total = sum(row[: len(target)])
+        score = total / ((5 + len(target)) / 6) ** alpha
+        found.append(Hypothesis([token for token in target if token != END], total, score))
+    return sorted(found, key=lambda hypothesis: -hypothesis.score)
+
+
+def test_a_wide_beam_finds_what_trying_everything_finds() -> None:
+    lengths = set()
+    for seed, alpha in itertools.product(range(6), (0.0, 0.6, 4.0)):
+        model = network(seed=seed, vocab_size=4)
+        model.token_embedding.weight.mul_(0.7)  # so that no token is certain
+        source = [2, 3, 2, seed % 4]
+        best = every_target(model, source, 4, alpha)[0]
+        # 1 + 3 + 9 + 27 targets that end, 81 that do not
+        found = beam_search(model, torch.tensor(source), beams=121, max_tokens=4, end_ids={END}, length_penalty=alpha)
+        assert found[0].ids == best.ids
+        assert found[0].log_probability == pytest.approx(best.log_probability, abs=1e-4)
+        assert found[0].score == pytest.approx(best.score, abs=1e-4)
+        lengths.add(len(best.ids))
+    assert len(lengths) > 2, "the penalty should make a difference"
+
+
+def test_hypotheses_are_distinct_true_to_the_model_and_best_first() -> None:
+    model = network("sinusoidal", vocab_size=6)
+    model.token_embedding.weight.mul_(0.1)
+    source = torch.tensor([2, 4, 5])
+    found = beam_search(model, source, beams=4, max_tokens=6, end_ids={END, 0}, length_penalty=0.6)
+    assert 1 <= len(found) <= 4
+    assert len({tuple(hypothesis.ids) for hypothesis in found}) == len(found)
+    assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+    for hypothesis in found:
+        logits = model(source[None], torch.tensor([[0, *hypothesis.ids]]))[0].log_softmax(-1)
+        inner = float(logits[range(len(hypothesis.ids)), hypothesis.ids].sum())
+        ends = [inner + float(logits[-1, end]) for end in (END, 0)] + [inner]
+        assert min(abs(hypothesis.log_probability - total) for total in ends) < 1e-4
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    kind=st.sampled_from(list(KINDS)),
+    sources=st.lists(ids, min_size=1, max_size=3),
+    ends=st.sets(st.integers(1, VOCABULARY - 1), min_size=1, max_size=6),
+    alpha=st.sampled_from([0.0, 0.6, 1.5]),
+)
+def test_one_beam_is_greedy_and_a_batch_is_its_rows(
+    kind: str, sources: list[list[int]], ends: set[int], alpha: float
+) -> None:
+    model = MODELS[kind]
+    padded = nn.utils.rnn.pad_sequence([torch.tensor(s) for s in sources], batch_first=True, padding_value=3)
+    mask = nn.utils.rnn.pad_sequence([torch.ones(len(s)) for s in sources], batch_first=True)
+    together = greedy(model, padded, mask, max_tokens=8, end_ids=ends)
+    for source, written in zip(sources, together, strict=True):
+        assert greedy(model, torch.tensor([source]), max_tokens=8, end_ids=ends) == [written]
+        (only,) = beam_search(model, torch.tensor(source), beams=1, max_tokens=8, end_ids=ends, length_penalty=alpha)
+        assert only.ids == written
+        assert len(written) <= 8
+
+
+def test_impossible_searches_are_refused() -> None:
+    with pytest.raises(ValueError, match="beams 0"):
+        beam_search(MODELS["T5"], torch.tensor([1]), beams=0, max_tokens=3, end_ids={1})
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+WORDS = ["".join(word) for n in (3, 4) for word in itertools.product("abcde", repeat=n)]
+TINY: dict[str, Any] = {
+    "base": "scratch",
+    "max_length": 8,
+    "max_target": 8,
+    "vocab_size": 257,
+    "n_layers": 1,
+    "n_heads": 4,
+    "hidden_size": 64,
+}
+
+
+def write(file: Path, rows: list[dict[str, Any]]) -> Path:
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = [{"source": word, "target": word[::-1]} for word in WORDS]
+    return write(tmp_path_factory.mktemp("pairs") / "pairs.jsonl", rows)
+
+
+@pytest.fixture(scope="module")
+def reverser(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
+    output = tmp_path_factory.mktemp("run") / "out"
+    schedule = {"max_steps": 250, "epochs": 50, "batch_size": 32, "accumulation": 1, "learning_rate": 5e-3}
+    report = train("seq2seq", pairs, output, **TINY, **schedule, holdout=0.1, dropout=0.0, precision="float32")
+    return report.folder, report.metrics
+
+
+def test_it_learns_to_reverse_words_it_has_not_seen(reverser: tuple[Path, dict[str, float]]) -> None:
+    folder, metrics = reverser
+    assert metrics["exact"] > 0.8  # of 75 words; by chance 1 in 500
+    assert metrics["loss"] < 0.3
+    generator = Generator(folder, precision="float32", offline=True)
+    right = sum(generator.generate(word, max_tokens=6).text == word[::-1] for word in WORDS[::25])
+    assert right >= 0.8 * len(WORDS[::25])
+    assert generator.context_length == 16
+
+
+def test_transformers_reads_the_folder_as_marian_and_writes_the_same(reverser: tuple[Path, dict[str, float]]) -> None:
+    folder, _ = reverser
+    theirs = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    decoder = load_decoder(folder, dtype=torch.float32, device=torch.device("cpu")).decoder
+    assert isinstance(decoder, Seq2SeqDecoder)
+    source, target = torch.randint(257, (2, 7)), torch.randint(257, (2, 5))
+    with torch.no_grad():
+        expected = theirs(input_ids=source, decoder_input_ids=target).logits
+        assert (decoder.model(source, target) - expected).abs().max() < 1e-4
+    generator = Generator(folder, precision="float32", offline=True)
+    for word in ("abc", "edca"):
+        written = theirs.generate(**tokenizer(word, return_tensors="pt"), max_new_tokens=6, do_sample=False)
+        assert tokenizer.decode(written[0], skip_special_tokens=True) == generator.generate(word, max_tokens=6).text
+
+
+def test_learned_positions_go_into_the_folder_too(pairs: Path, tmp_path: Path) -> None:
+    report = train("seq2seq", pairs, tmp_path / "run", **TINY, positions="learned", max_steps=2, precision="float32")
+    decoder = load_decoder(report.folder, dtype=torch.float32, device=torch.device("cpu")).decoder
+    assert isinstance(decoder, Seq2SeqDecoder)
+    assert decoder.model.config.positions == "learned"
+    theirs = AutoModelForSeq2SeqLM.from_pretrained(report.folder).eval()
+    source, target = torch.randint(257, (2, 7)), torch.randint(257, (2, 5))
+    with torch.no_grad():
+        expected = theirs(input_ids=source, decoder_input_ids=target).logits
+    assert (decoder.model(source, target) - expected).abs().max() < 1e-4
+
+
+def test_a_resumed_run_goes_on_to_the_same_model(pairs: Path, tmp_path: Path) -> None:
+    class Stop(Exception):
+        """Stands for the power cut."""
+
+    def stop(step: Any) -> None:
+        if step.number == 5:
+            raise Stop
+
+    options: dict[str, Any] = {**TINY, "max_steps": 7, "epochs": 9, "batch_size": 8, "save_every": 4, "seed": 3}
+    options |= {"precision": "float32", "max_held": 5}
+    whole = train("seq2seq", pairs, tmp_path / "whole", **options)
+    with pytest.raises(Stop):
+        train("seq2seq", pairs, tmp_path / "cut", **options, watch=stop)
+    resumed = train("seq2seq", pairs, tmp_path / "cut", **options, resume=True)
+    assert resumed.metrics == pytest.approx(whole.metrics, rel=1e-5)
+
+
+def test_the_loss_is_that_of_every_target_token_smoothed_as_asked(pairs: Path) -> None:
+    plain, smooth = (Seq2SeqTask(pairs, **TINY, label_smoothing=share) for share in (0.0, 0.1))
+    plain.network.eval()
+    smooth.network.eval()
+    batch = plain.collate([0, 3, 9], seed=0)
+    assert batch["target_ids"][:, 0].tolist() == [0, 0, 0]
+    for task in (plain, smooth):
+        task.network.requires_grad_(False)
+    logits = plain.network(batch["source_ids"], batch["target_ids"], source_mask=batch["attention_mask"])
+    nats, even = [], []
+    for row in range(3):
+        for place, label in enumerate(batch["labels"][row].tolist()):
+            if label >= 0:
+                likely = logits[row, place].log_softmax(-1)
+                nats.append(-likely[label])
+                even.append(-likely.mean())
+    mean = torch.stack(nats).mean()
+    assert float(plain.loss(plain.network, batch)) == pytest.approx(float(mean), rel=1e-4)
+    expected = 0.9 * mean + 0.1 * torch.stack(even).mean()
+    assert float(smooth.loss(smooth.network, batch)) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_forms_of_data_and_what_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = write(
+        tmp_path / "data.jsonl",
+        [
+            {"source": "ab", "target": "c"},
+            {"prompt": "ab", "answer": "c"},
+            {"messages": [{"role": "user", "content": "ab"}, {"role": "assistant", "content": "c"}]},
+            {"source": "far too long a text", "target": "c"},
+            {"source": "ab", "target": "far too long a text"},
+            {"source": "学习", "target": "😀"},
+        ],
+    )
+    task = Seq2SeqTask(file, **TINY, holdout=0.0)
+    assert len(task) == 4
+    assert "2 of 6 are longer" in caplog.text
+    assert task.lengths()[:3] == [5, 5, 5]
+    batch = task.collate([0, 1, 2, 3], seed=0)
+    assert (batch["source_ids"][:3] == batch["source_ids"][0]).all()
+    assert batch["labels"][:, -1].tolist() == [-100, -100, -100, 0]
+    assert task.evaluate(task.network, torch.device("cpu")) == {}
+
+
+@pytest.mark.parametrize(
+    "row", [{}, {"source": "a"}, {"source": "", "target": "b"}, {"messages": [{"role": "user", "content": "a"}]}, 7]
+)
+def test_a_line_that_is_no_pair_is_named(row: Any, tmp_path: Path) -> None:
+    file = write(tmp_path / "data.jsonl", [{"source": "a", "target": "b"}, row])
+    with pytest.raises(DataError, match=r'data\.jsonl:2: expected .*"source"'):
+        Seq2SeqTask(file, **TINY)
+
+
+def test_questions_are_put_as_the_pipeline_puts_them(tmp_path: Path) -> None:
+    answers = [{"text": "nectar", "answer_start": 22}]
+    asked = {"id": "1", "question": "What is honey made of?", "answers": answers}
+    paragraph = {"context": "Bees make honey from nectar.", "qas": [asked]}
+    file = tmp_path / "squad.json"
+    file.write_text(json.dumps({"data": [{"title": "Bees", "paragraphs": [paragraph]}]}), encoding="utf-8")
+    task = Seq2SeqTask(
+        file, **{**TINY, "max_length": 400, "max_target": 40, "vocab_size": 300}, holdout=0.0, unanswerable=0.0
+    )
+    task.save(task.network, tmp_path)
+    generator = Generator(tmp_path, precision="float32", offline=True)
+    source = Source(1, Chunk("p", "p", paragraph["context"], source="Bees"))  # type: ignore[arg-type]
+    messages = build_messages("What is honey made of?", [source])
+    batch = task.collate([0], seed=0)
+    assert batch["source_ids"][0].tolist() == generator._chat.encode(messages)
+    assert generator._decode(batch["labels"][0].tolist()) == "nectar [1]."
+
+
+def test_another_base_than_an_encoder_decoder_is_refused(pairs: Path, tmp_path: Path) -> None:
+    tokenizer = byte_pairs(WORDS, 257)
+    config = GPTConfig(257, 16, n_layers=1, n_heads=2, n_kv_heads=2, hidden_size=8, intermediate_size=8)
+    save_decoder(*fresh_decoder(config, tokenizer, 0), tmp_path)
+    with pytest.raises(CheckpointError, match="train sft"):
+        Seq2SeqTask(pairs, base=str(tmp_path))
+
+
+def test_the_command(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "seq2seq", "--data", str(pairs), "--output", str(tmp_path / "run"), "--base", "scratch"]
+    sizes = ["--n-layers", "1", "--hidden-size", "16", "--n-heads", "2", "--vocab-size", "257", "--max-length", "8"]
+    assert invoke([*arguments, *sizes, "--max-steps", "2", "--max-held", "10", "--lora", "2", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert set(shown["metrics"]) == {"loss", "perplexity", "exact"}
+    assert Generator(shown["model"], offline=True).generate("abc", max_tokens=3).completion_tokens <= 3
