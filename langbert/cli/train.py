@@ -11,11 +11,10 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from ..hardware import Precision
 from .output import Debug, Json, Output, Quiet
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def _common(
         int | None, typer.Option(help="Train adapters of this rank instead of every weight; 0: every weight.", min=0)
     ] = None,
     precision: Annotated[
-        Precision | None, typer.Option(help="auto is bfloat16 where the hardware multiplies it.")
+        Literal["auto", "float32", "bfloat16"] | None, typer.Option(help="auto is bfloat16 where the hardware multiplies it.")
     ] = None,
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Less memory for a third more time.")

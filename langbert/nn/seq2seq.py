@@ -302,8 +302,11 @@ class Layer(nn.Module):
         return output
 
     def _add(self, hidden: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
-        before, after = (norm, nn.Identity()) if self.norm_first else (nn.Identity(), norm)
-        output: Tensor = after(hidden + self.dropout(branch(before(hidden))))
+        output: Tensor
+        if self.norm_first:
+            output = hidden + self.dropout(branch(norm(hidden)))
+        else:
+            output = norm(hidden + self.dropout(branch(hidden)))
         return output
 
 
