@@ -41,7 +41,8 @@ def _common(
         int | None, typer.Option(help="Train adapters of this rank instead of every weight; 0: every weight.", min=0)
     ] = None,
     precision: Annotated[
-        Literal["auto", "float32", "bfloat16"] | None, typer.Option(help="auto is bfloat16 where the hardware multiplies it.")
+        Literal["auto", "float32", "bfloat16"] | None,
+        typer.Option(help="auto: bfloat16 where the hardware multiplies it."),
     ] = None,
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Less memory for a third more time.")
