@@ -71,15 +71,14 @@ class Retriever:
         if self.reranker is None:
             return self.store.search(question, k, mode=self.mode, where=where)
         pool = self.store.search(question, max(k, self.depth), mode=self.mode, where=where)
-        reranked = self.reranker.rerank(question, pool)
-        searched = {candidate.chunk.id: candidate.score for candidate in pool}
-        total = max(sum(candidate.score for candidate in reranked), _FAITH)
+        scores = self.reranker.score(question, [candidate.chunk.contextual_text for candidate in pool]).tolist()
+        total = max(sum(scores), _FAITH)
         blended = [
             replace(
                 candidate,
-                score=self.weight * candidate.score / total + (1 - self.weight) * searched[candidate.chunk.id],
-                scores={**candidate.scores, "search": searched[candidate.chunk.id]},
+                score=self.weight * score / total + (1 - self.weight) * candidate.score,
+                scores={**candidate.scores, "reranker": score, "search": candidate.score},
             )
-            for candidate in reranked
+            for candidate, score in zip(pool, scores, strict=True)
         ]
         return sorted(blended, key=lambda candidate: -candidate.score)[:k]

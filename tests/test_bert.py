@@ -8,6 +8,7 @@ import transformers
 
 from langbert.errors import CheckpointError
 from langbert.models.bert import is_bert, load_bert, load_cross_encoder, parse_config, unparse_config
+from langbert.models.checkpoint import read_tensors, save_tensors
 from langbert.nn.bert import Bert, BertConfig
 from langbert.nn.packed import PackedBert
 
@@ -188,6 +189,16 @@ def test_cross_encoder_agrees_with_transformers(batch, tmp_path):
     expected = theirs(input_ids=token_ids, attention_mask=mask, token_type_ids=segment_ids).logits
     ours = load_cross_encoder(tmp_path)
     torch.testing.assert_close(ours(token_ids, mask, segment_ids), expected, atol=1e-5, rtol=0)
+
+
+def test_a_head_left_over_from_pretraining_is_no_part_of_a_cross_encoder(tmp_path):
+    transformers.BertForSequenceClassification(TINY).save_pretrained(tmp_path)
+    tensors = read_tensors(tmp_path)
+    save_tensors({**tensors, "cls.predictions.bias": torch.zeros(3)}, tmp_path / "model.safetensors")
+    assert load_cross_encoder(tmp_path).classifier.linear.weight.equal(tensors["classifier.weight"])
+    save_tensors({**tensors, "other.bias": torch.zeros(3)}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"unexpected other\.bias; a BERT cross-encoder"):
+        load_cross_encoder(tmp_path)
 
 
 @pytest.mark.models

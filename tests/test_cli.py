@@ -445,6 +445,22 @@ def test_eval_retrieval(cli: Cli, bert: Path, tmp_path: Path) -> None:
     assert "nDCG@10" in cli(*command, "--queries", 2).out
 
 
+@pytest.mark.models
+@pytest.mark.usefixtures("minilm_folder")  # the reader is adapters for it
+def test_eval_reading(cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("torchmetrics")
+    text = "The Rhine ends in the North Sea."
+    answers = [{"text": "the North Sea", "answer_start": text.index("the North Sea")}]
+    question = {"id": "q", "question": "Where does the Rhine end?", "answers": answers}
+    data = {"data": [{"title": "Rivers", "paragraphs": [{"context": text, "qas": [question]}]}]}
+    (tmp_path / "squad.json").write_text(json.dumps(data))
+    result = cli("eval", "reading", "--data", tmp_path / "squad.json", "--json")
+    assert result.code == 0, result
+    assert result.json["questions"] == 1
+    assert result.json["f1"] > 50
+    assert "margins" not in result.json
+
+
 # --- with the real models ----------------------------------------------------------------------------------------
 
 

@@ -47,6 +47,9 @@ def test_weight_0_is_the_search_and_weight_1_the_reranker(store: Store, reranker
 def test_scores_are_the_weighted_parts_and_stay_in_0_to_1(store: Store, reranker: Reranker) -> None:
     found = Retriever(store, reranker=reranker, weight=0.4).retrieve(QUESTION)
     assert order(found)[0] == "honey"
+    assert {candidate.chunk.id: candidate.scores["reranker"] for candidate in found} == {
+        candidate.chunk.id: candidate.score for candidate in reranker.rerank(QUESTION, store.search(QUESTION, 5))
+    }
     total = max(sum(candidate.scores["reranker"] for candidate in found), 0.2)
     for candidate in found:
         share = candidate.scores["reranker"] / total

@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from langbert.models.checkpoint import read_tensors, save_tensors
 from langbert.training import train
 from langbert.training.batching import batches_from, epoch_batches
 from langbert.training.calibration import logistic
-from langbert.training.data import read_lines
+from langbert.training.data import held_out, numbered_lines, read_lines, read_numbered
 from langbert.training.loop import Step, run
 from langbert.training.recording import read_rows
 from langbert.training.settings import TrainSettings
@@ -327,6 +328,14 @@ def test_a_reader_is_trained_saved_and_used(tmp_path: Path) -> None:
     assert spans[0].text in "Bees make honey from nectar."
     calibration = json.loads((report.folder / "calibration.json").read_text())
     assert set(calibration) == {"slope", "bias"}
+    texts = [text for _, text in task._data.paragraphs.values()]
+    asked = [question.question for question in task._held]
+    own = [[*task._data.paragraphs].index(question.paragraph) for question in task._held]
+    margins = Reader(report.folder, precision="float32").margins(
+        asked * 2, [texts[i] for i in own] + [texts[i - 1] for i in own]
+    )
+    slope, bias = logistic([margin for margin, _, _ in margins], [True] * len(asked) + [False] * len(asked))
+    assert (calibration["slope"], calibration["bias"]) == pytest.approx((slope, bias), rel=0.02)
 
 
 @pytest.mark.models
@@ -400,3 +409,24 @@ def test_blank_lines_and_a_byte_order_mark_do_no_harm_and_other_encodings_are_na
     file.write_bytes('{"a": "蜂蜜"}\n'.encode("gbk"))
     with pytest.raises(DataError, match=r"rows\.jsonl:1: expected UTF-8"):
         list(read_lines(file, lambda row: row["a"], "{a}"))
+
+
+def test_lines_have_their_own_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(b'\n{"a": 1}\r\n \n\n{"a": 2}\n{"b": 3}\n')
+    rows = read_numbered(file, lambda row: row["a"], "{a}")
+    assert [next(rows), next(rows)] == [(2, 1), (5, 2)]
+    with pytest.raises(DataError, match=r"rows\.jsonl:6: expected \{a\}; got \{\"b\": 3\}$"):
+        next(rows)
+    file.write_bytes(b"one\n\n" + "两\n".encode() + b"caf\xe9\n")
+    assert list(islice(numbered_lines(file, "words", blank=True), 3)) == [(1, "one"), (2, ""), (3, "两")]
+    with pytest.raises(DataError, match=r"rows\.jsonl:4: expected UTF-8; byte 0xe9 is not"):
+        list(numbered_lines(file, "words"))
+
+
+def test_what_is_held_out_depends_on_names_and_seed_alone() -> None:
+    assert held_out("abcdefghij", 0.3, 0) == {"h", "i", "b"}
+    assert held_out("jjihgfedcbaa", 0.3, 0) == {"h", "i", "b"}
+    assert held_out("abcdefghij", 0.3, 1) == {"g", "i", "j"}
+    assert held_out("abc", 0.1, 0) == set()
+    assert held_out("abc", 0.9, 0) == {"a", "b", "c"}

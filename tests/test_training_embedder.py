@@ -292,6 +292,9 @@ def test_the_data_decides_the_objective(tmp_path: Path) -> None:
     assert objective_for("train.json") == "ranking"
     with pytest.raises(DataError, match=r"data\.jsonl:1: expected .* got answer, label"):
         chosen({"label": 1, "answer": "b"})
+    (tmp_path / "data.jsonl").write_text('\n\n{"label": 1}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"data\.jsonl:3: expected"):
+        objective_for(tmp_path / "data.jsonl")
 
 
 @pytest.mark.parametrize(

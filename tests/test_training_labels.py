@@ -132,7 +132,7 @@ def test_labelled_texts_in_every_format(tmp_path: Path) -> None:
         ("a.jsonl", '{"text": "one", "label": "x"}\n{"text": " ", "label": "y"}\n', r"a\.jsonl:2: expected"),
         ("a.jsonl", '{"text": "one", "label": null}\n', r"a\.jsonl:1: expected"),
         ("a.jsonl", "[1]\n", r"a\.jsonl:1: expected"),
-        ("a.tsv", b"one\tx\ntwo\t\xff\n", r"expected UTF-8"),
+        ("a.tsv", b"one\tx\ntwo\t\xff\n", r"a\.tsv:2: expected UTF-8"),
         ("a.tsv", None, r"no file at .*a\.tsv: expected lines of text<TAB>label"),
     ],
 )
@@ -155,6 +155,8 @@ def test_tagged_sentences_in_every_format(tmp_path: Path) -> None:
     assert read_tagged(spaced, column=1)[0].tags == ("NNP",) * 4
     assert read_tagged(lines)[1][:2] == (words, tags)
     assert read_tagged(lines)[1].lines == (2, 2, 2, 2)
+    lines.write_text(f"\n{lines.read_text(encoding='utf-8')}", encoding="utf-8")
+    assert read_tagged(lines)[1].lines == (3, 3, 3, 3)
 
 
 @pytest.mark.parametrize(

@@ -343,6 +343,9 @@ def test_unusable_documents_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no text: expected a text file or a folder"):
         tiny(tmp_path / "empty")
+    (tmp_path / "blank.txt").write_text(" ", encoding="utf-8")
+    with pytest.raises(DataError, match=r"blank\.txt: it is empty; expected a folder of documents, or a file of text"):
+        tiny(tmp_path / "blank.txt")
 
 
 def test_a_context_that_is_too_long_is_refused(tmp_path: Path) -> None:
@@ -593,6 +596,10 @@ def test_conversations_that_cannot_be_used_are_named_or_counted(
         DataError, match=r"talk\.jsonl:1: the model's chat template cannot render turns of system, user"
     ):
         SftTask(write_rows(tmp_path / "talk.jsonl"), base=base, max_length=150)
+    spaced = tmp_path / "spaced.jsonl"
+    spaced.write_text("".join(f"\n{json.dumps(row)}\n" for row in (ROWS[1], ROWS[0])), encoding="utf-8")
+    with pytest.raises(DataError, match=r"spaced\.jsonl:4: the model's chat template cannot render"):
+        SftTask(spaced, base=base, max_length=150)
     file = write_rows(tmp_path / "long.jsonl", [*ROWS[1:], {"prompt": "bees " * 300, "answer": "queen"}])
     assert len(SftTask(file, base=base, max_length=150, packing=False, holdout=0)) == 3
     assert "1 of 4 rows are longer than 150 tokens: left out" in caplog.text

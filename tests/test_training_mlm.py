@@ -500,7 +500,7 @@ def test_a_text_file_holds_documents_and_a_folder_holds_files(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        (None, {}, "no file or folder at"),
+        (None, {}, "no such file or folder"),
         ("", {}, "empty"),
         ("One. Two. Three.", {}, "1 documents; expected at least 2 to train on and 2 held out.*next_sentence=False"),
         ("One. Two.", {"next_sentence": False}, "1 documents; expected at least 1 to train on and 1 held out"),

@@ -47,13 +47,13 @@ def ask(
     wanted = parse_where(where)
     from ..pipeline import Rag
     from ..retrieval import checked_question
-    from .stores import open_existing
+    from .stores import fetch, open_existing
 
     checked_question(question)  # before anything is loaded
     with open_existing(store, output, offline=offline) as opened:
         writer = None
         if mode != "extract":
-            output.model(generator, offline=offline)
+            fetch(generator, output, offline=offline)
             from ..generation import Generator
 
             with output.waiting(f"loading {generator}"):

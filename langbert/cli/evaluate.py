@@ -45,8 +45,6 @@ def retrieval(
         langbert eval retrieval --data squad/dev-v1.1.json --mode hybrid
     """
     output = Output(as_json=json, quiet=quiet, debug=debug)
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-
     from ..evaluation import evaluate_retrieval, read_retrieval_set
     from ..evaluation.retrieval import corpus_chunks
     from ..retrieval import Retriever
@@ -58,8 +56,7 @@ def retrieval(
     chosen = names if queries is None else names[:: max(1, len(names) // queries)][:queries]
     reorders = make_reranker(rerank, output, offline=offline) if rerank is not None else None
     encoder = make_embedder(embedder, output, offline=offline, pooling=pooling)
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(), TimeRemainingColumn())
-    with output.bars(*columns) as bars, Store.open(None, embedder=encoder) as store:
+    with output.bars() as bars, Store.open(None, embedder=encoder) as store:
         chunks = corpus_chunks(dataset)
         passages = bars.add_task("passages", total=len(chunks))
         store.add(chunks, progress=lambda n: bars.update(passages, advance=n))
@@ -106,22 +103,14 @@ def reading(
         langbert eval reading --data squad/dev-v2.0.json
     """
     output = Output(as_json=json, quiet=quiet, debug=debug)
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-
     from ..evaluation import evaluate_reading, read_questions
-    from ..models.lora import base_name
-    from ..reading import Reader
+    from .stores import make_reader
 
     asked = read_questions(data)
     everything = list(asked.questions)
     chosen = everything if questions is None else everything[:: max(1, len(everything) // questions)][:questions]
-    folder = output.model(reader, offline=offline)
-    if base := base_name(folder):
-        output.model(base, offline=offline)
-    with output.waiting(f"loading {reader}"):
-        reads = Reader(reader, offline=True)
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(), TimeRemainingColumn())
-    with output.bars(*columns) as bars:
+    reads = make_reader(reader, output, offline=offline)
+    with output.bars() as bars:
         bar = bars.add_task("questions", total=len(chosen))
         report = evaluate_reading(asked, reads, questions=chosen, progress=lambda n: bars.update(bar, advance=n))
     if json:

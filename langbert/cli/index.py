@@ -175,15 +175,13 @@ def _known(store: Store) -> dict[str, Any]:
 
 def _changed(files: list[_File], known: dict[str, Any], output: Output, report: _Report) -> list[_File]:
     """The files whose bytes (or name in citations) are not the ones in the store; only the bytes are looked at."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import MofNCompleteColumn, TextColumn
 
     from ..documents.files import printable
 
     changed = []
-    with output.bars(
-        TextColumn("comparing"), BarColumn(bar_width=28), MofNCompleteColumn(), TextColumn("files")
-    ) as bars:
-        for file in bars.track(files):
+    with output.bars(MofNCompleteColumn(), TextColumn("files")) as bars:
+        for file in bars.track(files, description="comparing"):
             row = known.get(printable(file.path))
             file.digest = _digest(file.path)
             if row and file.digest and row.metadata.get("sha256") == file.digest and row.source == file.source:
@@ -254,15 +252,12 @@ class _Bar:
 
 @contextmanager
 def _bar(output: Output, files: list[_File]) -> Iterator[_Bar]:
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import TextColumn
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
         TextColumn("{task.percentage:>3.0f} %"),
         TextColumn("{task.fields[files]}/{task.fields[of]} files"),
         TextColumn("[dim]{task.fields[passages]:,} passages, {task.fields[rate]:.0f}/s[/]"),
-        TimeRemainingColumn(),
     )
     with output.bars(*columns) as bars:
         yield _Bar(bars, files)

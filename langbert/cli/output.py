@@ -19,6 +19,7 @@ from ..models import Download, is_offline, local_path, resolve
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bars
+    from rich.progress import ProgressColumn
 
 __all__ = ["Debug", "Json", "Offline", "Output", "Quiet", "StoreFolder", "parse_where"]
 
@@ -78,14 +79,24 @@ class Output:
         """A spinner and the seconds that pass, while something goes on whose end is not known."""
         from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        with self.bars(
+        with self._bars(
             SpinnerColumn(style="dim"), TextColumn("[dim]{task.description}[/]"), TimeElapsedColumn()
         ) as bars:
             bars.add_task(doing, total=None)
             yield
 
-    def bars(self, *columns: Any) -> Bars:
-        """Progress bars on stderr that vanish when done; drawn only where somebody watches."""
+    def bars(self, *columns: ProgressColumn) -> Bars:
+        """Progress bars on stderr that vanish when done; drawn only where somebody watches.
+
+        Args:
+            columns: between the bar and the time that is left; by default how many are done, of how many.
+        """
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+        middle = columns or (MofNCompleteColumn(),)
+        return self._bars(TextColumn("{task.description}"), BarColumn(bar_width=28), *middle, TimeRemainingColumn())
+
+    def _bars(self, *columns: ProgressColumn) -> Bars:
         from rich.progress import Progress
 
         return Progress(*columns, console=self.err, transient=True, disable=not self.live)
@@ -95,16 +106,9 @@ class Output:
         here = local_path(name)
         if here is not None:
             return here
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+        from rich.progress import DownloadColumn, TransferSpeedColumn
 
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=28),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
-        with self.bars(*columns) as bars:
+        with self.bars(DownloadColumn(), TransferSpeedColumn()) as bars:
             task = bars.add_task(f"fetching {name}", total=None, visible=False)
 
             def on_start(download: Download) -> None:

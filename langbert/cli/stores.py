@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..embedding import Embedder
+    from ..reading import Reader
     from ..records import EmbeddingSpace, Progress, Role, SpanEmbedderLike
     from ..reranking import Reranker
     from ..store import Store
@@ -28,7 +29,9 @@ __all__ = [
     "Watched",
     "embedder_of",
     "exists",
+    "fetch",
     "make_embedder",
+    "make_reader",
     "make_reranker",
     "open_existing",
     "open_plain",
@@ -107,15 +110,28 @@ def make_embedder(name: str, output: Output, *, offline: bool, **options: Any) -
 
 def make_reranker(name: str, output: Output, *, offline: bool) -> Reranker:
     """A reranker by name; what it needs is fetched first, before everybody's eyes, if it is not here."""
-    from ..models.lora import base_name
-
-    folder = output.model(name, offline=offline)
-    if base := base_name(folder):
-        output.model(base, offline=offline)
+    fetch(name, output, offline=offline)
     with output.waiting(f"loading {name}"):
         from ..reranking import Reranker
 
         return Reranker(_label(name), offline=True)
+
+
+def make_reader(name: str, output: Output, *, offline: bool) -> Reader:
+    """A reader by name, had in the same way."""
+    fetch(name, output, offline=offline)
+    with output.waiting(f"loading {name}"):
+        from ..reading import Reader
+
+        return Reader(_label(name), offline=True)
+
+
+def fetch(name: str, output: Output, *, offline: bool) -> None:
+    """See to it that a model is here, and the one that it is only adapters for."""
+    from ..models.lora import base_name
+
+    if base := base_name(output.model(name, offline=offline)):
+        output.model(base, offline=offline)
 
 
 class Watched:

@@ -127,8 +127,6 @@ def _settings(defaults: TrainSettings, lora: int | None, given: dict[str, Any]) 
 
 def _mined(data: Path, output: Path, base: str, console: Output) -> Path:
     """Hard negatives for every question of ``data``, found by our own search; a stopped search goes on."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-
     from ..evaluation import read_questions
     from ..training.mining import mine_negatives
     from .stores import make_embedder
@@ -136,9 +134,8 @@ def _mined(data: Path, output: Path, base: str, console: Output) -> Path:
     output.mkdir(parents=True, exist_ok=True)
     questions = read_questions(data)
     embedder = make_embedder(base, console, offline=False, pooling=None)
-    columns = (TextColumn("mining negatives"), BarColumn(bar_width=28), MofNCompleteColumn(), TimeRemainingColumn())
-    with console.bars(*columns) as bars:
-        bar = bars.add_task("", total=len(questions.questions))
+    with console.bars() as bars:
+        bar = bars.add_task("mining negatives", total=len(questions.questions))
         return mine_negatives(
             questions,
             embedder,
@@ -152,15 +149,12 @@ class _Watch:
     """The progress bar of a run: loss, speed, time left; scores as they are measured."""
 
     def __init__(self, output: Output) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import MofNCompleteColumn, TextColumn
 
         self._output = output
         self._bars = output.bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]:.3f}  [dim]{task.fields[rate]:,.0f} tokens/s[/]"),
-            TimeRemainingColumn(),
         )
         self._task: Any = None
 

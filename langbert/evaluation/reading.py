@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import MissingExtra
@@ -38,6 +38,7 @@ class ReadingReport:
         exact, f1: means over the answerable questions, in percent.
         no_answer_auroc: how well the score tells answerable questions from the others (1 is perfectly, 0.5 not at
             all); None where all can be answered.
+        margins: of each question: how far its best span was above "no answer".
     """
 
     name: str
@@ -47,10 +48,11 @@ class ReadingReport:
     f1: float
     no_answer_auroc: float | None
     seconds: float
+    margins: tuple[float, ...] = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return asdict(self)
+        """The JSON form, without the single questions."""
+        return {name: value for name, value in asdict(self).items() if name != "margins"}
 
 
 def evaluate_reading(
@@ -78,14 +80,16 @@ def evaluate_reading(
     ]
     n = max(len(scores), 1)
     held = [bool(question.answers) for question in chosen]
+    margins = tuple(margin for margin, _, _ in found)
     return ReadingReport(
         name=data.name,
         questions=len(chosen),
         answerable=len(scores),
         exact=100 * sum(score.exact for score in scores) / n,
         f1=100 * sum(score.f1 for score in scores) / n,
-        no_answer_auroc=None if len(set(held)) < 2 else _auroc(held, [margin for margin, _, _ in found]),
+        no_answer_auroc=None if len(set(held)) < 2 else _auroc(held, margins),
         seconds=seconds,
+        margins=margins,
     )
 
 

@@ -18,6 +18,7 @@ from .lora import merge_adapters
 
 __all__ = [
     "bert_table",
+    "headed_table",
     "is_bert",
     "load_bert",
     "load_cross_encoder",
@@ -121,6 +122,28 @@ def bert_table(config: BertConfig) -> NameTable:
     )
 
 
+def headed_table(
+    config: BertConfig, family: str, head: str, *, theirs: str = "classifier", pooled: bool = True
+) -> NameTable:
+    """The table of a BERT under one linear layer: ``head`` is what we call it, ``theirs`` what Hugging Face does.
+
+    Theirs keep the pooler inside the encoder; ours stands beside it, so that adapters can train it whole. Unless the
+    head is ``pooled`` it has no use for one.
+    """
+    encoder = bert_table(config)
+    rows = [
+        Row(
+            row.ours if pooled and row.ours.startswith("pooler.") else f"bert.{row.ours}",
+            tuple(f"bert.{name}" for name in row.theirs),
+            row.transform,
+        )
+        for row in encoder.rows
+    ]
+    rows += [Row(f"{head}.{kind}", (f"{theirs}.{kind}",)) for kind in ("weight", "bias")]
+    ignored = (*_NOT_LOADED, r"cls\..*", *(() if pooled else (r"bert\.pooler\..*",)))
+    return NameTable(family, tuple(rows), encoder.n_layers, renames=encoder.renames, ignored=ignored)
+
+
 def load_bert(folder: str | Path, *, pooler: bool = True) -> Bert:
     """The encoder in a checkpoint folder, in float32 and evaluation mode; task heads in it are left aside.
 
@@ -168,22 +191,8 @@ def load_cross_encoder(folder: str | Path, *, base: str | Path | None = None) ->
         )
     with torch.device("meta"):
         network = CrossEncoder(config, n_labels=len(weight))
-    load_strict(network, tensors, _cross_encoder_table(config), source=folder)
+    load_strict(network, tensors, headed_table(config, "BERT cross-encoder", "classifier.linear"), source=folder)
     return network.eval()
-
-
-def _cross_encoder_table(config: BertConfig) -> NameTable:
-    encoder = bert_table(config)
-    rows = [
-        Row(
-            row.ours if row.ours.startswith("pooler.") else f"bert.{row.ours}",
-            tuple(f"bert.{name}" for name in row.theirs),
-            row.transform,
-        )
-        for row in encoder.rows
-    ]
-    rows += [Row(f"classifier.linear.{kind}", (f"classifier.{kind}",)) for kind in ("weight", "bias")]
-    return NameTable("BERT cross-encoder", tuple(rows), encoder.n_layers, renames=encoder.renames, ignored=_NOT_LOADED)
 
 
 _PRETRAINING_ROWS = (

@@ -17,8 +17,8 @@ from ..nn.bert import Bert, BertConfig
 from ..nn.cross_encoder import CrossEncoder
 from ..nn.heads import Pooler, SequenceClassifier
 from ..nn.token_classifier import TokenClassifier
-from .bert import bert_table, is_bert, parse_config, unparse_config
-from .checkpoint import NameTable, Row, load_strict, read_json, read_tensors, save_tensors, write_json
+from .bert import headed_table, is_bert, parse_config, unparse_config
+from .checkpoint import NameTable, load_strict, read_json, read_tensors, save_tensors, write_json
 from .tokenizer import TextTokenizer
 
 __all__ = [
@@ -193,25 +193,9 @@ def _write(
     save_tensors(table.to_theirs(network.state_dict()), folder / "model.safetensors")
 
 
-def _table(config: BertConfig, family: str, head: str, *, pooled: bool) -> NameTable:
-    """Theirs keep the pooler inside the encoder; ours stands beside it, so that adapters can train it whole."""
-    encoder = bert_table(config)
-    rows = [
-        Row(
-            row.ours if pooled and row.ours.startswith("pooler.") else f"bert.{row.ours}",
-            tuple(f"bert.{name}" for name in row.theirs),
-            row.transform,
-        )
-        for row in encoder.rows
-    ]
-    rows += [Row(f"{head}.{kind}", (f"classifier.{kind}",)) for kind in ("weight", "bias")]
-    ignored = (r"(.*\.)?position_ids", r"cls\..*", *(() if pooled else (r"bert\.pooler\..*",)))
-    return NameTable(family, tuple(rows), encoder.n_layers, renames=encoder.renames, ignored=ignored)
-
-
 def _classifier_table(config: BertConfig) -> NameTable:
-    return _table(config, "BERT classifier", "classifier.linear", pooled=True)
+    return headed_table(config, "BERT classifier", "classifier.linear")
 
 
 def _tagger_table(config: BertConfig) -> NameTable:
-    return _table(config, "BERT tagger", "head", pooled=False)
+    return headed_table(config, "BERT tagger", "head", pooled=False)

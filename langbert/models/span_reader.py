@@ -10,8 +10,8 @@ import torch
 from ..errors import CheckpointError
 from ..nn.bert import Bert
 from ..nn.span_reader import SpanReader
-from .bert import bert_table, is_bert, load_bert, parse_config
-from .checkpoint import NameTable, Row, load_strict, read_json, read_tensors
+from .bert import headed_table, is_bert, load_bert, parse_config
+from .checkpoint import load_strict, read_json, read_tensors
 from .lora import base_of, merge_adapters
 
 __all__ = ["LoadedReader", "load_span_reader"]
@@ -49,16 +49,8 @@ def load_span_reader(folder: Path, *, offline: bool | None = None) -> LoadedRead
         sizes = parse_config(config, base / "config.json")
         with torch.device("meta"):
             network = SpanReader(Bert(sizes, pooler=False))
-        load_strict(network, read_tensors(folder), _table(bert_table(sizes)), source=folder)
+        table = headed_table(sizes, "BERT reader", "head", theirs="qa_outputs", pooled=False)
+        load_strict(network, read_tensors(folder), table, source=folder)
     file = folder / CALIBRATION
     values = read_json(file) if file.is_file() else {"slope": 1.0, "bias": 0.0}
     return LoadedReader(network.eval(), base, (float(values["slope"]), float(values["bias"])))
-
-
-def _table(encoder: NameTable) -> NameTable:
-    rows = tuple(
-        Row(f"bert.{row.ours}", tuple(f"bert.{name}" for name in row.theirs), row.transform) for row in encoder.rows
-    )
-    head = tuple(Row(f"head.{kind}", (f"qa_outputs.{kind}",)) for kind in ("weight", "bias"))
-    ignored = (r"bert\.pooler\..*", r"(.*\.)?position_ids", r"cls\..*")
-    return NameTable("BERT reader", (*rows, *head), encoder.n_layers, renames=encoder.renames, ignored=ignored)

@@ -14,17 +14,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..documents import read_document, read_documents
-from ..errors import DataError, DocumentError
+from ..errors import DataError
 from ..models.tokenizer import TextTokenizer, windows
 from ..sentences import sentences
+from .data import documents_in
 from .masking import continued
 
 __all__ = ["Corpus", "Drawn", "Stretch", "read_texts"]
 
 _BLANK_LINE = re.compile(r"\n[ \t\r\f\v\u3000]*\n")
 _PLAIN = ("", ".txt", ".text")
-_MOST_BYTES = 1 << 32  # of a text file
 _TRIES = 100  # to find a second text of the right length
 
 
@@ -39,17 +38,9 @@ def read_texts(data: str | Path) -> list[str]:
         DataError: there is no such thing, or nothing in it that can be read.
     """
     path = Path(data)
-    if not path.exists():
-        raise DataError(f"no file or folder at {path}: expected a folder of documents, or a text file of them")
-    if path.is_dir():
-        texts = [document.text for document in read_documents(path)]
-    else:
-        try:
-            texts = [read_document(path, max_bytes=_MOST_BYTES).text]
-        except DocumentError as error:
-            raise DataError(str(error)) from error
-        if path.suffix.lower() in _PLAIN:
-            texts = _BLANK_LINE.split(texts[0])
+    texts = [document.text for document in documents_in(path)]
+    if path.is_file() and path.suffix.lower() in _PLAIN:
+        texts = _BLANK_LINE.split(texts[0])
     texts = [text for text in texts if text.strip()]
     if not texts:
         raise DataError(f"{path}: no text in it that can be read")

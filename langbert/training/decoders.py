@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from copy import deepcopy
 from pathlib import Path
-from typing import Any, cast
+from typing import TypeVar, cast
 
 import torch
 from tokenizers import Tokenizer
@@ -17,18 +16,30 @@ from torch import nn
 
 from ..errors import CheckpointError
 from ..models import resolve
-from ..models.decoder import DecoderCheckpoint, GPTDecoder, end_token_ids
+from ..models.decoder import Decoder, DecoderCheckpoint, GPTDecoder, end_token_ids
 from ..models.decoder_loading import load_decoder
 from ..models.decoder_saving import CHAT_TEMPLATE, save_decoder
 from ..nn.gpt import GPT, GPTConfig
-from .adapters import save_adapters
+from .adapters import merged, save_adapters
 from .task import seeded
 
-__all__ = ["END_OF_TEXT", "LORA_TARGETS", "base_decoder", "byte_pairs", "fresh_decoder", "pieces", "save_trained"]
+__all__ = [
+    "END_OF_TEXT",
+    "LORA_TARGETS",
+    "base_decoder",
+    "byte_pairs",
+    "fresh_checkpoint",
+    "fresh_decoder",
+    "pieces",
+    "save_trained",
+    "trainable",
+]
 
 END_OF_TEXT = "<|endoftext|>"
 LORA_TARGETS = ("attention.qkv", "attention.output", "feed_forward.gate_up", "feed_forward.up", "feed_forward.down")
 """Every matrix of a block, as :mod:`langbert.nn.gpt` calls them."""
+
+Network = TypeVar("Network", bound=nn.Module)
 
 _PIECE = 1 << 16  # characters tokenized at once: a tokenizer's notes take a hundred times the memory of the text
 
@@ -42,20 +53,25 @@ def base_decoder(base: str | Path) -> tuple[GPT, DecoderCheckpoint]:
     checkpoint = load_decoder(resolve(base), dtype=torch.float32, device=torch.device("cpu"))
     if not isinstance(checkpoint.decoder, GPTDecoder):
         raise CheckpointError(f"{base}: only GPT-2 and Llama-like decoders (Llama, Mistral, Qwen2) can be trained here")
-    return _trainable(checkpoint.decoder), checkpoint
+    return trainable(checkpoint.decoder.model), checkpoint
 
 
 def fresh_decoder(config: GPTConfig, tokenizer: Tokenizer, seed: int) -> tuple[GPT, DecoderCheckpoint]:
     """A decoder with random weights that depend on ``seed`` alone."""
     with seeded(seed):
         decoder = GPTDecoder(GPT(config))
-    tokens = {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}
-    ends = end_token_ids(tokenizer, [])
-    return _trainable(decoder), DecoderCheckpoint(decoder, tokenizer, None, tokens, ends)
+    return trainable(decoder.model), fresh_checkpoint(decoder, tokenizer, "bos_token", "eos_token")
 
 
-def _trainable(decoder: GPTDecoder) -> GPT:
-    return decoder.model.requires_grad_(True).train()
+def fresh_checkpoint(decoder: Decoder, tokenizer: Tokenizer, *roles: str) -> DecoderCheckpoint:
+    """What goes with a new ``decoder``: the one control token of :func:`byte_pairs`, in all its ``roles``."""
+    tokens = dict.fromkeys(roles, END_OF_TEXT)
+    return DecoderCheckpoint(decoder, tokenizer, None, tokens, end_token_ids(tokenizer, []))
+
+
+def trainable(network: Network) -> Network:
+    """``network`` to be trained, every weight of it: a :class:`Decoder` froze it."""
+    return network.requires_grad_(True).train()
 
 
 def byte_pairs(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -94,10 +110,8 @@ def save_trained(
         base: None for a model from scratch; adapters are then merged, since there is nothing they could stand on.
         new_template: the chat template is not the base's own, so adapters bring it along.
     """
-    if isinstance(network, GPT):
-        save_decoder(network, checkpoint, folder)
-    elif not base:
-        save_decoder(cast(Any, deepcopy(network)).merge_and_unload(), checkpoint, folder)
+    if isinstance(network, GPT) or not base:
+        save_decoder(cast(GPT, merged(network)), checkpoint, folder)
     else:
         # a folder is found again from wherever one stands
         save_adapters(network, folder, base=str(Path(base).absolute() if Path(base).exists() else base))

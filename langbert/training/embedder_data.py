@@ -13,19 +13,18 @@ a folder or any other file              documents
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..chunking import Chunker
-from ..documents import read_documents
-from ..errors import DataError, DocumentError
+from ..errors import DataError
 from ..evaluation.datasets import Question, QuestionSet, read_questions
 from ..models.tokenizer import TextTokenizer
-from ..records import Chunk, Document
+from ..records import Chunk
 from ..sentences import sentences
-from .data import read_lines
+from .data import documents_in, read_lines, read_numbered
 
 __all__ = [
     "OBJECTIVES",
@@ -98,7 +97,7 @@ def objective_for(path: str | Path, *, teacher: bool = False, questions: bool = 
     if Path(path).suffix.lower() == ".json":
         return "distill" if teacher else "ranking"
     expected = '{"query", "positive"}, {"text", "pair", "score"} or {"text"}'
-    keys = next(read_lines(path, lambda row: set(dict(row)), expected), None)
+    number, keys = next(read_numbered(path, lambda row: set(dict(row)), expected), (0, None))
     if keys is None:
         raise DataError(f"{path} is empty: expected JSON lines of {expected}")
     if "positive" in keys:
@@ -107,7 +106,7 @@ def objective_for(path: str | Path, *, teacher: bool = False, questions: bool = 
         return "similarity"
     if "text" in keys:
         return "tsdae"
-    raise DataError(f"{path}:1: expected {expected}; got {', '.join(sorted(keys)) or 'an empty object'}")
+    raise DataError(f"{path}:{number}: expected {expected}; got {', '.join(sorted(keys)) or 'an empty object'}")
 
 
 def read_ranking(path: str | Path) -> RankingData:
@@ -219,7 +218,7 @@ def read_texts(path: str | Path) -> list[str]:
     if is_documents(path):
         texts = [
             " ".join(document.text[start:end].split())
-            for document in _documents(path)
+            for document in documents_in(path)
             for start, end in sentences(document.text)
             if _words(document.text[start:end]) >= _MIN_WORDS
         ]
@@ -237,17 +236,10 @@ def read_passages(path: str | Path, tokenizer: TextTokenizer, max_tokens: int) -
         DataError: none could be read.
     """
     chunker = Chunker(tokenizer.offsets, max_tokens)
-    chunks = [chunk for document in _documents(path) for chunk in chunker.split(document)]
+    chunks = [chunk for document in documents_in(path) for chunk in chunker.split(document)]
     if not chunks:
         raise DataError(f"{path} holds no document that can be read")
     return chunks
-
-
-def _documents(path: str | Path) -> Iterator[Document]:
-    try:
-        return read_documents(path)
-    except DocumentError as error:
-        raise DataError(str(error)) from error
 
 
 def _words(text: str) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ..errors import DataError
-from .data import read_lines
+from .data import numbered_lines, read_lines, read_numbered
 
 __all__ = ["LabelledText", "TaggedSentence", "in_order", "read_labelled", "read_tagged", "split"]
 
@@ -65,8 +65,8 @@ def read_tagged(path: str | Path, *, column: int = -1) -> list[TaggedSentence]:
     """
     path = Path(path)
     if path.suffix.lower() in _JSON:
-        parsed = read_lines(path, _tagged, '{"tokens": […], "tags": […]}, a tag for each token')
-        rows = [TaggedSentence(*row, (i,) * len(row[0])) for i, row in enumerate(parsed, start=1)]
+        parsed = read_numbered(path, _tagged, '{"tokens": […], "tags": […]}, a tag for each token')
+        rows = [TaggedSentence(words, tags, (number,) * len(words)) for number, (words, tags) in parsed]
     else:
         rows = list(_from_columns(path, column))
     sentences = [row for row in rows if row.words]
@@ -106,7 +106,7 @@ def in_order(labels: set[str]) -> list[str]:
 
 def _from_table(path: Path) -> Iterator[LabelledText]:
     expected = "text<TAB>label or text<TAB>pair<TAB>label"
-    for number, line in _numbered(path, f"lines of {expected}, or JSON lines in a .jsonl"):
+    for number, line in numbered_lines(path, f"lines of {expected}, or JSON lines in a .jsonl"):
         columns = [column.strip() for column in line.split("\t")]
         if number == 1 and columns[-1].lower() == "label":
             continue
@@ -117,7 +117,7 @@ def _from_table(path: Path) -> Iterator[LabelledText]:
 
 def _from_columns(path: Path, column: int) -> Iterator[TaggedSentence]:
     words: list[tuple[str, str, int]] = []
-    for number, line in _numbered(path, "CoNLL lines 'word … tag', or JSON lines in a .jsonl", blank=True):
+    for number, line in numbered_lines(path, "CoNLL lines 'word … tag', or JSON lines in a .jsonl", blank=True):
         if not line.strip(" \t"):
             yield _sentence(words)
             words = []
@@ -137,20 +137,6 @@ def _from_columns(path: Path, column: int) -> Iterator[TaggedSentence]:
 def _sentence(words: Sequence[tuple[str, str, int]]) -> TaggedSentence:
     columns = tuple(zip(*words, strict=True)) or ((), (), ())
     return TaggedSentence(*columns)
-
-
-def _numbered(path: Path, expected: str, *, blank: bool = False) -> Iterator[tuple[int, str]]:
-    """Lines and their numbers, without their ends; blank ones only if asked for."""
-    if not path.is_file():
-        raise DataError(f"no file at {path}: expected {expected}")
-    number = 0
-    try:
-        with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                if blank or line.strip():
-                    yield number, line.rstrip("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: after line {number}: expected UTF-8, got {error}") from error
 
 
 def _labelled(row: Any) -> LabelledText:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..documents import read_documents
-from ..errors import CheckpointError, DataError, DocumentError
+from ..errors import CheckpointError, DataError
 from ..nn.gpt import GPTConfig
+from .data import documents_in
 from .decoders import END_OF_TEXT, base_decoder, byte_pairs, fresh_decoder, pieces, save_trained
 from .packing import Scored, collated, scored_logits
 from .settings import TrainSettings
@@ -25,7 +25,6 @@ __all__ = ["LmTask"]
 _TOGETHER = 64  # pieces of text tokenized in one call
 _HELD_BATCH = 4  # sequences
 _DROPOUT = 0.1  # of a network from scratch (Radford et al. 2018, §4.1); the settings of a run may say otherwise
-_LARGEST = 1 << 40  # bytes of a file: a corpus may lie in a single one
 
 
 class LmTask(Task):
@@ -196,11 +195,7 @@ def _texts(data: str | Path) -> list[str]:
     Raises:
         DataError: there is nothing to read.
     """
-    try:
-        texts = [document.text for document in read_documents(data, max_bytes=_LARGEST)]
-    except DocumentError as error:
-        raise DataError(f"{error}: expected a text file or a folder of documents") from error
-    texts = [text for text in dict.fromkeys(texts) if text.strip()]
+    texts = [text for text in dict.fromkeys(document.text for document in documents_in(data)) if text.strip()]
     if not texts:
         raise DataError(f"{data} holds no text: expected a text file or a folder of documents")
     return texts

@@ -10,9 +10,8 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from ..models.bert import load_pretraining, save_pretraining
 from ..models.tokenizer import TextTokenizer, TokenPair
 from ..nn.bert import Bert, BertConfig
 from ..nn.pretraining import PreTrainingBert, PreTrainingLogits, pretraining_loss
+from .adapters import merged
 from .batching import padded
 from .corpus import Corpus, Stretch, read_texts
 from .masking import choose, corrupt, words_of
@@ -215,8 +215,7 @@ class MlmTask(Task):
         return float(sum(n * surprise[token] for token, n in Counter(targets).items()) / max(len(targets), 1))
 
     def save(self, network: nn.Module, folder: Path) -> None:
-        merged = network if isinstance(network, PreTrainingBert) else deepcopy(network).merge_and_unload()  # type: ignore[operator]
-        save_pretraining(merged, folder)
+        save_pretraining(cast(PreTrainingBert, merged(network)), folder)
         if self._pieces:
             write_vocabulary(self._pieces, folder, lowercase=self._lowercase)
         longest = self._tokenizer.model_max_length or self._config.max_positions

@@ -25,12 +25,14 @@ from ..reading import Reader, passage_windows
 from .adapters import merged, save_adapters
 from .batching import padded
 from .calibration import logistic
-from .data import read_lines
+from .data import held_out, read_lines
 from .settings import LoraSettings, TrainSettings
 from .task import Batch, Task, seeded
 from .unanswerable import edited_question, names_in
 
 __all__ = ["ReaderTask"]
+
+_CALIBRATED = 1500  # questions
 
 
 class _Example(NamedTuple):
@@ -80,9 +82,8 @@ class ReaderTask(Task):
             self.network: nn.Module = SpanReader(load_bert(folder, pooler=False))
         self._tokenizer = TextTokenizer.from_folder(folder)
         everything = read_questions(data)
-        titles = sorted({question.title for question in everything.questions})
-        random.Random(seed).shuffle(titles)  # noqa: S311
-        held = set(titles[: round(holdout * len(titles))])
+        titles = {question.title for question in everything.questions}
+        held = held_out(titles, holdout, seed)
         self._held = [question for question in everything.questions if question.title in held]
         asked = [question for question in everything.questions if question.title not in held]
         if not asked:
@@ -91,6 +92,8 @@ class ReaderTask(Task):
             )
         self._data = everything
         self._name = Path(data).name
+        self._answerable = [question for question in self._held if question.answers]
+        self._measured: Sequence[float] = ()  # what `save` calibrates by: the loop evaluates what it saves
         near = dict(read_lines(negatives, _near, '{"id": …, "negatives": […]}')) if negatives else {}
         self._prepare(asked, near, unanswerable, random.Random(seed))  # noqa: S311
 
@@ -161,9 +164,8 @@ class ReaderTask(Task):
         """EM and F1 on the held-out articles' answerable questions, with their own paragraph."""
         if not self._held:
             return {}
-        reader = Reader.of(cast(SpanReader, merged(network)), self._tokenizer, device)
-        asked = [question for question in self._held if question.answers]
-        report = evaluate_reading(self._data, reader, questions=asked)
+        report = evaluate_reading(self._data, self._reader(network, device), questions=self._answerable)
+        self._measured = report.margins
         return {"exact": report.exact, "f1": report.f1}
 
     def save(self, network: nn.Module, folder: Path) -> None:
@@ -173,18 +175,20 @@ class ReaderTask(Task):
     def _calibration(self, network: nn.Module) -> dict[str, float]:
         """Slope and bias that turn margins into probabilities: held-out questions with their own paragraph against
         the same questions with the paragraph before it."""
-        held = [question for question in self._held if question.answers][:1500]
-        if not held:
+        right = self._measured[:_CALIBRATED]
+        if not right:
             return {"slope": 1.0, "bias": 0.0}
+        asked = self._answerable[:_CALIBRATED]
         names = list(self._data.paragraphs)
         number = {name: i for i, name in enumerate(names)}
-        reader = Reader.of(cast(SpanReader, merged(network)), self._tokenizer, next(network.parameters()).device)
-        asked = [question.question for question in held]
-        right = [self._data.paragraphs[q.paragraph][1] for q in held]
-        wrong = [self._data.paragraphs[names[number[q.paragraph] - 1]][1] for q in held]
-        margins = [margin for margin, _, _ in reader.margins(asked * 2, right + wrong)]
-        slope, bias = logistic(margins, [True] * len(held) + [False] * len(held))
+        before = [self._data.paragraphs[names[number[question.paragraph] - 1]][1] for question in asked]
+        reader = self._reader(network, next(network.parameters()).device)
+        wrong = [margin for margin, _, _ in reader.margins([question.question for question in asked], before)]
+        slope, bias = logistic([*right, *wrong], [True] * len(right) + [False] * len(wrong))
         return {"slope": slope, "bias": bias}
+
+    def _reader(self, network: nn.Module, device: torch.device) -> Reader:
+        return Reader.of(cast(SpanReader, merged(network)), self._tokenizer, device)
 
     def facts(self) -> Mapping[str, Any]:
         return {"data": self._name, "base": self.base, "held-out questions": len(self._held)}

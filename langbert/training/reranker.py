@@ -24,7 +24,7 @@ from ..nn.cross_encoder import CrossEncoder
 from .adapters import save_adapters
 from .batching import padded
 from .calibration import logistic
-from .data import read_lines
+from .data import held_out, read_lines
 from .settings import LoraSettings, TrainSettings
 from .task import Batch, Task, seeded
 
@@ -92,9 +92,7 @@ class RerankerTask(Task):
         titles = [title for title, _ in passages.values()]
         self._titles = [encoding.ids for encoding in self._tokenizer.encode([f"{title}\n" for title in titles])]
         self._texts = [encoding.ids for encoding in self._tokenizer.encode([text for _, text in passages.values()])]
-        names = sorted(set(titles))
-        random.Random(seed).shuffle(names)  # noqa: S311
-        held = set(names[: round(holdout * len(names))])
+        held = held_out(titles, holdout, seed)
 
         def group_of(row: Any) -> _Group:
             positive = self._number[row["positive"]]

@@ -22,15 +22,15 @@ from ..errors import CheckpointError, DataError
 from ..evaluation.datasets import read_questions
 from ..models import resolve
 from ..models.chat import ChatFormat
-from ..models.decoder import DecoderCheckpoint, end_token_ids
+from ..models.decoder import DecoderCheckpoint
 from ..models.decoder_loading import load_decoder
 from ..models.seq2seq import Seq2SeqDecoder, save_seq2seq
 from ..nn.beam_search import greedy
 from ..nn.seq2seq import Seq2Seq, Seq2SeqConfig
 from ..records import Message
 from .adapters import merged
-from .data import read_lines
-from .decoders import END_OF_TEXT, byte_pairs
+from .data import held_out, read_lines
+from .decoders import END_OF_TEXT, byte_pairs, fresh_checkpoint, trainable
 from .packing import IGNORED
 from .rag_examples import rag_examples
 from .settings import TrainSettings
@@ -108,9 +108,7 @@ class Seq2SeqTask(Task):
             raise ValueError(f"label_smoothing is {label_smoothing}, expected 0 or more and less than 1")
         self.base, self._smoothing, self._max_target, self._name = base, label_smoothing, max_target, Path(data).name
         rows = list(_rows(Path(data), sources, unanswerable, seed))
-        groups = sorted({row.group for row in rows})
-        random.Random(seed).shuffle(groups)  # noqa: S311
-        held = set(groups[: round(holdout * len(groups))])
+        held = held_out((row.group for row in rows), holdout, seed)
         if base == SCRATCH:
             learnt = [row for row in rows if row.group not in held]
             tokenizer = _tokenizer(learnt, vocab_size)
@@ -240,15 +238,13 @@ def _base(base: str) -> tuple[Seq2Seq, DecoderCheckpoint]:
     checkpoint = load_decoder(resolve(base), dtype=torch.float32, device=torch.device("cpu"))
     if not isinstance(checkpoint.decoder, Seq2SeqDecoder):
         raise CheckpointError(f"{base}: not a T5; a decoder alone is trained by `langbert train sft`")
-    return checkpoint.decoder.model.requires_grad_(True).train(), checkpoint
+    return trainable(checkpoint.decoder.model), checkpoint
 
 
 def _fresh(config: Seq2SeqConfig, tokenizer: Tokenizer, seed: int) -> tuple[Seq2Seq, DecoderCheckpoint]:
     with seeded(seed):
-        model = Seq2Seq(config)
-    tokens = {"eos_token": END_OF_TEXT, "pad_token": END_OF_TEXT}
-    checkpoint = DecoderCheckpoint(Seq2SeqDecoder(model), tokenizer, None, tokens, end_token_ids(tokenizer, []))
-    return model.requires_grad_(True).train(), checkpoint
+        decoder = Seq2SeqDecoder(Seq2Seq(config))
+    return trainable(decoder.model), fresh_checkpoint(decoder, tokenizer, "eos_token", "pad_token")
 
 
 def _tokenizer(rows: Sequence[_Row], vocab_size: int) -> Tokenizer:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from ..errors import CheckpointError, DataError
 from ..models.chat import ChatFormat
 from ..records import Message
-from .data import read_lines
+from .data import held_out, read_numbered
 from .decoders import LORA_TARGETS, base_decoder, save_trained
 from .packing import IGNORED, Scored, collated, pack, scored_logits
 from .settings import LoraSettings, TrainSettings
@@ -43,7 +43,7 @@ class _Row(NamedTuple):
     """A conversation, and the group that stays on one side of the holdout."""
 
     messages: list[Message]
-    group: object
+    group: str
 
 
 class SftTask(Task):
@@ -83,7 +83,7 @@ class SftTask(Task):
         seed: int = 0,
     ) -> None:
         self.base = base
-        rows = list(read_lines(data, _row, _EXPECTED))
+        rows = list(read_numbered(data, _row, _EXPECTED))
         network, checkpoint = base_decoder(base)
         if not 1 <= max_length <= network.config.context_length:
             raise ValueError(f"max_length is {max_length}; {base} reads 1 to {network.config.context_length} tokens")
@@ -94,13 +94,11 @@ class SftTask(Task):
         self._checkpoint = checkpoint
         self._name = Path(data).name
         chat = ChatFormat(checkpoint.tokenizer, checkpoint.chat_template, checkpoint.tokens)
-        groups = sorted({str(row.group) for row in rows})
-        random.Random(seed).shuffle(groups)  # noqa: S311
-        held = set(groups[: round(holdout * len(groups))])
+        held = held_out((row.group for _, row in rows), holdout, seed)
         self._train: list[Scored] = []
         self._held: list[Scored] = []
         self._left_out = 0
-        for number, row in enumerate(rows, start=1):
+        for number, row in rows:
             try:
                 example = _scored(*chat.encode_dialogue(row.messages))
             except CheckpointError as error:
@@ -108,7 +106,7 @@ class SftTask(Task):
             if len(example.ids) > max_length:
                 self._left_out += 1
             else:
-                (self._held if str(row.group) in held else self._train).append(example)
+                (self._held if row.group in held else self._train).append(example)
         if self._left_out:
             counts = (self._left_out, len(rows), max_length)
             log.warning("%s: %d of %d rows are longer than %d tokens: left out", data, *counts)
@@ -188,4 +186,4 @@ def _row(row: Any) -> _Row:
             raise ValueError("an answer is empty")
     if all(message.role != "assistant" for message in messages):
         raise ValueError("there is no answer")
-    return _Row(messages, row.get("group", tuple(message.content for message in messages)))
+    return _Row(messages, str(row.get("group", tuple(message.content for message in messages))))
