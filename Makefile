@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 TORCH  := torch==2.13.0
 STORE  := demo-store
+BENCH  ?=
 QUESTION ?= What does PEP 8 recommend as the maximum line length?
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
@@ -24,6 +25,10 @@ $(VENV)/.langbert: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.langbert-dev: $(VENV)/.langbert
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+$(VENV)/.langbert-bench: $(VENV)/.langbert
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[bench]"
 	@touch $@
 
 demo: $(VENV)/.langbert ## install, index examples/documents, answer a question with citations
@@ -50,6 +55,9 @@ lint: $(VENV)/.langbert-dev
 
 types: $(VENV)/.langbert-dev
 	$(BIN)/mypy
+
+bench: $(VENV)/.langbert-bench ## embeddings side by side with their peers: BENCH="--data SQUAD.json --seconds 80"
+	$(BIN)/python benchmarks/embedding.py $(BENCH)
 
 wheel: $(VENV)/.langbert-dev ## build dist/*.whl
 	$(BIN)/python -m build --wheel

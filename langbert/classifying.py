@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .hardware import Precision, planned_threads, resolve_device, resolve_precision, token_batches, using_threads
+from .batching import computed
+from .hardware import Precision, planned_threads, resolve_device, resolve_precision
 from .models import resolve
 from .models.label_heads import load_classifier, sequence_length
 from .models.tokenizer import TextTokenizer, TokenPair
 from .nn.cross_encoder import CrossEncoder
-from .nn.packed import PackedBert, cumulative
+from .nn.packed import PackedBert
 from .records import Progress
 
 __all__ = ["Classifier", "Label", "TextOrPair", "as_sequence", "best_label"]
@@ -130,11 +131,16 @@ class Classifier:
         """``(n, n_labels)`` float32: how likely each label is; rows in the order of ``texts``, each sums to 1."""
         sequences = self._sequences(_checked(texts))
         rows = np.zeros((len(sequences), len(self.labels)), dtype=np.float32)
-        with torch.inference_mode(), using_threads(self._threads):
-            for batch in token_batches([len(sequence.ids) for sequence in sequences], self._device.type):
-                rows[batch] = self._logits([sequences[i] for i in batch]).softmax(dim=1).cpu().numpy()
-                if progress is not None:
-                    progress(len(batch))
+
+        def work(batch: Sequence[int]) -> NDArray[np.float32]:
+            probabilities = self._logits([sequences[i] for i in batch]).softmax(dim=1)
+            return np.asarray(probabilities.cpu().numpy(), dtype=np.float32)
+
+        lengths = [len(sequence.ids) for sequence in sequences]
+        for batch, found in computed(work, lengths, self._device.type, self._threads):
+            rows[batch] = found
+            if progress is not None:
+                progress(len(batch))
         return rows
 
     def _sequences(self, texts: Sequence[tuple[str, str | None]]) -> list[TokenPair]:
@@ -152,14 +158,9 @@ class Classifier:
 
     def _logits(self, sequences: Sequence[TokenPair]) -> torch.Tensor:
         """``(n, n_labels)`` float32."""
-        lengths = [len(sequence.ids) for sequence in sequences]
-        hidden_states = self._packed(
-            torch.tensor([token for sequence in sequences for token in sequence.ids]),
-            lengths,
-            torch.tensor([segment for sequence in sequences for segment in sequence.segments]),
+        return self._network.classify(
+            self._packed.first_tokens([s.ids for s in sequences], [s.segments for s in sequences])
         )
-        first_tokens = hidden_states[cumulative(lengths, hidden_states.device)[:-1]]
-        return self._network.classify(first_tokens.float())
 
     def __repr__(self) -> str:
         return f"Classifier({self.name!r}, labels={list(self.labels)!r:.80}, device={str(self._device)!r})"

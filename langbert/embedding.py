@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -13,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .batching import computed
 from .embedding_cache import Cached, EmbeddingCache, cache_keys
 from .errors import CheckpointError, TextTooLong
-from .hardware import Precision, planned_threads, resolve_device, resolve_precision, using_threads
+from .hardware import Precision, planned_threads, resolve_device, resolve_precision
 from .long_texts import ONE_TOKEN, OVERLAP, SPAN_POOLINGS, TextReader, Window, checked_spans, token_states
 from .models import cache_dir, resolve
 from .models.checkpoint import tensors_sha256
@@ -67,6 +69,7 @@ class Embedder:
 
     Attributes:
         overflowed: how many texts so far were over the limit.
+        tokens: how many tokens the encoder has been given so far, special ones and overlaps included.
 
     Raises:
         ModelNotFound, DownloadError, ChecksumError: the model cannot be had.
@@ -100,6 +103,7 @@ class Embedder:
         self.name = str(model)
         self.on_overflow = on_overflow
         self.overflowed = 0
+        self.tokens = 0
         self._threads = planned_threads(threads)
         self._device = resolve_device(device)
         self.precision = resolve_precision(precision, self._device)
@@ -212,10 +216,9 @@ class Embedder:
             progress(len(texts) - len(different))
         vectors = np.empty((len(different), self.dimension), dtype=np.float32)
         too_long = np.zeros(len(different), dtype=bool)
-        with torch.inference_mode(), using_threads(self._threads):
-            for start in range(0, len(different), _SLAB):
-                slab = slice(start, start + _SLAB)
-                vectors[slab], too_long[slab] = self._remembered(different[slab], places[slab], role, progress)
+        for start in range(0, len(different), _SLAB):
+            slab = slice(start, start + _SLAB)
+            vectors[slab], too_long[slab] = self._remembered(different[slab], places[slab], role, progress)
         if len(different) < len(texts):
             row = {text: i for i, text in enumerate(different)}
             rows = [row[text] for text in texts]
@@ -226,6 +229,41 @@ class Embedder:
             done = "read in windows" if self.on_overflow == "split" else "cut off"
             log.warning("%d of %d texts were over %d tokens: %s", overflowed, len(texts), self.max_length, done)
         return vectors
+
+    def embed_iter(
+        self,
+        texts: Iterable[str],
+        role: Role = "document",
+        *,
+        size: int = _SLAB,
+        progress: Progress | None = None,
+    ) -> Iterator[NDArray[np.float32]]:
+        """:meth:`embed` for a stream that need not fit in memory: vectors of ``size`` texts at a time, in their order.
+
+        Args:
+            texts: read as the vectors are asked for, never more than ``size`` ahead. Duplicates are found within each
+                ``size``; a cache finds them all.
+            role, progress: as in :meth:`embed`.
+            size: texts in a block. The larger, the more neighbours of one length there are, which is quicker.
+
+        Yields:
+            ``(size, dimension)`` float32; the last block may be smaller.
+
+        Raises:
+            TypeError, TextTooLong: as in :meth:`embed`; a text's number counts within its block.
+            ValueError: ``size`` is not at least 1.
+        """
+        if isinstance(texts, (str, bytes)):
+            raise TypeError(f"expected texts, got one {type(texts).__name__}; put it in a list")
+        if size < 1:
+            raise ValueError(f"size must be at least 1, got {size}")
+        return self._blocks(iter(texts), role, size, progress)
+
+    def _blocks(
+        self, texts: Iterator[str], role: Role, size: int, progress: Progress | None
+    ) -> Iterator[NDArray[np.float32]]:
+        while block := list(islice(texts, size)):
+            yield self.embed(block, role, progress=progress)
 
     def embed_spans(
         self, texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]], *, progress: Progress | None = None
@@ -252,10 +290,9 @@ class Embedder:
         wanted = checked_spans(texts, spans)
         self._check_spans()
         vectors: list[NDArray[np.float32]] = []
-        with torch.inference_mode(), using_threads(self._threads):
-            for start in range(0, len(texts), _DOCUMENTS):
-                slab = slice(start, start + _DOCUMENTS)
-                vectors += self._in_context(texts[slab], wanted[slab], progress)
+        for start in range(0, len(texts), _DOCUMENTS):
+            slab = slice(start, start + _DOCUMENTS)
+            vectors += self._in_context(texts[slab], wanted[slab], progress)
         return vectors
 
     @property
@@ -363,9 +400,14 @@ class Embedder:
                     f'split it first, or choose on_overflow="split" or "truncate"'
                 )
             found.append(reader.one_token(read, self.pooling) if self.pooling in ONE_TOKEN else read)
+
+        def work(batch: Sequence[int]) -> NDArray[np.float32]:
+            states, lengths = token_states(self._encoder, [found[i] for i in batch], self._device.type)
+            return self._pooled(states, lengths, reader.skip)
+
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        for batch, states, lengths in token_states(self._encoder, found, self._device.type):
-            vectors[batch] = self._pooled(states, lengths, reader.skip)
+        for batch, pooled in computed(work, self._counted(found), self._device.type, self._threads):
+            vectors[batch] = pooled
             if progress is not None:
                 progress(len(batch))
         return vectors, too_long
@@ -376,14 +418,28 @@ class Embedder:
         """Vectors ``(n_spans, dimension)`` of each text's spans."""
         vectors = [np.empty((0, self.dimension), dtype=np.float32)] * len(texts)
         read = list(self._readers["document"].read_for_spans(texts, self.max_length))
-        for batch, states, lengths in token_states(self._encoder, [found for found, _ in read], self._device.type):
+
+        def work(batch: Sequence[int]) -> list[NDArray[np.float32]]:
+            states, lengths = token_states(self._encoder, [read[i][0] for i in batch], self._device.type)
+            pooled = []
             for i, own in zip(batch, torch.split(states, lengths), strict=True):
                 rows = [read[i][1].rows(*span) for span in spans[i]]
                 picked = own[torch.tensor([row for some in rows for row in some], dtype=torch.int64)]
-                vectors[i] = self._pooled(picked, [len(some) for some in rows])
+                pooled.append(self._pooled(picked, [len(some) for some in rows]))
+            return pooled
+
+        for batch, pooled in computed(work, self._counted([own for own, _ in read]), self._device.type, self._threads):
+            for i, own in zip(batch, pooled, strict=True):
+                vectors[i] = own
                 if progress is not None:
-                    progress(len(rows))
+                    progress(len(own))
         return vectors
+
+    def _counted(self, texts: Sequence[Sequence[Window]]) -> list[int]:
+        """How many tokens the encoder reads of each text."""
+        lengths = [sum(len(window.ids) for window in text) for text in texts]
+        self.tokens += sum(lengths)
+        return lengths
 
     def _pooled(self, states: Tensor, lengths: Sequence[int], skip: int = 0) -> NDArray[np.float32]:
         """Packed states → ``(n, dimension)``, cut and normalised."""

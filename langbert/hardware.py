@@ -1,10 +1,10 @@
-"""What this machine can do: where to run, in which number format, on how many threads, how much at a time."""
+"""What this machine can do: where to run, in which number format, on how many threads."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -17,17 +17,12 @@ __all__ = [
     "planned_threads",
     "resolve_device",
     "resolve_precision",
-    "token_batches",
     "usable_cores",
     "using_threads",
 ]
 
 Precision = Literal["auto", "float32", "bfloat16"]
 """How numbers are held during inference: ``auto`` is bfloat16 where the hardware multiplies it, else float32."""
-
-
-_MOST_TOKENS = {"cpu": 2048, "cuda": 65536}
-"""Tokens in one forward pass, by kind of device; on a CPU more would leave its cache."""
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
@@ -110,25 +105,3 @@ def using_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def token_batches(lengths: Sequence[int], device_type: str) -> Iterator[list[int]]:
-    """Indices of sequences, shortest first, in batches that a device takes well.
-
-    Sorted, so that neighbours have one length: attention takes those together, and a padded encoder pads little.
-
-    Args:
-        lengths: tokens in each sequence; one that is over the limit by itself gets a batch of its own.
-        device_type: ``"cpu"``, ``"cuda"``, …
-    """
-    most = _MOST_TOKENS.get(device_type, 8192)
-    batch: list[int] = []
-    tokens = 0
-    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and tokens + lengths[i] > most:
-            yield batch
-            batch, tokens = [], 0
-        batch.append(i)
-        tokens += lengths[i]
-    if batch:
-        yield batch

@@ -18,7 +18,7 @@ import torch
 from tokenizers import Encoding
 from torch import Tensor
 
-from .hardware import token_batches
+from .batching import plan
 from .models.encoder import Encoder
 from .models.tokenizer import TextTokenizer, windows
 from .nn.pooling import Pooling
@@ -157,22 +157,19 @@ class TokenSpans:
         )
 
 
-def token_states(
-    encoder: Encoder, texts: Sequence[Sequence[Window]], device_type: str
-) -> Iterator[tuple[list[int], Tensor, list[int]]]:
-    """The texts in batches: which ones, their ``(total, H)`` hidden states, and how many of them are each one's.
+def token_states(encoder: Encoder, texts: Sequence[Sequence[Window]], device_type: str) -> tuple[Tensor, list[int]]:
+    """The texts' ``(total, H)`` hidden states, and how many of them are each one's.
 
-    One batch's states are held at a time: more than the encoder reads at once only where a single text is longer.
+    The encoder reads a batch at once, however long a text is.
     """
-    for batch in token_batches([sum(len(window.ids) for window in text) for text in texts], device_type):
-        reads = [window for i in batch for window in texts[i]]
-        states: list[Tensor] = [torch.empty(0)] * len(reads)
-        for some in token_batches([len(window.ids) for window in reads], device_type):
-            sequences = [reads[i].ids for i in some]
-            parts = torch.split(encoder(sequences), [len(ids) for ids in sequences])
-            for i, part in zip(some, parts, strict=True):
-                states[i] = part[reads[i].first : reads[i].last]
-        yield batch, torch.cat(states), [sum(window.last - window.first for window in texts[i]) for i in batch]
+    reads = [window for text in texts for window in text]
+    states: list[Tensor] = [torch.empty(0)] * len(reads)
+    for batch in plan([len(window.ids) for window in reads], device_type, threads=1).batches:
+        sequences = [reads[i].ids for i in batch]
+        parts = torch.split(encoder(sequences), [len(ids) for ids in sequences])
+        for i, part in zip(batch, parts, strict=True):
+            states[i] = part[reads[i].first : reads[i].last]
+    return torch.cat(states), [sum(window.last - window.first for window in text) for text in texts]
 
 
 def checked_spans(texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]]) -> list[list[tuple[int, int]]]:

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
-from .hardware import Precision, planned_threads, resolve_device, resolve_precision, token_batches, using_threads
+from .batching import computed
+from .hardware import Precision, planned_threads, resolve_device, resolve_precision
 from .models import resolve
 from .models.span_reader import load_span_reader
 from .models.tokenizer import TextTokenizer, windows
@@ -131,16 +132,20 @@ class Reader:
             for window in self._windows(i, question, passage)
         ]
         best = [(-math.inf, 0, 0)] * len(passages)
-        with torch.inference_mode(), using_threads(self._threads):
-            for batch in token_batches([len(window.ids) for window in spread], self._device.type):
-                chosen = [spread[i] for i in batch]
-                for window, logits in zip(chosen, self._logits(chosen), strict=True):
-                    margin, first, last = _best_span(logits, window)
-                    if margin > best[window.passage][0]:
-                        offsets = read[window.passage].offsets
-                        best[window.passage] = (margin, offsets[first][0], offsets[last][1])
-                if progress is not None:
-                    progress(len({window.passage for window in chosen}))
+
+        def work(batch: Sequence[int]) -> list[tuple[float, int, int]]:
+            chosen = [spread[i] for i in batch]
+            return [_best_span(logits, window) for logits, window in zip(self._logits(chosen), chosen, strict=True)]
+
+        lengths = [len(window.ids) for window in spread]
+        for batch, found in computed(work, lengths, self._device.type, self._threads):
+            for i, (margin, first, last) in zip(batch, found, strict=True):
+                passage = spread[i].passage
+                if margin > best[passage][0]:
+                    offsets = read[passage].offsets
+                    best[passage] = (margin, offsets[first][0], offsets[last][1])
+            if progress is not None:
+                progress(len({spread[i].passage for i in batch}))
         return best
 
     def _windows(self, number: int, question: Encoding, passage: Encoding) -> Iterator[_Window]:
@@ -151,14 +156,9 @@ class Reader:
 
     def _logits(self, batch: Sequence[_Window]) -> list[NDArray[np.float32]]:
         """``(T, 2)`` for each window."""
-        lengths = [len(window.ids) for window in batch]
-        hidden = self._packed(
-            torch.tensor([token for window in batch for token in window.ids]),
-            lengths,
-            torch.tensor([segment for window in batch for segment in window.segments]),
-        )
+        hidden = self._packed([window.ids for window in batch], [window.segments for window in batch])
         logits = torch.nn.functional.linear(hidden.float(), self._weight, self._bias).cpu().numpy()
-        return np.split(logits, np.cumsum(lengths)[:-1])
+        return np.split(logits, np.cumsum([len(window.ids) for window in batch])[:-1])
 
     def __repr__(self) -> str:
         return f"Reader({self.name!r}, device={str(self._device)!r})"

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from .batching import computed
 from .errors import QuestionError
-from .hardware import Precision, planned_threads, resolve_device, resolve_precision, token_batches, using_threads
+from .hardware import Precision, planned_threads, resolve_device, resolve_precision
 from .models import resolve
 from .models.lora import base_of
 from .models.pair_scorer import load_pair_scorer
@@ -97,12 +98,14 @@ class Reranker:
         passages = _checked(question, passages)
         pairs, owners = self._pairs(question, passages)
         scores = np.zeros(len(passages), dtype=np.float32)
-        with torch.inference_mode(), using_threads(self._threads):
-            for batch in token_batches([len(pair.ids) for pair in pairs], self._device.type):
-                logits = self._scorer([pairs[i] for i in batch])
-                np.maximum.at(scores, [owners[i] for i in batch], torch.sigmoid(logits).cpu().numpy())
-                if progress is not None:
-                    progress(len(batch))
+
+        def work(batch: Sequence[int]) -> NDArray[np.float32]:
+            return np.asarray(torch.sigmoid(self._scorer([pairs[i] for i in batch])).cpu().numpy(), dtype=np.float32)
+
+        for batch, found in computed(work, [len(pair.ids) for pair in pairs], self._device.type, self._threads):
+            np.maximum.at(scores, [owners[i] for i in batch], found)
+            if progress is not None:
+                progress(len(batch))
         return scores
 
     def rerank(

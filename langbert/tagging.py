@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .hardware import Precision, planned_threads, resolve_device, resolve_precision, token_batches, using_threads
+from .batching import computed
+from .hardware import Precision, planned_threads, resolve_device, resolve_precision
 from .models import resolve
 from .models.label_heads import WordKind, load_tagger, sequence_length
 from .models.tokenizer import TextTokenizer, windows
@@ -185,17 +186,19 @@ class Tagger:
         left = np.bincount([i for i, _ in found], minlength=len(sentences))
         if progress is not None and (empty := int((left == 0).sum())):
             progress(empty)
-        with torch.inference_mode(), using_threads(self._threads):
-            for batch in token_batches([len(window.ids) for _, window in found], self._device.type):
-                chosen = [found[i] for i in batch]
-                for (i, window), rows in zip(chosen, self._probabilities([w for _, w in chosen]), strict=True):
-                    best[i][window.words], scores[i][window.words] = rows.argmax(axis=1), rows.max(axis=1)
-                    left[i] -= 1
-                    if progress is not None and left[i] == 0:
-                        progress(1)
+
+        def work(batch: Sequence[int]) -> list[NDArray[np.float32]]:
+            return self._probabilities([found[i][1] for i in batch])
+
+        lengths = [len(window.ids) for _, window in found]
+        for batch, probabilities in computed(work, lengths, self._device.type, self._threads):
+            for (i, window), rows in zip((found[k] for k in batch), probabilities, strict=True):
+                best[i][window.words], scores[i][window.words] = rows.argmax(axis=1), rows.max(axis=1)
+                left[i] -= 1
+                if progress is not None and left[i] == 0:
+                    progress(1)
         return [
-            ([self.labels[k] for k in tags], probabilities.tolist())
-            for tags, probabilities in zip(best, scores, strict=True)
+            ([self.labels[k] for k in tags], probable.tolist()) for tags, probable in zip(best, scores, strict=True)
         ]
 
     def _probabilities(self, batch: Sequence[WordWindow]) -> list[NDArray[np.float32]]:
@@ -205,7 +208,7 @@ class Tagger:
         lengths = [len(sequence) for sequence in sequences]
         starts = np.cumsum([0, *lengths[:-1]]) + len(prefix)
         rows = [start + place for start, window in zip(starts, batch, strict=True) for place in window.places]
-        hidden = self._packed(torch.tensor([token for sequence in sequences for token in sequence]), lengths)
+        hidden = self._packed(sequences)
         logits = torch.nn.functional.linear(hidden[rows].float(), self._weight, self._bias)
         return np.split(logits.softmax(dim=1).cpu().numpy(), np.cumsum([len(window.places) for window in batch])[:-1])
 

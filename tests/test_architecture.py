@@ -18,6 +18,7 @@ ROOT = Path(langbert.__file__).parent
 LAYERS = [
     {"errors", "records"},
     {"hardware", "quantization", "embedding_cache"},
+    {"batching"},
     {"nn"},
     {"models"},
     {"documents", "sentences"},
@@ -32,7 +33,7 @@ LAYERS = [
     {"grounding", "followup"},
     {"answering"},
     {"pipeline"},
-    {"training", "evaluation"},
+    {"training", "evaluation", "bench"},
     {"cli", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

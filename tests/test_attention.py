@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from langbert.nn.attention import MultiHeadAttention, attend
+from langbert.nn.attention import MultiHeadAttention, attend, attend_base_two
 
 
 def literal(query, key, value, mask):
@@ -88,3 +88,28 @@ def test_nothing_but_padding_gives_no_nan_while_learning():
     assert out.isfinite().all()
     assert query.grad is not None
     assert query.grad.isfinite().all()
+
+
+def base_two(query, key, value):
+    return attend_base_two((query * math.log2(math.e) / query.shape[-1] ** 0.5).bfloat16(), key, value)
+
+
+def test_powers_of_two_are_the_softmax():
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, 7, 8).bfloat16() for _ in range(3))
+    found = base_two(query.double() * 2, key, value)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(
+        found.double(), attend(query.double() * 2, key.double(), value.double()), atol=0.04, rtol=0
+    )
+
+
+@pytest.mark.parametrize("size", [100.0, -100.0, 400.0, -400.0])
+def test_powers_of_two_beyond_the_number_formats_range(size):
+    """Scores around ±400 would be 2^±577, infinite or nothing at all, if nobody looked."""
+    torch.manual_seed(0)
+    query, key, value = torch.zeros(1, 2, 3, 8), torch.zeros(1, 2, 5, 8), torch.randn(1, 2, 5, 8).bfloat16()
+    query[..., 0], key[..., 0] = size, 8**0.5 * torch.linspace(1, 1.4, 5)  # scores a tenth of size apart
+    best = value[:, :, 4 if size > 0 else 0].double()
+    found = base_two(query.double(), key.bfloat16(), value).double()
+    torch.testing.assert_close(found, best[:, :, None].expand(found.shape), atol=0.02, rtol=0)

@@ -96,10 +96,11 @@ def test_packed_agrees_with_padded(ours, batch):
     token_ids, mask, segment_ids = batch
     real = mask.bool()
     expected = ours(token_ids, mask, segment_ids)[real]
-    lengths = mask.sum(dim=1).tolist()
-    packed = PackedBert(ours)(token_ids[real], lengths, segment_ids[real])
+    sequences = [ids[is_token].tolist() for ids, is_token in zip(token_ids, real, strict=True)]
+    segments = [ids[is_token].tolist() for ids, is_token in zip(segment_ids, real, strict=True)]
+    packed = PackedBert(ours)(sequences, segments)
     torch.testing.assert_close(packed, expected, atol=1e-5, rtol=0)
-    rough = PackedBert(ours, dtype=torch.bfloat16)(token_ids[real], lengths, segment_ids[real])
+    rough = PackedBert(ours, dtype=torch.bfloat16)(sequences, segments)
     assert rough.dtype == torch.bfloat16
     assert torch.cosine_similarity(rough.float(), expected).min() > 0.999
 
@@ -107,23 +108,31 @@ def test_packed_agrees_with_padded(ours, batch):
 @torch.no_grad()
 def test_packed_gives_a_sequence_the_same_states_alone_and_in_a_batch(ours):
     packed = PackedBert(ours)
-    sequences = [torch.randint(0, 99, (length,)) for length in (1, 2, 2, 5, 6, 7, 9, 10, 11, 31, 40)]
-    together = packed(torch.cat(sequences), [len(sequence) for sequence in sequences])
-    alone = torch.cat([packed(sequence, [len(sequence)]) for sequence in sequences])
-    torch.testing.assert_close(together, alone, atol=1e-6, rtol=0)
+    sequences = [torch.randint(0, 99, (length,)).tolist() for length in (1, 2, 2, 5, 6, 7, 9, 10, 11, 31, 40)]
+    alone = torch.cat([packed([sequence]) for sequence in sequences])
+    torch.testing.assert_close(packed(sequences), alone, atol=1e-6, rtol=0)
 
 
 def test_packed_is_a_frozen_copy(ours, folder):
     trained = load_bert(folder)
     packed = PackedBert(trained, dtype=torch.bfloat16)
-    before = packed(torch.arange(5), [5])
+    before = packed([[0, 1, 2, 3, 4]])
     with torch.no_grad():
         trained.layers[0].up.weight.zero_()
-    assert torch.equal(packed(torch.arange(5), [5]), before)
+    assert torch.equal(packed([[0, 1, 2, 3, 4]]), before)
 
 
 def test_packed_of_nothing(ours):
-    assert PackedBert(ours)(torch.empty(0, dtype=torch.int64), []).shape == (0, 32)
+    assert PackedBert(ours)([]).shape == (0, 32)
+    assert PackedBert(ours)([[], []]).shape == (0, 32)
+
+
+@torch.no_grad()
+def test_first_tokens_are_the_first_states(ours):
+    packed = PackedBert(ours, dtype=torch.bfloat16)
+    sequences, segments = [[1, 2], [3], [4, 5, 6]], [[0, 1], [0], [0, 0, 1]]
+    states = packed(sequences, segments)
+    assert torch.equal(packed.first_tokens(sequences, segments), states[[0, 2, 3]].float())
 
 
 def test_learns():

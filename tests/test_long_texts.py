@@ -95,7 +95,7 @@ def joined_states(embedder: Embedder, text: str, prompt: str = "") -> tuple[torc
     tokenizer = TextTokenizer.from_folder(embedder.name)
     reader = TextReader(tokenizer, prompt, include_prompt=True)
     ((read, _),) = reader.read([text], embedder.max_length)
-    ((_, states, _),) = token_states(embedder._encoder, [read], "cpu")
+    states, _ = token_states(embedder._encoder, [read], "cpu")
     ids = [token for window in read for token in window.ids[window.first : window.last]]
     return states, [VOCAB[i] for i in ids]
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import LangbertError
-from . import ask, evaluate, index, models, objectives, search
+from . import ask, bench, evaluate, index, models, objectives, search
 
 __all__ = ["app", "invoke"]
 
@@ -34,6 +34,7 @@ app.command("ask")(ask.ask)
 app.add_typer(models.app, name="models")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(objectives.app, name="train")
+app.add_typer(bench.app, name="bench")
 
 
 def _show_version(wanted: bool) -> None:

@@ -60,8 +60,7 @@ class BertEncoder:
         self.pooler: nn.Module | None = None if bert.pooler is None else bert.pooler.to(device)
 
     def __call__(self, sequences: Sequence[Sequence[int]]) -> Tensor:
-        token_ids = torch.tensor([token for sequence in sequences for token in sequence], dtype=torch.int64)
-        return self.packed(token_ids, [len(sequence) for sequence in sequences])
+        return self.packed(sequences)
 
     def weights(self) -> Mapping[str, Tensor]:
         return {name: tensor for name, tensor in self.bert.state_dict().items() if not name.startswith("pooler.")}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..nn.packed import PackedBert, cumulative
+from ..nn.packed import PackedBert
 from .bert import is_bert, load_cross_encoder
 from .checkpoint import read_json
 from .encoder import code_hint, usable_positions
@@ -44,12 +44,8 @@ class BertPairScorer:
         self.max_length: int | None = network.bert.config.max_positions
 
     def __call__(self, pairs: Sequence[TokenPair]) -> Tensor:
-        lengths = [len(pair.ids) for pair in pairs]
-        token_ids = torch.tensor([token for pair in pairs for token in pair.ids])
-        segment_ids = torch.tensor([segment for pair in pairs for segment in pair.segments])
-        hidden_states = self._packed(token_ids, lengths, segment_ids)
-        first_tokens = hidden_states[cumulative(lengths, hidden_states.device)[:-1]]
-        return self._network.classify(first_tokens.float())[:, 0]
+        first_tokens = self._packed.first_tokens([pair.ids for pair in pairs], [pair.segments for pair in pairs])
+        return self._network.classify(first_tokens)[:, 0]
 
 
 class TransformersPairScorer:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["MultiHeadAttention", "attend"]
+__all__ = ["MultiHeadAttention", "attend", "attend_base_two"]
+
+_LEAST_SUM = 2.0**-64
+"""A row of powers with a smaller sum may have lost some of them to the end of the number format."""
 
 
 def attend(
@@ -52,6 +57,31 @@ def _attend_unfused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | No
     scores = torch.baddbmm(bias, queries, keys.transpose(1, 2), alpha=width**-0.5)
     weights = F.dropout(torch.softmax(scores, dim=-1, dtype=query.dtype), dropout)
     return torch.bmm(weights, values).view(batch, n_heads, length, width)
+
+
+def attend_base_two(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """``softmax(QKᵀ/√d) V`` for bfloat16 inference on a CPU, where it takes half the time of torch's fused kernel.
+
+    ``2^x`` needs no look for the largest score as long as it stays in the number format's range, which is that of
+    float32; that is checked by the sums, and rows beyond it go the usual way.
+
+    Args:
+        query: ``(B, n_heads, T, d)``, times ``log₂(e)/√d``.
+        key, value: ``(B, n_heads, S, d)``.
+
+    Returns:
+        ``(B, n_heads, T, d)``.
+    """
+    queries, keys, values = (tensor.flatten(0, 1) for tensor in (query, key, value))  # (B · n_heads, T or S, d)
+    powers = torch.bmm(queries, keys.transpose(1, 2)).exp2_()
+    sums = powers.sum(-1, keepdim=True)
+    lowest, highest = torch.aminmax(sums)
+    if lowest > _LEAST_SUM and highest < torch.inf:
+        context = torch.bmm(powers, values).div_(sums)
+    else:
+        scores = torch.bmm(queries, keys.transpose(1, 2)).float()
+        context = torch.bmm(torch.softmax(scores * math.log(2), dim=-1).to(value.dtype), values)
+    return context.view(query.shape)
 
 
 class MultiHeadAttention(nn.Module):

@@ -7,16 +7,18 @@ real tokens only; attention alone knows where a sequence ends.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from typing import NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .attention import attend
-from .bert import ACTIVATIONS, Bert, Layer
+from .attention import attend, attend_base_two
+from .bert import Bert, Layer
+from .projection import Projection
 
 __all__ = ["PackedBert", "cumulative"]
 
@@ -24,6 +26,9 @@ __all__ = ["PackedBert", "cumulative"]
 _ROWS = 16
 """Matrix products get a multiple of this many rows. Math libraries take another path, with another rounding, for a
 handful of rows; with this, a text has the same vector alone and in a batch, to the bit on the CPUs we measured."""
+
+_SCORES = 1 << 22
+"""Attention scores held at once, in numbers."""
 
 
 class _Run(NamedTuple):
@@ -34,34 +39,36 @@ class _Run(NamedTuple):
     length: int
 
 
-class _LayerWeights(NamedTuple):
-    """One layer's tensors in the order they are used, in the chosen dtype."""
+class _PackedLayer:
+    """One layer's weights, prepared, in the order they are used."""
 
-    qkv_weight: Tensor  # (3H, H)
-    qkv_bias: Tensor
-    output_weight: Tensor  # (H, H)
-    output_bias: Tensor
-    attention_norm_weight: Tensor  # (H,)
-    attention_norm_bias: Tensor
-    up_weight: Tensor  # (I, H)
-    up_bias: Tensor
-    down_weight: Tensor  # (H, I)
-    down_bias: Tensor
-    output_norm_weight: Tensor  # (H,)
-    output_norm_bias: Tensor
+    def __init__(self, layer: Layer, activation: str, dtype: torch.dtype, device: torch.device, scale: float) -> None:
+        def prepared(part: nn.Linear, rows: Tensor | None = None) -> Projection:
+            weight, bias = part.weight.detach(), part.bias.detach()
+            if rows is not None:
+                weight, bias = weight * rows[:, None], bias * rows
+            return Projection(weight.to(device, dtype), bias.to(device, dtype), activation)
 
-    @classmethod
-    def of(cls, layer: Layer, dtype: torch.dtype, device: torch.device) -> _LayerWeights:
-        parts = (
-            layer.attention.qkv,
-            layer.attention.output,
-            layer.attention_norm,
-            layer.up,
-            layer.down,
-            layer.output_norm,
-        )
-        tensors = (tensor for part in parts for tensor in (part.weight, part.bias))
-        return cls(*(tensor.detach().to(device, dtype) for tensor in tensors))
+        qkv = layer.attention.qkv
+        queries = torch.ones(qkv.out_features, device=qkv.weight.device)
+        queries[: qkv.in_features] = scale
+        self.qkv = prepared(qkv, queries)  # (total, H) → (total, 3H)
+        self.output = prepared(layer.attention.output)
+        self.attention_norm = _Norm(layer.attention_norm, dtype, device)
+        self.up = prepared(layer.up)  # (total, H) → (total, I)
+        self.down = prepared(layer.down)
+        self.output_norm = _Norm(layer.output_norm, dtype, device)
+
+
+class _Norm:
+    """LayerNorm over the last dimension, with weights of its own."""
+
+    def __init__(self, norm: nn.LayerNorm, dtype: torch.dtype, device: torch.device) -> None:
+        self._shape, self._eps = norm.normalized_shape, norm.eps
+        self._weight, self._bias = (tensor.detach().to(device, dtype) for tensor in (norm.weight, norm.bias))
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        return F.layer_norm(hidden, self._shape, self._weight, self._bias, self._eps)
 
 
 def cumulative(lengths: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
@@ -84,68 +91,72 @@ class PackedBert:
         self.device = torch.device(device)
         embeddings = bert.embeddings
         # the tables stay in float32: three small look-ups are no bottleneck, and their sum is rounded once
-        self._tokens, self._positions, self._segments, self._norm_weight, self._norm_bias = (
-            tensor.detach().to(self.device, torch.float32)
-            for tensor in (
-                embeddings.tokens.weight,
-                embeddings.positions.weight,
-                embeddings.segments.weight,
-                embeddings.norm.weight,
-                embeddings.norm.bias,
-            )
+        self._tokens, self._positions, self._segments = (
+            table.weight.detach().to(self.device, torch.float32)
+            for table in (embeddings.tokens, embeddings.positions, embeddings.segments)
         )
-        self._layers = [_LayerWeights.of(cast(Layer, layer), dtype, self.device) for layer in bert.layers]
-        self._activation = ACTIVATIONS[self.config.activation]
+        self._norm = _Norm(embeddings.norm, torch.float32, self.device)
+        self._base_two = dtype == torch.bfloat16 and self.device.type == "cpu"  # elsewhere torch's kernels are quicker
+        width = self.config.hidden_size // self.config.n_heads
+        scale = math.log2(math.e) / math.sqrt(width) if self._base_two else 1.0
+        self._layers = [
+            _PackedLayer(cast(Layer, layer), self.config.activation, dtype, self.device, scale) for layer in bert.layers
+        ]
 
     @torch.inference_mode()
-    def __call__(self, token_ids: Tensor, lengths: Sequence[int], segment_ids: Tensor | None = None) -> Tensor:
+    def __call__(self, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> Tensor:
         """Hidden states of packed sequences. Quickest where sequences of one length are neighbours.
 
         Args:
-            token_ids: ``(total,)`` int64, one sequence after the other.
-            lengths: tokens in each; they sum to total.
-            segment_ids: ``(total,)`` int64; None for single texts.
+            sequences: token ids, any number of each.
+            segments: the segment id of each token; None for single texts.
 
         Returns:
-            ``(total, H)`` in ``dtype``.
+            ``(total, H)`` in ``dtype``: the tokens of the first sequence, then those of the second, …
         """
+        lengths = [len(sequence) for sequence in sequences]
         if not sum(lengths):
             return torch.empty(0, self.config.hidden_size, dtype=self.dtype, device=self.device)
         runs = _runs(lengths)
-        hidden = self._embed(token_ids.to(self.device), runs, segment_ids)
+        hidden = self._embed(sequences, segments, runs)
         total = len(hidden)
         hidden = F.pad(hidden, (0, 0, 0, -total % _ROWS))
-        for weights in self._layers:
-            hidden = self._layer(hidden, weights, runs)
+        for layer in self._layers:
+            hidden = self._through(layer, hidden, runs)
         return hidden[:total]
 
-    def _embed(self, token_ids: Tensor, runs: Sequence[_Run], segment_ids: Tensor | None) -> Tensor:
-        positions = torch.cat([torch.arange(run.length).repeat((run.stop - run.start) // run.length) for run in runs])
-        segments = self._segments[0] if segment_ids is None else self._segments[segment_ids.to(self.device)]
-        summed = self._tokens[token_ids] + self._positions[positions.to(self.device)] + segments
-        return self._norm(summed, self._norm_weight, self._norm_bias).to(self.dtype)
+    def first_tokens(self, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]]) -> Tensor:
+        """As :meth:`__call__`, but of each sequence only the first state: ``(n, H)`` float32."""
+        starts = cumulative([len(sequence) for sequence in sequences], self.device)[:-1]
+        return self(sequences, segments)[starts].float()
 
-    def _layer(self, hidden: Tensor, weights: _LayerWeights, runs: Sequence[_Run]) -> Tensor:
-        qkv = F.linear(hidden, weights.qkv_weight, weights.qkv_bias)  # (total, 3H)
-        attended = F.linear(self._attention(qkv, runs), weights.output_weight, weights.output_bias)
-        hidden = self._norm(hidden + attended, weights.attention_norm_weight, weights.attention_norm_bias)
-        inner = self._activation(F.linear(hidden, weights.up_weight, weights.up_bias))  # (total, I)
-        transformed = F.linear(inner, weights.down_weight, weights.down_bias)
-        return self._norm(hidden + transformed, weights.output_norm_weight, weights.output_norm_bias)
+    def _embed(
+        self, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None, runs: Sequence[_Run]
+    ) -> Tensor:
+        positions = torch.cat([torch.arange(run.length).repeat((run.stop - run.start) // run.length) for run in runs])
+        types = self._segments[0] if segments is None else self._segments[_joined(segments).to(self.device)]
+        summed = self._tokens[_joined(sequences).to(self.device)] + self._positions[positions.to(self.device)] + types
+        return self._norm(summed).to(self.dtype)
+
+    def _through(self, layer: _PackedLayer, hidden: Tensor, runs: Sequence[_Run]) -> Tensor:
+        context = self._attention(layer.qkv(hidden), runs)
+        hidden = layer.attention_norm(layer.output.added(context, hidden))
+        return layer.output_norm(layer.down.added(layer.up.activated(hidden), hidden))
 
     def _attention(self, qkv: Tensor, runs: Sequence[_Run]) -> Tensor:
         """Attention within each sequence: ``(total, 3H)`` → ``(total, H)``."""
         n_heads, width = self.config.n_heads, self.config.hidden_size
         context = qkv.new_zeros(len(qkv), width)
+        kernel = attend_base_two if self._base_two else attend
         for run in runs:
-            heads = qkv[run.start : run.stop].view(-1, run.length, 3, n_heads, width // n_heads)
-            query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # each (sequences, n_heads, length, d)
-            joined = attend(query, key, value).transpose(1, 2).reshape(-1, width)
-            context[run.start : run.stop] = joined
+            step = run.length * max(1, _SCORES // (n_heads * run.length**2))
+            for start in range(run.start, run.stop, step):
+                stop = min(start + step, run.stop)
+                heads = qkv[start:stop].view(-1, run.length, 3, n_heads, width // n_heads)
+                query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # each (sequences, n_heads, length, d)
+                joined = kernel(query, key, value).transpose(1, 2)
+                context[start:stop].view(joined.shape).copy_(joined)
         return context
-
-    def _norm(self, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return F.layer_norm(hidden, (self.config.hidden_size,), weight, bias, self.config.layer_norm_eps)
 
 
 def _runs(lengths: Sequence[int]) -> list[_Run]:
@@ -157,3 +168,7 @@ def _runs(lengths: Sequence[int]) -> list[_Run]:
             runs.append(_Run(start, stop, length))
         start = stop
     return runs
+
+
+def _joined(sequences: Sequence[Sequence[int]]) -> Tensor:
+    return torch.tensor(list(chain.from_iterable(sequences)), dtype=torch.int64)

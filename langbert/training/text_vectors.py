@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..hardware import token_batches
+from ..batching import plan
 from ..models.tokenizer import TextTokenizer, TokenPair
 from ..records import Role
 from .batching import padded
@@ -72,7 +72,7 @@ class TextVectors:
     def embed(self, network: nn.Module, sequences: Sequence[Sequence[int]], role: Role, device: torch.device) -> Tensor:
         """Sequences of any lengths → ``(n, width)`` float32 on the CPU, for measuring."""
         vectors: list[Tensor] = [torch.empty(0)] * len(sequences)
-        for rows in token_batches([len(sequence) for sequence in sequences], device.type):
+        for rows in plan([len(sequence) for sequence in sequences], device.type, threads=1).batches:
             batch = {name: tensor.to(device) for name, tensor in padded_texts([sequences[i] for i in rows]).items()}
             with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 found = network(batch["token_ids"], batch["attention_mask"], skip=self._skip[role]).float().cpu()
