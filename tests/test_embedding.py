@@ -238,6 +238,42 @@ def test_progress_counts_every_text_once(embedder):
     assert len(done) > 2
 
 
+def test_a_stream_is_embedded_block_by_block_and_read_no_further(embedder):
+    read = []
+
+    def stream():
+        for n in range(1000):
+            read.append(n)
+            yield f"hello {n % 7} world"
+
+    blocks = embedder.embed_iter(stream(), size=100)
+    assert read == []
+    first = next(blocks)
+    assert first.shape == (100, 32)
+    assert len(read) == 100
+    done = []
+    everything = list(embedder.embed_iter((f"a {n}" for n in range(250)), size=100, progress=done.append))
+    assert [len(block) for block in everything] == [100, 100, 50]
+    assert sum(done) == 250
+    np.testing.assert_array_equal(np.concatenate(everything), embedder.embed([f"a {n}" for n in range(250)]))
+    assert list(embedder.embed_iter([])) == []
+
+
+def test_a_stream_must_be_one_of_texts(embedder):
+    with pytest.raises(TypeError, match="put it in a list"):
+        embedder.embed_iter("hello")
+    with pytest.raises(ValueError, match="size"):
+        embedder.embed_iter(["hello"], size=0)
+    with pytest.raises(TypeError, match="text 1 is int"):
+        list(embedder.embed_iter(["hello", 3]))
+
+
+def test_tokens_are_counted(tiny):
+    embedder = Embedder(tiny, precision="float32")
+    embedder.embed(["hello world", "a", "a"])
+    assert embedder.tokens == (2 + 2) + (1 + 2), "special ones too; what is embedded once counts once"
+
+
 def test_equal_texts_are_embedded_once(tiny, monkeypatch):
     embedder = Embedder(tiny, precision="float32")
     read = []

@@ -221,7 +221,7 @@ def _add(store: Store, embedder: Watched | None, batch: _Batch, before: set[str]
     documents = _documents(batch)
     if documents and embedder:
         size = sum(file.size for file, _ in batch)
-        embedder.watch = lambda count, of: bar.embedded(count, size * count / of)
+        embedder.watch = lambda count, of: bar.embedded(count, size * count / of, embedder.tokens)
         store.add(documents)
         report.updated += sum(document.id in before for document in documents)
         report.added += sum(document.id not in before for document in documents)
@@ -236,13 +236,20 @@ class _Bar:
         self._began = time.perf_counter()
         self._files = self._size = self._passages = 0
         self._task = bars.add_task(
-            "indexing", total=sum(file.size for file in files) or 1, files=0, of=len(files), passages=0, rate=0.0
+            "indexing",
+            total=sum(file.size for file in files) or 1,
+            files=0,
+            of=len(files),
+            passages=0,
+            rate=0.0,
+            tokens=0.0,
         )
 
-    def embedded(self, passages: int, size: float) -> None:
+    def embedded(self, passages: int, size: float, tokens: int) -> None:
         self._passages += passages
-        rate = self._passages / (time.perf_counter() - self._began)
-        self._bars.update(self._task, advance=size, passages=self._passages, rate=rate)
+        seconds = time.perf_counter() - self._began
+        rate, tokens_rate = self._passages / seconds, tokens / seconds
+        self._bars.update(self._task, advance=size, passages=self._passages, rate=rate, tokens=tokens_rate)
 
     def stored(self, files: list[_File]) -> None:
         self._files += len(files)
@@ -257,7 +264,9 @@ def _bar(output: Output, files: list[_File]) -> Iterator[_Bar]:
     columns = (
         TextColumn("{task.percentage:>3.0f} %"),
         TextColumn("{task.fields[files]}/{task.fields[of]} files"),
-        TextColumn("[dim]{task.fields[passages]:,} passages, {task.fields[rate]:.0f}/s[/]"),
+        TextColumn(
+            "[dim]{task.fields[passages]:,} passages, {task.fields[rate]:.0f}/s, {task.fields[tokens]:,.0f} tokens/s[/]"
+        ),
     )
     with output.bars(*columns) as bars:
         yield _Bar(bars, files)

@@ -149,6 +149,11 @@ class Watched:
     def dimension(self) -> int:
         return self._embedder.dimension
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens were read so far; 0 where the embedder does not count them."""
+        return int(getattr(self._embedder, "tokens", 0))
+
     def embed(
         self, texts: Sequence[str], role: Role = "document", *, progress: Progress | None = None
     ) -> NDArray[np.float32]:
