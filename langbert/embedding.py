@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .batching import computed
 from .embedding_cache import Cached, EmbeddingCache, cache_keys
 from .errors import CheckpointError, TextTooLong
-from .hardware import Precision, planned_threads, resolve_device, resolve_precision
+from .hardware import EncoderPrecision, planned_threads, resolve_device, resolve_precision
 from .long_texts import ONE_TOKEN, OVERLAP, SPAN_POOLINGS, TextReader, Window, checked_spans, token_states
 from .models import cache_dir, resolve
 from .models.checkpoint import tensors_sha256
@@ -55,7 +55,8 @@ class Embedder:
         model: a catalogue name, a folder, or a name on the hub.
         pooling: how token vectors become one vector: see :class:`Pooling`. Mean if the checkpoint is silent too.
         normalize: whether vectors have length 1. True if the checkpoint is silent too.
-        precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the hardware multiplies it.
+        precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the hardware multiplies it. ``"int8"``
+            is quicker still for a BERT on a CPU, at a mean cosine of 0.995 and more to float32.
         device: ``"auto"``, or what torch calls it.
         threads: for one forward pass on the CPU; None takes every core this process may use.
         max_length: tokens the encoder reads at once, special tokens included.
@@ -83,7 +84,7 @@ class Embedder:
         *,
         pooling: Pooling | str | None = None,
         normalize: bool | None = None,
-        precision: Precision = "auto",
+        precision: EncoderPrecision = "auto",
         device: str | torch.device = "auto",
         threads: int | None = None,
         max_length: int | None = None,
@@ -106,7 +107,7 @@ class Embedder:
         self.tokens = 0
         self._threads = planned_threads(threads)
         self._device = resolve_device(device)
-        self.precision = resolve_precision(precision, self._device)
+        self.precision = resolve_precision(precision, self._device, get_args(EncoderPrecision))
 
         self._folder = read_sentence_folder(resolve(model, offline=offline), pooling_needed=chosen is None)
         self._encoder = load_encoder(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import torch
 
 __all__ = [
+    "EncoderPrecision",
     "Precision",
     "planned_threads",
     "resolve_device",
@@ -23,6 +24,10 @@ __all__ = [
 
 Precision = Literal["auto", "float32", "bfloat16"]
 """How numbers are held during inference: ``auto`` is bfloat16 where the hardware multiplies it, else float32."""
+
+EncoderPrecision = Literal["auto", "float32", "bfloat16", "int8"]
+"""The same for embeddings, which stay close enough to what they were when a BERT's linear layers multiply 8-bit
+integers, on a CPU."""
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
@@ -35,14 +40,17 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype that ``precision`` means on ``device``."""
-    choices = get_args(Precision)
+def resolve_precision(
+    precision: str, device: torch.device, choices: Sequence[str] = get_args(Precision)
+) -> torch.dtype:
+    """The dtype that ``precision``, one of ``choices``, means on ``device``."""
     if precision not in choices:
         raise ValueError(f"precision {precision!r} is unknown; expected one of {', '.join(map(repr, choices))}")
     if precision == "auto":
         return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    if precision == "int8" and device.type != "cpu":
+        raise ValueError(f"precision 'int8' is for CPUs, and the device is {str(device)!r}; choose 'auto'")
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}[precision]
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:

@@ -75,7 +75,7 @@ def test_any_text_has_a_vector(embedder, texts):
 
 
 @pytest.mark.parametrize("pooling", [p for p in Pooling if p is not Pooling.ATTENTION])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
 def test_a_text_has_one_vector_alone_and_in_any_batch(tiny, pooling, precision):
     embedder = Embedder(tiny, pooling=pooling, precision=precision)
     together = embedder.embed(TEXTS)
@@ -310,7 +310,8 @@ def test_space_tells_models_apart_and_knows_the_same_one(tiny, embedder, tmp_pat
     ("options", "message"),
     [
         ({"pooling": "avg"}, "pooling 'avg' is unknown; expected one of cls, mean, max"),
-        ({"precision": "int8"}, "precision 'int8' is unknown"),
+        ({"precision": "int4"}, "precision 'int4' is unknown; expected one of 'auto', 'float32', 'bfloat16', 'int8'"),
+        ({"precision": "int8", "device": "meta"}, "precision 'int8' is for CPUs"),
         ({"device": "abacus"}, "device 'abacus'"),
         ({"threads": 0}, "threads must be a whole number from 1"),
         ({"max_length": 25}, "max_length 25 is out of range: .* takes 3 to 24"),
@@ -369,6 +370,8 @@ def test_other_families_run_through_transformers(kind, tmp_path):
     np.testing.assert_allclose(sentence_transformers_vectors(tmp_path / "saved", TEXTS), together, atol=1e-5)
     again = Embedder(tmp_path / "saved", precision="bfloat16")
     assert again.space.differences(embedder.space) == []
+    with pytest.raises(CheckpointError, match="'int8' is for BERT"):
+        Embedder(folder, precision="int8")
 
 
 def test_code_in_a_checkpoint_runs_only_when_asked_for(tmp_path):
@@ -400,8 +403,23 @@ def test_minilm_agrees_with_sentence_transformers(minilm_folder):
 
 
 @pytest.mark.models
-def test_minilm_in_bfloat16_points_the_same_way(minilm_folder):
+@pytest.mark.parametrize(("precision", "mean", "least"), [("bfloat16", 0.9999, 0.9995), ("int8", 0.995, 0.98)])
+def test_minilm_in_fewer_bits_points_the_same_way(minilm_folder, precision, mean, least):
     texts = [case["text"] for case in GOLDEN["cases"]]
     exact = Embedder(minilm_folder, precision="float32").embed(texts)
-    rough = Embedder(minilm_folder, precision="bfloat16").embed(texts)
-    assert (exact * rough).sum(axis=1).min() > 0.9995
+    rough = Embedder(minilm_folder, precision=precision)
+    cosines = (exact * rough.embed(texts)).sum(axis=1)
+    assert cosines.mean() > mean
+    assert cosines.min() > least
+    together, alone = rough.embed(texts), np.concatenate([rough.embed([text]) for text in texts])
+    assert (together * alone).sum(axis=1).min() > 0.99999
+
+
+@pytest.mark.models
+def test_minilm_in_float32_is_the_same_to_the_bit_alone_and_in_any_batch(minilm_folder):
+    texts = ["", "a", "How do I sort a list?", "如何对列表进行排序？", *("word " * n for n in range(3, 260, 17))]
+    embedder = Embedder(minilm_folder, precision="float32", on_overflow="truncate")
+    alone = np.concatenate([embedder.embed([text]) for text in texts])
+    np.testing.assert_array_equal(embedder.embed(texts), alone)
+    np.testing.assert_array_equal(embedder.embed(texts[::-1])[::-1], alone)
+    np.testing.assert_array_equal(Embedder(minilm_folder, precision="float32", threads=1).embed(texts[:4]), alone[:4])

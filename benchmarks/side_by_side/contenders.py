@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from langbert.hardware import Precision, resolve_device, resolve_precision
+from langbert.hardware import resolve_device, resolve_precision
 from langbert.models import resolve
 
 MODEL = "minilm"
@@ -99,14 +99,11 @@ _ONNX = (
 
 
 def contenders() -> dict[str, Contender]:
-    """All of them by name; langbert's int8 only where this version has it."""
+    """All of them by name."""
     dtype = str(resolve_precision("auto", resolve_device("cpu"))).removeprefix("torch.")
     found = [Contender("langbert", f"langbert (auto: {dtype})", dtype, lambda n: _Langbert("auto", n), _LANGBERT)]
     for precision, roof in (("float32", "float32"), ("int8", None)):
-        if precision in get_args(Precision):
-            found.append(
-                Contender(f"langbert-{precision}", f"langbert {precision}", roof, _langbert(precision), _LANGBERT)
-            )
+        found.append(Contender(f"langbert-{precision}", f"langbert {precision}", roof, _langbert(precision), _LANGBERT))
     found += [
         Contender(BASE, "HuggingFaceEmbeddings (float32)", "float32", lambda n: _HuggingFace(None), _HUGGINGFACE),
         Contender(

@@ -38,7 +38,7 @@ class LangBertEmbeddings(BaseModel, Embeddings):
         model: a catalogue name, a hub id or a folder.
         pooling: ``"cls"``, ``"mean"``, ``"max"`` …; None = what the checkpoint was trained with.
         normalize: unit-length vectors; None = what the checkpoint says.
-        precision: ``"auto"``, ``"float32"`` or ``"bfloat16"``: what the encoder computes in.
+        precision: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"int8"``: what the encoder computes in.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` …
         threads: CPU threads; None = all that help.
         max_length: tokens the encoder reads at once; None = the checkpoint's limit.
@@ -72,7 +72,7 @@ class LangBertEmbeddings(BaseModel, Embeddings):
     model: str | Path = "minilm"
     pooling: str | None = None
     normalize: bool | None = None
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     device: str = "auto"
     threads: int | None = None
     max_length: int | None = None

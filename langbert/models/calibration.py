@@ -29,6 +29,4 @@ def calibration_sequences(
         text = Path(__file__).with_name("calibration.txt").read_text(encoding="utf-8")
         texts = ["", *text.splitlines()]
     room = max(0, min(_LONGEST, max_length or _LONGEST) - tokenizer.n_special)
-    return [
-        [*tokenizer.prefix, *encoding.ids[:room], *tokenizer.suffix] for encoding in tokenizer.encode(list(texts))
-    ]
+    return [[*tokenizer.prefix, *encoding.ids[:room], *tokenizer.suffix] for encoding in tokenizer.encode(list(texts))]

@@ -18,7 +18,9 @@ from ..nn.bert import Bert
 from ..nn.packed import PackedBert
 from ..nn.pooling import pack
 from .bert import bert_table, is_bert, load_bert, unparse_config
+from .calibration import calibration_sequences
 from .checkpoint import read_json, save_tensors, write_json
+from .tokenizer import TextTokenizer
 
 __all__ = ["BertEncoder", "Encoder", "TransformersEncoder", "code_hint", "load_encoder", "usable_positions"]
 
@@ -52,9 +54,11 @@ class Encoder(Protocol):
 class BertEncoder:
     """Our BERT, run packed."""
 
-    def __init__(self, bert: Bert, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, bert: Bert, *, dtype: torch.dtype, device: torch.device, calibration: Sequence[Sequence[int]] = ()
+    ) -> None:
         self.bert = bert
-        self.packed = PackedBert(bert, dtype=dtype, device=device)
+        self.packed = PackedBert(bert, dtype=dtype, device=device, calibration=calibration)
         self.hidden_size = bert.config.hidden_size
         self.max_length: int | None = bert.config.max_positions
         self.pooler: nn.Module | None = None if bert.pooler is None else bert.pooler.to(device)
@@ -140,12 +144,19 @@ def load_encoder(
     """The network in a checkpoint folder.
 
     Raises:
-        CheckpointError: the folder is not one whole checkpoint, or only runs with code of its own.
+        CheckpointError: the folder is not one whole checkpoint, or only runs with code of its own, or is to compute in
+            int8 and is no BERT.
     """
     folder = Path(folder)
     config = read_json(folder / "config.json")
     if is_bert(config):
-        return BertEncoder(load_bert(folder), dtype=dtype, device=device)
+        bert = load_bert(folder).eval()
+        calibration: Sequence[Sequence[int]] = ()
+        if dtype == torch.int8:
+            calibration = calibration_sequences(TextTokenizer.from_folder(folder), bert.config.max_positions)
+        return BertEncoder(bert, dtype=dtype, device=device, calibration=calibration)
+    if dtype == torch.int8:
+        raise CheckpointError(f"{folder}: precision 'int8' is for BERT checkpoints; choose 'auto' for others")
     return TransformersEncoder(folder, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
 
 

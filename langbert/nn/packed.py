@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from .attention import attend, attend_base_two
 from .bert import Bert, Layer
-from .projection import Projection
+from .int8 import Int8Projection, int8_layers
+from .projection import Projection, multiplies_bfloat16
 
 __all__ = ["PackedBert", "cumulative"]
 
@@ -39,25 +40,15 @@ class _Run(NamedTuple):
     length: int
 
 
-class _PackedLayer:
+class _PackedLayer(NamedTuple):
     """One layer's weights, prepared, in the order they are used."""
 
-    def __init__(self, layer: Layer, activation: str, dtype: torch.dtype, device: torch.device, scale: float) -> None:
-        def prepared(part: nn.Linear, rows: Tensor | None = None) -> Projection:
-            weight, bias = part.weight.detach(), part.bias.detach()
-            if rows is not None:
-                weight, bias = weight * rows[:, None], bias * rows
-            return Projection(weight.to(device, dtype), bias.to(device, dtype), activation)
-
-        qkv = layer.attention.qkv
-        queries = torch.ones(qkv.out_features, device=qkv.weight.device)
-        queries[: qkv.in_features] = scale
-        self.qkv = prepared(qkv, queries)  # (total, H) → (total, 3H)
-        self.output = prepared(layer.attention.output)
-        self.attention_norm = _Norm(layer.attention_norm, dtype, device)
-        self.up = prepared(layer.up)  # (total, H) → (total, I)
-        self.down = prepared(layer.down)
-        self.output_norm = _Norm(layer.output_norm, dtype, device)
+    qkv: Projection | Int8Projection  # (total, H) → (total, 3H)
+    output: Projection | Int8Projection
+    attention_norm: _Norm
+    up: Projection | Int8Projection  # (total, H) → (total, I)
+    down: Projection | Int8Projection
+    output_norm: _Norm
 
 
 class _Norm:
@@ -71,6 +62,21 @@ class _Norm:
         return F.layer_norm(hidden, self._shape, self._weight, self._bias, self._eps)
 
 
+def _projections(
+    layer: Layer, activation: str, dtype: torch.dtype, device: torch.device, query_scale: float
+) -> tuple[Projection, ...]:
+    def prepared(part: nn.Linear, rows: Tensor | None = None) -> Projection:
+        weight, bias = part.weight.detach(), part.bias.detach()
+        if rows is not None:
+            weight, bias = weight * rows[:, None], bias * rows
+        return Projection(weight.to(device, dtype), bias.to(device, dtype), activation)
+
+    qkv = layer.attention.qkv
+    scales = torch.ones(qkv.out_features, device=qkv.weight.device)
+    scales[: qkv.in_features] = query_scale
+    return prepared(qkv, scales), prepared(layer.attention.output), prepared(layer.up), prepared(layer.down)
+
+
 def cumulative(lengths: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
     """Where each sequence starts and the last one ends: ``cu_seqlens (n + 1,)`` int64."""
     return F.pad(torch.tensor(lengths, dtype=torch.int64).cumsum(0), (1, 0)).to(device)
@@ -81,13 +87,27 @@ class PackedBert:
 
     Args:
         bert: the network whose weights to take.
-        dtype: what to compute in: float32, or bfloat16 where the hardware multiplies it.
+        dtype: what to compute in: float32, bfloat16 where the hardware multiplies it, or int8, which is for CPUs: the
+            linear layers then multiply 8-bit integers (:mod:`langbert.nn.int8`), and states are float32.
         device: where to compute.
+        calibration: token ids of some sequences, from which int8 finds the range of its numbers.
+
+    Attributes:
+        dtype: of the states.
+
+    Raises:
+        ValueError: int8 is asked for, and this processor cannot, or there is no calibration.
     """
 
-    def __init__(self, bert: Bert, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        bert: Bert,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        calibration: Sequence[Sequence[int]] = (),
+    ) -> None:
         self.config = bert.config
-        self.dtype = dtype
         self.device = torch.device(device)
         embeddings = bert.embeddings
         # the tables stay in float32: three small look-ups are no bottleneck, and their sum is rounded once
@@ -96,11 +116,28 @@ class PackedBert:
             for table in (embeddings.tokens, embeddings.positions, embeddings.segments)
         )
         self._norm = _Norm(embeddings.norm, torch.float32, self.device)
-        self._base_two = dtype == torch.bfloat16 and self.device.type == "cpu"  # elsewhere torch's kernels are quicker
+        int8 = dtype == torch.int8
+        self.dtype = torch.float32 if int8 else dtype
+        within = (torch.bfloat16 if multiplies_bfloat16() else torch.float32) if int8 else dtype  # within attention
+        self._base_two = within == torch.bfloat16 and self.device.type == "cpu"  # elsewhere torch's kernels are quicker
         width = self.config.hidden_size // self.config.n_heads
         scale = math.log2(math.e) / math.sqrt(width) if self._base_two else 1.0
+        layers = [cast(Layer, layer) for layer in bert.layers]
+        found: Sequence[tuple[Projection | Int8Projection, ...]] = (
+            int8_layers(bert, calibration, dtype=within, query_scale=scale)
+            if int8
+            else [_projections(layer, self.config.activation, dtype, self.device, scale) for layer in layers]
+        )
         self._layers = [
-            _PackedLayer(cast(Layer, layer), self.config.activation, dtype, self.device, scale) for layer in bert.layers
+            _PackedLayer(
+                qkv,
+                output,
+                _Norm(layer.attention_norm, self.dtype, self.device),
+                up,
+                down,
+                _Norm(layer.output_norm, self.dtype, self.device),
+            )
+            for layer, (qkv, output, up, down) in zip(layers, found, strict=True)
         ]
 
     @torch.inference_mode()

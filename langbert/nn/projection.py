@@ -10,12 +10,12 @@ from torch.nn import functional as F
 
 from .bert import ACTIVATIONS
 
-__all__ = ["Projection"]
+__all__ = ["POST_OPS", "Projection", "multiplies_bfloat16"]
 
 _ROWS = 1024
 """How many rows the weight's layout is chosen for; with others it works as well, a little slower."""
 
-_POST_OPS = {
+POST_OPS = {
     "gelu": ("gelu", "none"),
     "gelu_new": ("gelu", "tanh"),
     "gelu_pytorch_tanh": ("gelu", "tanh"),
@@ -43,7 +43,7 @@ class Projection:
         self.out_features, self.in_features = weight.shape
         self._bias = bias.detach().contiguous()
         self._activation: Callable[[Tensor], Tensor] = ACTIVATIONS[activation]
-        self._post_op = _POST_OPS.get(activation) if _blocks(weight) else None
+        self._post_op = POST_OPS.get(activation) if _blocks(weight) else None
         weight = weight.detach().contiguous()
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS) if self._post_op else weight
 
@@ -70,6 +70,12 @@ class Projection:
         return summed
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether oneDNN multiplies bfloat16 on this CPU."""
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return supported is not None and bool(supported())
+
+
 def _blocks(weight: Tensor) -> bool:
     """Whether oneDNN is there to multiply such a weight in blocks."""
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
@@ -78,5 +84,5 @@ def _blocks(weight: Tensor) -> bool:
     if not (hasattr(ops, "_linear_pointwise") and hasattr(ops, "_reorder_linear_weight")):
         return False
     if weight.dtype == torch.bfloat16:
-        return bool(ops._is_mkldnn_bf16_supported())
+        return multiplies_bfloat16()
     return weight.dtype == torch.float32
