@@ -88,6 +88,40 @@ def test_sql_and_reference_agree(rows, wanted):
             assert found == {c.id for c in chunks if matches(where, fields_of(c))}, where
 
 
+@settings(max_examples=150, deadline=None)
+@given(rows=rows, later=rows, wanted=st.lists(wheres, min_size=2, max_size=5), wide=st.sampled_from([1, 3, 1000]))
+def test_columns_and_reference_agree_while_chunks_change(rows, later, wanted, wide):
+    chunks = {f"c{index}": chunk(index, *row) for index, row in enumerate(rows)}
+    with pytest.MonkeyPatch.context() as patch, Store.open() as store:
+        patch.setattr("langbert.store.columns.COLUMNS_FROM", 0)
+        patch.setattr("langbert.store.columns._WIDE", wide)
+        store.add_vectors(list(chunks.values()), np.ones((len(chunks), 2), dtype=np.float32))
+        for step, where in enumerate([*wanted, *wanted]):
+            found = {c.chunk.id for c in store.search_vector(np.ones(2), 20, where=where)}
+            assert found == {c.id for c in chunks.values() if matches(where, fields_of(c))}, where
+            if step % 2 and step // 2 < len(later):  # in place, a new one, one less
+                new = [chunk(step // 2, *later[step // 2]), chunk(10 + step, *later[step // 2])]
+                store.add_vectors(new, np.ones((2, 2), dtype=np.float32))
+                chunks.update((c.id, c) for c in new)
+                gone = f"c{step}"
+                store.delete([gone])
+                chunks.pop(gone, None)
+
+
+def test_many_filters_do_not_read_all_metadata_each_time(monkeypatch):
+    monkeypatch.setattr("langbert.store.columns.COLUMNS_FROM", 100)
+    chunks = [chunk(i, {"bucket": i % 20, "n": i / 7, "name": f"name {i}"}) for i in range(20_000)]
+    with Store.open() as store:
+        store.add_vectors(chunks, np.ones((len(chunks), 2), dtype=np.float32))
+        assert len(store.search_vector(np.ones(2), 9, where={"bucket": 0})) == 9
+        assert len(store.search_vector(np.ones(2), 9, where={"bucket": 1})) == 9
+        with monkeypatch.context() as patch:
+            patch.setattr("langbert.store.snapshot.Snapshot.matching", None)
+            assert len(store.search_vector(np.ones(2), 9, where={"bucket": 2, "n": {"$gt": 2850}})) == 2
+        # too many different texts to hold: SQL answers
+        assert len(store.search_vector(np.ones(2), 9, where={"name": "name 7"})) == 1
+
+
 CHUNKS = [
     chunk(0, {"year": 2019, "lang": "en", "tags": ["x", 1]}, "a.pdf", 1),
     chunk(1, {"year": 2021.5, "lang": "zh", "draft": True}, "b.pdf", 2),

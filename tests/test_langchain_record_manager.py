@@ -16,6 +16,7 @@ from langchain_core.indexing import RecordManager, aindex, index
 
 from langbert import Store
 from langbert.errors import StoreError
+from langbert.store.schema import FORMAT
 from langchain_langbert import LangBertRecordManager, LangBertVectorStore
 
 WORDS = DeterministicFakeEmbedding(size=16)
@@ -168,7 +169,7 @@ def test_it_survives_and_older_stores_get_it(tmp_path: Path) -> None:
     with LangBertVectorStore(WORDS, tmp_path / "store") as store:
         assert store.record_manager("x").list_keys(group_ids=["网络.txt"]) == ["k"]
         assert len(store.store) == 1
-        assert store.store.info()["format"] == 1
+        assert store.store.info()["format"] == FORMAT
 
 
 def test_many_writers(store: LangBertVectorStore) -> None:

@@ -272,7 +272,7 @@ def test_k_hits_come_back_if_k_match(store):
 
 
 def test_a_large_selection_goes_through_the_selector(store, monkeypatch):
-    monkeypatch.setattr("langbert.store.dense._GATHER", 0)
+    monkeypatch.setattr("langbert.store.view.GATHER", 0)
     test_k_hits_come_back_if_k_match(store)
 
 
@@ -507,7 +507,7 @@ def test_info(tmp_path):
     with Store.open(tmp_path / "s", embedder=HashEmbedder(), chunker=LineChunker()) as store:
         store.add([DOCUMENT])
         info = store.info()
-        assert (info["documents"], info["chunks"], info["dimension"], info["format"]) == (1, 3, DIMENSION, 1)
+        assert (info["documents"], info["chunks"], info["dimension"], info["format"]) == (1, 3, DIMENSION, 2)
         assert info["embedding_space"]["pooling"] == "mean"
         assert info["bytes"] > 0
 

@@ -228,8 +228,8 @@ def test_deleting_most_compacts_and_changes_no_answer(tmp_path):
             assert [hit.chunk.id for hit in store.search_vector(vectors[index], 1)] == [f"c{index}"]
         assert len(store.search_vector(vectors[1], 4000)) == 1000
         assert len(store.search("number4 number8", 10, mode="lexical")) == 2
-        assert store._dense._index.ntotal == 1000
-    assert (tmp_path / "s" / "derived" / "dense.index").stat().st_size < 1000 * (16 * 4 + 8) + 500
+        assert store.info()["dense_index"]["dead"] == 0
+    assert (tmp_path / "s" / "derived" / "dense.index").stat().st_size < 1000 * (16 * 4 + 16) + 500
 
 
 def test_a_busy_index_folder_is_searched_in_a_private_copy(filled, tmp_path, monkeypatch):

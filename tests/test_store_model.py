@@ -158,6 +158,18 @@ class StoreMachine(RuleBasedStateMachine):
         }
 
 
+@pytest.fixture(scope="class")
+def _cells():
+    """Every search through cells and columns, though there are few chunks; all cells are visited, to be exact."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("langbert.store.dense.ANN_FROM", 3)
+        patch.setattr("langbert.store.dense._FEW", 1)
+        patch.setattr("langbert.store.view.GATHER", 1)
+        patch.setattr("langbert.store.columns.COLUMNS_FROM", 0)
+        patch.setattr("langbert.store.partition.Partition.probes_for", lambda self, _: len(self))
+        yield
+
+
 class TestInMemory(StoreMachine.TestCase):
     settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 
@@ -172,3 +184,13 @@ def _folder(tmp_path_factory):
 @pytest.mark.usefixtures("_folder")
 class TestOnDisk(StoreMachine.TestCase):
     settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+
+
+@pytest.mark.usefixtures("_folder", "_cells")
+class TestCellsOnDisk(StoreMachine.TestCase):
+    settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+
+
+@pytest.mark.usefixtures("_cells")
+class TestCellsInMemory(StoreMachine.TestCase):
+    settings = settings(max_examples=25, stateful_step_count=25, deadline=None)

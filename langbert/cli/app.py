@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import LangbertError
-from . import ask, bench, evaluate, index, models, objectives, search
+from . import ask, bench, doctor, evaluate, index, models, objectives, search, store
 
 __all__ = ["app", "invoke"]
 
@@ -35,6 +35,8 @@ app.add_typer(models.app, name="models")
 app.add_typer(evaluate.app, name="eval")
 app.add_typer(objectives.app, name="train")
 app.add_typer(bench.app, name="bench")
+app.command("doctor")(doctor.doctor)
+app.add_typer(store.app, name="store")
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,7 +1,8 @@
 """The store: SQLite is the truth, FAISS and Tantivy are derived from it.
 
 One direction: ``schema``, ``encoding``, ``filters`` → ``snapshot`` (the queries) → ``truth`` (connections, locks) and
-the derived ``dense`` and ``lexical`` → ``ingest``, ``ranking`` → ``store`` (what users call).
+what is derived: ``dense`` (made of ``codec``, ``partition``, ``segment``, ``view``), ``lexical``, ``columns`` →
+``ingest``, ``ranking``, ``selection`` → ``store`` (what users call).
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
+            if os.name != "nt":  # as readable as the folder lets it be, which mkstemp does not ask
+                os.fchmod(file.fileno(), path.parent.stat().st_mode & 0o666)
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import cast
 
@@ -28,6 +29,8 @@ def check_folder(folder: Path, *, create: bool) -> None:
         if not create:
             raise StoreError(f"there is no store in {folder}: check the path, or make one with `langbert index`")
         folder.mkdir(parents=True, exist_ok=True)
+        # The file is made here, for SQLite would make it readable by all; its log takes over these permissions.
+        os.close(os.open(folder / STORE_FILE, os.O_CREAT | os.O_RDWR, folder.stat().st_mode & 0o666))
     except OSError as error:
         raise StoreError(f"cannot use {folder} as a store: {error.strerror or error}") from error
 

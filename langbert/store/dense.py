@@ -1,277 +1,408 @@
-"""The dense index: FAISS over unit vectors, derived from the truth, exact.
+"""The dense index: the nearest unit vectors by inner product, derived from the truth.
 
-Vectors are brought to unit length here, so an inner product is the cosine whatever was given to the store. Positions in
-FAISS are ours to map: ``rows[position]`` is the row id, ascending because rows are only ever appended; a dead row stays
-behind as a tombstone until a quarter of the index is dead. The file holds the living rows and vectors of one moment
-(a :class:`Mark`) under a checksum, as plain arrays: loading it parses nothing and runs nothing.
+Vectors are brought to unit length here, so an inner product is the cosine whatever was given to the store. What has
+settled lies in one :class:`~langbert.store.segment.Segment`, mapped from a file where there is one; what came later is
+a tail in memory; a deleted row stays behind as a dead position. Up to :data:`ANN_FROM` vectors every search is exact.
+Beyond, the segment is divided into cells (see partition.py) and a search visits those near the query, and as many as
+it takes to find ``k``. The tail joins the cells as it comes; they are made anew only after large growth.
+
+Searches use whatever :class:`~langbert.store.view.View` is current, without a lock; only absorbing takes one.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import struct
 import threading
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from . import partition as cells
 from .atomic import replacing
+from .codec import Codec, IndexPrecision, one_thread, unit
+from .partition import Partition
+from .segment import LIST, Damaged, Positions, Segment, in_memory, open_segment, write_segment
 from .snapshot import Mark, Rows, Snapshot
+from .view import View
 
-__all__ = ["DenseIndex", "unit"]
+__all__ = ["Damaged", "DenseIndex", "unit"]
 
 _LOG = logging.getLogger("langbert")
-_FAISS: Any = faiss  # its annotations describe C++, not the Python classes it wraps around them
-_MAGIC = b"LANGBERT-DENSE-1\n"
-_LENGTH = struct.Struct("<I")
-_LONGEST_HEADER = 4096
-_BLOCK = 8192  # vectors read or written at a time
-_GATHER = 4096  # allowed vectors up to which they are scored one by one, not by a scan with a selector
+
+ANN_FROM = 120_000
+"""Vectors from which on cells are made: so many, of 384 dimensions, are searched exactly in 8 ms."""
+
+_GROWN = 4  # times the vectors the cells were trained on: make new ones
+_TAIL_SHARE = 4  # a tail of more than a quarter of the segment is settled
+_DEAD_SHARE = 4  # as are the living, when more than a quarter is dead
+_FEW = 1024  # dead positions that do not matter
+_SMALL = 20_000  # vectors up to which closing always writes the file
+_SAVED_SHARE = 20  # beyond, when a twentieth is new
+_BLOCK = 8192  # vectors handled at a time
+_RESCORED = 4  # candidates for each hit whose vectors the truth is asked for, where codes are lossy
 
 
 class DenseIndex:
-    """Exact nearest neighbours by cosine.
+    """Nearest neighbours by cosine.
 
-    Thread-safe: one call at a time.
+    Thread-safe; searches run beside each other.
 
     Args:
         file: where to keep a copy that opens quickly; None keeps none.
         read_only: never write the file.
+        precision: how vectors are held; None takes what the file has, or float32.
     """
 
-    def __init__(self, file: Path | None, *, read_only: bool = False) -> None:
-        self.mark = Mark()
+    def __init__(self, file: Path | None, *, read_only: bool = False, precision: IndexPrecision | None = None) -> None:
         self._file = file
         self._read_only = read_only or file is None
-        self._lock = threading.RLock()
+        self._precision = precision
+        self._lock = threading.Lock()  # of whoever absorbs or writes
         self._loaded = False
         self._unsaved = 0
-        self._reset(None)
+        self._before = Mark()  # where a store without vectors is
+        self._view: View | None = None
+        self._tail = _Tail()
 
-    def _reset(self, dimension: int | None) -> None:
-        self.mark = Mark()
-        self._dimension = dimension
-        self._index: Any = None if dimension is None else faiss.IndexFlatIP(dimension)
-        self._rows: Rows = np.empty(0, dtype=np.int64)
-        self._alive: NDArray[np.bool_] = np.empty(0, dtype=np.bool_)
+    @property
+    def mark(self) -> Mark:
+        return self._before if (view := self._view) is None else view.mark
 
     def __len__(self) -> int:
-        return int(self._alive.sum())
+        return 0 if (view := self._view) is None else view.n_alive
+
+    def describe(self) -> dict[str, Any]:
+        """What is searched how, as JSON values.
+
+        Probes and recall are those for 10 neighbours; recall is as measured when the cells were made, None where it was
+        not.
+        """
+        view = self._view
+        if view is None:
+            return {"kind": "none", "vectors": 0}
+        partition = view.base.partition
+        said = {"kind": "exact", "vectors": view.n_alive, "precision": view.codec.precision}
+        said["recall"] = 1.0 if view.codec.lossless else None
+        if partition is not None:
+            said |= {"kind": "cells", "cells": len(partition), "probes": partition.probes[0]}
+            said |= {"recall": partition.recall[0], "trained_on": partition.trained_on}
+        return said | {"unsettled": len(view.tail_rows), "dead": len(view.alive) - view.n_alive}
 
     # --- keeping up --------------------------------------------------------------------------------------------------
 
     def refresh(self, snapshot: Snapshot) -> None:
         """Absorbs what ``snapshot`` has and this has not; what is ahead of it stays."""
+        if self._loaded and self.mark.change >= snapshot.mark.change:
+            return
         with self._lock:
             if not self._loaded:
-                self._loaded = True
                 self._load(snapshot)
+                self._loaded = True
             if self.mark.change >= snapshot.mark.change:
                 return
-            if self._dimension is None and snapshot.dimension is not None:
-                self._reset(snapshot.dimension)
-            if self._index is not None:
-                self._absorb(snapshot)
-            self.mark = snapshot.mark
+            if not self._follows(snapshot):
+                self._clear()
+                self._load(snapshot)
+            try:
+                self._catch_up(snapshot)
+            except Damaged as error:
+                _LOG.warning("%s: rebuilding it from the store", error)
+                self._clear()
+                self._catch_up(snapshot)
+
+    def _follows(self, snapshot: Snapshot) -> bool:
+        """Whether what is here can be brought up to ``snapshot`` by what it says has changed since."""
+        same = self._view is None or self._view.codec.dimension == snapshot.dimension
+        return same and snapshot.knows(self.mark)
+
+    def _catch_up(self, snapshot: Snapshot) -> None:
+        if self._view is None:
+            if snapshot.dimension is None:
+                self._before = snapshot.mark
+                return
+            self._start(Codec(self._precision or "float32", snapshot.dimension))
+        if self.mark.change < snapshot.mark.change:
+            self._absorb(snapshot)
+
+    def _clear(self) -> None:
+        self._view, self._before = None, Mark()
+        self._tail = _Tail()
+
+    def _start(self, codec: Codec, base: Segment | None = None, mark: Mark | None = None) -> None:
+        base = base or Segment.empty(codec)
+        self._tail = _Tail(codec)
+        alive = np.ones(len(base), dtype=np.bool_)
+        self._view = View(mark or Mark(), codec, base, *self._tail.parts(), alive)
 
     def _absorb(self, snapshot: Snapshot) -> None:
-        removed = snapshot.removed_since(self.mark.change)
-        positions = self._positions(removed)
-        self._alive[positions] = False
-        blocks = []
-        for rows, vectors in snapshot.vectors_since(self.mark.change):
-            self._index.add(unit(vectors))
-            blocks.append(rows)
-        self._rows = np.concatenate([self._rows, *blocks])
-        added = len(self._rows) - len(self._alive)
-        self._alive = np.concatenate([self._alive, np.ones(added, dtype=np.bool_)])
-        self._unsaved += added + len(positions)
-        dead = len(self._alive) - len(self)
-        if dead > 1024 and dead * 4 > len(self._alive):
-            self._compact()
+        view = self._view
+        if view is None:
+            raise ValueError("there is nothing to absorb into")
+        removed = view.locate(snapshot.removed_since(view.mark.change))
+        removed = removed[removed >= 0]
+        before = len(view.tail_rows)
+        self._tail.cut(before)  # if absorbing broke off last time
+        self._tail.expect(snapshot.count_since(view.mark.change))
+        for rows, vectors in snapshot.vectors_since(view.mark.change):
+            units = unit(vectors)
+            part = view.base.partition
+            self._tail.append(rows, view.codec.encode(units), part.assign(units) if part else None)
+        added = len(self._tail) - before
+        alive = np.concatenate([view.alive, np.ones(added, dtype=np.bool_)])
+        alive[removed] = False
+        self._unsaved += added + len(removed)
+        view = View(snapshot.mark, view.codec, view.base, *self._tail.parts(), alive)
+        if self._is_unsettled(view):
+            view = self._settled(view)
+        self._view = view
 
-    def _compact(self) -> None:
-        index = faiss.IndexFlatIP(self._index.d)
-        vectors, living = self._vectors(), np.flatnonzero(self._alive)
-        for start in range(0, len(living), _BLOCK):
-            index.add(vectors[living[start : start + _BLOCK]])
-        self._rows = self._rows[living]
-        self._alive = np.ones(len(living), dtype=np.bool_)
-        self._index = index
+    def _is_unsettled(self, view: View) -> bool:
+        dead = len(view.alive) - view.n_alive
+        if dead > _FEW and dead * _DEAD_SHARE > len(view.alive):
+            return True
+        if self._wants_cells(view):
+            return True
+        return view.base.partition is not None and len(view.tail_rows) * _TAIL_SHARE > len(view.base)
 
-    def _vectors(self) -> NDArray[np.float32]:
-        """FAISS's own memory as ``(n, dim)``; valid until the next ``add``."""
-        n, dimension = self._index.ntotal, self._index.d
-        if n == 0:
-            return np.empty((0, dimension), dtype=np.float32)
-        view: NDArray[np.float32] = faiss.rev_swig_ptr(self._index.get_xb(), n * dimension)
-        return view.reshape(n, dimension)
+    def _wants_cells(self, view: View) -> bool:
+        part = view.base.partition
+        return view.n_alive >= (ANN_FROM if part is None else max(ANN_FROM, _GROWN * part.trained_on))
 
-    def _positions(self, rows: Rows) -> NDArray[np.int64]:
-        """Where the living among ``rows`` are."""
-        if len(self._rows) == 0 or len(rows) == 0:
-            return np.empty(0, dtype=np.int64)
-        places = np.minimum(np.searchsorted(self._rows, rows), len(self._rows) - 1)
-        return np.asarray(places[(self._rows[places] == rows) & self._alive[places]], dtype=np.int64)
+    def _settled(self, view: View) -> View:
+        """The living in one segment, in new cells where it is time for them; in the file where that can be written."""
+        living = np.flatnonzero(view.alive)
+        part, homes = view.base.partition, np.empty(0, np.int32)
+        if self._wants_cells(view):
+            part, homes = _new_cells(view, living)
+        elif part is not None:
+            settled_homes = np.repeat(np.arange(len(part), dtype=np.int32), np.diff(view.base.offsets))
+            homes = np.concatenate([settled_homes, view.tail_cells])[living]
+        if part is None:
+            order = living[np.argsort(view.rows_at(living), kind="stable")]
+            offsets = np.minimum(np.arange(0, len(order) + LIST, LIST), len(order))
+        else:
+            order = living[np.lexsort((view.rows_at(living), homes))]
+            offsets = np.concatenate([[0], np.cumsum(np.bincount(homes, minlength=len(part)))])
+        del living, homes
+        settled = self._written(view, order, offsets, part)
+        if settled is None:
+            settled = in_memory(view.codec, view.rows_at(order), offsets, part, lambda at: _gathered(view, order[at]))
+        self._tail = _Tail(view.codec)
+        alive = np.ones(len(settled), dtype=np.bool_)
+        return View(view.mark, view.codec, settled, *self._tail.parts(), alive)
 
     # --- searching ---------------------------------------------------------------------------------------------------
 
     def search(
-        self, queries: NDArray[np.float32], k: int, rows: Rows | None = None
-    ) -> list[tuple[Rows, NDArray[np.float32]]]:
-        """The ``k`` nearest rows of each query, best first, equal cosines by row.
+        self, query: NDArray[np.float32], k: int, rows: Rows | None = None, *, truth: Snapshot | None = None
+    ) -> tuple[Rows, NDArray[np.float32]]:
+        """The ``k`` nearest rows, best first, equal cosines by row.
 
         Args:
-            queries: ``(n, dim)`` float32, any length.
+            query: ``(dim,)`` float32, any length.
             rows: only these; as many come back as there are, up to ``k``.
+            truth: has the vectors themselves, which settle the order where this index holds fewer bits of them.
 
         Returns:
-            For each query the row ids and their cosines.
-        """
-        with self._lock:
-            if self._index is None or len(queries) == 0:
-                return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
-            queries = unit(queries)
-            if rows is not None:
-                allowed = self._positions(rows)
-                if len(allowed) <= _GATHER:
-                    vectors = self._vectors()[allowed]
-                    return [_best(self._rows[allowed], vectors @ query, k) for query in queries]
-            parameters = None
-            if rows is not None or len(self) < len(self._alive):
-                mask = self._alive
-                if rows is not None:
-                    mask = np.zeros(len(self._alive), dtype=np.bool_)
-                    mask[allowed] = True
-                selector = _FAISS.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
-                parameters = _FAISS.SearchParameters(sel=selector)
-            wanted = min(k, self._index.ntotal)
-            if wanted == 0:
-                return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
-            with _threads(1 if len(queries) == 1 else None):
-                cosines, positions = self._index.search(queries, wanted, params=parameters)
-            found = []
-            for places, values in zip(positions, cosines, strict=True):
-                real = places >= 0
-                found.append(_best(self._rows[places[real]], values[real], k))
-            return found
+            The row ids and their cosines.
 
-    def cosines(self, query: NDArray[np.float32], rows: Rows) -> NDArray[np.float32]:
-        """The cosine of ``query`` ``(dim,)`` with each of ``rows``; 0 where a row is not there."""
-        with self._lock:
-            values = np.zeros(len(rows), dtype=np.float32)
-            if self._index is None or len(self._rows) == 0:
-                return values
-            places = np.minimum(np.searchsorted(self._rows, rows), len(self._rows) - 1)
-            there = (self._rows[places] == rows) & self._alive[places]
-            values[there] = self._vectors()[places[there]] @ unit(query[None])[0]
+        Raises:
+            Damaged: the file was changed under us; the next refresh makes the index anew.
+        """
+        view = self._view
+        if view is None or (rows is not None and len(rows) == 0):
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        query = unit(query[None])[0]
+        lossy = not view.codec.lossless and truth is not None
+        with one_thread(), self._distrusting():
+            found, cosines = view.nearest(query, _RESCORED * k + 16 if lossy else k, rows)
+        if lossy and truth is not None:
+            cosines = _exact(truth, query, found, cosines)
+            order = np.lexsort((found, -cosines))[:k]
+            found, cosines = found[order], cosines[order]
+        return found, cosines
+
+    def cosines(self, query: NDArray[np.float32], rows: Rows, *, truth: Snapshot | None = None) -> NDArray[np.float32]:
+        """The cosine of ``query`` ``(dim,)`` with each of ``rows``; 0 where a row is not there.
+
+        Raises:
+            Damaged: as in :meth:`search`.
+        """
+        values = np.zeros(len(rows), dtype=np.float32)
+        view = self._view
+        if view is None or len(rows) == 0:
             return values
+        query = unit(query[None])[0]
+        positions = view.locate(rows)
+        there = positions >= 0
+        with one_thread(), self._distrusting():
+            values[there] = view.scores_of(query, positions[there])
+        if truth is not None and not view.codec.lossless:
+            values[there] = _exact(truth, query, rows[there], values[there])
+        return values
+
+    def _distrusting(self) -> _Distrusting:
+        return _Distrusting(self)
+
+    def forget(self) -> None:
+        """Makes the next refresh build everything from the truth."""
+        with self._lock:
+            self._loaded = True
+            self._clear()
 
     # --- the file ----------------------------------------------------------------------------------------------------
 
-    def save(self) -> None:
-        """Writes the file where that will save the next opening more than it costs now. Never raises for want of
-        space: the truth is elsewhere."""
+    def save(self, *, always: bool = False) -> None:
+        """Writes the file where that will save the next opening more than it costs now, or ``always``. Never raises
+        for want of space: the truth is elsewhere."""
         with self._lock:
-            small = len(self) <= 20_000
-            if self._read_only or self._file is None or self._index is None or self._unsaved == 0:
+            view = self._view
+            if view is None or self._read_only or self._unsaved == 0:
                 return
-            if not small and self._unsaved * 10 < len(self):
+            if not always and view.n_alive > _SMALL and self._unsaved * _SAVED_SHARE < view.n_alive:
                 return
             try:
-                self._file.parent.mkdir(exist_ok=True)
-                with replacing(self._file) as file:
-                    self._write(file)
-                self._unsaved = 0
-            except OSError as error:
-                _LOG.warning("could not write %s (%s); it will be rebuilt when needed", self._file, error)
+                self._view = self._settled(view)
+            except Damaged as error:
+                _LOG.warning("%s: it will be rebuilt from the store", error)
+                self._clear()
 
-    def _write(self, file: BinaryIO) -> None:
-        living = np.flatnonzero(self._alive)
-        header = {"change": self.mark.change, "token": self.mark.token, "n": len(living), "dimension": self._dimension}
-        encoded = json.dumps(header).encode()
-        checksum = 0
-        parts = [_MAGIC, _LENGTH.pack(len(encoded)), encoded, self._rows[living].astype("<i8").tobytes()]
-        for part in parts:
-            checksum = zlib.crc32(part, checksum)
-            file.write(part)
-        vectors = self._vectors()
-        for start in range(0, len(living), _BLOCK):
-            block = np.ascontiguousarray(vectors[living[start : start + _BLOCK]], dtype="<f4").tobytes()
-            checksum = zlib.crc32(block, checksum)
-            file.write(block)
-        file.write(_LENGTH.pack(checksum))
+    def _written(self, view: View, order: Positions, offsets: Positions, part: Partition | None) -> Segment | None:
+        """The new segment, mapped from the new file; None where none could be written."""
+        if self._read_only or self._file is None:
+            return None
+        try:
+            self._file.parent.mkdir(self._file.parent.parent.stat().st_mode & 0o777, exist_ok=True)
+            rows = view.rows_at(order)
+            with replacing(self._file) as file:
+                write_segment(file, view.mark, view.codec, rows, offsets, part, lambda at: _gathered(view, order[at]))
+            segment, _, _ = open_segment(self._file, view.codec.dimension)
+        except Damaged:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+            _LOG.warning("could not write %s (%s); it will be rebuilt when needed", self._file, error)
+            return None
+        if not np.array_equal(segment.rows, rows):  # another process was quicker
+            return None
+        self._unsaved = 0
+        return segment
 
     def _load(self, snapshot: Snapshot) -> None:
         """Takes the file if it is whole and of this store's past; otherwise starts from nothing."""
         if self._file is None or snapshot.dimension is None:
             return
         try:
-            with self._file.open("rb") as file:
-                self._read(file, self._file.stat().st_size, snapshot)
+            segment, codec, mark = open_segment(self._file, snapshot.dimension)
+            if self._precision not in (None, codec.precision):
+                raise ValueError(f"it holds {codec.precision} vectors")
+            if not snapshot.knows(mark):
+                raise ValueError("it belongs to another history")
         except FileNotFoundError:
-            pass
+            return
         except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
             _LOG.info("%s is of no use (%s); rebuilding it from the store", self._file, error)
-            self._reset(snapshot.dimension)
-
-    def _read(self, file: BinaryIO, size: int, snapshot: Snapshot) -> None:
-        start = file.read(len(_MAGIC) + _LENGTH.size)
-        if start[: len(_MAGIC)] != _MAGIC:
-            raise ValueError("not this version's format")
-        (length,) = _LENGTH.unpack(start[len(_MAGIC) :])
-        if length > _LONGEST_HEADER:
-            raise ValueError("the header is too long")
-        encoded = file.read(length)
-        header = json.loads(encoded)
-        mark, n, dimension = Mark(header["change"], header["token"]), header["n"], header["dimension"]
-        if not (isinstance(n, int) and isinstance(mark.change, int) and isinstance(mark.token, int) and n >= 0):
-            raise ValueError("the header is not in order")
-        if dimension != snapshot.dimension or size != len(start) + length + n * (8 + 4 * dimension) + _LENGTH.size:
-            raise ValueError("its size is not what its header says")
-        if not snapshot.knows(mark):
-            raise ValueError("it belongs to another history")
-        self._reset(dimension)
-        block = file.read(8 * n)
-        checksum = zlib.crc32(block, zlib.crc32(encoded, zlib.crc32(start)))
-        rows = np.frombuffer(block, dtype="<i8").astype(np.int64)
-        for first in range(0, n, _BLOCK):
-            block = file.read(4 * dimension * min(_BLOCK, n - first))
-            checksum = zlib.crc32(block, checksum)
-            self._index.add(np.frombuffer(block, dtype="<f4").reshape(-1, dimension))
-        if _LENGTH.unpack(file.read(_LENGTH.size)) != (checksum,):
-            raise ValueError("its checksum is wrong")
-        self._rows, self._alive, self.mark = rows, np.ones(n, dtype=np.bool_), mark
+            return
+        self._start(codec, segment, mark)
 
 
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``(n, dim)`` vectors at length 1; a vector of zeros stays."""
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+class _Distrusting:
+    """Turns the index away from its file when that proves damaged."""
+
+    def __init__(self, index: DenseIndex) -> None:
+        self._index = index
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Damaged):
+            _LOG.warning("%s: rebuilding it from the store", error)
+            self._index.forget()
 
 
-def _best(rows: Rows, scores: NDArray[np.float32], k: int) -> tuple[Rows, NDArray[np.float32]]:
-    order = np.lexsort((rows, -scores))[:k]
-    return rows[order], scores[order]
+class _Tail:
+    """Arrays that grow; what was handed out of them never changes."""
+
+    def __init__(self, codec: Codec | None = None) -> None:
+        self._n = 0
+        self._rows = np.empty(0, dtype=np.int64)
+        self._codes = np.empty((0, codec.width if codec else 0), dtype=codec.dtype if codec else np.float32)
+        self._cells = np.empty(0, dtype=np.int32)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def expect(self, more: int) -> None:
+        """Makes room at once, so that nothing has to be copied meanwhile."""
+        self._reserve(self._n + more, exactly=self._n == 0)
+
+    def append(self, rows: Rows, codes: NDArray[Any], homes: NDArray[np.int32] | None) -> None:
+        end = self._n + len(rows)
+        self._reserve(end)
+        self._rows[self._n : end] = rows
+        self._codes[self._n : end] = codes
+        self._cells[self._n : end] = 0 if homes is None else homes
+        self._n = end
+
+    def cut(self, n: int) -> None:
+        self._n = n
+
+    def parts(self) -> tuple[Rows, NDArray[Any], NDArray[np.int32]]:
+        return self._rows[: self._n], self._codes[: self._n], self._cells[: self._n]
+
+    def _reserve(self, n: int, *, exactly: bool = False) -> None:
+        if n <= len(self._rows):
+            return
+        capacity = n if exactly else n + n // 4 + 64
+        for name in ("_rows", "_codes", "_cells"):
+            old = getattr(self, name)
+            grown = np.empty((capacity, *old.shape[1:]), dtype=old.dtype)
+            grown[: self._n] = old[: self._n]
+            setattr(self, name, grown)
 
 
-@contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """FAISS with so many threads: several make a single query slower. OpenMP keeps the setting per calling thread."""
-    if count is None:
-        yield
-        return
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(count)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
+def _gathered(view: View, positions: Positions) -> NDArray[Any]:
+    """Verified codes."""
+    if view.base.unverified is not None:
+        view.base.verify(view.base.lists_of(positions[positions < len(view.base)]))
+    return view.codes_at(positions)
+
+
+def _blocks(view: View, positions: Positions) -> Iterator[tuple[Positions, NDArray[np.float32]]]:
+    for start in range(0, len(positions), _BLOCK):
+        some = positions[start : start + _BLOCK]
+        yield some, view.codec.decode(_gathered(view, some))
+
+
+def _new_cells(view: View, living: Positions) -> tuple[Partition, NDArray[np.int32]]:
+    """Cells for the living, with how many of them a search has to visit, and the cell of each."""
+    chance = np.random.default_rng(0)
+
+    def sample(most: int) -> NDArray[np.float32]:
+        chosen = np.sort(chance.choice(living, min(most, len(living)), replace=False))
+        return np.concatenate([vectors for _, vectors in _blocks(view, chosen)])
+
+    part = cells.trained(len(living), sample)
+    homes: list[NDArray[np.int32]] = []
+
+    def everything() -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32]]]:
+        for _, vectors in _blocks(view, living):
+            homes.append(part.assign(vectors))
+            yield homes[-1], vectors
+
+    measured = cells.calibrated(part, sample(cells.QUERIES), everything())
+    return measured, np.concatenate(homes)
+
+
+def _exact(truth: Snapshot, query: NDArray[np.float32], rows: Rows, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The scores by the vectors themselves, of rows that ``truth`` has."""
+    found = truth.vectors_there(rows.tolist())
+    known = np.array([row in found for row in rows.tolist()], dtype=np.bool_)
+    exact = scores.copy()
+    if known.any():
+        exact[known] = unit(np.stack([found[row] for row in rows[known].tolist()])) @ query
+    return exact

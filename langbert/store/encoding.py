@@ -25,11 +25,15 @@ __all__ = [
     "encode_chunk",
     "encode_document",
     "in_context",
+    "stored_chunk",
+    "stored_document",
     "vector_from",
     "vector_to",
 ]
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+_DAMAGED = "`langbert doctor` says what else is damaged, and saves the rest"
 
 CHUNK_COLUMNS = "id, document_id, text, start, page, headings, source, metadata"
 DOCUMENT_COLUMNS = "id, source, text, metadata, page_starts, headings"
@@ -128,6 +132,39 @@ def in_context(chunks: Iterable[ChunkRow], document: Document) -> list[ChunkRow]
                 f"characters {start} to {end} of {document.id!r}; take another chunker, or open without late_chunking"
             )
     return [replace(row, embedded_hash=_hash(text_hash, f"{row.span}")) for row in rows]
+
+
+def stored_chunk(columns: Sequence[Any], record_hash: object) -> Chunk:
+    """A chunk from its :data:`CHUNK_COLUMNS`, if it is still what was stored.
+
+    Raises:
+        StoreCorrupt: it is not.
+    """
+    try:
+        chunk = chunk_from(columns)
+        headings, source, metadata = columns[5:]
+        index_hash = _hash(_hash(chunk.contextual_text).hex(), headings, source)
+        found = _hash(index_hash.hex(), chunk.id, chunk.document_id, f"{chunk.start} {chunk.page}", metadata)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StoreCorrupt(f"chunk {columns[0]!r:.80} is unreadable ({error}): {_DAMAGED}") from error
+    if found != record_hash:
+        raise StoreCorrupt(f"chunk {columns[0]!r:.80} has changed since it was stored: {_DAMAGED}")
+    return chunk
+
+
+def stored_document(columns: Sequence[Any], content_hash: object) -> Document:
+    """A document from its :data:`DOCUMENT_COLUMNS`, if it is still what was stored.
+
+    Raises:
+        StoreCorrupt: it is not.
+    """
+    try:
+        document, found = document_from(columns), _hash(*columns)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StoreCorrupt(f"document {columns[0]!r:.80} is unreadable ({error}): {_DAMAGED}") from error
+    if found != content_hash:
+        raise StoreCorrupt(f"document {columns[0]!r:.80} has changed since it was stored: {_DAMAGED}")
+    return document
 
 
 def chunk_from(columns: Sequence[Any]) -> Chunk:

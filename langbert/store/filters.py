@@ -27,10 +27,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..errors import FilterError
 from ..records import Chunk
 
-__all__ = ["Where", "compile_where", "fields_of", "matches"]
+__all__ = ["Condition", "Scalar", "Test", "Where", "compile_where", "fields_of", "matches", "parse_where"]
 
 Where = Mapping[str, Any] | Callable[[Chunk], bool]
 """A mapping as above, or a function: slower, for it is asked about every chunk, and with the same promise of k results.
@@ -57,7 +60,7 @@ def compile_where(where: Mapping[str, Any]) -> tuple[str, list[Any]]:
     Raises:
         FilterError: ``where`` cannot be understood.
     """
-    return _parse(where).sql()
+    return parse_where(where).sql()
 
 
 def matches(where: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
@@ -66,7 +69,16 @@ def matches(where: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
     Raises:
         FilterError: ``where`` cannot be understood.
     """
-    return _parse(where).holds(fields)
+    return parse_where(where).holds(fields)
+
+
+def parse_where(where: Mapping[str, Any]) -> Condition:
+    """A condition that can be turned into SQL, put to one chunk's fields, or looked up in columns.
+
+    Raises:
+        FilterError: ``where`` cannot be understood.
+    """
+    return _Parser().group(where, 0)
 
 
 def fields_of(chunk: Chunk) -> dict[str, Any]:
@@ -79,15 +91,20 @@ def fields_of(chunk: Chunk) -> dict[str, Any]:
     return fields
 
 
+Mask = NDArray[np.bool_]
+LookUp = Callable[["Test"], Mask]
+"""Which of ``n`` rows pass one test."""
+
+
 # --- what a parsed filter is made of ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _Group:
+class Group:
     """All (``AND``) or any (``OR``) of its parts; an empty AND holds."""
 
     word: str
-    parts: tuple[_Condition, ...]
+    parts: tuple[Condition, ...]
 
     def sql(self) -> tuple[str, list[Any]]:
         compiled = [part.sql() for part in self.parts]
@@ -97,10 +114,16 @@ class _Group:
     def holds(self, fields: Mapping[str, Any]) -> bool:
         return (all if self.word == "AND" else any)(part.holds(fields) for part in self.parts)
 
+    def mask(self, look_up: LookUp, n: int) -> Mask:
+        found = np.full(n, self.word == "AND")
+        for part in self.parts:
+            found = found & part.mask(look_up, n) if self.word == "AND" else found | part.mask(look_up, n)
+        return found
+
 
 @dataclass(frozen=True, slots=True)
-class _Not:
-    part: _Condition
+class Not:
+    part: Condition
 
     def sql(self) -> tuple[str, list[Any]]:
         text, parameters = self.part.sql()
@@ -109,9 +132,12 @@ class _Not:
     def holds(self, fields: Mapping[str, Any]) -> bool:
         return not self.part.holds(fields)
 
+    def mask(self, look_up: LookUp, n: int) -> Mask:
+        return ~self.part.mask(look_up, n)
+
 
 @dataclass(frozen=True, slots=True)
-class _Test:
+class Test:
     """``field`` is there and its value passes the test; the SQL is 0 or 1, never NULL."""
 
     field: str
@@ -169,8 +195,11 @@ class _Test:
         (bound,) = self.values
         return _kind(stored) == _kind(bound) and _RANGES[self.operator][1](_narrow(stored), _narrow(bound))
 
+    def mask(self, look_up: LookUp, n: int) -> Mask:
+        return look_up(self)
 
-_Condition = _Group | _Not | _Test
+
+Condition = Group | Not | Test
 
 
 def _equals_any(kind: str, value: str, values: Sequence[Scalar]) -> tuple[str, list[Any]]:
@@ -228,42 +257,38 @@ def _same(stored: Any, given: Scalar) -> bool:
 # --- from the user's mapping to conditions ---------------------------------------------------------------------------
 
 
-def _parse(where: Mapping[str, Any]) -> _Condition:
-    return _Parser().group(where, 0)
-
-
 class _Parser:
     def __init__(self) -> None:
         self.conditions = 0
 
-    def group(self, where: object, depth: int) -> _Condition:
+    def group(self, where: object, depth: int) -> Condition:
         if not isinstance(where, Mapping):
             raise FilterError(f"a filter must be a mapping such as {{'source': 'a.pdf'}}; got {_show(where)}")
         if depth > _MAX_DEPTH:
             raise FilterError(f"a filter nests at most {_MAX_DEPTH} deep")
-        return _Group("AND", tuple(self._entry(key, value, depth) for key, value in where.items()))
+        return Group("AND", tuple(self._entry(key, value, depth) for key, value in where.items()))
 
-    def _entry(self, key: object, value: object, depth: int) -> _Condition:
+    def _entry(self, key: object, value: object, depth: int) -> Condition:
         if not isinstance(key, str):
             raise FilterError(f"a filter's keys must be str; got {_show(key)}")
         if key == "$not":
-            return _Not(self.group(value, depth + 1))
+            return Not(self.group(value, depth + 1))
         if key in ("$and", "$or"):
             if not isinstance(value, Sequence) or isinstance(value, str) or not value:
                 raise FilterError(f"{key} takes a list of at least one filter; got {_show(value)}")
-            return _Group(key[1:].upper(), tuple(self.group(part, depth + 1) for part in value))
+            return Group(key[1:].upper(), tuple(self.group(part, depth + 1) for part in value))
         if key.startswith("$"):
             raise FilterError(f"unknown operator {key!r} at the top of a filter{_near(key, _GROUPS)}")
         return self._field(_text(key), value, depth)
 
-    def _field(self, field: str, value: object, depth: int) -> _Condition:
+    def _field(self, field: str, value: object, depth: int) -> Condition:
         if not isinstance(value, Mapping):
             return self._operator(field, "$eq", value, depth)
         if not value:
             raise FilterError(f"{field!r}: {{}} says nothing; give a value or an operator such as {{'$gte': 3}}")
-        return _Group("AND", tuple(self._operator(field, op, given, depth) for op, given in value.items()))
+        return Group("AND", tuple(self._operator(field, op, given, depth) for op, given in value.items()))
 
-    def _operator(self, field: str, operator: object, value: object, depth: int) -> _Condition:
+    def _operator(self, field: str, operator: object, value: object, depth: int) -> Condition:
         self.conditions += 1
         if self.conditions > _MAX_CONDITIONS:
             raise FilterError(f"a filter has at most {_MAX_CONDITIONS} conditions; $in takes any number of values")
@@ -271,25 +296,25 @@ class _Parser:
             raise FilterError(f"a filter nests at most {_MAX_DEPTH} deep")
         match operator:
             case "$eq":
-                return _Test(field, "in", (_scalar(field, value),))
+                return Test(field, "in", (_scalar(field, value),))
             case "$ne":
-                return _Not(_Test(field, "in", (_scalar(field, value),)))
+                return Not(Test(field, "in", (_scalar(field, value),)))
             case "$in":
-                return _Test(field, "in", _scalars(field, "$in", value))
+                return Test(field, "in", _scalars(field, "$in", value))
             case "$nin":
-                return _Not(_Test(field, "in", _scalars(field, "$nin", value)))
+                return Not(Test(field, "in", _scalars(field, "$nin", value)))
             case "$contains":
-                return _Test(field, "contains", (_scalar(field, value),))
+                return Test(field, "contains", (_scalar(field, value),))
             case "$exists":
                 if not isinstance(value, bool):
                     raise FilterError(f"{field!r}: $exists takes True or False; got {_show(value)}")
-                return _Test(field, "exists") if value else _Not(_Test(field, "exists"))
+                return Test(field, "exists") if value else Not(Test(field, "exists"))
             case "$not":
-                return _Not(self._field(field, value, depth + 1))
+                return Not(self._field(field, value, depth + 1))
             case "$gt" | "$gte" | "$lt" | "$lte":
                 if isinstance(value, bool) or not isinstance(value, str | int | float):
                     raise FilterError(f"{field!r}: {operator} takes a number or a str; got {_show(value)}")
-                return _Test(field, operator, (_scalar(field, value),))
+                return Test(field, operator, (_scalar(field, value),))
         raise FilterError(f"{field!r}: unknown operator {operator!r}{_near(str(operator), _FIELD_OPERATORS)}")
 
 

@@ -38,6 +38,7 @@ from tantivy import (
     Tokenizer,
 )
 
+from ..errors import StoreCorrupt
 from .analysis import (
     ANALYSIS_VERSION,
     asked_about,
@@ -110,11 +111,15 @@ class LexicalIndex:
 
     def refresh(self, snapshot: Snapshot) -> None:
         """Absorbs what ``snapshot`` has and this has not; what is ahead of it stays."""
+        if (seen := self._state) is not None and seen.mark.change >= snapshot.mark.change:
+            return
         with self._lock:
             if self._state is not None and self._state.mark.change >= snapshot.mark.change:
                 return
+            if self._state is not None and not snapshot.knows(self._state.mark):
+                self._state = None  # what it has not seen is not recorded any more
             if self._folder is None:
-                self._state = self._absorbed(self._state or self._created(None), snapshot)
+                self._state = self._absorbed_in_memory(self._state, snapshot)
                 return
             with _held_open(self._folder):
                 state = self._on_disk(snapshot)
@@ -148,13 +153,14 @@ class LexicalIndex:
         if folder is None or (self._read_only and self._private is None):
             return None
         try:
-            folder.parent.mkdir(exist_ok=True)
+            folder.parent.mkdir(folder.parent.parent.stat().st_mode & 0o777, exist_ok=True)
             with FileLock(folder.with_name(folder.name + ".lock"), timeout=_LOCK_SECONDS):
                 state = self._on_disk(snapshot)  # somebody may have done the work while this one waited
                 if state is None:
                     shutil.rmtree(folder, ignore_errors=True)
                     folder.mkdir()
                     state = self._created(folder)
+                _sweep(folder)
                 return self._absorbed(state, snapshot)
         except Timeout:
             _LOG.info("another process is working on %s; searching a private copy", folder)
@@ -178,7 +184,13 @@ class LexicalIndex:
             if state := self._catch_up_on_disk(snapshot):
                 return state
         self._folder = None  # not even a temporary folder can be written
-        return self._absorbed(self._created(None), snapshot)
+        return self._absorbed_in_memory(None, snapshot)
+
+    def _absorbed_in_memory(self, state: _State | None, snapshot: Snapshot) -> _State:
+        try:
+            return self._absorbed(state or self._created(None), snapshot)
+        except _Unusable as error:  # there is nowhere else to go: it is what should be indexed that is at fault
+            raise StoreCorrupt(f"the words of the store cannot be indexed ({error}): run `langbert doctor`") from error
 
     def _created(self, folder: Path | None) -> _State:
         with _tantivy_errors():
@@ -385,6 +397,20 @@ def _check_segments(folder: Path) -> None:
                 _check_footer(folder / f"{name}.{segment['deletes']['opstamp']}.del")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise _Unusable(str(error)) from error
+
+
+def _sweep(folder: Path) -> None:
+    """Removes the lists of deletions that a killed writer left without committing them: Tantivy would give the next
+    writer's the same name, and refuse. Under the lock, so nobody is writing one."""
+    try:
+        segments = json.loads((folder / "meta.json").read_bytes())["segments"]
+    except FileNotFoundError:  # nothing has been committed yet
+        return
+    deletes = [(segment["segment_id"].replace("-", ""), segment["deletes"]) for segment in segments]
+    committed = {f"{name}.{found['opstamp']}.del" for name, found in deletes if found}
+    for file in folder.glob("*.del"):
+        if file.name not in committed:
+            file.unlink()
 
 
 def _check_footer(file: Path) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .dense import DenseIndex
 from .fusion import Fusion, reciprocal_ranks, relative_scores
 from .lexical import LexicalIndex
-from .snapshot import Rows
+from .snapshot import Rows, Snapshot
 
 __all__ = ["Hit", "dense_hits", "hybrid_hits", "lexical_hits"]
 
@@ -27,9 +27,9 @@ class Hit(NamedTuple):
     parts: Mapping[str, float]
 
 
-def dense_hits(dense: DenseIndex, query: NDArray[np.float32], k: int, rows: Rows | None) -> list[Hit]:
+def dense_hits(dense: DenseIndex, query: NDArray[np.float32], k: int, rows: Rows | None, truth: Snapshot) -> list[Hit]:
     """By cosine; the score is ``(1 + cosine) / 2``."""
-    ((found, cosines),) = dense.search(query[None], k, rows)
+    found, cosines = dense.search(query, k, rows, truth=truth)
     return [
         Hit(row, min(max((1 + cosine) / 2, 0.0), 1.0), {"dense": cosine})
         for row, cosine in zip(found.tolist(), cosines.tolist(), strict=True)
@@ -52,17 +52,18 @@ def hybrid_hits(
     query: NDArray[np.float32],
     k: int,
     rows: Rows | None,
+    truth: Snapshot,
     fusion: Fusion,
     dense_weight: float,
 ) -> list[Hit]:
     """By both: the heads of the two rankings together, every candidate scored by both."""
     depth = max(k, _DEPTH)
-    ((near, _),) = dense.search(query[None], depth, rows)
+    near, _ = dense.search(query, depth, rows, truth=truth)
     worded, bm25 = lexical.search(question, depth, rows)
     candidates = np.union1d(near, worded)
     if len(candidates) == 0:
         return []
-    cosines = dense.cosines(query, candidates).astype(np.float64)
+    cosines = dense.cosines(query, candidates, truth=truth).astype(np.float64)
     words = np.zeros(len(candidates))
     words[np.searchsorted(candidates, worded)] = bm25
     if len(worded) == depth:  # the lexical ranking goes on below its head: the others may have a score too

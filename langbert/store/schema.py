@@ -13,11 +13,18 @@ import sqlite3
 
 from ..errors import StoreCorrupt, StoreError
 
-__all__ = ["FORMAT", "LEDGER", "check_format", "create_tables", "is_blank"]
+__all__ = ["FORMAT", "LEDGER", "OLDEST_FORMAT", "bring_up", "check_format", "create_tables", "is_blank", "is_old"]
 
-FORMAT = 1
-"""The version of the layout. Raise it for changes that older versions of langbert cannot read."""
+FORMAT = 2
+"""The version of the layout. Raise it for changes that older versions of langbert cannot read or keep up. What a store
+of an older format lacks is added when it is opened for writing (:func:`bring_up`); for reading it is taken as it is.
 
+1 → 2: the table ``touched``.
+"""
+
+OLDEST_FORMAT = 1
+
+_NEEDED = {"meta", "commits", "documents", "chunks", "vectors", "tombstones"}
 _APPLICATION_ID = 0x4C424552  # "LBER"
 
 _TABLES = """
@@ -66,6 +73,25 @@ CREATE TABLE tombstones (
 );
 """
 
+_COLUMNS = {
+    "meta": {"key", "value"},
+    "commits": {"change", "token"},
+    "tombstones": {"change", "row_id"},
+    "vectors": {"row_id", "vector", "checksum"},
+    "documents": {"id", "source", "text", "metadata", "page_starts", "headings", "content_hash", "chunking"},
+    "chunks": {
+        *("row_id", "id", "document_id", "text", "start", "page", "headings", "source", "metadata"),
+        *("record_hash", "index_hash", "embedded_hash"),
+    },
+}
+
+_TOUCHED = """
+CREATE TABLE touched (             -- rows whose place, page, metadata or document changed
+    change INTEGER PRIMARY KEY,
+    row_id INTEGER NOT NULL
+)
+"""
+
 LEDGER = """
 CREATE TABLE IF NOT EXISTS ledger (
     namespace TEXT NOT NULL,
@@ -92,6 +118,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
     for statement in _TABLES.split(";\n"):
         if statement.strip():
             connection.execute(statement)
+    connection.execute(_TOUCHED)
     connection.execute("INSERT INTO meta VALUES ('chunks', 0)")
     connection.execute("INSERT INTO meta VALUES ('documents', 0)")
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
@@ -108,15 +135,42 @@ def check_format(connection: sqlite3.Connection, where: str) -> None:
     if _pragma(connection, "application_id") != _APPLICATION_ID:
         raise StoreError(f"{where} is an SQLite database but not a langbert store; choose another folder")
     version = _pragma(connection, "user_version")
-    if version != FORMAT:
+    if not OLDEST_FORMAT <= version <= FORMAT:
         raise StoreError(
-            f"{where} has store format {version}, this langbert reads format {FORMAT}: "
+            f"{where} has store format {version}, this langbert reads formats {OLDEST_FORMAT} to {FORMAT}: "
             + ("upgrade langbert to open it" if version > FORMAT else "index the documents again into a new folder")
         )
     found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    missing = {"meta", "commits", "documents", "chunks", "vectors", "tombstones"} - found
+    missing = _NEEDED - found if version == 1 else (_NEEDED | {"touched"}) - found
     if missing:
         raise StoreCorrupt(f"{where} lacks the table {', '.join(sorted(missing))}: restore it from a backup")
+    _check_harmless(connection, where)
+
+
+def _check_harmless(connection: sqlite3.Connection, where: str) -> None:
+    """Refuses a schema that does more than hold rows, which langbert never writes: it came from somebody else."""
+    query = "SELECT type, name, sql FROM sqlite_master"
+    for kind, name, sql in connection.execute(query):
+        if kind not in ("table", "index") or str(sql).upper().startswith("CREATE VIRTUAL"):
+            raise StoreCorrupt(f"{where} holds the {kind} {name!r}, which langbert never makes: do not trust this file")
+    for table, columns in _COLUMNS.items():
+        # hidden: 0 for a column that is stored, 2 and 3 for one that is computed
+        found = {name: hidden for _, name, *_, hidden in connection.execute(f"PRAGMA table_xinfo({table})")}
+        if not columns <= found.keys() or any(found.values()):
+            lacking = ", ".join(sorted(columns - found.keys())) or "plain columns"
+            raise StoreCorrupt(f"{where}: the table {table} lacks {lacking}: restore it from a backup")
+
+
+def is_old(connection: sqlite3.Connection) -> bool:
+    """Whether :func:`bring_up` has something to do."""
+    return _pragma(connection, "user_version") < FORMAT
+
+
+def bring_up(connection: sqlite3.Connection) -> None:
+    """A store of an older format to this one, inside the caller's transaction."""
+    if is_old(connection):  # nobody else was first
+        connection.execute(_TOUCHED)
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from ..errors import StoreCorrupt
 from ..records import Chunk, Document, EmbeddingSpace
-from .encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, ChunkRow, DocumentRow, chunk_from, document_from, vector_from
+from .encoding import (
+    CHUNK_COLUMNS,
+    DOCUMENT_COLUMNS,
+    ChunkRow,
+    DocumentRow,
+    chunk_from,
+    stored_chunk,
+    stored_document,
+    vector_from,
+)
 from .filters import Where, compile_where
 
 __all__ = ["ChunkState", "Mark", "Rows", "Snapshot", "StoredDocument", "Transaction"]
@@ -22,6 +31,7 @@ __all__ = ["ChunkState", "Mark", "Rows", "Snapshot", "StoredDocument", "Transact
 Rows = NDArray[np.int64]
 """Row ids of chunks."""
 
+_MOST_DIMENSIONS = 1 << 16
 _BLOCK = 2048  # rows read at a time where all are wanted
 
 
@@ -69,12 +79,19 @@ class Snapshot:
 
     def _last_commit(self) -> Mark:
         row = self.sql.execute("SELECT change, token FROM commits ORDER BY change DESC LIMIT 1").fetchone()
-        return Mark(*row) if row else Mark()
+        if row is None:
+            return Mark()
+        return Mark(_whole(row[0], "the last change"), _whole(row[1], "the token of the last commit"))
 
     @property
     def has_ledger(self) -> bool:
         """Whether anybody has recorded anything (see ledger.py)."""
         return self.sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'ledger'").fetchone() is not None
+
+    @property
+    def keeps_touched(self) -> bool:
+        """Whether it is recorded which rows changed in place: not in a store of format 1."""
+        return self.sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'touched'").fetchone() is not None
 
     def knows(self, mark: Mark) -> bool:
         """Whether ``mark`` is a point of this store's own past."""
@@ -85,22 +102,27 @@ class Snapshot:
 
     # --- about the store ---------------------------------------------------------------------------------------------
 
+    @property
+    def format(self) -> int:
+        (version,) = self.sql.execute("PRAGMA user_version").fetchone()
+        return int(version)
+
     def meta(self, key: str) -> Any:
         row = self.sql.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
 
     @property
     def n_chunks(self) -> int:
-        return int(self.meta("chunks"))
+        return _whole(self.meta("chunks"), "the number of chunks")
 
     @property
     def n_documents(self) -> int:
-        return int(self.meta("documents"))
+        return _whole(self.meta("documents"), "the number of documents")
 
     @property
     def dimension(self) -> int | None:
         """Of the vectors; None before the first one."""
-        return None if (value := self.meta("dimension")) is None else int(value)
+        return None if (value := self.meta("dimension")) is None else _whole(value, "the dimension", _MOST_DIMENSIONS)
 
     @property
     def space(self) -> EmbeddingSpace | None:
@@ -109,7 +131,7 @@ class Snapshot:
             return None
         try:
             return EmbeddingSpace(**json.loads(text))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise StoreCorrupt(f"the stored embedding space is unreadable: {error}") from error
 
     # --- chunks and documents ----------------------------------------------------------------------------------------
@@ -126,22 +148,25 @@ class Snapshot:
     def chunks(self, rows: Iterable[int]) -> dict[int, Chunk]:
         """The chunks of ``rows`` that are there."""
         found = self.sql.execute(
-            f"SELECT row_id, {CHUNK_COLUMNS} FROM chunks WHERE row_id IN (SELECT value FROM json_each(?))",  # noqa: S608
+            f"SELECT row_id, {CHUNK_COLUMNS}, record_hash FROM chunks "  # noqa: S608
+            "WHERE row_id IN (SELECT value FROM json_each(?))",
             (_listed(rows),),
         )
-        return {columns[0]: chunk_from(columns[1:]) for columns in found}
+        return {row: stored_chunk(columns, record_hash) for row, *columns, record_hash in found}
 
     def chunks_by_id(self, ids: Iterable[str]) -> dict[str, Chunk]:
         found: dict[str, Chunk] = {}
         for (id,) in _singles(ids):
-            columns = self.sql.execute(f"SELECT {CHUNK_COLUMNS} FROM chunks WHERE id = ?", (id,)).fetchone()  # noqa: S608
+            query = f"SELECT {CHUNK_COLUMNS}, record_hash FROM chunks WHERE id = ?"  # noqa: S608
+            columns = self.sql.execute(query, (id,)).fetchone()
             if columns:
-                found[id] = chunk_from(columns)
+                found[id] = stored_chunk(columns[:-1], columns[-1])
         return found
 
     def document(self, id: str) -> Document | None:
-        row = self.sql.execute(f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE id = ?", (id,)).fetchone()  # noqa: S608
-        return document_from(row) if row else None
+        query = f"SELECT {DOCUMENT_COLUMNS}, content_hash FROM documents WHERE id = ?"  # noqa: S608
+        row = self.sql.execute(query, (id,)).fetchone()
+        return stored_document(row[:-1], row[-1]) if row else None
 
     def document_ids(self) -> list[str]:
         return [id for (id,) in self.sql.execute("SELECT id FROM documents")]
@@ -195,25 +220,40 @@ class Snapshot:
         found = {}
         for (row,) in _singles(rows):
             stored = self.sql.execute("SELECT vector, checksum FROM vectors WHERE row_id = ?", (row,)).fetchone()
-            if stored is None or zlib.crc32(stored[0]) != stored[1]:
+            if stored is None or not isinstance(stored[0], bytes) or zlib.crc32(stored[0]) != stored[1]:
                 what = "is missing" if stored is None else "fails its checksum"
                 raise StoreCorrupt(f"the vector of row {row} {what}: restore the store from a backup, or index again")
             found[row] = stored[0]
         return vector_from((found[row] for row in rows), self.dimension or 0)
+
+    def vectors_there(self, rows: Iterable[int]) -> dict[int, NDArray[np.float32]]:
+        """The vectors of those of ``rows`` that are there, whatever their checksums say."""
+        dimension = self.dimension or 0
+        found: dict[int, NDArray[np.float32]] = {}
+        for (row,) in _singles(rows):
+            stored = self.sql.execute("SELECT vector FROM vectors WHERE row_id = ?", (row,)).fetchone()
+            if stored is not None:
+                found[row] = vector_from([stored[0]], dimension)[0]
+        return found
 
     # --- what a derived index has not seen yet -----------------------------------------------------------------------
 
     def removed_since(self, change: int) -> Rows:
         """Rows that died after ``change``; some may have been born after it too."""
         found = self.sql.execute("SELECT row_id FROM tombstones WHERE change > ?", (change,))
-        return np.fromiter((row for (row,) in found), dtype=np.int64)
+        return np.fromiter((_whole(row, "a row that was deleted", 2**63) for (row,) in found), dtype=np.int64)
 
     def vectors_since(self, change: int) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
         """Blocks of rows born after ``change``, ascending, with their vectors ``(n, dim)`` float32."""
         dimension = self.dimension or 0
-        cursor = self.sql.execute("SELECT row_id, vector FROM vectors WHERE row_id > ? ORDER BY row_id", (change,))
+        query = "SELECT row_id, vector, checksum FROM vectors WHERE row_id > ? ORDER BY row_id"
+        cursor = self.sql.execute(query, (change,))
         while block := cursor.fetchmany(_BLOCK):
-            yield np.array([row for row, _ in block], dtype=np.int64), vector_from((v for _, v in block), dimension)
+            matrix = vector_from((vector for _, vector, _ in block), dimension)
+            bad = next((row for row, vector, checksum in block if zlib.crc32(vector) != checksum), None)
+            if bad is not None:
+                raise StoreCorrupt(f"the vector of row {bad} fails its checksum: `langbert doctor` says more")
+            yield np.array([row for row, _, _ in block], dtype=np.int64), matrix
 
     def texts_since(self, change: int) -> Iterator[tuple[int, str, str, str]]:
         """Row, text, headings (one a line) and source of the rows born after ``change``, ascending."""
@@ -221,7 +261,27 @@ class Snapshot:
             "SELECT row_id, text, headings, source FROM chunks WHERE row_id > ? ORDER BY row_id", (change,)
         )
         for row, text, headings, source in cursor:
+            if not (isinstance(text, str) and isinstance(headings, str) and isinstance(source, str)):
+                raise StoreCorrupt(f"the chunk in row {row} is unreadable: `langbert doctor` says more")
             yield row, text, "\n".join(json.loads(headings)) if headings != "[]" else "", source
+
+    def fields_since(self, change: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Row, and what a filter sees of it but for its ids, of the rows born after ``change``, ascending."""
+        found = self.sql.execute(
+            "SELECT row_id, source, page, metadata FROM chunks WHERE row_id > ? ORDER BY row_id", (change,)
+        )
+        for row, *columns in found:
+            yield row, _fields(*columns)
+
+    def fields_touched_since(self, change: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The same of the rows that changed in place after ``change``."""
+        found = self.sql.execute(
+            "SELECT row_id, source, page, metadata FROM chunks "
+            "WHERE row_id IN (SELECT row_id FROM touched WHERE change > ?)",
+            (change,),
+        )
+        for row, *columns in found:
+            yield row, _fields(*columns)
 
     def count_since(self, change: int) -> int:
         """How many rows were born or died after ``change``."""
@@ -270,6 +330,14 @@ class Transaction(Snapshot):
         if by:
             self.sql.execute("UPDATE meta SET value = value + ? WHERE key = ?", (by, key))
 
+    def forget_before(self, mark: Mark) -> int:
+        """What was recorded for indexes that have not seen ``mark`` yet: they will be unknown, and begin anew."""
+        before = self.sql.total_changes
+        self.sql.execute("DELETE FROM tombstones WHERE change <= ?", (mark.change,))
+        self.sql.execute("DELETE FROM touched WHERE change <= ?", (mark.change,))
+        self.sql.execute("DELETE FROM commits WHERE change < ?", (mark.change,))
+        return self.sql.total_changes - before
+
     # --- chunks ------------------------------------------------------------------------------------------------------
 
     def insert_chunks(self, chunks: Sequence[tuple[ChunkRow, tuple[bytes, int] | None]]) -> None:
@@ -298,7 +366,7 @@ class Transaction(Snapshot):
             f"UPDATE chunks SET {names}, record_hash = ? WHERE row_id = ?",  # noqa: S608
             (*chunk.columns, chunk.record_hash, row),
         )
-        self._touched = True
+        self.sql.execute("INSERT INTO touched VALUES (?, ?)", (self._next_change(), row))
 
     def delete_chunks(self, rows: Sequence[int]) -> None:
         """Rows that are there, each leaving a tombstone."""
@@ -342,6 +410,22 @@ class Transaction(Snapshot):
     def forget_chunking(self, ids: Iterable[str]) -> None:
         """These documents' chunks are no longer what their text gives: adding them again must cut them again."""
         self.sql.executemany("UPDATE documents SET chunking = '' WHERE id = ?", _singles(ids))
+
+
+def _whole(value: object, what: str, most: int = 2**62) -> int:
+    """A number that the file gives, which may be somebody else's."""
+    if not isinstance(value, int) or not 0 <= value <= most:
+        raise StoreCorrupt(f"{what} is {value!r:.40} in the store: `langbert doctor` says what is damaged")
+    return value
+
+
+def _fields(source: str, page: int | None, metadata: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {} if metadata == "{}" else json.loads(metadata)
+    if source:
+        fields["source"] = source
+    if page is not None:
+        fields["page"] = page
+    return fields
 
 
 def _singles(values: Iterable[Any]) -> list[tuple[Any]]:

@@ -6,10 +6,8 @@ up before they answer, in this process or any other, and are rebuilt where they 
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -24,7 +22,8 @@ from ..errors import QuestionError, StoreError, StoreMismatch
 from ..records import Candidate, Chunk, Document, EmbedderLike, EmbeddingSpace, Progress, SearchMode
 from . import ingest
 from .checks import STORE_FILE, check_choice, check_folder, checked_vectors, span_embedder
-from .dense import DenseIndex
+from .codec import IndexPrecision
+from .dense import Damaged, DenseIndex
 from .encoding import encode_chunk, vector_to
 from .filters import Where
 from .fusion import Fusion
@@ -32,8 +31,8 @@ from .ingest import ChunkerLike
 from .ledger import Ledger
 from .lexical import LexicalIndex
 from .ranking import Hit, dense_hits, hybrid_hits, lexical_hits
-from .schema import FORMAT
-from .snapshot import Mark, Rows, Snapshot, StoredDocument, Transaction
+from .selection import Selections, rows_to_delete
+from .snapshot import Rows, Snapshot, StoredDocument, Transaction
 from .truth import Durability, Truth
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ _LOG = logging.getLogger("langbert")
 
 _DERIVED = "derived"
 _ABSORB_NOW = 256  # changes after which adding brings the indexes up to date itself, not the next search
-_FILTERS_KEPT = 16
 _ATTEMPTS = 5
 _PAGE = 500
 
@@ -70,6 +68,7 @@ class Store:
         read_only: bool,
         durability: Durability,
         lock_timeout: float,
+        index_precision: IndexPrecision | None,
     ) -> None:
         self.path = folder
         self.embedder = embedder
@@ -82,13 +81,12 @@ class Store:
             lock_timeout=lock_timeout,
         )
         derived = None if folder is None else folder / _DERIVED
-        self._dense = DenseIndex(derived and derived / "dense.index", read_only=read_only)
+        self._dense = DenseIndex(derived and derived / "dense.index", read_only=read_only, precision=index_precision)
         self._lexical = LexicalIndex(derived and derived / "lexical", read_only=read_only)
-        self._filtered: OrderedDict[tuple[str, Mark], Rows] = OrderedDict()
-        self._filter_lock = threading.Lock()
+        self._selections = Selections()
         self._adding = threading.RLock()  # one add at a time computes vectors
         self._unabsorbed = 0  # changes committed here that the indexes may not have seen
-        self._checked = False  # the embedder is known to fit
+        self._checked: str | None = None  # the stored embedding space that the embedder is known to fit
         self._closed = False
         try:
             with self._truth.reading() as snapshot:
@@ -112,6 +110,7 @@ class Store:
         read_only: bool = False,
         durability: Durability = "full",
         lock_timeout: float = 30.0,
+        index_precision: IndexPrecision | None = None,
     ) -> Store:
         """A store in the folder ``path``, made where it does not exist; in memory where ``path`` is None.
 
@@ -127,6 +126,9 @@ class Store:
             durability: ``"full"``: what was added survives a power cut. ``"normal"``: a power cut may take back the
                 last additions, never more and never half of one. Both survive a killed process.
             lock_timeout: seconds to wait for another process that is writing.
+            index_precision: how the dense index holds vectors: ``"float32"``, ``"float16"`` or ``"int8"``, which make
+                it a half and a quarter as large. The vectors themselves stay whole, and score what is returned. By
+                default as the index was made, ``"float32"`` for a new one.
 
         Raises:
             StoreMismatch: the store's vectors were made in another embedding space; the message names the differences.
@@ -134,6 +136,8 @@ class Store:
             StoreCorrupt: the store is damaged.
         """
         folder = None if path is None else Path(path)
+        if index_precision is not None:
+            check_choice("index_precision", index_precision, get_args(IndexPrecision))
         if folder is not None:
             check_folder(folder, create=create and not read_only)
         return cls(
@@ -144,6 +148,7 @@ class Store:
             read_only=read_only,
             durability=durability,
             lock_timeout=lock_timeout,
+            index_precision=index_precision,
         )
 
     def close(self) -> None:
@@ -292,7 +297,7 @@ class Store:
             raise StoreError(f"ids must be a list of ids; got the str {ids!r}: put it in a list")
         names = None if ids is None else list(ids)
         with self._writing() as transaction:
-            rows = _rows_to_delete(transaction, names, where)
+            rows = rows_to_delete(transaction, names, where)
             parents = transaction.parents(rows)
             transaction.strike_from_ledger(rows)
             transaction.delete_chunks(rows)
@@ -338,7 +343,7 @@ class Store:
             raise ValueError(f"dense_weight must be in [0, 1]; got {dense_weight!r}")
         if mode == "lexical":
             return self._search(
-                k, where, lambda limit, rows: lexical_hits(self._lexical, question, limit, rows), (self._lexical,)
+                k, where, lambda limit, rows, _: lexical_hits(self._lexical, question, limit, rows), (self._lexical,)
             )
         if self.embedder is None:
             raise StoreError(
@@ -351,8 +356,8 @@ class Store:
         return self._search(
             k,
             where,
-            lambda limit, rows: hybrid_hits(
-                self._dense, self._lexical, question, query, limit, rows, fusion, dense_weight
+            lambda limit, rows, truth: hybrid_hits(
+                self._dense, self._lexical, question, query, limit, rows, truth, fusion, dense_weight
             ),
             (self._dense, self._lexical),
             len(query),
@@ -367,14 +372,18 @@ class Store:
         """
         query = checked_vectors(np.asarray(vector)[None], 1)[0]
         return self._search(
-            k, where, lambda limit, rows: dense_hits(self._dense, query, limit, rows), (self._dense,), len(query)
+            k,
+            where,
+            lambda limit, rows, truth: dense_hits(self._dense, query, limit, rows, truth),
+            (self._dense,),
+            len(query),
         )
 
     def _search(
         self,
         k: int,
         where: Where | None,
-        find: Callable[[int, Rows | None], list[Hit]],
+        find: Callable[[int, Rows | None, Snapshot], list[Hit]],
         indexes: Sequence[DenseIndex | LexicalIndex],
         dimension: int | None = None,
     ) -> list[Candidate]:
@@ -388,31 +397,16 @@ class Store:
                     self._check_space(snapshot, dimension)
                 for index in indexes:
                     index.refresh(snapshot)
-                rows = self._rows_matching(where, snapshot)
-                hits = find(min(k, max(snapshot.n_chunks, 1)), rows)
+                rows = self._selections.rows(where, snapshot)
+                try:
+                    hits = find(min(k, max(snapshot.n_chunks, 1)), rows, snapshot)
+                except Damaged:  # the next refresh makes the index anew
+                    continue
                 chunks = snapshot.chunks(hit.row for hit in hits)
             candidates = [Candidate(chunks[hit.row], hit.score, hit.parts) for hit in hits if hit.row in chunks]
             if all(index.mark == snapshot.mark for index in indexes):
                 break  # otherwise another thread or process took an index beyond this snapshot: look again
         return candidates
-
-    def _rows_matching(self, where: Where | None, snapshot: Snapshot) -> Rows | None:
-        """None for all; remembered, because filters repeat."""
-        if where is None or where == {}:
-            return None
-        try:
-            key = (json.dumps(where, sort_keys=True), snapshot.mark)
-        except (TypeError, ValueError):  # sets, for example
-            return snapshot.matching(where)
-        with self._filter_lock:
-            rows = self._filtered.pop(key, None)
-        if rows is None:
-            rows = snapshot.matching(where)
-        with self._filter_lock:
-            self._filtered[key] = rows
-            while len(self._filtered) > _FILTERS_KEPT:
-                self._filtered.popitem(last=False)
-        return rows
 
     # --- looking up --------------------------------------------------------------------------------------------------
 
@@ -481,19 +475,49 @@ class Store:
         """What the store holds and where, as JSON values."""
         with self._truth.reading() as snapshot:
             space = snapshot.space
-            files = [] if self.path is None else [file for file in self.path.rglob("*") if file.is_file()]
             return {
                 "path": None if self.path is None else str(self.path),
-                "format": FORMAT,
+                "format": snapshot.format,
                 "documents": snapshot.n_documents,
                 "chunks": snapshot.n_chunks,
                 "dimension": snapshot.dimension,
                 "embedding_space": None if space is None else asdict(space),
                 "change": snapshot.mark.change,
-                "bytes": sum(file.stat().st_size for file in files),
+                "dense_index": self._dense.describe(),
+                "bytes": self._bytes(),
             }
 
+    def compact(self) -> dict[str, int]:
+        """Gives back the space of what was deleted, and writes the dense index anew. A crash at any moment costs
+        nothing; it takes room for a second copy of the store while it runs.
+
+        Returns:
+            ``bytes_before``, ``bytes_after`` and ``forgotten``: records of deletions that were dropped.
+
+        Raises:
+            StoreError: the store cannot be written, or there is not enough room.
+            StoreLocked: another process has been writing for longer than ``lock_timeout``.
+        """
+        if self.read_only:
+            raise StoreError(f"{self._truth.name} was opened with read_only=True: open it without to compact it")
+        before = self._bytes()
+        with self._adding:
+            with self._truth.reading() as snapshot:
+                self._dense.refresh(snapshot)
+                self._lexical.refresh(snapshot)
+                mark = snapshot.mark
+            self._dense.save(always=True)
+            with self._truth.writing() as transaction:
+                forgotten = transaction.forget_before(mark)
+            self._truth.vacuum()
+        return {"bytes_before": before, "bytes_after": self._bytes(), "forgotten": forgotten}
+
     # --- keeping in order --------------------------------------------------------------------------------------------
+
+    def _bytes(self) -> int:
+        if self.path is None:
+            return 0
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     @contextmanager
     def _writing(self) -> Iterator[Transaction]:
@@ -529,7 +553,8 @@ class Store:
         if dimension is not None and stored is not None and stored != dimension:
             raise StoreMismatch(f"the vectors of {self._truth.name} have {stored} dimensions, this one has {dimension}")
         mine = self._space
-        if mine is None or stored is None or self._checked:
+        text = snapshot.meta("space")  # looked at each time: another process may have migrated the store
+        if mine is None or stored is None or (text is not None and text == self._checked):
             return
         theirs = snapshot.space
         differences = [f"dimension: {stored} != {mine.dimension}"] if stored != mine.dimension else []
@@ -541,7 +566,7 @@ class Store:
                 f"the vectors of {self._truth.name} were made{made} in another embedding space (stored != given): "
                 f"{'; '.join(differences)}. Open it with the embedder it was made with, or index into a new folder"
             )
-        self._checked = theirs is not None
+        self._checked = text
 
     def _claim_space(self, transaction: Transaction, dimension: int) -> None:
         """The first vectors decide what all later ones must be."""
@@ -550,15 +575,3 @@ class Store:
             transaction.set_meta("dimension", dimension)
         if transaction.space is None and (space := self._space) is not None:
             transaction.set_space(space)
-
-
-def _rows_to_delete(snapshot: Snapshot, ids: list[str] | None, where: Where | None) -> list[int]:
-    named: set[int] | None = None
-    if ids is not None:
-        named = set(snapshot.rows_of(ids).values())
-        for id in ids:
-            named.update(state.row_id for state in snapshot.states_of_document(id).values())
-    if where is None:
-        return sorted(named or ())
-    matching = snapshot.matching(where).tolist()
-    return matching if named is None else [row for row in matching if row in named]

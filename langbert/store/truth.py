@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import StoreCorrupt, StoreError, StoreLocked
-from .schema import check_format, create_tables, is_blank
+from .schema import bring_up, check_format, create_tables, is_blank, is_old
 from .snapshot import Snapshot, Transaction
 
 __all__ = ["Durability", "Truth"]
@@ -96,6 +96,19 @@ class Truth:
                     connection.execute("ROLLBACK")
                 raise
 
+    def vacuum(self) -> None:
+        """Gives the space of what was deleted back to the disk; a crash leaves the file as it was or as it will be.
+
+        Raises:
+            StoreLocked: another process was writing for longer than the time-out.
+            StoreError: the disk has no room for the second copy that this takes.
+        """
+        if self.read_only:
+            raise StoreError(f"{self.name} was opened with read_only=True: open it without to change it")
+        with self._writing, self._borrowed() as connection, self._errors():
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def copy_to(self, other: Truth) -> None:
         """Makes ``other`` what this is now, in one commit."""
         with self._borrowed() as mine, other._writing, other._borrowed() as theirs, self._errors():
@@ -140,6 +153,10 @@ class Truth:
             if blank:
                 self._initialise(connection)
             check_format(connection, self.name)
+            if not self.read_only and is_old(connection):
+                connection.execute("BEGIN IMMEDIATE")
+                bring_up(connection)
+                connection.execute("COMMIT")
         except BaseException:
             connection.close()
             raise
@@ -152,8 +169,9 @@ class Truth:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
                 break
-            except sqlite3.OperationalError:  # another process is doing the same; SQLite does not wait here by itself
-                if time.monotonic() > deadline:
+            except sqlite3.OperationalError as error:
+                # another process is doing the same; SQLite does not wait here by itself
+                if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
         connection.execute("BEGIN IMMEDIATE")
@@ -216,7 +234,10 @@ class Truth:
             case "unable to open database file":
                 return StoreError(f"cannot open {self.name}: check the permissions of the file and its folder")
         if isinstance(error, sqlite3.DatabaseError) and (
-            "malformed" in said or "not a database" in said or "encrypted" in said
+            any(word in said for word in ("malformed", "not a database", "encrypted", "decode"))
         ):
-            return StoreCorrupt(f"{self.name} is damaged ({said}): restore it from a backup, or index again")
+            return StoreCorrupt(
+                f"{self.name} is damaged ({said}): restore it from a backup, "
+                "or save what is whole with `langbert doctor --repair`"
+            )
         return StoreError(f"{self.name}: {said}")

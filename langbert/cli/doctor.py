@@ -1,0 +1,115 @@
+"""``langbert doctor``: is the store sound, and if not, what can be done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .output import Debug, Json, Output, Quiet, StoreFolder
+from .store import watching
+
+if TYPE_CHECKING:
+    from ..store.doctor import Checkup, Finding
+    from ..store.rescue import Rescue
+
+__all__ = ["doctor"]
+
+INDEXES_DAMAGED = 3
+STORE_DAMAGED = 4
+
+_STYLES = {"note": "dim", "derived": "yellow", "truth": "bold red"}
+_SHOWN = 5  # names of one finding
+
+
+def doctor(
+    store: StoreFolder,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Rebuild damaged indexes; save what can be saved into a new folder.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Check every text, vector and index of a store.
+
+    Without --repair nothing is changed. With it, damaged indexes are rebuilt; if what was stored is itself damaged,
+    all that is whole goes into a new store beside the old one, which is left as it is, and what is lost is named.
+
+    Exit codes: 0 all is well, or is again; 3 an index is damaged, --repair rebuilds it; 4 what was stored is damaged;
+    1 the store could not be examined.
+
+    Examples:
+
+        langbert doctor --store my-index
+
+        langbert doctor --store my-index --repair --json
+    """
+    output = Output(as_json=json, quiet=quiet, debug=debug)
+    from ..store.doctor import examine, rebuild
+    from ..store.rescue import rescue
+
+    with watching(output) as watch:
+        checkup = examine(store, watch=watch)
+        saved, rebuilt, found = None, False, checkup
+        if repair and checkup.state == "truth":
+            saved = rescue(store, watch=watch)
+        elif repair and any(finding.where.startswith("derived") for finding in checkup.findings):
+            rebuild(store, watch=watch)
+            rebuilt, found = True, examine(store, watch=watch)
+    if json:
+        report: dict[str, Any] = {**checkup.to_dict(), "rebuilt": rebuilt, "saved": saved.to_dict() if saved else None}
+        output.json({**report, "state_now": found.state})
+    else:
+        _show(output, checkup)
+        if rebuilt:
+            output.note("The indexes were rebuilt." if found.state == "sound" else "Rebuilding did not help.", "bold")
+        elif saved is not None:
+            _show_saved(output, saved)
+        elif checkup.state != "sound" and not repair:
+            output.note(_advice(checkup), "bold")
+    if found.state != "sound":
+        raise typer.Exit(STORE_DAMAGED if found.state == "truth" else INDEXES_DAMAGED)
+
+
+def _advice(checkup: Checkup) -> str:
+    if checkup.state == "derived":
+        return "Nothing is lost: add --repair to rebuild the index (opening the store for writing does it too)."
+    return "Restore a backup if you have one; --repair saves everything that is whole into a new folder."
+
+
+def _show(output: Output, checkup: Checkup) -> None:
+    from rich.text import Text
+
+    for finding in checkup.findings:
+        line = Text.assemble((f"{finding.where}: ", _STYLES[finding.severity]), finding.problem, _named(finding))
+        output.out.print(line, soft_wrap=True)
+    counts = ", ".join(f"{count:,} {name}" for name, count in checkup.counts.items())
+    verdict = {"sound": "sound", "derived": "an index is damaged", "truth": "what was stored is damaged"}
+    style = {"sound": "bold green", "derived": "bold yellow", "truth": "bold red"}
+    output.out.print(
+        Text.assemble(f"{checkup.path}: ", (verdict[checkup.state], style[checkup.state]), (f"  {counts}", "dim")),
+        soft_wrap=True,
+    )
+
+
+def _named(finding: Finding) -> str:
+    if not finding.items:
+        return ""
+    more = finding.count - len(finding.items[:_SHOWN])
+    return f": {', '.join(finding.items[:_SHOWN])}" + (f" and {more} more" if more > 0 else "")
+
+
+def _show_saved(output: Output, saved: Rescue) -> None:
+    from rich.text import Text
+
+    said = f"{saved.documents:,} documents and {saved.chunks:,} chunks are whole and were saved in "
+    output.out.print(Text.assemble(said, (str(saved.path), "bold green")), soft_wrap=True)
+    for what, names in (("documents", saved.lost_documents), ("chunks", saved.lost_chunks)):
+        if names:
+            shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+            output.out.print(Text.assemble((f"{len(names):,} {what} are lost: ", "bold red"), shown), soft_wrap=True)
+    for remark in saved.remarks:
+        output.out.print(Text(remark, "dim"), soft_wrap=True)
+    if saved.lost_chunks or saved.lost_documents or saved.remarks:
+        output.note("Index the sources again into the new folder: only what is missing will be embedded.", "bold")

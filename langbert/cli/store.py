@@ -1,0 +1,203 @@
+"""``langbert store``: what is in a store, and moving it about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from .output import Debug, Json, Offline, Output, Quiet, StoreFolder
+
+__all__ = ["app", "watching"]
+
+app = typer.Typer(
+    help="Look into a store, shrink it, take it elsewhere, give it another embedder.",
+    no_args_is_help=True,
+    epilog=(
+        "Examples: [cyan]langbert store info --store my-index[/] · "
+        "[cyan]langbert store export my-index.jsonl --store my-index[/]"
+    ),
+)
+
+FormatOption = Annotated[
+    Literal["jsonl", "parquet"] | None,
+    typer.Option(help="By default jsonl for a name that ends in .jsonl, else a folder of Parquet tables."),
+]
+
+
+@app.command()
+def info(store: StoreFolder, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Show what a store holds, which model made its vectors, and how it is searched."""
+    output = Output(as_json=json, quiet=quiet, debug=debug)
+    from .stores import open_plain
+
+    with open_plain(store) as opened:
+        about = opened.info()
+    if json:
+        output.json(about)
+        return
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for name, value in about.items():
+        for label, said in _lines(name, value):
+            table.add_row(label, said)
+    output.out.print(table)
+
+
+def _lines(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    from rich.markup import escape
+
+    label = name.replace("_", " ")
+    if isinstance(value, dict):
+        told = {key: part for key, part in value.items() if part not in ("", None, 0, False)}
+        yield label, escape(", ".join(f"{key.replace('_', ' ')} {_short(part)}" for key, part in told.items()))
+    elif name == "bytes":
+        yield "size", f"{value / 1e6:,.1f} MB"
+    else:
+        yield label, "none" if value is None else escape(f"{value:,}" if isinstance(value, int) else str(value))
+
+
+def _short(value: object) -> str:
+    """A digest by its beginning."""
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{text[:12]}…" if len(text) == 64 and " " not in text else text
+
+
+@app.command()
+def compact(store: StoreFolder, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Give back the space of what was deleted or replaced. Searching goes on meanwhile."""
+    output = Output(as_json=json, quiet=quiet, debug=debug)
+    from .stores import open_plain
+
+    with open_plain(store) as opened, output.waiting("compacting"):
+        sizes = opened.compact()
+    if json:
+        output.json({"path": str(store), **sizes})
+        return
+    before, after = (sizes[name] / 1e6 for name in ("bytes_before", "bytes_after"))
+    output.out.print(f"{store}: {before:,.1f} MB before, {after:,.1f} MB now", soft_wrap=True, markup=False)
+
+
+@app.command("export")
+def export_command(
+    path: Annotated[Path, typer.Argument(help="The file, e.g. my-index.jsonl, or the folder of tables to write.")],
+    store: StoreFolder,
+    format: FormatOption = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write everything, vectors too, as JSON Lines or Parquet for other programs, or for `langbert store import`.
+
+    Examples:
+
+        langbert store export my-index.jsonl --store my-index
+
+        langbert store export my-tables/ --store my-index --format parquet
+    """
+    output = Output(as_json=json, quiet=quiet, debug=debug)
+    from ..store.portable import export_store
+    from .stores import open_plain
+
+    with open_plain(store) as opened, watching(output) as watch:
+        counts = export_store(opened, path, format=format, watch=watch)
+    _moved(output, "exported", path, counts)
+
+
+@app.command("import")
+def import_command(
+    path: Annotated[Path, typer.Argument(help="What `langbert store export` wrote.")],
+    store: StoreFolder,
+    format: FormatOption = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make a new store of an export; it is the store that was exported, vectors and all.
+
+    Example:
+
+        langbert store import my-index.jsonl --store another-index
+    """
+    output = Output(as_json=json, quiet=quiet, debug=debug)
+    from ..store.portable import import_store
+
+    with watching(output) as watch:
+        counts = import_store(path, store, format=format, watch=watch)
+    _moved(output, "imported", store, counts)
+
+
+def _moved(output: Output, what: str, where: Path, counts: Any) -> None:
+    from dataclasses import asdict
+
+    if output.as_json:
+        output.json({"path": str(where), **asdict(counts)})
+        return
+    vectors = f" with vectors of {counts.dimension} dimensions" if counts.dimension else ""
+    said = f"{what} {counts.documents:,} documents and {counts.chunks:,} chunks{vectors}: {where}"
+    output.out.print(said, soft_wrap=True, markup=False)
+
+
+@app.command()
+def migrate(
+    store: StoreFolder,
+    embedder: Annotated[str, typer.Option("--embedder", "-e", help="The new one: a name, a hub id, or a folder.")],
+    pooling: Annotated[str | None, typer.Option(help="As in `langbert index`; by default the model's own.")] = None,
+    keep_chunks: Annotated[
+        bool,
+        typer.Option("--keep-chunks", help="Leave all passages as they are cut; by default documents are cut anew."),
+    ] = False,
+    offline: Offline = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Embed a store again with another model, from the texts it holds.
+
+    The new vectors are made beside the store, which stays in use, and move over in one commit at the end. Interrupt it
+    when you like: the same command goes on where it stopped.
+
+    Example:
+
+        langbert store migrate --store my-index --embedder BAAI/bge-small-en-v1.5
+    """
+    output = Output(as_json=json, quiet=quiet, debug=debug)
+    from ..store.checks import check_folder
+    from ..store.migration import migrate as migrated
+    from .stores import make_embedder
+
+    check_folder(store, create=False)  # before a model is loaded
+    options = {} if pooling is None else {"pooling": pooling}
+    made = make_embedder(embedder, output, offline=offline, **options)
+    with watching(output) as watch:
+        result = migrated(store, made, keep_chunks=keep_chunks, watch=watch)
+    if json:
+        output.json({"path": str(store), "embedder": embedder, **result.to_dict()})
+    elif not result.changed:
+        output.out.print(f"{store} has vectors of this embedder already", soft_wrap=True, markup=False)
+    else:
+        resumed = f" ({result.resumed:,} had been embedded before)" if result.resumed else ""
+        said = f"{store}: {result.chunks:,} chunks of {result.documents:,} documents now have the vectors of {embedder}"
+        output.out.print(f"{said}{resumed}, {result.seconds:.1f} s", soft_wrap=True, markup=False)
+
+
+@contextmanager
+def watching(output: Output) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each thing that is being done, one after the other; in a log, a line for each."""
+    with output.bars() as bars:
+        task = bars.add_task("", total=None, visible=False)
+        last: list[str] = []
+
+        def watch(doing: str, done: int, total: int) -> None:
+            if last != [doing]:
+                last[:] = [doing]
+                bars.reset(task, total=total, description=doing, visible=True)
+            bars.update(task, completed=done, total=total)
+
+        yield watch
