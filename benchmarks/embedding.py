@@ -35,6 +35,7 @@ import numpy as np
 import torch
 from side_by_side.children import measure_cold_start, measure_memory
 from side_by_side.contenders import BASE, MAX_LENGTH, MODEL, Loaded, cold_start_code, contenders
+from side_by_side.machine import processor
 from side_by_side.rounds import Budget, Measure, Results, take_turns
 from side_by_side.texts import mix, of_length, question_about
 
@@ -81,10 +82,8 @@ class Run:
 
 
 def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     return {
-        "processor": name or platform.processor() or platform.machine(),
+        "processor": processor(),
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -14,13 +15,27 @@ _PART = re.compile(r"(<!-- measured: (?P<name>\w+) -->\n).*?(<!-- /measured -->)
 
 
 def write_page(page: Path, data: Data) -> None:
-    """Fill what stands between ``<!-- measured: NAME -->`` and ``<!-- /measured -->``; draw what has been measured.
+    """Fill the page; draw what has been measured.
+
+    Raises:
+        SystemExit: the page names a part there is none of.
+    """
+    fill_page(page, data, {**TABLES, "machine": _machine})
+    images = page.parent / "images"
+    images.mkdir(exist_ok=True)
+    if "mix" in data["cells"]:
+        draw_mix(data, images / "embedding-speed.png")
+    if grid_ratios(data):
+        draw_grid(data, images / "embedding-grid.png")
+
+
+def fill_page(page: Path, data: Data, tables: Mapping[str, Callable[[Data], str]]) -> None:
+    """Fill what stands between ``<!-- measured: NAME -->`` and ``<!-- /measured -->``.
 
     Raises:
         SystemExit: the page names a part there is none of.
     """
     text = page.read_text(encoding="utf-8")
-    tables = {**TABLES, "machine": _machine}
     if unknown := {match["name"] for match in _PART.finditer(text)} - set(tables):
         raise SystemExit(f"{page}: unknown parts {', '.join(unknown)}; expected some of {', '.join(tables)}")
 
@@ -29,12 +44,6 @@ def write_page(page: Path, data: Data) -> None:
         return f"{match[1]}{measured}\n{match[3]}" if measured else match[0]
 
     page.write_text(_PART.sub(filled, text), encoding="utf-8")
-    images = page.parent / "images"
-    images.mkdir(exist_ok=True)
-    if "mix" in data["cells"]:
-        draw_mix(data, images / "embedding-speed.png")
-    if grid_ratios(data):
-        draw_grid(data, images / "embedding-grid.png")
 
 
 def draw_mix(data: Data, file: Path) -> None:

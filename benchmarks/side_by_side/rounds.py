@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -20,6 +20,8 @@ _DISTURBED = 0.04
 Measure = Callable[[], list[float]]
 """One turn of one contender: seconds, of one thing or of several in a row."""
 
+Found = TypeVar("Found")
+
 
 class Budget:
     """The seconds this process may take; nothing is begun that would not end within them."""
@@ -29,6 +31,10 @@ class Budget:
 
     def allows(self, expected: float) -> bool:
         return self._end is None or time.monotonic() + expected <= self._end
+
+    def left(self, at_most: float) -> float:
+        """Seconds."""
+        return at_most if self._end is None else min(at_most, self._end - time.monotonic())
 
 
 class Results:
@@ -72,24 +78,25 @@ class Results:
         partial.replace(self._file)
 
 
-def undisturbed(measure: Measure, budget: Budget) -> tuple[list[float] | None, float]:
+def undisturbed(measure: Callable[[], Found], budget: Budget, tries: int = 3) -> tuple[Found | None, float]:
     """A measurement, and the share of the processor that others took meanwhile.
 
-    Where that was too much it is made again, twice at most, and the one that was disturbed least counts. A share is all
-    there is to go by: how fast anyone was plays no part in the choice. None where there is no time to make it again.
+    Where that was too much it is made again, up to ``tries`` times in all, and the one that was disturbed least counts.
+    A share is all there is to go by: how fast anyone was plays no part in the choice. None where there is no time to
+    make it again.
     """
-    best: tuple[list[float] | None, float] = None, 1.0
-    for _ in range(3):
+    best: tuple[Found | None, float] = None, 1.0
+    for left in reversed(range(tries)):
         start, others = time.monotonic(), _others_seconds()
-        seconds = measure()
+        found = measure()
         took = time.monotonic() - start
         share = max(0.0, _others_seconds() - others) / (took * (psutil.cpu_count() or 1))
-        if share < _DISTURBED:
-            return seconds, share
-        if not budget.allows(took):
+        if share < _DISTURBED or tries == 1:
+            return found, share
+        if left and not budget.allows(took):
             return None, share
         if best[0] is None or share < best[1]:
-            best = seconds, share
+            best = found, share
     return best
 
 

@@ -66,7 +66,7 @@ def mix_table(data: Data) -> str:
     )
     if facts.get("disturbed", 0) > 0.04:
         below += f" Other processes took up to {100 * facts['disturbed']:.0f} % of the processor: measure again."
-    return f"{_markdown(head, rows)}\n\n{below}"
+    return f"{markdown(head, rows)}\n\n{below}"
 
 
 def query_table(data: Data) -> str:
@@ -81,7 +81,7 @@ def query_table(data: Data) -> str:
             continue
         ratio = f"{calls.median / base.median:.2f}×" if base else ""
         rows.append([known[name].label, f"{1000 * calls.median:.2f}", f"{1000 * calls.percentile(95):.2f}", ratio])
-    return _markdown(["", "p50, ms", "p95, ms", "p50 to theirs"], rows)
+    return markdown(["", "p50, ms", "p95, ms", "p50 to theirs"], rows)
 
 
 def rerank_table(data: Data) -> str:
@@ -98,7 +98,7 @@ def rerank_table(data: Data) -> str:
             order = f"{against['swapped']} of {against['pairs']} pairs, {against['swapped_apart']:.0e} apart"
         times = _times(speedup(cell, name, BASE_RERANKER))
         rows.append([label, f"{1000 * measured.median:.0f}", times, order, f"{against['difference']:.1e}"])
-    return _markdown(["", "20 passages, ms", "ratio", "order", "largest difference of a score"], rows)
+    return markdown(["", "20 passages, ms", "ratio", "order", "largest difference of a score"], rows)
 
 
 def grid_table(data: Data) -> str:
@@ -110,7 +110,7 @@ def grid_table(data: Data) -> str:
         counts = {count: ratio for (_, _, count), ratio in some}
         shown = [f"{counts[count]:.1f}×" if count in counts else "" for count in ("1", "10", "many")]
         rows.append([{"en": "English", "zh": "Chinese"}[language], str(tokens), *shown])
-    return _markdown(["", "tokens", "1 text", "10 texts", "many texts"], rows)
+    return markdown(["", "tokens", "1 text", "10 texts", "many texts"], rows)
 
 
 def grid_ratios(data: Data, name: str = "langbert") -> dict[tuple[str, int, str], float]:
@@ -135,7 +135,7 @@ def memory_table(data: Data) -> str:
             curve = " ".join(map(str, facts["curve_mb"]))
             rate = f"{facts['texts'] / measured.median:.0f}"
             rows.append([known[name].label, f"{facts['texts']:,}", rate, str(facts["peak_mb"]), curve])
-    return _markdown(["", "chunks", "chunks/s", "peak, MB", "on the way, MB"], rows) if rows else ""
+    return markdown(["", "chunks", "chunks/s", "peak, MB", "on the way, MB"], rows) if rows else ""
 
 
 def cold_table(data: Data) -> str:
@@ -151,7 +151,7 @@ def cold_table(data: Data) -> str:
         ]
         for name, found in _measured(cell, known)
     ]
-    return _markdown(["", "to the first vector, s", "ratio"], rows)
+    return markdown(["", "to the first vector, s", "ratio"], rows)
 
 
 def profile_table(data: Data) -> str:
@@ -162,7 +162,7 @@ def profile_table(data: Data) -> str:
     names = [name for name in known if name in facts]
     kinds = sorted(facts[names[0]]["shares"], key=lambda kind: -facts[names[0]]["shares"][kind])
     rows = [[kind, *(f"{100 * facts[name]['shares'][kind]:.1f} %" for name in names)] for kind in kinds]
-    return _markdown(["", *(known[name].label for name in names)], rows)
+    return markdown(["", *(known[name].label for name in names)], rows)
 
 
 TABLES = {
@@ -194,6 +194,7 @@ def _shape(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape))
 
 
-def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; all columns but the first to the right."""
     lines = [f"| {' | '.join(head)} |", "|---" + "|---:" * (len(head) - 1) + "|"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])

@@ -4,20 +4,27 @@ from .embedding import EmbeddingSpeed, Workload, measure_embedders
 from .flops import bert_flops
 from .profile import Profile, profile_embedder
 from .roof import MatrixProducts, Roof, measure_roof
+from .search import PreparedEmbedder, SearchSpeed, StoreQuestion, make_questions, measure_search
 from .texts import sample_texts
-from .timing import Timing, interleaved
+from .timing import Timing, interleaved, timed
 
 __all__ = [
     "EmbeddingSpeed",
     "MatrixProducts",
+    "PreparedEmbedder",
     "Profile",
     "Roof",
+    "SearchSpeed",
+    "StoreQuestion",
     "Timing",
     "Workload",
     "bert_flops",
     "interleaved",
+    "make_questions",
     "measure_embedders",
     "measure_roof",
+    "measure_search",
     "profile_embedder",
     "sample_texts",
+    "timed",
 ]

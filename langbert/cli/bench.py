@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .output import Debug, Json, Offline, Output, Quiet
+from .output import Debug, Json, Offline, Output, Quiet, StoreFolder, parse_where
 
 if TYPE_CHECKING:
-    from ..bench import EmbeddingSpeed, Profile
+    from ..bench import EmbeddingSpeed, Profile, SearchSpeed, StoreQuestion
     from ..embedding import Embedder
+    from ..records import EmbeddingSpace
+    from ..store import Store
 
 __all__ = ["app"]
 
@@ -83,6 +86,153 @@ def embed(
         output.json(_document(model, embedders, speeds, profiles))
         return
     _show(output, model, embedders, speeds, profiles)
+
+
+@app.command()
+def search(
+    store: StoreFolder,
+    queries: Annotated[int, typer.Option(help="Questions, each a few words of one of its chunks.", min=1)] = 100,
+    k: Annotated[int, typer.Option("-k", help="How many passages a search returns.", min=1)] = 10,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            "-w",
+            metavar="KEY=VALUE",
+            help="What the filtered searches let through. Repeatable.",
+            show_default="the source of the question's own chunk",
+        ),
+    ] = None,
+    exact: Annotated[
+        int, typer.Option(help="Questions whose answers are compared with every vector, for the recall.", min=0)
+    ] = 50,
+    embed: Annotated[
+        bool, typer.Option(help="Embed the questions, with the model of the store; else push vectors of chunks aside.")
+    ] = True,
+    repeats: Annotated[int, typer.Option(help="Rounds that count; medians are shown.", min=1)] = 3,
+    seed: Annotated[int, typer.Option(help="Other questions.")] = 0,
+    offline: Offline = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Latency of every kind of search in a store, and the recall of its index.
+
+    Example:
+
+        langbert bench search --store my-index --where format=pdf
+    """
+    output = Output(as_json=json, quiet=quiet, debug=debug)
+    wanted = parse_where(where)
+    from .stores import embedder_of, open_plain, space_of
+
+    with open_plain(store) as plain:
+        space = space_of(plain)
+        embedder = embedder_of(space, output, offline=offline) if space is not None and embed else None
+        from ..bench import make_questions, measure_search, timed
+
+        with output.bars() as bars:
+            task = bars.add_task("making questions", total=queries)
+            questions = make_questions(
+                plain, queries, embedder=embedder, seed=seed, progress=lambda n: bars.update(task, advance=n)
+            )
+        if not questions:
+            raise typer.BadParameter(f"there is no text in the store {store}; index something first")
+        embedding = []
+        if embedder is not None:
+            embedding = [timed(partial(embedder.embed, [question.text], "query")) for question in questions]
+    with _prepared(store, questions, space) as opened:
+        info = opened.info()
+        with output.bars() as bars:
+            task = bars.add_task("searching", total=6 * repeats)
+            speeds = measure_search(
+                opened,
+                questions,
+                k,
+                repeats=repeats,
+                exact=exact,
+                where=wanted,
+                progress=lambda kind: bars.update(task, advance=1, description=kind),
+            )
+    if json:
+        output.json(_search_document(store, info, k, questions, speeds, embedding))
+        return
+    _show_search(output, info, k, questions, speeds, embedding)
+
+
+def _prepared(path: Path, questions: Sequence[StoreQuestion], space: EmbeddingSpace | None) -> Store:
+    """The store with an embedder that has the questions' vectors ready, and stands in the store's own space."""
+    import os
+
+    from ..bench import PreparedEmbedder
+    from ..records import EmbeddingSpace
+    from ..store import Store
+
+    vectors = {question.text: question.vector for question in questions if question.vector is not None}
+    embedder = None
+    if vectors:
+        dimension = len(next(iter(vectors.values())))
+        embedder = PreparedEmbedder(space or EmbeddingSpace("", "", "", "mean", False, dimension), vectors)
+    read_only = not os.access(path, os.W_OK)
+    return Store.open(path, embedder=embedder, late_chunking=False, create=False, read_only=read_only)
+
+
+def _search_document(
+    path: Path,
+    info: dict[str, Any],
+    k: int,
+    questions: Sequence[StoreQuestion],
+    speeds: Sequence[SearchSpeed],
+    embedding: Sequence[float],
+) -> dict[str, Any]:
+    import platform
+
+    from ..bench import Timing
+    from ..hardware import usable_cores
+
+    document = {
+        "store": str(path),
+        "chunks": info["chunks"],
+        "dimension": info["dimension"],
+        "k": k,
+        "queries": len(questions),
+        "machine": {"system": platform.platform(), "cores": usable_cores()},
+        "results": [speed.to_dict() for speed in speeds],
+    }
+    if embedding:
+        taken = Timing(tuple(embedding))
+        document["embedding"] = {"p50_ms": 1000 * taken.median, "p95_ms": 1000 * taken.percentile(95)}
+    return document
+
+
+def _show_search(
+    output: Output,
+    info: dict[str, Any],
+    k: int,
+    questions: Sequence[StoreQuestion],
+    speeds: Sequence[SearchSpeed],
+    embedding: Sequence[float],
+) -> None:
+    from rich.table import Table
+
+    from ..bench import Timing
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    table.add_column("search")
+    for column in ("p50, ms", "p95, ms", "slowest", "hits", f"recall@{k}"):
+        table.add_column(column, justify="right")
+    for speed in speeds:
+        times = (speed.timing.median, speed.timing.percentile(95), speed.timing.slowest)
+        recall = "" if speed.recall is None else f"{speed.recall:.3f}"
+        table.add_row(speed.kind, *(f"{1000 * seconds:,.2f}" for seconds in times), f"{speed.hits:.1f}", recall)
+    output.out.print(table)
+    if embedding:
+        taken = Timing(tuple(embedding))
+        p50, p95 = 1000 * taken.median, 1000 * taken.percentile(95)
+        output.note(f"Embedding a question took {p50:.1f} ms, p95 {p95:.1f}.", "dim")
+    elif any(question.vector is not None for question in questions):
+        output.note("The questions' vectors are those of chunks, pushed aside.", "dim")
+    output.note(f"{info['chunks']:,} chunks, {len(questions)} questions made of their words", "dim")
 
 
 def _texts(paths: Sequence[Path], most: int, embedder: Embedder, output: Output) -> list[str]:
