@@ -1,4 +1,4 @@
-"""The decoder against transformers on tiny random weights: GPT-2, Llama, Qwen2, their caches, masks and name tables."""
+"""The decoder against transformers on tiny random weights: GPTs, Llama, Qwen2, their caches, masks and name tables."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    OpenAIGPTConfig,
+    OpenAIGPTLMHeadModel,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -50,6 +52,10 @@ LLAMA3_ROPE = {
 }
 
 
+def gpt1() -> PreTrainedModel:
+    return OpenAIGPTLMHeadModel(OpenAIGPTConfig(vocab_size=VOCABULARY, n_positions=64, n_embd=48, n_layer=3, n_head=4))
+
+
 def gpt2() -> PreTrainedModel:
     return GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_positions=64, n_embd=48, n_layer=3, n_head=4))
 
@@ -59,6 +65,7 @@ def llama(**changes: Any) -> PreTrainedModel:
 
 
 REFERENCES = {
+    "gpt1": gpt1,
     "gpt2": gpt2,
     "llama grouped": llama,
     "llama one kv head, tied": lambda: llama(num_key_value_heads=1, tie_word_embeddings=True),
@@ -216,6 +223,7 @@ def test_a_missing_tensor_is_named(folder: Path, tmp_path: Path) -> None:
     [
         {"model_type": "gpt_neox"},
         {"model_type": "gpt2", "activation_function": "relu", "vocab_size": 9},
+        {"model_type": "openai-gpt", "afn": "relu", "vocab_size": 9},
         {"model_type": "mistral", "sliding_window": 4096, **LLAMA},
         {"model_type": "llama", "attention_bias": True, **LLAMA},
         {"model_type": "llama", "rope_scaling": {"rope_type": "yarn", "factor": 4.0}, **LLAMA},
@@ -259,6 +267,41 @@ def test_impossible_sizes_are_refused(changes: dict[str, int]) -> None:
         small(**changes)
 
 
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    {
+        "gpt1": 117,
+        "gpt2": 124,
+        "gpt2-medium": 355,
+        "gpt2-large": 774,
+        "gpt2-xl": 1558,
+        "gpt3-small": 125,
+        "gpt3-medium": 350,
+        "gpt3-large": 760,
+        "gpt3-xl": 1300,
+        "gpt3-2.7b": 2700,
+        "gpt3-6.7b": 6700,
+        "gpt3-13b": 13_000,
+        "gpt3-175b": 175_000,
+    }.items(),
+)
+def test_named_networks_have_the_parameters_their_authors_count(name: str, millions: int) -> None:
+    """GPT-2's as corrected in github.com/openai/gpt-2, GPT-3's rounded as in table 2.1."""
+    with torch.device("meta"):
+        model = GPT(GPTConfig.named(name))
+    counted = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    assert counted == pytest.approx(millions, rel=0.02 if name.startswith("gpt3") else 0.005)
+
+
+def test_a_named_network_can_be_changed_and_an_unknown_one_is_refused() -> None:
+    config = GPTConfig.named("gpt2-medium", vocab_size=300)
+    assert (config.vocab_size, config.n_layers, config.hidden_size, config.head_dim) == (300, 24, 1024, 64)
+    assert GPTConfig.named("gpt2") == hf_config(GPT2Config().to_dict())
+    assert GPTConfig.named("gpt1") == hf_config(OpenAIGPTConfig().to_dict())
+    with pytest.raises(ValueError, match=r"no GPT called 'gpt4': known are gpt1, gpt2, gpt2-medium"):
+        GPTConfig.named("gpt4")
+
+
 def test_too_long_is_said() -> None:
     model = GPT(small())
     with pytest.raises(ValueError, match="33 tokens do not fit the context of 32"):
@@ -277,8 +320,9 @@ def test_too_long_is_said() -> None:
         small(),
         small(rotary=None, norm="layernorm", feed_forward="gelu", bias="all", n_kv_heads=4, dropout=0.05),
         small(tied_head=False, bias="qkv"),
+        small(rotary=None, norm="layernorm", feed_forward="gelu", bias="all", n_kv_heads=4, norm_first=False),
     ],
-    ids=["llama", "gpt2", "qwen2"],
+    ids=["llama", "gpt2", "qwen2", "gpt1"],
 )
 def test_it_learns(config: GPTConfig) -> None:
     """A sequence of 24 tokens is learnt by heart, from the initial weights, also with dropout."""

@@ -32,7 +32,7 @@ from langbert.errors import CheckpointError, DataError
 from langbert.evaluation.datasets import read_questions
 from langbert.grounding import Source
 from langbert.models.chat import ChatFormat
-from langbert.models.checkpoint import load_strict, read_tensors
+from langbert.models.checkpoint import load_strict, read_tensors, save_tensors
 from langbert.models.decoder_loading import load_decoder
 from langbert.models.gpt import hf_config, hf_settings, hf_table
 from langbert.nn.gpt import GPT, GPTConfig
@@ -41,9 +41,10 @@ from langbert.records import Chunk, Message
 from langbert.training.adapters import adapt
 from langbert.training.decoders import END_OF_TEXT, LORA_TARGETS, byte_pairs, pieces
 from langbert.training.lm import LmTask
-from langbert.training.loop import run
+from langbert.training.loop import Step, run
 from langbert.training.packing import IGNORED, Scored, collated, pack, scored_logits
 from langbert.training.rag_examples import rag_examples, write_rag_examples
+from langbert.training.recurrence import stream_loss
 from langbert.training.settings import LoraSettings, TrainSettings
 from langbert.training.sft import SftTask
 
@@ -299,6 +300,92 @@ def test_a_gpt_from_scratch_learns_and_is_loaded_by_all(tmp_path: Path) -> None:
     assert again["loss"] == pytest.approx(report.metrics["loss"], rel=1e-3)
 
 
+def memory(data: Path, **options: Any) -> LmTask:
+    sizes = {"max_length": 32, "segment_length": 8, "memory_length": 8, "holdout": 0.25}
+    return tiny(data, architecture="transformer-xl", **{**sizes, **options})
+
+
+def test_a_transformer_xl_learns_to_use_its_memory_and_is_loaded_again(tmp_path: Path) -> None:
+    task = memory(corpus(tmp_path / "data"))
+    report = run(task, tmp_path / "run", quick(epochs=12))
+    assert report.metrics["perplexity"] < 0.95 * report.metrics["perplexity_without_memory"]
+    assert report.metrics["perplexity"] == pytest.approx(math.exp(report.metrics["loss"]))
+
+    assert json.loads((report.folder / "config.json").read_text())["model_type"] == "langbert-transformer-xl"
+    loaded = load_decoder(report.folder, dtype=torch.float32, device=CPU)
+    assert loaded.tokenizer.token_to_id(END_OF_TEXT) in loaded.end_ids
+    ids = loaded.tokenizer.encode(ENGLISH).ids[:40]
+    network = task.network.eval()
+    with torch.no_grad():
+        expected = network(torch.tensor([ids]))[0, -1]
+    session = loaded.decoder.start(40)
+    session.read(ids[:24])
+    torch.testing.assert_close(session.read(ids[24:]), expected, atol=1e-5, rtol=1e-5)
+    assert Generator(report.folder).generate("The queen of", max_tokens=4).completion_tokens == 4
+
+    file = report.folder / "model.safetensors"
+    tensors = read_tensors(file)
+    save_tensors({**tensors, "content_bias": tensors["content_bias"][:1]}, file)
+    with pytest.raises(CheckpointError, match="content_bias has shape"):
+        load_decoder(report.folder, dtype=torch.float32, device=CPU)
+    del tensors["content_bias"]
+    save_tensors(tensors, file)
+    with pytest.raises(CheckpointError, match="missing content_bias"):
+        load_decoder(report.folder, dtype=torch.float32, device=CPU)
+
+
+def test_the_held_out_loss_with_memory_is_that_of_each_lane_read_at_once(tmp_path: Path) -> None:
+    task = memory(corpus(tmp_path), memory_length=16)
+    network, stream = task.network.eval(), task._held[:401].long()
+    lanes, labels = stream[:-1].view(8, 50), stream[1:].view(8, 50)
+    with torch.no_grad():
+        expected = F.cross_entropy(network(lanes).flatten(0, 1), labels.flatten(), reduction="sum")
+        assert stream_loss(network, stream, CPU) == pytest.approx(float(expected))
+        cut = [
+            F.cross_entropy(network(x).flatten(0, 1), y.flatten(), reduction="sum")
+            for x, y in zip(lanes.split(8, 1), labels.split(8, 1), strict=True)
+        ]
+        assert stream_loss(network, stream, CPU, forget=True) == pytest.approx(float(sum(cut)))
+        short = stream[:14]
+        expected = F.cross_entropy(network(short[None, :7])[0], short[1:8], reduction="sum")
+        expected += F.cross_entropy(network(short[None, 7:13])[0], short[8:14], reduction="sum")
+        assert stream_loss(network, short, CPU) == pytest.approx(float(expected))
+
+
+def test_a_killed_transformer_xl_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    def die(step: Step) -> None:
+        if step.number == 5:
+            raise Killed
+
+    settings = quick(max_steps=8, save_every=3, dropout=0.1)
+    data = corpus(tmp_path / "data")
+    whole = run(memory(data), tmp_path / "whole", settings)
+    with pytest.raises(Killed):
+        run(memory(data), tmp_path / "killed", settings, watch=die)
+    resumed = run(memory(data), tmp_path / "killed", settings, resume=True)
+    mine, theirs = read_tensors(whole.folder), read_tensors(resumed.folder)
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert whole.metrics == resumed.metrics
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"base": "smollm2-135m-instruct"}, "trained from scratch"),
+        ({"reset_at_documents": True}, "remembers across documents"),
+        ({"max_length": 8}, "nothing would be learnt from memory"),
+        ({"architecture": "lstm"}, "expected one of gpt, transformer-xl"),
+    ],
+)
+def test_a_memory_that_would_not_be_used_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    given = {"base": "scratch", "architecture": "transformer-xl", "max_length": 32, "segment_length": 8}
+    with pytest.raises(ValueError, match=message):
+        LmTask(corpus(tmp_path), **{**given, **options})
+
+
 def test_adapters_for_a_model_from_scratch_are_merged(tmp_path: Path) -> None:
     task = tiny(corpus(tmp_path / "data"))
     lora = LoraSettings(rank=4, targets=LORA_TARGETS, dropout=0.0)
@@ -358,6 +445,7 @@ def test_a_context_that_is_too_long_is_refused(tmp_path: Path) -> None:
 
 CONFIGS = {
     "gpt2": GPTConfig(31, 32, 2, 4, 4, 32, 64, dropout=0.1),
+    "gpt1": GPTConfig(31, 32, 2, 4, 4, 32, 128, norm_first=False, dropout=0.1),
     "gpt2 untied": GPTConfig(31, 32, 2, 4, 4, 32, 96, tied_head=False),
     **{
         name: GPTConfig(
@@ -393,7 +481,7 @@ def test_transformers_computes_what_a_saved_network_computes(config: GPTConfig, 
 
 
 def test_what_nobody_else_computes_is_not_saved() -> None:
-    with pytest.raises(ValueError, match="neither GPT-2 nor Llama"):
+    with pytest.raises(ValueError, match="none of GPT-1, GPT-2, Llama"):
         hf_settings(GPTConfig(31, 32, 2, 4, 4, 32, 64, rotary=RotaryConfig()))
 
 

@@ -49,6 +49,7 @@ def mlm(
 def lm(
     data: Annotated[Path, typer.Option(help="A folder of documents, or a text file.", exists=True)],
     base: OrScratch = "smollm2-135m-instruct",
+    architecture: Annotated[Literal["gpt", "transformer-xl"], typer.Option(help="From scratch.")] = "gpt",
     max_length: Annotated[int, typer.Option(help="Tokens of a sequence.", min=8)] = 512,
     reset_at_documents: Annotated[
         bool, typer.Option("--reset-at-documents", help="Documents in one sequence do not see one another.")
@@ -57,13 +58,17 @@ def lm(
     n_layers: Annotated[int, typer.Option(help="From scratch: blocks.", min=1)] = 6,
     n_heads: Annotated[int, typer.Option(help="From scratch: attention heads.", min=1)] = 6,
     hidden_size: Annotated[int, typer.Option(help="From scratch: width.", min=8)] = 384,
+    segment_length: Annotated[int, typer.Option(help="Transformer-XL: tokens read at once.", min=1)] = 128,
+    memory_length: Annotated[int, typer.Option(help="Transformer-XL: tokens remembered.", min=0)] = 128,
     holdout: Holdout = 0.05,
 ) -> dict[str, Any]:
     """GPT pre-training: guess the next token; from scratch or on your own documents.
 
-    Example:
+    Examples:
 
         langbert train lm --data papers/ --base scratch --output my-gpt
+
+        langbert train lm --data papers/ --base scratch --architecture transformer-xl --output my-xl
     """
     return locals()
 

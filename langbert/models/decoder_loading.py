@@ -28,6 +28,8 @@ from .decoder_gguf import load_gguf
 from .gpt import hf_config, hf_table
 from .lora import base_of, is_adapter, merge_adapters
 from .seq2seq import SEQ2SEQ_FAMILIES, load_seq2seq
+from .transformer_xl import MODEL_TYPE as TRANSFORMER_XL
+from .transformer_xl import load_transformer_xl
 
 __all__ = ["load_decoder"]
 
@@ -82,6 +84,8 @@ def _adapted(folder: Path, dtype: torch.dtype, device: torch.device, offline: bo
 def _decoder(folder: Path, config: dict[str, Any], dtype: torch.dtype, device: torch.device) -> Decoder:
     if str(config.get("model_type")) in SEQ2SEQ_FAMILIES:
         return load_seq2seq(folder, config, dtype=dtype, device=device)
+    if config.get("model_type") == TRANSFORMER_XL:
+        return load_transformer_xl(folder, config, dtype=dtype, device=device)
     try:
         ours = hf_config(config)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:

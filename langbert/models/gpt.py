@@ -1,13 +1,14 @@
 """What :class:`langbert.nn.gpt.GPT` is called elsewhere: configurations and tensor names of decoder checkpoints.
 
-Three families: GPT-2 and Llama-like folders as Hugging Face has them, and GGUF files as llama.cpp has them. A function
-that reads a configuration returns None for an architecture, or a variant of one, that :class:`GPT` does not compute;
-such models go through transformers.
+Four families: GPT-1, GPT-2 and Llama-like folders as Hugging Face has them, and GGUF files as llama.cpp has them. A
+function that reads a configuration returns None for an architecture, or a variant of one, that :class:`GPT` does not
+compute; such models go through transformers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,7 +27,11 @@ def hf_config(config: Mapping[str, Any]) -> GPTConfig | None:
     Raises:
         KeyError, TypeError, ValueError: an entry is missing or makes no sense.
     """
-    reader = {"gpt2": _gpt2_config, "llama": _llama_config, "mistral": _llama_config, "qwen2": _llama_config}
+    reader = {
+        "openai-gpt": _gpt1_config,
+        "gpt2": _gpt2_config,
+        **dict.fromkeys(("llama", "mistral", "qwen2"), _llama_config),
+    }
     family = config.get("model_type")
     return reader[family](config) if isinstance(family, str) and family in reader else None
 
@@ -37,15 +42,20 @@ def hf_settings(config: GPTConfig) -> dict[str, Any]:
     Raises:
         ValueError: no family of Hugging Face's computes this.
     """
-    settings = _gpt2_settings(config) if config.rotary is None else _llama_settings(config)
+    if config.rotary is not None:
+        settings = _llama_settings(config)
+    else:
+        settings = _gpt2_settings(config) if config.norm_first else _gpt1_settings(config)
     if hf_config(settings) != config:
-        raise ValueError(f"neither GPT-2 nor Llama nor Qwen2 computes {config}")
+        raise ValueError(f"none of GPT-1, GPT-2, Llama and Qwen2 computes {config}")
     return settings
 
 
 def hf_table(config: GPTConfig) -> NameTable:
-    """The Hugging Face names of a network with ``config``: GPT-2's, which alone learns its positions, or Llama's."""
-    return _gpt2_table(config) if config.rotary is None else _llama_table(config)
+    """The Hugging Face names of a network with ``config``: Llama's, or a GPT's, which alone learn their positions."""
+    if config.rotary is not None:
+        return _llama_table(config)
+    return _gpt_table("GPT-2", _GPT2, config) if config.norm_first else _gpt_table("GPT-1", _GPT1, config)
 
 
 def gguf_config(metadata: Mapping[str, Any], vocab_size: int, tied_head: bool) -> GPTConfig | None:
@@ -101,6 +111,12 @@ def gguf_table(config: GPTConfig, architecture: str) -> NameTable:
     )
 
 
+def _gpt1_config(config: Mapping[str, Any]) -> GPTConfig | None:
+    if config.get("afn", "gelu") != "gelu":  # GPT-1's name for the tanh approximation
+        return None
+    return replace(_gpt_sizes(config), norm_first=False)
+
+
 def _gpt2_config(config: Mapping[str, Any]) -> GPTConfig | None:
     ours = (
         config.get("activation_function", "gelu_new") in ("gelu_new", "gelu_pytorch_tanh")
@@ -110,6 +126,10 @@ def _gpt2_config(config: Mapping[str, Any]) -> GPTConfig | None:
     )
     if not ours:
         return None
+    return replace(_gpt_sizes(config), intermediate_size=int(config.get("n_inner") or 4 * config["n_embd"]))
+
+
+def _gpt_sizes(config: Mapping[str, Any]) -> GPTConfig:
     return GPTConfig(
         vocab_size=int(config["vocab_size"]),
         context_length=int(config["n_positions"]),
@@ -117,7 +137,7 @@ def _gpt2_config(config: Mapping[str, Any]) -> GPTConfig | None:
         n_heads=int(config["n_head"]),
         n_kv_heads=int(config["n_head"]),
         hidden_size=int(config["n_embd"]),
-        intermediate_size=int(config.get("n_inner") or 4 * config["n_embd"]),
+        intermediate_size=4 * int(config["n_embd"]),
         norm_eps=float(config.get("layer_norm_epsilon", 1e-5)),
         tied_head=bool(config.get("tie_word_embeddings", True)),
         dropout=float(config.get("resid_pdrop", 0.1)),
@@ -150,17 +170,30 @@ def _llama_config(config: Mapping[str, Any]) -> GPTConfig | None:
     )
 
 
+def _gpt1_settings(config: GPTConfig) -> dict[str, Any]:
+    return _gpt_settings(config) | {
+        "model_type": "openai-gpt",
+        "architectures": ["OpenAIGPTLMHeadModel"],
+        "afn": "gelu",
+    }
+
+
 def _gpt2_settings(config: GPTConfig) -> dict[str, Any]:
-    return {
+    return _gpt_settings(config) | {
         "model_type": "gpt2",
         "architectures": ["GPT2LMHeadModel"],
+        "n_inner": config.intermediate_size,
+        "activation_function": "gelu_new",
+    }
+
+
+def _gpt_settings(config: GPTConfig) -> dict[str, Any]:
+    return {
         "vocab_size": config.vocab_size,
         "n_positions": config.context_length,
         "n_layer": config.n_layers,
         "n_head": config.n_heads,
         "n_embd": config.hidden_size,
-        "n_inner": config.intermediate_size,
-        "activation_function": "gelu_new",
         "layer_norm_epsilon": config.norm_eps,
         "tie_word_embeddings": config.tied_head,
         **dict.fromkeys(("embd_pdrop", "attn_pdrop", "resid_pdrop"), config.dropout),
@@ -223,15 +256,15 @@ def _rotary(config: Mapping[str, Any]) -> RotaryConfig | None:
     return None
 
 
-def _gpt2_table(config: GPTConfig) -> NameTable:
-    linear = {name: TRANSPOSED for name in _GPT2 if name.startswith(("attention.", "feed_forward."))}
-    biased = _GPT2.keys() - {"token_embedding", "position_embedding", "head"}
+def _gpt_table(family: str, names: Mapping[str, tuple[str, ...]], config: GPTConfig) -> NameTable:
+    linear = {name: TRANSPOSED for name in names if name.startswith(("attention.", "feed_forward."))}
+    biased = names.keys() - {"token_embedding", "position_embedding", "head"}
     return NameTable(
-        "GPT-2",
-        _rows(_GPT2, linear, biased=biased),
+        family,
+        _rows(names, linear, biased=biased),
         n_layers=config.n_layers,
         prefixes=("transformer.",),
-        ignored=(r"h\.\d+\.attn\.(bias|masked_bias)", *_ignored_head(config)),
+        ignored=(r"h\.\d+\.attn\.(bias|masked_bias)", "position_ids", *_ignored_head(config)),
     )
 
 
@@ -257,6 +290,11 @@ _GPT2: dict[str, tuple[str, ...]] = {
     "feed_forward_norm": ("h.{layer}.ln_2",),
     "feed_forward.up": ("h.{layer}.mlp.c_fc",),
     "feed_forward.down": ("h.{layer}.mlp.c_proj",),
+}
+_GPT1: dict[str, tuple[str, ...]] = {
+    **{module: theirs for module, theirs in _GPT2.items() if module != "norm"},
+    "token_embedding": ("tokens_embed",),
+    "position_embedding": ("positions_embed",),
 }
 _LLAMA: dict[str, tuple[str, ...]] = {
     "token_embedding": ("embed_tokens",),

@@ -1,10 +1,10 @@
-"""One decoder, by configuration: GPT-2 and the Llama family (Llama, SmolLM, Mistral, Qwen2 …).
+"""One decoder, by configuration: GPT-1 to 3 and the Llama family (Llama, SmolLM, Mistral, Qwen2 …).
 
-Both are stacks of pre-norm blocks of causal attention and a feed-forward network:
+All are stacks of blocks of causal attention and a feed-forward network:
 
-* GPT-2: learned positions, LayerNorm, GELU, biases everywhere (Radford et al. 2018, "Improving Language Understanding
-  by Generative Pre-Training", section 3.1; Radford et al. 2019, "Language Models are Unsupervised Multitask Learners",
-  section 2.3).
+* GPT: learned positions, LayerNorm, GELU, biases everywhere (Radford et al. 2018, "Improving Language Understanding by
+  Generative Pre-Training", section 3.1). GPT-2 (Radford et al. 2019, "Language Models are Unsupervised Multitask
+  Learners", section 2.3) moved the norms; their sizes are in :mod:`langbert.nn.gpt_sizes`.
 * Llama: rotary positions (Su et al. 2021), RMSNorm (Zhang & Sennrich 2019, section 3), SwiGLU (Shazeer 2020,
   "GLU Variants Improve Transformer"), grouped-query attention (Ainslie et al. 2023, section 2.2).
 
@@ -16,12 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .gpt_sizes import GPT_SIZES
 from .kv_cache import KVCache
 from .rotary import RotaryConfig, rotary_table, rotate
 from .tables import lookup_table
@@ -40,6 +41,8 @@ class GPTConfig:
         head_dim: width of one head; 0 stands for ``hidden_size / n_heads``.
         rotary: how queries and keys are turned; None learns a vector for each position instead.
         norm: ``"layernorm"`` (mean and variance, with bias) or ``"rmsnorm"`` (root mean square, no bias).
+        norm_first: norms stand before each branch and behind the last block (GPT-2 and later), or behind each residual
+            sum (GPT-1, as in Vaswani et al. 2017).
         feed_forward: ``"gelu"`` (its tanh approximation, as GPT-2 has it) or ``"swiglu"``.
         bias: which linear layers have one: all, only queries, keys and values (Qwen2), or none (Llama).
         tied_head: the token embedding is also the output layer.
@@ -57,6 +60,7 @@ class GPTConfig:
     rotary: RotaryConfig | None = None
     norm: Literal["layernorm", "rmsnorm"] = "layernorm"
     norm_eps: float = 1e-5
+    norm_first: bool = True
     feed_forward: Literal["gelu", "swiglu"] = "gelu"
     bias: Literal["all", "qkv", "none"] = "all"
     tied_head: bool = True
@@ -84,6 +88,27 @@ class GPTConfig:
         if self.rotary is not None and self.head_dim % 2:
             raise ValueError(f"rotary positions need an even head_dim, got {self.head_dim}")
 
+    @classmethod
+    def named(cls, name: str, **changes: Any) -> GPTConfig:
+        """A network of a paper: ``GPTConfig.named("gpt2-medium")``.
+
+        Args:
+            name: one of :data:`~langbert.nn.gpt_sizes.GPT_SIZES`.
+            changes: fields that shall be otherwise, such as ``vocab_size``.
+
+        Raises:
+            ValueError: there is none of that name.
+        """
+        if name not in GPT_SIZES:
+            raise ValueError(f"there is no GPT called {name!r}: known are {', '.join(GPT_SIZES)}")
+        size = GPT_SIZES[name]
+        fields: dict[str, Any] = {
+            **size._asdict(),
+            "n_kv_heads": size.n_heads,
+            "intermediate_size": 4 * size.hidden_size,
+        }
+        return cls(**fields | changes)
+
 
 class GPT(nn.Module):
     """Token ids → logits, trainable, with an optional KV cache.
@@ -104,20 +129,24 @@ class GPT(nn.Module):
         )
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
-        self.norm = _norm(config)
+        self.norm = _norm(config) if config.norm_first else nn.Identity()  # the last block ends in one
         self.head = None if config.tied_head else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if not self.token_embedding.weight.is_meta:
             self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Fresh weights: N(0, 0.02), where a residual branch ends divided by √(2 n_layers) (GPT-2, section 2.3)."""
+        """Fresh weights: N(0, 0.02), where a residual branch ends divided by √(2 n_layers) (GPT-2, section 2.3).
+
+        GPT-1 has them all alike: its norms keep the residual sums from growing.
+        """
+        smaller = 0.02 / math.sqrt(2 * self.config.n_layers) if self.config.norm_first else 0.02
         for name, parameter in self.named_parameters():
             if parameter.dim() < 2:
                 nn.init.constant_(parameter, 1.0 if name.endswith("norm.weight") else 0.0)
             else:
                 residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
-                nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * self.config.n_layers) if residual else 0.02)
+                nn.init.normal_(parameter, std=smaller if residual else 0.02)
 
     def forward(
         self,
@@ -142,7 +171,7 @@ class GPT(nn.Module):
     def hidden_states(
         self, token_ids: Tensor, *, cache: KVCache | None = None, attention_mask: Tensor | None = None
     ) -> Tensor:
-        """The last layer's normalised output, (B, T, D).
+        """The last block's normalised output, (B, T, D).
 
         Args:
             token_ids: (B, T) int64, the tokens not yet in ``cache``.
@@ -200,10 +229,11 @@ class GPT(nn.Module):
 
 
 class Block(nn.Module):
-    """``x + attention(norm(x))``, then ``x + feed_forward(norm(x))``."""
+    """``x + attention(norm(x))``, then ``x + feed_forward(norm(x))``; GPT-1: ``norm(x + attention(x))`` and so on."""
 
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
+        self.norm_first = config.norm_first
         self.attention_norm = _norm(config)
         self.attention = CausalAttention(config, layer)
         self.feed_forward_norm = _norm(config)
@@ -214,6 +244,10 @@ class Block(nn.Module):
         self, hidden: Tensor, table: tuple[Tensor, Tensor] | None, cache: KVCache | None, mask: Tensor | None
     ) -> Tensor:
         """(B, T, D) → (B, T, D)."""
+        if not self.norm_first:
+            hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, table, cache, mask)))
+            normalised: Tensor = self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)))
+            return normalised
         attended: Tensor = hidden + self.dropout(self.attention(self.attention_norm(hidden), table, cache, mask))
         output: Tensor = attended + self.dropout(self.feed_forward(self.feed_forward_norm(attended)))
         return output

@@ -19,7 +19,9 @@ from ..models import resolve
 from ..models.decoder import Decoder, DecoderCheckpoint, GPTDecoder, end_token_ids
 from ..models.decoder_loading import load_decoder
 from ..models.decoder_saving import CHAT_TEMPLATE, save_decoder
+from ..models.transformer_xl import TransformerXLDecoder
 from ..nn.gpt import GPT, GPTConfig
+from ..nn.transformer_xl import TransformerXL, TransformerXLConfig
 from .adapters import merged, save_adapters
 from .task import seeded
 
@@ -52,14 +54,20 @@ def base_decoder(base: str | Path) -> tuple[GPT, DecoderCheckpoint]:
     """
     checkpoint = load_decoder(resolve(base), dtype=torch.float32, device=torch.device("cpu"))
     if not isinstance(checkpoint.decoder, GPTDecoder):
-        raise CheckpointError(f"{base}: only GPT-2 and Llama-like decoders (Llama, Mistral, Qwen2) can be trained here")
+        raise CheckpointError(f"{base}: only GPTs and Llama-like decoders (Llama, Mistral, Qwen2) can be trained here")
     return trainable(checkpoint.decoder.model), checkpoint
 
 
-def fresh_decoder(config: GPTConfig, tokenizer: Tokenizer, seed: int) -> tuple[GPT, DecoderCheckpoint]:
+def fresh_decoder(
+    config: GPTConfig | TransformerXLConfig, tokenizer: Tokenizer, seed: int
+) -> tuple[GPT | TransformerXL, DecoderCheckpoint]:
     """A decoder with random weights that depend on ``seed`` alone."""
+    decoder: GPTDecoder | TransformerXLDecoder
     with seeded(seed):
-        decoder = GPTDecoder(GPT(config))
+        if isinstance(config, TransformerXLConfig):
+            decoder = TransformerXLDecoder(TransformerXL(config))
+        else:
+            decoder = GPTDecoder(GPT(config))
     return trainable(decoder.model), fresh_checkpoint(decoder, tokenizer, "bos_token", "eos_token")
 
 
@@ -106,12 +114,12 @@ def save_trained(
     """A whole model where every weight was trained, adapters for ``base`` where those were.
 
     Args:
-        network: a :class:`GPT`, or peft's wrapping of one.
+        network: a :class:`GPT` or :class:`TransformerXL`, or peft's wrapping of one.
         base: None for a model from scratch; adapters are then merged, since there is nothing they could stand on.
         new_template: the chat template is not the base's own, so adapters bring it along.
     """
     if isinstance(network, GPT) or not base:
-        save_decoder(cast(GPT, merged(network)), checkpoint, folder)
+        save_decoder(cast("GPT | TransformerXL", merged(network)), checkpoint, folder)
     else:
         # a folder is found again from wherever one stands
         save_adapters(network, folder, base=str(Path(base).absolute() if Path(base).exists() else base))

@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +14,17 @@ from torch.nn import functional as F
 
 from ..errors import CheckpointError, DataError
 from ..nn.gpt import GPTConfig
+from ..nn.transformer_xl import TransformerXLConfig
 from .data import documents_in
 from .decoders import END_OF_TEXT, base_decoder, byte_pairs, fresh_decoder, pieces, save_trained
 from .packing import Scored, collated, scored_logits
+from .recurrence import stream_loss
 from .settings import TrainSettings
 from .task import SCRATCH, Batch, Task
 
 __all__ = ["LmTask"]
+
+Architecture = Literal["gpt", "transformer-xl"]
 
 _TOGETHER = 64  # pieces of text tokenized in one call
 _HELD_BATCH = 4  # sequences
@@ -37,12 +41,17 @@ class LmTask(Task):
         data: a text file, or a folder of documents in any format langbert reads, in any language.
         base: the decoder to go on with; ``"scratch"`` makes one in the manner of GPT-2 (learned positions,
             LayerNorm, GELU) with a byte-level BPE vocabulary of the documents' own.
-        max_length: tokens of a sequence; from scratch also the longest context the model will have.
-        reset_at_documents: let no document see another one that shares its sequence.
+        architecture: from scratch: what is made. A ``"transformer-xl"`` (Dai et al. 2019) reads a sequence segment by
+            segment and remembers those before, so ``max_length`` is no limit of what it reads afterwards. Every
+            training sequence begins with an empty memory: batches can come in any order, and a run can be resumed.
+        max_length: tokens of a sequence; from scratch also the longest context a GPT will have.
+        reset_at_documents: let no document see another one that shares its sequence; not with a memory.
         vocab_size: from scratch: tokens in the vocabulary, fewer where the documents do not give as many.
         n_layers: from scratch: blocks of attention and feed-forward network.
         n_heads: from scratch: attention heads of a block.
         hidden_size: from scratch: width of the network, a multiple of ``n_heads``.
+        segment_length: of a Transformer-XL: tokens read at once, fewer than ``max_length``.
+        memory_length: of a Transformer-XL: the most tokens remembered from before a segment.
         holdout: the share of the text, in whole documents, kept for evaluation; of a single document its end.
     """
 
@@ -56,35 +65,47 @@ class LmTask(Task):
         data: str | Path,
         *,
         base: str | Path = "smollm2-135m-instruct",
+        architecture: Architecture = "gpt",
         max_length: int = 512,
         reset_at_documents: bool = False,
         vocab_size: int = 8192,
         n_layers: int = 6,
         n_heads: int = 6,
         hidden_size: int = 384,
+        segment_length: int = 128,
+        memory_length: int = 128,
         holdout: float = 0.05,
         seed: int = 0,
     ) -> None:
+        if architecture not in get_args(Architecture):
+            raise ValueError(f"architecture is {architecture!r}, expected one of {', '.join(get_args(Architecture))}")
+        self._remembers = architecture == "transformer-xl"
+        if self._remembers:
+            _check_memory(base, reset_at_documents, max_length, segment_length)
         self.base, self._max_length, self._reset = base, max_length, reset_at_documents
         self._name = Path(data).name
         texts, held = _split(_texts(data), holdout, seed)
+        network: nn.Module
         if base != SCRATCH:
             network, self._checkpoint = base_decoder(base)
+            if not 1 <= max_length <= (longest := network.config.context_length):
+                raise ValueError(f"max_length is {max_length}; {base} reads 1 to {longest} tokens")
         else:
             tokenizer = byte_pairs(texts, vocab_size)
-            config = GPTConfig(
-                vocab_size=tokenizer.get_vocab_size(),
-                context_length=max_length,
-                n_layers=n_layers,
-                n_heads=n_heads,
-                n_kv_heads=n_heads,
-                hidden_size=hidden_size,
-                intermediate_size=4 * hidden_size,
-                dropout=_DROPOUT,
+            sizes: dict[str, Any] = {
+                "vocab_size": tokenizer.get_vocab_size(),
+                "n_layers": n_layers,
+                "n_heads": n_heads,
+                "hidden_size": hidden_size,
+                "intermediate_size": 4 * hidden_size,
+                "dropout": _DROPOUT,
+            }
+            config = (
+                TransformerXLConfig(**sizes, segment_length=segment_length, memory_length=memory_length)
+                if self._remembers
+                else GPTConfig(**sizes, context_length=max_length, n_kv_heads=n_heads)
             )
             network, self._checkpoint = fresh_decoder(config, tokenizer, seed)
-        if not 1 <= max_length <= network.config.context_length:
-            raise ValueError(f"max_length is {max_length}; {base} reads 1 to {network.config.context_length} tokens")
         self.network: nn.Module = network
         self._checkpoint.tokenizer.encode_special_tokens = True  # control tokens in a document are only its words
         self._end = self._end_of_text()
@@ -147,22 +168,34 @@ class LmTask(Task):
     def evaluate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
         """Of the held-out text: the loss in nats a token, its perplexity, and bits a character.
 
-        Only the last can be compared between vocabularies.
+        Only the last can be compared between vocabularies. A Transformer-XL remembers all along the held-out text; its
+        ``perplexity_without_memory`` is that of the same network when it reads every segment for itself.
         """
         if not self._held_characters:
             return {}
+        tokens, more = len(self._held) - 1, {}
+        if self._remembers:
+            total = stream_loss(network, self._held, device)
+            forgetful = stream_loss(network, self._held, device, forget=True)
+            more["perplexity_without_memory"] = _perplexity(forgetful / tokens)
+        else:
+            total = self._held_loss(network, device)
+        return {
+            "loss": total / tokens,
+            "perplexity": _perplexity(total / tokens),
+            **more,
+            "bits_per_character": total / math.log(2) / self._held_characters,
+        }
+
+    def _held_loss(self, network: nn.Module, device: torch.device) -> float:
+        """Nats of all held-out tokens together, sequence by sequence."""
         total = 0.0
         order = range(self._sequences(self._held))
         for start in range(0, len(order), _HELD_BATCH):
             batch = self._batch(self._held, order[start : start + _HELD_BATCH])
             logits, labels = scored_logits(network, {name: tensor.to(device) for name, tensor in batch.items()})
             total += float(F.cross_entropy(logits, labels, reduction="sum"))
-        loss = total / (len(self._held) - 1)
-        return {
-            "loss": loss,
-            "perplexity": math.exp(min(loss, 100.0)),
-            "bits_per_character": total / math.log(2) / self._held_characters,
-        }
+        return total
 
     def unigram_entropy(self) -> float:
         """Nats a token of the held-out text that no model without context can get below.
@@ -187,6 +220,27 @@ class LmTask(Task):
             "vocabulary": self._checkpoint.tokenizer.get_vocab_size(),
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
         }
+
+
+def _check_memory(base: str | Path, reset_at_documents: bool, max_length: int, segment_length: int) -> None:
+    """Whether a Transformer-XL can be trained so.
+
+    Raises:
+        ValueError: it cannot, or its memory would never be used.
+    """
+    if base != SCRATCH:
+        raise ValueError(f"a Transformer-XL is trained from scratch: base is {base}, expected {SCRATCH!r}")
+    if reset_at_documents:
+        raise ValueError("a Transformer-XL remembers across documents: leave out reset_at_documents")
+    if max_length <= segment_length:
+        raise ValueError(
+            f"max_length is {max_length}, one segment of {segment_length} tokens: nothing would be learnt from memory; "
+            "expected several segments"
+        )
+
+
+def _perplexity(loss: float) -> float:
+    return math.exp(min(loss, 100.0))
 
 
 def _texts(data: str | Path) -> list[str]:

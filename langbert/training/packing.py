@@ -72,5 +72,6 @@ def scored_logits(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     Their cross-entropy is the loss: next-token prediction (Radford et al. 2018, §3.1, equation 1).
     """
     scored = batch["labels"] != IGNORED
-    logits: Tensor = network(batch["token_ids"], attention_mask=batch.get("examples"), at=scored)
+    apart = {"attention_mask": batch["examples"]} if "examples" in batch else {}
+    logits: Tensor = network(batch["token_ids"], at=scored, **apart)
     return logits.float(), batch["labels"][scored]
