@@ -472,9 +472,10 @@ class Store:
             self._truth.copy_to(copy._truth)
 
     def info(self) -> dict[str, Any]:
-        """What the store holds and where, as JSON values."""
+        """What the store holds and where, as JSON values; brings the dense index up to date, to describe it."""
         with self._truth.reading() as snapshot:
             space = snapshot.space
+            self._dense.refresh(snapshot)
             return {
                 "path": None if self.path is None else str(self.path),
                 "format": snapshot.format,
