@@ -404,7 +404,13 @@ def test_interrupt_keeps_the_store_whole(cli: Cli, bert: Path, tmp_path: Path) -
         (many / f"{number}.txt").write_text("\n".join(lines))
     store = tmp_path / "store"
     command = [sys.executable, "-m", "langbert", "index", many, "--store", store, "--embedder", bert]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background inherit SIG_IGN
+    )
     deadline = time.monotonic() + 60
     while not (store / "store.sqlite").exists() and time.monotonic() < deadline and running.poll() is None:
         time.sleep(0.02)

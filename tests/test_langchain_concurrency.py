@@ -14,7 +14,7 @@ from langchain_langbert import LangBertVectorStore
 
 CALLERS = 32
 LONGEST_STALL = 0.050  # seconds
-ATTEMPTS = 3  # a busy machine stalls us now and then; a stall of our own would come each time
+ATTEMPTS = 5  # a busy machine stalls us now and then; a stall of our own would come each time
 
 
 class Words(DeterministicFakeEmbedding):

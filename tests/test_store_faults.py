@@ -270,7 +270,7 @@ def test_a_flipped_bit_in_the_truth_is_found_or_harmless(filled: Path, tmp_path:
             assert same or not sound, (place, bit)
             harmless += sound
             seen_by_doctor += not sound
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)  # a merge of the lexical index may still be writing
     assert refused
     assert harmless
     assert refused + seen_by_doctor + harmless == flips

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import torch
@@ -9,6 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .bert import ACTIVATIONS
+
+# oneDNN keeps a kernel for each of the last 1,024 shapes, hundreds of megabytes; those of a few batches are as quick.
+# It asks for this once, at its first product.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 __all__ = ["POST_OPS", "Projection", "multiplies_bfloat16"]
 
