@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from langbert import Reranker
-from langbert.errors import DataError, LangbertError
+from langbert.errors import CheckpointError, DataError, LangbertError
 from langbert.models.checkpoint import read_tensors, save_tensors
 from langbert.training import train
 from langbert.training.batching import batches_from, epoch_batches
@@ -336,6 +336,34 @@ def test_a_reader_is_trained_saved_and_used(tmp_path: Path) -> None:
     )
     slope, bias = logistic([margin for margin, _, _ in margins], [True] * len(asked) + [False] * len(asked))
     assert (calibration["slope"], calibration["bias"]) == pytest.approx((slope, bias), rel=0.02)
+
+
+@pytest.mark.models
+def test_a_reader_is_trained_further_from_where_it_stands(tmp_path: Path) -> None:
+    from langbert.models import resolve
+    from langbert.models.checkpoint import read_json
+    from langbert.models.span_reader import load_span_reader
+    from langbert.training.adapters import adapt, merged
+    from langbert.training.reader import ReaderTask
+    from langbert.training.settings import LoraSettings
+
+    task = ReaderTask(squad(tmp_path), base="minilm-reader", holdout=0.34, unanswerable=0)
+    batch = task.collate(range(len(task)), seed=0)
+    inputs = batch["token_ids"], batch["attention_mask"], batch["segment_ids"]
+    same = LoraSettings(rank=32, alpha=64, dropout=0.0)
+    with torch.no_grad():
+        shipped = load_span_reader(resolve("minilm-reader")).network(*inputs)
+        begun = merged(adapt(task.network, same, task.heads, start=task.start)).eval()(*inputs)
+    torch.testing.assert_close(begun, shipped, atol=1e-4, rtol=1e-4)
+
+    again = ReaderTask(squad(tmp_path), base="minilm-reader", holdout=0.34, unanswerable=0)
+    report = run(again, tmp_path / "run", TrainSettings(epochs=1, batch_size=4, save_every=0, lora=same))
+    assert read_json(report.folder / "adapter_config.json")["base_model_name_or_path"] == "minilm"
+
+    with pytest.raises(CheckpointError, match="rank 32 and alpha 64.* ask for 4"):
+        adapt(ReaderTask(squad(tmp_path), holdout=0).network, LoraSettings(rank=4), ("head",), start=task.start)
+    with pytest.raises(LangbertError, match="train them further with lora"):
+        run(again, tmp_path / "whole", TrainSettings(epochs=1, lora=None))
 
 
 @pytest.mark.models

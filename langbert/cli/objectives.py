@@ -173,6 +173,8 @@ def reader(
     Example:
 
         langbert train reader --data squad/train-v1.1.json --output my-reader --epochs 1
+
+        langbert train reader --data my-questions.json --base minilm-reader --lora 32 --output my-reader
     """
     return locals()
 

@@ -15,9 +15,10 @@ from ..errors import CheckpointError
 from .checkpoint import read_json, read_tensors
 from .resolution import resolve
 
-__all__ = ["ADAPTER_CONFIG", "base_name", "base_of", "is_adapter", "merge_adapters"]
+__all__ = ["ADAPTER_CONFIG", "ADAPTER_TENSORS", "base_name", "base_of", "is_adapter", "merge_adapters"]
 
 ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_TENSORS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 
 
@@ -79,9 +80,9 @@ def merge_adapters(network: nn.Module, folder: str | Path, *, heads: Sequence[st
 
 
 def _file(folder: Path) -> Path:
-    file = folder / "adapter_model.safetensors"
+    file = folder / ADAPTER_TENSORS
     if not file.is_file():
-        raise CheckpointError(f"{folder}: adapter_model.safetensors is missing; is the folder whole?")
+        raise CheckpointError(f"{folder}: {ADAPTER_TENSORS} is missing; is the folder whole?")
     return file
 
 

@@ -9,17 +9,28 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from ..errors import MissingExtra
-from ..models.checkpoint import read_json, save_tensors, write_json
+from ..errors import CheckpointError, MissingExtra
+from ..models import resolve
+from ..models.checkpoint import read_json, read_tensors, save_tensors, write_json
+from ..models.lora import ADAPTER_CONFIG, ADAPTER_TENSORS, base_name
 from .settings import LoraSettings
 
-__all__ = ["adapt", "merged", "save_adapters"]
+__all__ = ["adapt", "merged", "save_adapters", "starting_point"]
 
 
-def adapt(network: nn.Module, settings: LoraSettings, heads: tuple[str, ...]) -> nn.Module:
-    """``network`` with its matrices frozen, low-rank adapters beside the targets, and ``heads`` trained whole."""
+def adapt(
+    network: nn.Module, settings: LoraSettings, heads: tuple[str, ...], *, start: Path | None = None
+) -> nn.Module:
+    """``network`` with its matrices frozen, low-rank adapters beside the targets, and ``heads`` trained whole.
+
+    Args:
+        start: a folder of adapters to go on from, of the same rank and targets; None begins anew.
+
+    Raises:
+        CheckpointError: those in ``start`` have another shape.
+    """
     try:
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
     except ImportError as error:
         raise MissingExtra("peft", "train", "training adapters") from error
     endings = "|".join(target.replace(".", r"\.") for target in settings.targets)
@@ -31,7 +42,25 @@ def adapt(network: nn.Module, settings: LoraSettings, heads: tuple[str, ...]) ->
         modules_to_save=list(heads),
         bias="none",
     )
-    return cast(nn.Module, get_peft_model(cast(Any, network), config))
+    adapted = get_peft_model(cast(Any, network), config)
+    if start is not None:
+        then = read_json(start / ADAPTER_CONFIG)
+        if (then.get("r"), then.get("lora_alpha")) != (settings.rank, settings.alpha):
+            raise CheckpointError(
+                f"{start} has adapters of rank {then.get('r')} and alpha {then.get('lora_alpha')}; these settings ask "
+                f"for {settings.rank} and {settings.alpha}: train with the same"
+            )
+        missed: Any = set_peft_model_state_dict(adapted, read_tensors(start / ADAPTER_TENSORS))
+        if missed.unexpected_keys:
+            raise CheckpointError(f"{start}: no place for {', '.join(missed.unexpected_keys[:3])} in this network")
+    return cast(nn.Module, adapted)
+
+
+def starting_point(base: str) -> tuple[str, Path, Path | None]:
+    """What ``base`` names, taken apart: the base model's name, its folder, and the adapters on it, if it has any."""
+    folder = resolve(base)
+    name = base_name(folder)
+    return (base, folder, None) if name is None else (name, resolve(name), folder)
 
 
 def save_adapters(network: nn.Module, folder: Path, *, base: str, dtype: torch.dtype = torch.float16) -> None:
@@ -40,10 +69,10 @@ def save_adapters(network: nn.Module, folder: Path, *, base: str, dtype: torch.d
 
     model = cast(Any, network)
     model.save_pretrained(str(folder))  # for its adapter_config.json; the tensors are written again, smaller
-    config = read_json(folder / "adapter_config.json")
-    write_json({**config, "base_model_name_or_path": base, "inference_mode": True}, folder / "adapter_config.json")
+    config = read_json(folder / ADAPTER_CONFIG)
+    write_json({**config, "base_model_name_or_path": base, "inference_mode": True}, folder / ADAPTER_CONFIG)
     tensors = {name: tensor.to(dtype) for name, tensor in get_peft_model_state_dict(model).items()}
-    save_tensors(tensors, folder / "adapter_model.safetensors")
+    save_tensors(tensors, folder / ADAPTER_TENSORS)
     (folder / "README.md").unlink(missing_ok=True)  # the loop writes the card
 
 

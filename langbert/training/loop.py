@@ -105,8 +105,10 @@ class _Run:
             _set_dropout(network, settings.dropout)
         if settings.gradient_checkpointing:
             _recompute_layers(network)
+        if settings.lora is None and task.start is not None:
+            raise LangbertError(f"{task.start} holds adapters: train them further with lora settings (--lora)")
         if settings.lora is not None:
-            network = adapt(network, settings.lora, task.heads)
+            network = adapt(network, settings.lora, task.heads, start=task.start)
         self.optimizer: Any = torch.optim.AdamW(_groups(network, settings.weight_decay), lr=settings.learning_rate)
         self.network: Any
         self.network, self.optimizer = self.accelerator.prepare(network, self.optimizer)

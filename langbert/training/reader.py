@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from ..errors import DataError
 from ..evaluation.datasets import Question, read_questions
 from ..evaluation.reading import evaluate_reading
-from ..models import resolve
 from ..models.bert import load_bert
 from ..models.checkpoint import write_json
 from ..models.span_reader import CALIBRATION
 from ..models.tokenizer import TextTokenizer
 from ..nn.span_reader import SpanReader, span_loss
 from ..reading import Reader, passage_windows
-from .adapters import merged, save_adapters
+from .adapters import merged, save_adapters, starting_point
 from .batching import padded
 from .calibration import logistic
 from .data import held_out, read_lines
@@ -51,7 +50,7 @@ class ReaderTask(Task):
 
     Args:
         data: a SQuAD file, 1.1 or 2.0.
-        base: the encoder to start from.
+        base: the encoder to start from, or a reader's adapters (``minilm-reader``) to train further.
         negatives: a JSON-lines file of ``{"id": question id, "negatives": [paragraph id, …]}`` as ``langbert train
             reranker`` mines it: near paragraphs that do not hold the answer.
         unanswerable: for one answerable question, how many without an answer are made (edited questions, and near
@@ -76,8 +75,8 @@ class ReaderTask(Task):
         holdout: float = 0.03,
         seed: int = 0,
     ) -> None:
-        self.base, self._max_length = base, max_length
-        folder = resolve(base)
+        self._max_length = max_length
+        self.base, folder, self.start = starting_point(base)
         with seeded(seed):
             self.network: nn.Module = SpanReader(load_bert(folder, pooler=False))
         self._tokenizer = TextTokenizer.from_folder(folder)

@@ -37,6 +37,7 @@ class Task(ABC):
         metric: the key of :meth:`evaluate` by which the best checkpoint is chosen.
         higher_is_better: of that metric.
         heads: names of submodules that are trained whole even when the rest is adapted by LoRA.
+        start: a folder of adapters and heads from which training with LoRA goes on; None begins anew.
         defaults: what to train with where the user says nothing.
     """
 
@@ -44,6 +45,7 @@ class Task(ABC):
     metric: str
     higher_is_better: bool = True
     heads: ClassVar[tuple[str, ...]] = ()
+    start: Path | None = None
     defaults: ClassVar[TrainSettings] = TrainSettings()
     network: nn.Module
 
