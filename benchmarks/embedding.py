@@ -26,7 +26,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ import torch
 from side_by_side.children import measure_cold_start, measure_memory
 from side_by_side.contenders import BASE, MAX_LENGTH, MODEL, Loaded, cold_start_code, contenders
 from side_by_side.machine import processor
+from side_by_side.program import carry_out, chosen, say
 from side_by_side.rounds import Budget, Measure, Results, take_turns
 from side_by_side.texts import mix, of_length, question_about
 
@@ -64,9 +65,7 @@ class Run:
         self.results.data["machine"] = machine()
         self.budget = Budget(args.seconds)
         self.texts = cache(lambda: mix(args.data, args.texts))
-
-    def say(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)
+        self.say = say
 
     @cache  # noqa: B019 - one object in the life of the program
     def load(self, name: str) -> Loaded:
@@ -248,6 +247,13 @@ RUN: dict[str, Callable[[Run], bool]] = {
 }
 
 
+def forget(run: Run, parts: Sequence[str]) -> None:
+    for part in parts:
+        run.results.forget(part)
+    if "mix" in parts:
+        run.args.results.with_suffix(".npy").unlink(missing_ok=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a SQuAD JSON file; without it the project's example documents")
@@ -265,27 +271,12 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the results as JSON instead of a table")
     parser.add_argument("--write-docs", type=Path, metavar="PAGE", help="only fill the page and draw its plots")
     args = parser.parse_args()
-    parts = args.only.split(",")
-    if unknown := set(parts) - set(PARTS):
-        parser.error(f"unknown parts {', '.join(sorted(unknown))}; expected some of {', '.join(PARTS)}")
+    parts = chosen(parser, "parts", args.only, PARTS)
     from side_by_side.page import write_page
     from side_by_side.tables import report
 
-    if args.write_docs:
-        write_page(args.write_docs, json.loads(args.results.read_text(encoding="utf-8")))
-        return 0
     os.environ.update(TOKENIZERS_PARALLELISM="true", HF_HUB_OFFLINE="1")
-    run = Run(args)
-    if args.again:
-        for part in parts:
-            run.results.forget(part)
-        if "mix" in parts:
-            args.results.with_suffix(".npy").unlink(missing_ok=True)
-    states = [RUN[part](run) for part in parts]
-    print(json.dumps(run.results.data, indent=1) if args.json else report(run.results.data))
-    if not all(states):
-        run.say("Not all rounds are made yet: the same command goes on.")
-    return 0
+    return carry_out(args, parts, RUN, lambda: Run(args), forget=forget, report=report, write_page=write_page)
 
 
 if __name__ == "__main__":

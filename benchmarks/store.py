@@ -22,20 +22,17 @@ medians.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import random
 import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from side_by_side.machine import processor
+from side_by_side.machine import versions
+from side_by_side.program import carry_out, chosen, say
 from side_by_side.rounds import Budget, Results, rotated, undisturbed
 from stores.children import call, kill_writer, scratch_copy, two_processes
 from stores.contenders import CONTENDERS, VARIANTS
@@ -54,11 +51,9 @@ class Run:
         self.folder: Path = args.folder.absolute()
         self.names = [name for name in CONTENDERS if not args.contenders or name in args.contenders.split(",")]
         self.results = Results(args.results, {"chunks": args.chunks, "dimension": DIMENSION})
-        self.results.data["machine"] = machine()
+        self.results.data["machine"] = versions(*LIBRARIES)
         self.budget = Budget(args.seconds)
-
-    def say(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)
+        self.say = say
 
     @cached_property
     def questions(self) -> str:
@@ -104,12 +99,6 @@ class Run:
 
     def built(self, name: str) -> bool:
         return bool(self.results.cell("add")["rounds"].get(name)) and self.store(name).is_dir()
-
-
-def machine() -> dict[str, Any]:
-    found = {"processor": processor(), "system": platform.system(), "python": platform.python_version()}
-    found["cores"] = str(os.cpu_count())
-    return found | {name: each.version for name in LIBRARIES for each in distributions(name=name)}
 
 
 # --- the parts; each returns whether it is complete ---------------------------------------------------------------
@@ -229,25 +218,12 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the results as JSON instead of a table")
     parser.add_argument("--write-docs", type=Path, metavar="PAGE", help="only fill the page and draw its plot")
     args = parser.parse_args()
-    parts = args.only.split(",")
-    if unknown := set(parts) - set(PARTS):
-        parser.error(f"unknown parts {', '.join(sorted(unknown))}; expected some of {', '.join(PARTS)}")
-    if unknown := set((args.contenders or "langbert").split(",")) - set(CONTENDERS):
-        parser.error(f"unknown contenders {', '.join(sorted(unknown))}; expected some of {', '.join(CONTENDERS)}")
+    parts = chosen(parser, "parts", args.only, PARTS)
+    chosen(parser, "contenders", args.contenders or "langbert", CONTENDERS)
     from stores.page import write_page
     from stores.tables import report
 
-    if args.write_docs:
-        write_page(args.write_docs, json.loads(args.results.read_text(encoding="utf-8")))
-        return 0
-    run = Run(args)
-    if args.again:
-        forget(run, parts)
-    states = [RUN[part](run) for part in parts]
-    print(json.dumps(run.results.data, indent=1) if args.json else report(run.results.data))
-    if not all(states):
-        run.say("Not all rounds are made yet: the same command goes on.")
-    return 0
+    return carry_out(args, parts, RUN, lambda: Run(args), forget=forget, report=report, write_page=write_page)
 
 
 if __name__ == "__main__":

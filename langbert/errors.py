@@ -26,6 +26,11 @@ A message says what came, what was expected and what to do next.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .records import Answer
+
 __all__ = [
     "CheckpointError",
     "ChecksumError",
@@ -109,7 +114,15 @@ class QuestionError(LangbertError, ValueError):
 
 
 class GenerationError(LangbertError):
-    """The decoder could not produce the text it was asked for."""
+    """The decoder could not produce the text it was asked for.
+
+    Attributes:
+        answer: where a pipeline's decoder broke off: the checked sentences so far, with their citations; else None.
+    """
+
+    def __init__(self, message: str, answer: Answer | None = None) -> None:
+        super().__init__(message)
+        self.answer = answer
 
 
 class DataError(LangbertError, ValueError):

@@ -1,8 +1,9 @@
 """A writer made to be killed, and the model of what it was told was done.
 
-``python kill_tools.py`` is a nursery: it imports everything once, then forks a writer for each line ``folder seed log``
-on its standard input and says its pid. The writer notes in ``log`` what it is about to do, and again when the call has
-returned; whoever kills it replays those notes into a :class:`Model`.
+``python kill_tools.py`` is a nursery: it imports everything once, then forks a writer for each line ``[folder, seed,
+log, what is there]`` (and perhaps the failpoint to be killed at) on its standard input and says its pid. The writer
+notes in ``log`` what it is about to do, and again when the call has returned; whoever kills it replays those notes into
+a :class:`Model`.
 """
 
 from __future__ import annotations
@@ -11,14 +12,19 @@ import copy
 import json
 import os
 import random
+import shutil
+import signal
+import sqlite3
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from store_tools import HashEmbedder, LineChunker
 
 from langbert.records import Chunk, Document
-from langbert.store import Store
+from langbert.store import Store, lexical
 
 WORDS = ["fox", "bear", "owl", "机器学习", "PEP-8", "max_length", "river", "stone"]
 SNAPSHOT = "snapshot"
@@ -95,23 +101,25 @@ def _text(rng: random.Random, id: str) -> str:
     return f"common {rng.choice(WORDS)} {rng.choice(WORDS)} {id} {rng.randrange(1000)}"
 
 
-def write_until_killed(folder: Path, seed: int, log: Path, start: Model) -> None:
-    """Never returns. Every note is one ``write`` to a file, which survives the process."""
-    rng, model = random.Random(seed), start
-    notes = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+class Writer:
+    """Does steps, and notes each before and after with one ``write`` to a file, which survives the process."""
 
-    def open_store() -> Store:
-        return Store.open(folder, embedder=HashEmbedder(), chunker=LineChunker())
+    def __init__(self, folder: Path, log: Path, model: Model) -> None:
+        self._folder = folder
+        self._notes = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._store = self._open()
+        self.model = model
+        self._note("done", {"do": "open"})
 
-    def note(word: str, step: dict) -> None:
-        os.write(notes, f"{word} {json.dumps(step)}\n".encode())
+    def _open(self) -> Store:
+        return Store.open(self._folder, embedder=HashEmbedder(), chunker=LineChunker())
 
-    store = open_store()
-    note("done", {"do": "open"})
-    for number in range(1_000_000):
-        step = next_step(rng, model, seed * 1000 + number)
-        note("doing", step)
-        what = step["do"]
+    def _note(self, word: str, step: dict) -> None:
+        os.write(self._notes, f"{word} {json.dumps(step)}\n".encode())
+
+    def do(self, step: dict) -> None:
+        self._note("doing", step)
+        what, store = step["do"], self._store
         if what == "chunks":
             store.add([Chunk(id, f"loose-{id}", text, metadata={"n": n}) for id, (text, n) in step["items"].items()])
         elif what == "documents":
@@ -125,12 +133,114 @@ def write_until_killed(folder: Path, seed: int, log: Path, start: Model) -> None
         elif what == "compact":
             store.compact()
         elif what == "copy":
-            store.copy_to(folder.with_name(SNAPSHOT))
+            store.copy_to(self._folder.with_name(SNAPSHOT))
         elif what == "reopen":
             store.close()
-            store = open_store()
-        model.apply(step)
-        note("done", step)
+            self._store = self._open()
+        self.model.apply(step)
+        self._note("done", step)
+
+
+def write_until_killed(folder: Path, seed: int, log: Path, start: Model) -> None:
+    """Never returns."""
+    rng, writer = random.Random(seed), Writer(folder, log, start)
+    for number in range(1_000_000):
+        writer.do(next_step(rng, writer.model, seed * 1000 + number))
+
+
+def write_up_to(folder: Path, log: Path, at: int) -> None:
+    """A little of everything, killed at one of its failpoints; if it comes to the end, it notes them all."""
+    points = Failpoints(at)
+    points.install()
+    writer = Writer(folder, log, Model())
+    steps: list[dict] = [
+        {"do": "chunks", "items": {f"c{i}": (f"common {WORDS[i % 8]} number{i}", i) for i in range(300)}},
+        {"do": "documents", "items": {"d1": "common one\ncommon two\n第三行 common", "d2": "common other"}},
+        {"do": "search"},
+        {"do": "delete", "ids": ["d2", *(f"c{i}" for i in range(0, 300, 2))]},
+        {"do": "chunks", "items": {f"c{i}": (f"common changed {i}", i) for i in range(1, 20)}},
+        {"do": "copy"},
+        {"do": "compact"},
+        {"do": "reopen"},
+        {"do": "delete where", "below": 100},
+        {"do": "documents", "items": {"d1": "common one\nanother common line"}},
+        {"do": "copy"},
+        {"do": "reopen"},
+    ]
+    for step in steps:
+        writer.do(step)
+    log.with_suffix(".points").write_text(json.dumps(points.met), encoding="utf-8")
+
+
+class Failpoints:
+    """The moments before and after each call that makes something last: of SQLite, Tantivy and the file system.
+
+    Args:
+        at: where the process kills itself, from 0; -1 for nowhere.
+    """
+
+    def __init__(self, at: int) -> None:
+        self.met: list[str] = []
+        self._at = at
+
+    def _meet(self, name: str) -> None:
+        self.met.append(name)
+        if len(self.met) - 1 == self._at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            self._meet(f"before {name}")
+            result = real(*arguments, **options)
+            self._meet(f"after {name}")
+            return result
+
+        return call
+
+    def install(self) -> None:
+        for module, name in ((os, "link"), (os, "fsync"), (os, "open"), (os, "unlink"), (os, "mkdir")):
+            setattr(module, name, self.around(name, getattr(module, name)))
+        Path.replace = self.around("replace", Path.replace)  # type: ignore[method-assign]
+        shutil.rmtree = self.around("rmtree", shutil.rmtree)
+        connect, points = sqlite3.connect, self
+
+        class Connection(sqlite3.Connection):
+            def execute(self, sql: str, *rest: Any) -> sqlite3.Cursor:
+                if sql.split()[0] in ("BEGIN", "COMMIT", "PRAGMA", "VACUUM", "CREATE", "DELETE"):
+                    return points.around(sql.split()[0], super().execute)(sql, *rest)
+                return super().execute(sql, *rest)
+
+            def executemany(self, sql: str, *rest: Any) -> sqlite3.Cursor:
+                return points.around(" ".join(sql.split()[:3]), super().executemany)(sql, *rest)
+
+            def backup(self, *arguments: Any, **options: Any) -> None:
+                points.around("backup", super().backup)(*arguments, **options)
+
+        sqlite3.connect = lambda *a, **o: connect(*a, factory=Connection, **o)  # type: ignore[assignment]
+        lexical.Index = self._indexes(lexical.Index)  # type: ignore[misc, assignment]
+
+    def _indexes(self, real: Any) -> Any:
+        """Tantivy's ``Index`` with a writer whose commits are failpoints."""
+        points = self
+
+        class Around:
+            def __init__(self, inner: Any, names: tuple[str, ...]) -> None:
+                self._inner, self._names = inner, names
+
+            def __getattr__(self, name: str) -> Any:
+                found = getattr(self._inner, name)
+                if name == "writer":
+                    return lambda *a: Around(found(*a), ("commit", "wait_merging_threads"))
+                return points.around(f"tantivy {name}", found) if name in self._names else found
+
+        class Opener:
+            def __call__(self, *arguments: Any, **options: Any) -> Around:
+                return Around(points.around("tantivy create", real)(*arguments, **options), ("reload",))
+
+            def open(self, path: str) -> Around:
+                return Around(real.open(path), ("reload",))
+
+        return Opener()
 
 
 def replay(log: Path, model: Model, snapshot: Model | None) -> tuple[list[Model], list[Model | None]]:
@@ -156,9 +266,12 @@ def replay(log: Path, model: Model, snapshot: Model | None) -> tuple[list[Model]
 
 def _nursery() -> None:
     for line in sys.stdin:
-        folder, seed, log, start = json.loads(line)
+        folder, seed, log, start, *at = json.loads(line)
         child = os.fork()
         if child == 0:
+            if at:
+                write_up_to(Path(folder), Path(log), at[0])
+                os._exit(0)
             chunks = {id: (text, n) for id, (text, n) in start["chunks"].items()}
             write_until_killed(Path(folder), seed, Path(log), Model(start["documents"], chunks))
             os._exit(1)

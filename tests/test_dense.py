@@ -387,3 +387,25 @@ def test_a_store_of_the_first_format_is_read_as_it_is_and_brought_up_when_writte
         store.add_vectors([Chunk("c7", "d", "text 7", metadata={"bucket": 8})], vectors[7:8])
         alive[7] = False
         assert recall(store, vectors, alive, {"bucket": 7}) == 1
+
+
+@pytest.mark.parametrize("size", [1e-38, 1e-25, 1e-16, 1.0, 1e18, 1.9e19, 3e37])
+def test_the_length_of_a_vector_may_be_anything_float32_holds(size: float) -> None:
+    directions = np.random.default_rng(3).standard_normal((8, 16)).astype(np.float32)
+    scaled = (directions / np.abs(directions).max() * size).astype(np.float32)
+    np.testing.assert_allclose(np.linalg.norm(unit(scaled), axis=1), 1, rtol=1e-5)
+    expected = scaled.astype(np.float64) / size
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(unit(scaled), expected, atol=1e-5)
+    mixed = np.concatenate([directions, scaled, np.zeros((1, 16), np.float32)])
+    np.testing.assert_allclose(unit(mixed)[:8], unit(directions), atol=1e-7)
+    assert not unit(mixed)[-1].any()
+
+
+def test_very_long_vectors_are_found(tmp_path: Path) -> None:
+    vectors = np.eye(4, dtype=np.float32) * np.float32(1e30)
+    with Store.open(tmp_path / "s") as store:
+        store.add_vectors([Chunk(f"c{i}", "d", "text") for i in range(4)], vectors)
+        hit = store.search_vector(vectors[2], 1)[0]
+    assert hit.chunk.id == "c2"
+    assert hit.scores["dense"] == pytest.approx(1)

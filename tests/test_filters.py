@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +17,7 @@ from hypothesis import strategies as st
 from langbert.errors import FilterError
 from langbert.records import Chunk
 from langbert.store import Store, matches
+from langbert.store.doctor import examine
 from langbert.store.filters import compile_where, fields_of
 
 KEYS = [
@@ -210,3 +216,117 @@ def test_in_takes_any_number_of_values():
         store.add_vectors(CHUNKS, np.ones((4, 2), dtype=np.float32))
         where = {"id": {"$in": [f"c{i}" for i in range(2, 100_000)]}}
         assert {c.chunk.id for c in store.search_vector(np.ones(2), 10, where=where)} == {"c2", "c3"}
+
+
+# --- the file of the columns -----------------------------------------------------------------------------------------
+
+MANY = 5000
+WHERE = {"bucket": 3, "n": {"$gt": 40}}
+
+
+def filled(path: Path) -> list[str]:
+    """A store of so many chunks that their fields are held by column; what ``WHERE`` leaves of it."""
+    chunks = [
+        chunk(i, {"bucket": i % 20, "n": i / 7, "名": f"name {i}", "tags": [i % 3], "flag": i % 2 == 0})
+        for i in range(MANY)
+    ]
+    with Store.open(path) as store:
+        store.add_vectors(chunks, np.ones((MANY, 2), dtype=np.float32))
+    return sorted(c.id for c in chunks if matches(WHERE, fields_of(c)))
+
+
+def found_without_reading_metadata(path: Path, where: dict, **options) -> list[str]:
+    with pytest.MonkeyPatch.context() as patch, Store.open(path, **options) as store:
+        patch.setattr("langbert.store.snapshot.Snapshot.matching", None)
+        return sorted(hit.chunk.id for hit in store.search_vector(np.ones(2), MANY, where=where))
+
+
+def test_the_next_process_does_not_read_all_metadata_again(tmp_path: Path) -> None:
+    expected = filled(tmp_path / "s")
+    assert (tmp_path / "s" / "derived" / "columns.index").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("langbert.store.snapshot.Snapshot.fields_since", lambda self, change: iter(()))
+        assert found_without_reading_metadata(tmp_path / "s", WHERE, read_only=True) == expected
+    assert examine(tmp_path / "s").findings == []
+
+
+def test_the_file_of_the_columns_catches_up(tmp_path: Path) -> None:
+    expected = filled(tmp_path / "s")
+    gone, moved, new = expected[0], expected[1], "c9999"
+    with Store.open(tmp_path / "s") as store:
+        store.delete([gone])
+        (row,) = store.get([moved])
+        changed = [Chunk(moved, row.document_id, "text", metadata={"bucket": 4}), chunk(9999, {"bucket": 3, "n": 99})]
+        store.add_vectors(changed, np.ones((2, 2), dtype=np.float32))
+    now = sorted({*expected, new} - {gone, moved})
+    assert found_without_reading_metadata(tmp_path / "s", WHERE) == now
+    assert found_without_reading_metadata(tmp_path / "s", {"bucket": {"$exists": True}, "n": {"$exists": False}}) == [
+        moved
+    ]
+    assert examine(tmp_path / "s").findings == []
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "empty", "another history", "nonsense"])
+def test_a_columns_file_that_cannot_be_trusted_is_not_used(tmp_path: Path, how: str) -> None:
+    expected = filled(tmp_path / "s")
+    file = tmp_path / "s" / "derived" / "columns.index"
+    content = bytearray(file.read_bytes())
+    if how == "flipped":
+        content[len(content) // 2] ^= 1
+    elif how == "another history":
+        Store.open(tmp_path / "other").close()
+        filled(tmp_path / "other")
+        content = bytearray((tmp_path / "other" / "derived" / "columns.index").read_bytes())
+    file.write_bytes({"cut": content[:-9], "empty": b"", "nonsense": b"x" * 99}.get(how, bytes(content)))
+    checkup = examine(tmp_path / "s")
+    assert checkup.state == "derived"
+    assert "columns.index" in checkup.found("derived")[0].where
+    for read_only in (True, False):
+        with Store.open(tmp_path / "s", read_only=read_only) as store:
+            hits = store.search_vector(np.ones(2), MANY, where=WHERE)
+            assert sorted(hit.chunk.id for hit in hits) == expected
+    assert examine(tmp_path / "s").state == "sound"  # the last one could write
+
+
+def forged(file: Path, change: Callable[[dict], None]) -> None:
+    """The same file with another header, under a checksum that is right."""
+    content = file.read_bytes()
+    at = content.index(b"\n") + 1
+    (length,) = struct.unpack("<Q", content[at : at + 8])
+    header = json.loads(content[at + 8 : at + 8 + length])
+    change(header)
+    encoded = json.dumps(header).encode()
+    body = content[:at] + struct.pack("<Q", len(encoded)) + encoded + content[at + 8 + length : -4]
+    file.write_bytes(body + struct.pack("<I", zlib.crc32(body)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header: header.update(n=2**62),
+        lambda header: header.update(n=-1),
+        lambda header: header.update(n=MANY - 1),
+        lambda header: header.update(change="1"),
+        lambda header: header.update(fields=[{}]),
+        lambda header: header["fields"][0].update(kind="other"),
+        lambda header: header["fields"][0].update(values=[1, 2]),
+        lambda header: header["fields"][0].update(values="abc" * 10),
+        lambda header: header["fields"][0].update(values=[7] * 20),
+        lambda header: header["fields"].append(header["fields"][0]),
+        lambda header: header["fields"].pop(),
+    ],
+)
+def test_a_forged_columns_file_is_not_believed(tmp_path: Path, change: Callable[[dict], None]) -> None:
+    expected = filled(tmp_path / "s")
+    forged(tmp_path / "s" / "derived" / "columns.index", change)
+    with Store.open(tmp_path / "s", read_only=True) as store:
+        hits = store.search_vector(np.ones(2), MANY, where=WHERE)
+    assert sorted(hit.chunk.id for hit in hits) == expected
+
+
+def test_a_search_does_not_make_the_file(tmp_path: Path) -> None:
+    filled(tmp_path / "s")
+    (tmp_path / "s" / "derived" / "columns.index").unlink()
+    with Store.open(tmp_path / "s") as store:
+        store.search_vector(np.ones(2), 3, where={"bucket": 1})
+    assert not (tmp_path / "s" / "derived" / "columns.index").exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from langbert.records import Chunk
@@ -61,6 +61,7 @@ def test_analysis_takes_any_text(text):
     characters(text)
 
 
+@example(".CC 0")
 @given(st.text(alphabet="ab-_.09 C+#\n", max_size=40))
 @settings(max_examples=300)
 def test_identifiers_found_fast_are_those_found_slowly(text):
@@ -164,7 +165,8 @@ def test_k_hits_under_a_filter_few_and_many(monkeypatch):
     rare = {"n": {"$in": [3, 77, 250, 251, 499]}}
     inside = ids(store, "common", 5, where=rare)
     assert sorted(inside, key=int) == ["3", "77", "250", "251", "499"]
-    monkeypatch.setattr("langbert.store.lexical._FEW_ROWS", 0)  # the way of large sets: fetch more and sift
+    for name in ("_NAMED", "_SET"):  # the way of large sets: fetch more and sift
+        monkeypatch.setattr(f"langbert.store.bm25.{name}", 0)
     assert ids(store, "common", 5, where=rare) == inside
     assert len(ids(store, "common", 400, where={"n": {"$gte": 100}})) == 400
     assert ids(store, "nowhere", 5, where=rare) == []

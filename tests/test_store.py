@@ -603,3 +603,34 @@ def test_two_writers_take_turns(tmp_path):
 def test_no_torch(tmp_path):
     code = "import sys, langbert.store; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_a_store_holds_can_be_asked_without_describing_its_indexes(monkeypatch):
+    monkeypatch.setattr("langbert.store.dense.DenseIndex.refresh", None)
+    with Store.open() as store:
+        assert (store.space, store.dimension, store.n_documents, len(store)) == (None, None, 0, 0)
+    embedder = HashEmbedder()
+    with Store.open(embedder=embedder, chunker=LineChunker()) as store:
+        store.add([Document("doc", "one fox\ntwo bears")])
+        assert (store.space, store.dimension, store.n_documents, len(store)) == (embedder.space, DIMENSION, 1, 2)
+
+
+def test_a_sample_is_of_different_chunks_and_repeatable():
+    with Store.open() as store:
+        assert store.sample(3) == []
+        store.add([Chunk(f"c{i}", "d", f"text {i}") for i in range(50)])
+        store.delete([f"c{i}" for i in range(0, 50, 2)])
+        sample = store.sample(10, seed=1)
+        assert len({chunk.id for chunk in sample}) == 10
+        assert sample == store.sample(10, seed=1)
+        assert sample != store.sample(10, seed=2)
+        assert all(chunk in store.get([chunk.id]) for chunk in sample)
+
+
+def test_all_vectors_come_by_blocks():
+    vectors = np.random.default_rng(0).standard_normal((5000, 4)).astype(np.float32)
+    with Store.open() as store:
+        store.add_vectors([Chunk(f"c{i}", "d", "text") for i in range(5000)], vectors)
+        blocks = list(store.vector_blocks())
+    assert len(blocks) > 1
+    np.testing.assert_array_equal(np.concatenate(blocks), vectors)

@@ -129,12 +129,14 @@ def test_a_disk_that_fails_at_any_step_of_writing_an_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
     watched = Faults()
+    open_store(tmp_path / "watched").close()
     with watched.injected(monkeypatch):
         fill(tmp_path / "watched")
     assert {"mkstemp", "write", "fsync", "replace"} <= set(watched.steps)
     expected = everything(tmp_path / "watched")
     for at in range(len(watched.steps)):
         path = tmp_path / f"{at}"
+        open_store(path).close()
         faults = Faults(at, error)
         with faults.injected(monkeypatch):
             fill(path)
@@ -246,7 +248,7 @@ def flip(file: Path, place: int, bit: int) -> None:
         opened.write(bytes([byte ^ 1 << bit]))
 
 
-@pytest.mark.parametrize("flips", [30, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("flips", [30, pytest.param(1500, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 def test_a_flipped_bit_in_the_truth_is_found_or_harmless(filled: Path, tmp_path: Path, flips: int) -> None:
     """Found by whoever reads what was hit, or at least by the doctor, or it hit nothing."""
     expected = everything(shutil.copytree(filled, tmp_path / "expected"))

@@ -110,13 +110,17 @@ def make_questions(
     """
     chance = random.Random(seed)  # noqa: S311 - no secret
     noise = np.random.default_rng(seed)
+    has_vectors = store.dimension is not None
     questions = []
-    for row, chunk in _chunks_by_chance(store, n, chance).items():
+    for chunk in store.sample(n, seed=seed):
+        if not chunk.text.strip():
+            continue
         text = _some_words(chunk.text, chance)
         vector = None
         if embedder is not None:
             vector = embedder.embed([text], "query")[0]
-        elif (own := _own_vectors(store, row)) is not None:
+        elif has_vectors:
+            (own,) = store.vectors([chunk.id])
             aside = noise.standard_normal(len(own), dtype=np.float32)
             vector = own + _NOISE * float(np.linalg.norm(own)) / float(np.linalg.norm(aside)) * aside
         questions.append(StoreQuestion(text, vector, chunk))
@@ -209,11 +213,10 @@ def _recall(
     queries = np.stack([question.vector for question in questions if question.vector is not None])
     queries = queries / np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-30)
     best = np.full((len(queries), k), -np.inf, dtype=np.float32)
-    with store._truth.reading() as snapshot:
-        for _, vectors in snapshot.vectors_since(0):
-            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-            cosines = queries @ (vectors / np.where(lengths > 0, lengths, 1)).T
-            best = -np.sort(-np.concatenate([best, cosines], axis=1), axis=1)[:, :k]
+    for vectors in store.vector_blocks():
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        cosines = queries @ (vectors / np.where(lengths > 0, lengths, 1)).T
+        best = -np.sort(-np.concatenate([best, cosines], axis=1), axis=1)[:, :k]
     right = wanted = 0
     for question, near, candidates in zip(queries, best, found, strict=True):
         n = int(np.isfinite(near).sum())
@@ -222,29 +225,6 @@ def _recall(
         cosines = own @ question / np.maximum(np.linalg.norm(own, axis=1), 1e-30)
         right += min(n, int((cosines >= near[n - 1] - _TIE).sum())) if n else 0
     return right / wanted if wanted else None
-
-
-def _chunks_by_chance(store: Store, n: int, chance: random.Random) -> dict[int, Chunk]:
-    """Row → chunk, of at most ``n`` that have text."""
-    with store._truth.reading() as snapshot:
-        first, last = snapshot.sql.execute("SELECT min(row_id), max(row_id) FROM chunks").fetchone()
-        if first is None:
-            return {}
-        rows: dict[int, None] = {}
-        for _ in range(4 * n):
-            guess = chance.randint(first, last)
-            (row,) = snapshot.sql.execute("SELECT min(row_id) FROM chunks WHERE row_id >= ?", (guess,)).fetchone()
-            rows[row] = None
-            if len(rows) == n:
-                break
-        chunks = snapshot.chunks(rows)
-    return {row: chunks[row] for row in rows if chunks[row].text.strip()}
-
-
-def _own_vectors(store: Store, row: int) -> NDArray[np.float32] | None:
-    with store._truth.reading() as snapshot:
-        there = snapshot.sql.execute("SELECT 1 FROM vectors WHERE row_id = ?", (row,)).fetchone()
-        return snapshot.vectors([row])[0] if there else None
 
 
 def _some_words(text: str, chance: random.Random) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,15 +11,21 @@ from .output import Debug, Json, Output, Quiet, StoreFolder
 from .store import watching
 
 if TYPE_CHECKING:
-    from ..store.doctor import Checkup, Finding
+    from ..store.doctor import Checkup
     from ..store.rescue import Rescue
 
 __all__ = ["doctor"]
 
-INDEXES_DAMAGED = 3
+REPAIRABLE = 3
 STORE_DAMAGED = 4
 
-_STYLES = {"note": "dim", "derived": "yellow", "truth": "bold red"}
+_STYLES = {"note": "dim", "unfinished": "yellow", "derived": "yellow", "truth": "bold red"}
+_VERDICTS = {
+    "sound": ("sound", "bold green"),
+    "unfinished": ("not complete, and empty", "bold yellow"),
+    "derived": ("an index is damaged", "bold yellow"),
+    "truth": ("what was stored is damaged", "bold red"),
+}
 _SHOWN = 5  # names of one finding
 
 
@@ -36,8 +43,8 @@ def doctor(
     Without --repair nothing is changed. With it, damaged indexes are rebuilt; if what was stored is itself damaged,
     all that is whole goes into a new store beside the old one, which is left as it is, and what is lost is named.
 
-    Exit codes: 0 all is well, or is again; 3 an index is damaged, --repair rebuilds it; 4 what was stored is damaged;
-    1 the store could not be examined.
+    Exit codes: 0 all is well, or is again; 3 an index is damaged, or the making of the store was cut short: nothing is
+    lost, --repair mends it; 4 what was stored is damaged; 1 the store could not be examined.
 
     Examples:
 
@@ -54,7 +61,9 @@ def doctor(
         saved, rebuilt, found = None, False, checkup
         if repair and checkup.state == "truth":
             saved = rescue(store, watch=watch)
-        elif repair and any(finding.where.startswith("derived") for finding in checkup.findings):
+        elif repair and (
+            checkup.state == "unfinished" or any(finding.where.startswith("derived") for finding in checkup.findings)
+        ):
             rebuild(store, watch=watch)
             rebuilt, found = True, examine(store, watch=watch)
     if json:
@@ -63,16 +72,19 @@ def doctor(
     else:
         _show(output, checkup)
         if rebuilt:
-            output.note("The indexes were rebuilt." if found.state == "sound" else "Rebuilding did not help.", "bold")
+            done = "The store is complete now." if checkup.state == "unfinished" else "The indexes were rebuilt."
+            output.note(done if found.state == "sound" else "Rebuilding did not help.", "bold")
         elif saved is not None:
             _show_saved(output, saved)
         elif checkup.state != "sound" and not repair:
             output.note(_advice(checkup), "bold")
     if found.state != "sound":
-        raise typer.Exit(STORE_DAMAGED if found.state == "truth" else INDEXES_DAMAGED)
+        raise typer.Exit(STORE_DAMAGED if found.state == "truth" else REPAIRABLE)
 
 
 def _advice(checkup: Checkup) -> str:
+    if checkup.state == "unfinished":
+        return "Nothing is lost, for nothing was stored: add --repair to complete the store."
     if checkup.state == "derived":
         return "Nothing is lost: add --repair to rebuild the index (opening the store for writing does it too)."
     return "Restore a backup if you have one; --repair saves everything that is whole into a new folder."
@@ -82,22 +94,19 @@ def _show(output: Output, checkup: Checkup) -> None:
     from rich.text import Text
 
     for finding in checkup.findings:
-        line = Text.assemble((f"{finding.where}: ", _STYLES[finding.severity]), finding.problem, _named(finding))
+        named = f": {_first(finding.items, finding.count)}" if finding.items else ""
+        line = Text.assemble((f"{finding.where}: ", _STYLES[finding.severity]), finding.problem, named)
         output.out.print(line, soft_wrap=True)
     counts = ", ".join(f"{count:,} {name}" for name, count in checkup.counts.items())
-    verdict = {"sound": "sound", "derived": "an index is damaged", "truth": "what was stored is damaged"}
-    style = {"sound": "bold green", "derived": "bold yellow", "truth": "bold red"}
-    output.out.print(
-        Text.assemble(f"{checkup.path}: ", (verdict[checkup.state], style[checkup.state]), (f"  {counts}", "dim")),
-        soft_wrap=True,
-    )
+    verdict, style = _VERDICTS[checkup.state]
+    output.out.print(Text.assemble(f"{checkup.path}: ", (verdict, style), (f"  {counts}", "dim")), soft_wrap=True)
 
 
-def _named(finding: Finding) -> str:
-    if not finding.items:
-        return ""
-    more = finding.count - len(finding.items[:_SHOWN])
-    return f": {', '.join(finding.items[:_SHOWN])}" + (f" and {more} more" if more > 0 else "")
+def _first(names: Sequence[str], count: int) -> str:
+    """The first of ``count`` names, and how many more there are."""
+    shown = names[:_SHOWN]
+    more = count - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def _show_saved(output: Output, saved: Rescue) -> None:
@@ -107,8 +116,8 @@ def _show_saved(output: Output, saved: Rescue) -> None:
     output.out.print(Text.assemble(said, (str(saved.path), "bold green")), soft_wrap=True)
     for what, names in (("documents", saved.lost_documents), ("chunks", saved.lost_chunks)):
         if names:
-            shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-            output.out.print(Text.assemble((f"{len(names):,} {what} are lost: ", "bold red"), shown), soft_wrap=True)
+            lost = Text.assemble((f"{len(names):,} {what} are lost: ", "bold red"), _first(names, len(names)))
+            output.out.print(lost, soft_wrap=True)
     for remark in saved.remarks:
         output.out.print(Text(remark, "dim"), soft_wrap=True)
     if saved.lost_chunks or saved.lost_documents or saved.remarks:

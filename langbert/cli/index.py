@@ -106,12 +106,12 @@ def index(
     started = time.perf_counter()
     report = _Report()
     from ..store import Store
-    from .stores import DEFAULT_EMBEDDER, Watched, embedder_of, exists, make_embedder, open_plain, space_of
+    from .stores import DEFAULT_EMBEDDER, Watched, embedder_of, exists, make_embedder, open_plain
 
     known, space = {}, None
     if exists(store):
         with open_plain(store) as plain:
-            known, space = _known(plain), space_of(plain)
+            known, space = _known(plain), plain.space
     files = _find(paths, store, report)
     if not files and not prune:
         _fail(paths, report)
@@ -136,17 +136,18 @@ def index(
                 _add(opened, watched, batch, before, bar, report)
         if prune:
             report.removed = _prune(opened, paths, files, known)
-        info = opened.info()
+        documents, passages, space = opened.n_documents, len(opened), opened.space
     seconds = time.perf_counter() - started
     if json:
-        holds = {
-            "documents": info["documents"],
-            "passages": info["chunks"],
-            "embedder": info["embedding_space"]["model"],
-        }
+        holds = {"documents": documents, "passages": passages, "embedder": space.model if space else None}
         output.json({**report.to_dict(), **holds, "store": str(store), "seconds": round(seconds, 2)})
         return
-    _show(output, report, info, store, seconds)
+    from rich.text import Text
+
+    _show(output, report, seconds)
+    output.out.print(
+        Text(f"{store} now holds {documents:,} documents in {passages:,} passages.", "dim"), soft_wrap=True
+    )
 
 
 def _find(paths: Iterable[Path], store: Path, report: _Report) -> list[_File]:
@@ -335,7 +336,7 @@ def _fail(paths: Iterable[Path], report: _Report) -> None:
     raise DocumentError(f"none of the files in {where} could be read: {first}{more}")
 
 
-def _show(output: Output, report: _Report, info: dict[str, int], store: Path, seconds: float) -> None:
+def _show(output: Output, report: _Report, seconds: float) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -363,7 +364,3 @@ def _show(output: Output, report: _Report, info: dict[str, int], store: Path, se
         if count
     ]
     output.out.print(Text(", ".join(counts) or "nothing to do", "bold"), Text(f"in {seconds:.1f} s", "dim"))
-    output.out.print(
-        Text(f"{store} now holds {info['documents']:,} documents in {info['chunks']:,} passages.", "dim"),
-        soft_wrap=True,
-    )

@@ -22,10 +22,12 @@ app = typer.Typer(
     ),
 )
 
-FormatOption = Annotated[
+Format = Annotated[
     Literal["jsonl", "parquet"] | None,
     typer.Option(help="By default jsonl for a name that ends in .jsonl, else a folder of Parquet tables."),
 ]
+Written = Annotated[Path, typer.Argument(help="The file, e.g. my-index.jsonl, or the folder of tables to write.")]
+Exported = Annotated[Path, typer.Argument(help="What `langbert store export` wrote.")]
 
 
 @app.command()
@@ -86,9 +88,9 @@ def compact(store: StoreFolder, json: Json = False, quiet: Quiet = False, debug:
 
 @app.command("export")
 def export_command(
-    path: Annotated[Path, typer.Argument(help="The file, e.g. my-index.jsonl, or the folder of tables to write.")],
+    path: Written,
     store: StoreFolder,
-    format: FormatOption = None,
+    format: Format = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -112,9 +114,9 @@ def export_command(
 
 @app.command("import")
 def import_command(
-    path: Annotated[Path, typer.Argument(help="What `langbert store export` wrote.")],
+    path: Exported,
     store: StoreFolder,
-    format: FormatOption = None,
+    format: Format = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

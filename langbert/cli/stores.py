@@ -64,18 +64,10 @@ def open_existing(path: Path, output: Output, *, offline: bool = False) -> Store
     from ..store import Store
 
     with open_plain(path) as plain:
-        space = space_of(plain)
+        space = plain.space
     embedder = embedder_of(space, output, offline=offline)
     with output.waiting("opening the store"):
         return Store.open(path, embedder=embedder, create=False, read_only=not os.access(path, os.W_OK))
-
-
-def space_of(store: Store) -> EmbeddingSpace | None:
-    """The embedding space of a store; None if nothing is in it yet."""
-    from ..records import EmbeddingSpace
-
-    space = store.info()["embedding_space"]
-    return EmbeddingSpace(**space) if space else None
 
 
 def embedder_of(space: EmbeddingSpace | None, output: Output, *, offline: bool) -> Embedder:

@@ -23,12 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .bert import ACTIVATIONS, Bert, Layer
-from .projection import POST_OPS
+from .projection import POST_OPS, ROWS
 
 __all__ = ["Int8Layer", "Int8Projection", "Levels", "int8_layers", "weight_levels"]
-
-_ROWS = 1024
-"""How many rows the weight's layout is chosen for; it serves any number."""
 
 _SMOOTHING = 0.8
 """How much of the difference between channels goes from the activations into the weight: α in SmoothQuant's eq. 4."""
@@ -126,7 +123,7 @@ class Int8Projection:
         self._post_op = POST_OPS.get(activation)
         scales = weight.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / most
         rounded = (weight / scales[:, None]).round_().clamp_(-most, most).to(torch.int8)
-        self._weight = torch.ops.onednn.qlinear_prepack(rounded, [_ROWS, self.in_features])
+        self._weight = torch.ops.onednn.qlinear_prepack(rounded, [ROWS, self.in_features])
         self._scales = scales
         self._zeros = torch.zeros(self.out_features, dtype=torch.int32)
         self._bias = bias.detach().float().contiguous()

@@ -15,9 +15,9 @@ from .bert import ACTIVATIONS
 # It asks for this once, at its first product.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
-__all__ = ["POST_OPS", "Projection", "multiplies_bfloat16"]
+__all__ = ["POST_OPS", "ROWS", "Projection", "multiplies_bfloat16"]
 
-_ROWS = 1024
+ROWS = 1024
 """How many rows the weight's layout is chosen for; with others it works as well, a little slower."""
 
 POST_OPS = {
@@ -32,7 +32,7 @@ POST_OPS = {
 
 
 class Projection:
-    """``x Wᵀ + b``, and the same followed by an activation or added to a residual, each in one pass over memory.
+    """``x Wᵀ + b``, and the same with an activation, a sum or a product behind it, each in one pass over memory.
 
     On a CPU the weight is laid out once in the blocks that oneDNN multiplies: measured on two cores, 2,048 rows and
     BERT's small shapes, 430 GFLOP/s in bfloat16 and 215 in float32, against 390 and 190 through ``F.linear``.
@@ -40,17 +40,17 @@ class Projection:
 
     Args:
         weight: ``(out, in)``, on the device and in the dtype to compute in.
-        bias: ``(out,)``, likewise.
+        bias: ``(out,)``, likewise; None for none.
         activation: of :meth:`activated`: a key of :data:`~langbert.nn.bert.ACTIVATIONS`.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, activation: str = "gelu") -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str = "gelu") -> None:
         self.out_features, self.in_features = weight.shape
-        self._bias = bias.detach().contiguous()
+        self._bias = None if bias is None else bias.detach().contiguous()
         self._activation: Callable[[Tensor], Tensor] = ACTIVATIONS[activation]
         self._post_op = POST_OPS.get(activation) if _blocks(weight) else None
         weight = weight.detach().contiguous()
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS) if self._post_op else weight
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS) if self._post_op else weight
 
     def __call__(self, x: Tensor) -> Tensor:
         """``(n, in)`` → ``(n, out)``."""
@@ -73,6 +73,13 @@ class Projection:
             return F.linear(x, self._weight, self._bias).add_(residual)
         summed: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, residual, self._weight, self._bias, "add")
         return summed
+
+    def multiplied(self, x: Tensor, factor: Tensor) -> Tensor:
+        """``(n, in)`` and ``(n, out)`` → their elementwise product after the projection, ``(n, out)``."""
+        if self._post_op is None:
+            return F.linear(x, self._weight, self._bias).mul_(factor)
+        product: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, factor, self._weight, self._bias, "mul")
+        return product
 
 
 def multiplies_bfloat16() -> bool:

@@ -110,13 +110,18 @@ def identifiers(text: str) -> list[str]:
 def _unusual_words(text: str) -> Iterator[str]:
     """The few words an identifier can be in; :data:`_IDENTIFIER` over a whole text would take most of indexing."""
     text = _BLANK.sub(" ", text)
-    end = 0
+    start, end = 0, -1
     for joint in _HINT.finditer(text):
-        if joint.start() >= end:
-            start = text.rfind(" ", end, joint.start()) + 1 or end
-            end = text.find(" ", joint.start() + 1)
-            end = len(text) if end < 0 else end
-            yield text[start:end]
+        if joint.start() < end:
+            continue
+        if joint.start() > end:  # otherwise it is the blank behind the last word, which goes on
+            if end >= 0:
+                yield text[start:end]
+            start = text.rfind(" ", max(end, 0), joint.start()) + 1
+        end = text.find(" ", joint.start() + 1)
+        end = len(text) if end < 0 else end
+    if end >= 0:
+        yield text[start:end]
 
 
 def question_identifiers(text: str) -> list[str]:

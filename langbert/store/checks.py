@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import StoreError
 from ..records import EmbedderLike, SpanEmbedderLike
+from .atomic import is_leftover
 
 __all__ = ["STORE_FILE", "check_choice", "check_folder", "checked_vectors", "span_embedder"]
 
@@ -18,19 +18,20 @@ STORE_FILE = "store.sqlite"
 
 
 def check_folder(folder: Path, *, create: bool) -> None:
-    """Raises StoreError unless there is a store, or one may be made."""
+    """Raises StoreError unless there is a store, or one may be made in the folder, which is then there."""
     try:
         if folder.exists() and not folder.is_dir():
             raise StoreError(f"{folder} is a file; a store is a folder: give another path")
-        if (folder / STORE_FILE).is_file():
+        store = folder / STORE_FILE
+        if store.is_file():
             return
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and not all(map(is_leftover, folder.iterdir())):
+            if store.is_file():  # another process has just made it
+                return
             raise StoreError(f"{folder} is not a langbert store (no {STORE_FILE}) and not empty: give another folder")
         if not create:
             raise StoreError(f"there is no store in {folder}: check the path, or make one with `langbert index`")
         folder.mkdir(parents=True, exist_ok=True)
-        # The file is made here, for SQLite would make it readable by all; its log takes over these permissions.
-        os.close(os.open(folder / STORE_FILE, os.O_CREAT | os.O_RDWR, folder.stat().st_mode & 0o666))
     except OSError as error:
         raise StoreError(f"cannot use {folder} as a store: {error.strerror or error}") from error
 

@@ -22,6 +22,7 @@ IndexPrecision = Literal["float32", "float16", "int8"]
 """``"float32"``: 4 bytes a dimension. ``"float16"``: 2. ``"int8"``: 1, and 4 for the length of a step."""
 
 _BLOCK = 4096  # vectors decoded at a time
+_SHORTEST, _LONGEST = 1e-15, 1e18  # vectors whose squares float32 holds well
 
 
 class Codec:
@@ -95,7 +96,14 @@ class Codec:
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """``(n, dim)`` vectors at length 1; a vector of zeros stays."""
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    with np.errstate(over="ignore", under="ignore"):
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    extreme = np.flatnonzero(~((lengths > _SHORTEST) & (lengths < _LONGEST)))
+    if len(extreme):  # their squares leave the range of float32
+        steps = np.abs(vectors[extreme]).max(axis=1, keepdims=True, initial=0)
+        vectors = vectors.copy()
+        vectors[extreme] /= np.where(steps > 0, steps, 1)
+        lengths[extreme] = np.linalg.norm(vectors[extreme], axis=1, keepdims=True)
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1), dtype=np.float32)
 
 

@@ -15,6 +15,7 @@ import logging
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,13 @@ class DenseIndex:
         file: where to keep a copy that opens quickly; None keeps none.
         read_only: never write the file.
         precision: how vectors are held; None takes what the file has, or float32.
+
+    Attributes:
+        distrusted: why the file was last not used, in words; empty where it was.
     """
 
     def __init__(self, file: Path | None, *, read_only: bool = False, precision: IndexPrecision | None = None) -> None:
+        self.distrusted = ""
         self._file = file
         self._read_only = read_only or file is None
         self._precision = precision
@@ -110,6 +115,7 @@ class DenseIndex:
             try:
                 self._catch_up(snapshot)
             except Damaged as error:
+                self.distrusted = str(error)
                 _LOG.warning("%s: rebuilding it from the store", error)
                 self._clear()
                 self._catch_up(snapshot)
@@ -245,8 +251,16 @@ class DenseIndex:
             values[there] = _exact(truth, query, rows[there], values[there])
         return values
 
-    def _distrusting(self) -> _Distrusting:
-        return _Distrusting(self)
+    @contextmanager
+    def _distrusting(self) -> Iterator[None]:
+        """Turns away from the file when that proves damaged."""
+        try:
+            yield
+        except Damaged as error:
+            self.distrusted = str(error)
+            _LOG.warning("%s: rebuilding it from the store", error)
+            self.forget()
+            raise
 
     def forget(self) -> None:
         """Makes the next refresh build everything from the truth."""
@@ -268,6 +282,7 @@ class DenseIndex:
             try:
                 self._view = self._settled(view)
             except Damaged as error:
+                self.distrusted = str(error)
                 _LOG.warning("%s: it will be rebuilt from the store", error)
                 self._clear()
 
@@ -304,24 +319,10 @@ class DenseIndex:
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+            self.distrusted = str(error)
             _LOG.info("%s is of no use (%s); rebuilding it from the store", self._file, error)
             return
         self._start(codec, segment, mark)
-
-
-class _Distrusting:
-    """Turns the index away from its file when that proves damaged."""
-
-    def __init__(self, index: DenseIndex) -> None:
-        self._index = index
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Damaged):
-            _LOG.warning("%s: rebuilding it from the store", error)
-            self._index.forget()
 
 
 class _Tail:

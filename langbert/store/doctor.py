@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import StoreCorrupt, StoreError, StoreLocked
 from ..records import Chunk
+from .atomic import is_leftover
 from .checks import STORE_FILE, check_folder
 from .copying import Watch
 from .derived_checks import check_derived
@@ -29,13 +30,14 @@ from .encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, chunk_from, document_from
 from .scanning import Table
 from .snapshot import Rows, Snapshot
 from .store import Store
-from .truth import Truth
+from .truth import Truth, Unfinished
 
 __all__ = ["Checkup", "Finding", "Severity", "examine", "rebuild", "sound_chunk", "sound_document"]
 
-Severity = Literal["note", "derived", "truth"]
-"""``"note"``: worth knowing, nothing is wrong. ``"derived"``: an index is damaged; it is made again from the truth.
-``"truth"``: something that was stored is damaged or missing."""
+Severity = Literal["note", "unfinished", "derived", "truth"]
+"""``"note"``: worth knowing, nothing is wrong. ``"unfinished"``: the making of the store was cut short, before anything
+was stored in it. ``"derived"``: an index is damaged; it is made again from the truth. ``"truth"``: something that was
+stored is damaged or missing."""
 
 UNREADABLE = (StoreError, ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError)
 """What decoding a damaged row may raise."""
@@ -70,10 +72,11 @@ class Checkup:
     seconds: float = 0.0
 
     @property
-    def state(self) -> Literal["sound", "derived", "truth"]:
+    def state(self) -> Literal["sound", "unfinished", "derived", "truth"]:
         """The worst that was found."""
         found = {finding.severity for finding in self.findings}
-        return "truth" if "truth" in found else "derived" if "derived" in found else "sound"
+        worst: tuple[Literal["truth", "derived", "unfinished"], ...] = ("truth", "derived", "unfinished")
+        return next((severity for severity in worst if severity in found), "sound")
 
     def found(self, severity: Severity) -> list[Finding]:
         return [finding for finding in self.findings if finding.severity == severity]
@@ -107,6 +110,8 @@ def examine(folder: str | Path, *, watch: Watch | None = None) -> Checkup:
     try:
         with open_truth(folder) as snapshot:
             _Examination(checkup, snapshot, watch or _nobody).run()
+    except Unfinished as error:
+        checkup.note("unfinished", STORE_FILE, str(error))
     except StoreCorrupt as error:
         checkup.note("truth", STORE_FILE, str(error))
     _check_files(checkup)
@@ -115,7 +120,8 @@ def examine(folder: str | Path, *, watch: Watch | None = None) -> Checkup:
 
 
 def rebuild(folder: str | Path, *, watch: Watch | None = None) -> None:
-    """Makes the derived indexes anew, and takes away what interrupted writers left behind.
+    """Completes a store whose making was cut short, makes the derived indexes anew, and takes away what interrupted
+    writers left behind.
 
     Raises:
         StoreError: the store cannot be written.
@@ -352,7 +358,7 @@ def _check_files(checkup: Checkup) -> None:
     wider = [file.name for file in files if stat.S_IMODE(file.stat().st_mode) & 0o666 & ~allowed]
     if wider:
         checkup.note("note", str(checkup.path), f"files with wider permissions than the folder's {allowed:o}", wider)
-    left = [file for file in _files(checkup.path / "derived") if file.name.startswith(".") and file.suffix == ".tmp"]
+    left = [file for file in _files(checkup.path / "derived") if is_leftover(file)]
     if left:
         size = sum(file.stat().st_size for file in left)
         names = [file.name for file in left]

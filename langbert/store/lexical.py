@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
-import struct
 import tempfile
 import threading
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,9 +24,9 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from tantivy import (
     Document,
+    FieldType,
     Index,
     IndexWriter,
-    Occur,
     Query,
     Schema,
     SchemaBuilder,
@@ -49,6 +46,8 @@ from .analysis import (
     terms,
     word_analyzer,
 )
+from .bm25 import ROW, Clause, Searched, Terms, count_documents
+from .lexical_files import Unusable, check_segments, held_open, sweep_deletions
 from .snapshot import Mark, Rows, Snapshot
 
 __all__ = ["LexicalIndex"]
@@ -59,14 +58,8 @@ _BODY, _TITLE, _EXACT, _CHARACTERS = "body", "title", "exact", "characters"
 # Measured on SQuAD (English) and CMRC 2018 (Chinese): nDCG@10 changes by < 0.003 between a third and three times these.
 _BOOSTS = {_BODY: 1.0, _TITLE: 0.5, _EXACT: 1.0, _CHARACTERS: 0.5}
 _MARKER = "marker"
-_ROW = "row"
 _MOST_TERMS = 256  # distinct terms of a question that are looked up, the first ones
-_FEW_ROWS = 20_000  # allowed rows up to which they are part of the query; beyond, hits are sifted afterwards
 _LOCK_SECONDS = 10.0
-
-
-class _Unusable(Exception):
-    """The files cannot be trusted or do not belong here; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +69,8 @@ class _State:
     index: Index
     searcher: Searcher
     mark: Mark
+    documents: int | None = None
+    """As BM25 counts them."""
 
 
 class LexicalIndex:
@@ -86,9 +81,13 @@ class LexicalIndex:
     Args:
         folder: where the index lives; None keeps it in memory.
         read_only: never write to the folder.
+
+    Attributes:
+        distrusted: why the folder was last not used as it was, in words; empty where it was.
     """
 
     def __init__(self, folder: Path | None, *, read_only: bool = False) -> None:
+        self.distrusted = ""
         self._folder = folder
         self._read_only = read_only
         self._schema = _schema()
@@ -111,17 +110,17 @@ class LexicalIndex:
 
     def refresh(self, snapshot: Snapshot) -> None:
         """Absorbs what ``snapshot`` has and this has not; what is ahead of it stays."""
-        if (seen := self._state) is not None and seen.mark.change >= snapshot.mark.change:
+        if self.mark.change >= snapshot.mark.change:
             return
         with self._lock:
-            if self._state is not None and self._state.mark.change >= snapshot.mark.change:
+            if self.mark.change >= snapshot.mark.change:
                 return
             if self._state is not None and not snapshot.knows(self._state.mark):
                 self._state = None  # what it has not seen is not recorded any more
             if self._folder is None:
                 self._state = self._absorbed_in_memory(self._state, snapshot)
                 return
-            with _held_open(self._folder):
+            with held_open(self._folder):
                 state = self._on_disk(snapshot)
                 if state is None or state.mark.change < snapshot.mark.change:
                     state = self._catch_up_on_disk(snapshot)
@@ -131,7 +130,8 @@ class LexicalIndex:
         """The folder's index as it is now; None where there is none to trust."""
         try:
             return self._opened(snapshot) if self._state is None else _reopened(self._state.index)
-        except _Unusable as reason:
+        except Unusable as reason:
+            self.distrusted = str(reason)
             _LOG.info("the lexical index in %s is of no use: %s", self._folder, reason)
             self._state = None
             return None
@@ -140,11 +140,11 @@ class LexicalIndex:
         folder = self._folder
         if folder is None or not (folder / "meta.json").exists():
             return None
-        _check_segments(folder)
+        check_segments(folder)
         with _tantivy_errors():
             state = _state_of(_with_analyzers(Index.open(str(folder))))
         if not snapshot.knows(state.mark):
-            raise _Unusable("it belongs to another history")
+            raise Unusable("it belongs to another history")
         return state
 
     def _catch_up_on_disk(self, snapshot: Snapshot) -> _State | None:
@@ -160,11 +160,11 @@ class LexicalIndex:
                     shutil.rmtree(folder, ignore_errors=True)
                     folder.mkdir()
                     state = self._created(folder)
-                _sweep(folder)
+                sweep_deletions(folder)
                 return self._absorbed(state, snapshot)
         except Timeout:
             _LOG.info("another process is working on %s; searching a private copy", folder)
-        except (OSError, _Unusable) as error:
+        except (OSError, Unusable) as error:
             _LOG.warning("could not write %s (%s); searching a private copy", folder, error)
         return None
 
@@ -189,7 +189,7 @@ class LexicalIndex:
     def _absorbed_in_memory(self, state: _State | None, snapshot: Snapshot) -> _State:
         try:
             return self._absorbed(state or self._created(None), snapshot)
-        except _Unusable as error:  # there is nowhere else to go: it is what should be indexed that is at fault
+        except Unusable as error:  # there is nowhere else to go: it is what should be indexed that is at fault
             raise StoreCorrupt(f"the words of the store cannot be indexed ({error}): run `langbert doctor`") from error
 
     def _created(self, folder: Path | None) -> _State:
@@ -208,7 +208,7 @@ class LexicalIndex:
         try:
             for row in snapshot.removed_since(since).tolist():
                 with _tantivy_errors():
-                    writer.delete_documents_by_term(_ROW, row)
+                    writer.delete_documents_by_term(ROW, row)
             for row, text, headings, source in snapshot.texts_since(since):
                 document = _document(row, text, headings, source)
                 with _tantivy_errors():
@@ -244,53 +244,60 @@ class LexicalIndex:
         Args:
             rows: only these, ascending; as many come back as match, up to ``k``.
         """
-        state = self._state
-        query = self._query(question)
-        if state is None or query is None or (rows is not None and len(rows) == 0):
+        asked = self._asked(question)
+        if asked is None or (rows is not None and len(rows) == 0):
             return np.empty(0, np.int64), np.empty(0, np.float64)
-        if rows is not None and len(rows) <= _FEW_ROWS:
-            # a score of 0 for being allowed leaves the order to the words
-            allowed = Query.const_score_query(Query.term_set_query(self._schema, _ROW, rows.tolist()), 0.0)
-            query = Query.boolean_query([(Occur.Must, allowed), (Occur.Must, query)])
-            rows = None
-        limit = k if rows is None else 4 * k
-        while True:
-            found, scores = _hits(state.searcher, query, limit)
-            exhausted = len(found) < limit
-            if rows is not None:
-                kept = _contains(rows, found)
-                found, scores = found[kept], scores[kept]
-            if len(found) >= k or exhausted:
-                break
-            limit *= 8
+        found, scores = asked.best(k, rows)
         order = np.lexsort((found, -scores))[:k]
         return found[order], scores[order]
 
-    def _query(self, question: str) -> Query | None:
-        """The question's terms, any of which may match; nothing in it is syntax."""
-        prepared = spaced(question)
-        wanted = Counter[tuple[str, str]]()
-        for term in terms(question):
-            wanted[_BODY, term] += 1
-            wanted[_TITLE, term] += 1
-        wanted.update((_EXACT, name) for name in question_identifiers(prepared))
-        single = characters(asked_about(question)) or characters(question)
-        wanted.update((_CHARACTERS, character) for character in single.split())
-        clauses = [
-            (
-                Occur.Should,
-                Query.boost_query(
-                    Query.term_query(self._schema, field, term, index_option="freq"), _BOOSTS[field] * count
-                ),
-            )
-            for (field, term), count in list(wanted.items())[: 2 * _MOST_TERMS]
-        ]
-        return Query.boolean_query(clauses) if clauses else None
+    def head(self, question: str, n: int, rows: Rows | None = None) -> Rows:
+        """About the ``n`` best rows (of ``rows``, which ascend), ascending: found quicker than the very best, where
+        there are very many."""
+        asked = self._asked(question)
+        if asked is None or (rows is not None and len(rows) == 0):
+            return np.empty(0, np.int64)
+        return np.sort(asked.head(n, rows))
+
+    def has_terms(self, question: str) -> bool:
+        """Whether there is anything to look up in it."""
+        return bool(_clauses(question))
+
+    def _asked(self, question: str) -> Terms | None:
+        """None where there is nothing to find, or nothing to look up."""
+        state, clauses = self._state, _clauses(question)
+        if state is None or not clauses:
+            return None
+        return Terms(clauses, Searched(self._schema, state.searcher, state.documents))
+
+    def rows(self) -> Rows:
+        """All rows, ascending; reads them all."""
+        state = self._state
+        if state is None:
+            return np.empty(0, dtype=np.int64)
+        everything = Query.range_query(self._schema, ROW, FieldType.Integer, 0, 2**62)
+        hits = state.searcher.search(everything, max(1, state.searcher.num_docs), count=False).hits
+        found = state.searcher.fast_field_values(ROW, [address for _, address in hits])
+        return np.sort(np.array(found, dtype=np.int64))
+
+
+def _clauses(question: str) -> list[Clause]:
+    """The question's terms; nothing in it is syntax."""
+    prepared = spaced(question)
+    wanted = Counter[tuple[str, str]]()
+    for term in terms(question):
+        wanted[_BODY, term] += 1
+        wanted[_TITLE, term] += 1
+    wanted.update((_EXACT, name) for name in question_identifiers(prepared))
+    single = characters(asked_about(question)) or characters(question)
+    wanted.update((_CHARACTERS, character) for character in single.split())
+    named = list(wanted.items())[: 2 * _MOST_TERMS]
+    return [Clause(field, term, _BOOSTS[field] * count) for (field, term), count in named]
 
 
 def _schema() -> Schema:
     builder = SchemaBuilder()
-    builder.add_integer_field(_ROW, indexed=True, fast=True)  # signed: deleting by an unsigned term finds nothing
+    builder.add_integer_field(ROW, indexed=True, fast=True)  # signed: deleting by an unsigned term finds nothing
     builder.add_text_field(_BODY, tokenizer_name="words", index_option="position")
     builder.add_text_field(_TITLE, tokenizer_name="words", index_option="position")
     builder.add_text_field(_EXACT, tokenizer_name="blanks", index_option="freq")
@@ -302,7 +309,7 @@ def _schema() -> Schema:
 def _document(row: int, text: str, headings: str, source: str) -> Document:
     body, title = spaced(text), spaced(f"{headings}\n{source}")
     document = Document()
-    document.add_integer(_ROW, row)
+    document.add_integer(ROW, row)
     document.add_text(_BODY, body)
     document.add_text(_TITLE, title)
     if names := identifiers(body) + identifiers(title):
@@ -310,37 +317,6 @@ def _document(row: int, text: str, headings: str, source: str) -> Document:
     if single := characters(text):
         document.add_text(_CHARACTERS, single)
     return document
-
-
-def _hits(searcher: Searcher, query: Query, limit: int) -> tuple[Rows, NDArray[np.float64]]:
-    hits = searcher.search(query, max(1, min(limit, searcher.num_docs)), count=False).hits
-    rows = searcher.fast_field_values(_ROW, [address for _, address in hits])
-    return np.array(rows, dtype=np.int64), np.array([score for score, _ in hits], dtype=np.float64)
-
-
-def _contains(rows: Rows, wanted: Rows) -> NDArray[np.bool_]:
-    places = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
-    return np.asarray(rows[places] == wanted, dtype=np.bool_)
-
-
-@contextmanager
-def _held_open(folder: Path) -> Iterator[None]:
-    """Takes the slow part of letting go of files away from other threads.
-
-    A searcher maps its files, which the next commit deletes; the file system frees them when the mapping goes, which
-    can take a tenth of a second, and Python drops a searcher with every other thread at a stand. While the files are
-    open here too, it is closing them that frees them, and that stops nobody.
-    """
-    handles: list[int] = []
-    try:
-        if os.name == "posix":  # elsewhere an open file cannot be deleted
-            with suppress(OSError):  # somebody deletes them at this moment, or there is no folder yet
-                for file in os.scandir(folder):
-                    handles.append(os.open(file.path, os.O_RDONLY | os.O_CLOEXEC))  # noqa: PERF401 - kept if one fails
-        yield
-    finally:
-        for handle in handles:
-            os.close(handle)
 
 
 # --- trusting what is on disk ----------------------------------------------------------------------------------------
@@ -362,78 +338,32 @@ def _state_of(index: Index) -> _State:
     """The last commit of ``index``.
 
     Raises:
-        _Unusable: it does not carry the marker of a whole index of this version.
+        Unusable: it does not carry the marker of a whole index of this version.
     """
     searcher = index.searcher()
-    hits = searcher.search(Query.term_query(index.schema, _MARKER, _MARKER, index_option="basic"), 2).hits
+    marker = Query.term_query(index.schema, _MARKER, _MARKER, index_option="basic")
+    hits = searcher.search(marker, 2).hits
     if len(hits) != 1:
-        raise _Unusable("its commit does not say what it stands for")
+        raise Unusable("its commit does not say what it stands for")
     said = json.loads(searcher.doc(hits[0][1]).get_all(_MARKER)[1])
     if said["analysis"] != ANALYSIS_VERSION:
-        raise _Unusable(f"it was made by analysis version {said['analysis']}")
+        raise Unusable(f"it was made by analysis version {said['analysis']}")
     if searcher.num_docs != said["chunks"] + 1:
-        raise _Unusable(f"it holds {searcher.num_docs - 1} chunks, its commit says {said['chunks']}")
-    return _State(index, searcher, Mark(said["change"], said["token"]))
-
-
-_FOOTER = struct.Struct("<II")
-_FOOTER_MAGIC = 1337
-_SEGMENT_FILES = ("idx", "pos", "term", "fast", "fieldnorm", "store")
-
-
-def _check_segments(folder: Path) -> None:
-    """Compares every file that ``meta.json`` names with the CRC-32 in its footer.
-
-    Raises:
-        _Unusable: one is missing, cut off or changed.
-    """
-    try:
-        segments = json.loads((folder / "meta.json").read_bytes())["segments"]
-        for segment in segments:
-            name = segment["segment_id"].replace("-", "")
-            for ending in _SEGMENT_FILES:
-                _check_footer(folder / f"{name}.{ending}")
-            if segment["deletes"]:
-                _check_footer(folder / f"{name}.{segment['deletes']['opstamp']}.del")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise _Unusable(str(error)) from error
-
-
-def _sweep(folder: Path) -> None:
-    """Removes the lists of deletions that a killed writer left without committing them: Tantivy would give the next
-    writer's the same name, and refuse. Under the lock, so nobody is writing one."""
-    try:
-        segments = json.loads((folder / "meta.json").read_bytes())["segments"]
-    except FileNotFoundError:  # nothing has been committed yet
-        return
-    deletes = [(segment["segment_id"].replace("-", ""), segment["deletes"]) for segment in segments]
-    committed = {f"{name}.{found['opstamp']}.del" for name, found in deletes if found}
-    for file in folder.glob("*.del"):
-        if file.name not in committed:
-            file.unlink()
-
-
-def _check_footer(file: Path) -> None:
-    """Tantivy's layout: content, JSON with its CRC-32, length of the JSON, magic."""
-    content = memoryview(file.read_bytes())
-    length, magic = _FOOTER.unpack(content[-_FOOTER.size :])
-    end = len(content) - _FOOTER.size - length
-    if magic != _FOOTER_MAGIC or end < 0:
-        raise _Unusable(f"{file.name} is cut off")
-    if zlib.crc32(content[:end]) != json.loads(bytes(content[end : -_FOOTER.size]))["crc"]:
-        raise _Unusable(f"{file.name} fails its checksum")
+        raise Unusable(f"it holds {searcher.num_docs - 1} chunks, its commit says {said['chunks']}")
+    documents = count_documents(marker, searcher, hits[0][1])
+    return _State(index, searcher, Mark(said["change"], said["token"]), documents)
 
 
 @contextmanager
 def _tantivy_errors() -> Iterator[None]:
-    """Whatever Tantivy raises over damaged files or a full disk, its panics too, as :class:`_Unusable`."""
+    """Whatever Tantivy raises over damaged files or a full disk, its panics too, as :class:`Unusable`."""
     try:
         yield
-    except (_Unusable, KeyboardInterrupt, SystemExit):
+    except (Unusable, KeyboardInterrupt, SystemExit):
         raise
     except Exception as error:
-        raise _Unusable(str(error)) from error
+        raise Unusable(str(error)) from error
     except BaseException as error:  # pyo3's PanicException is not an Exception
         if type(error).__name__ != "PanicException":
             raise
-        raise _Unusable(str(error)) from error
+        raise Unusable(str(error)) from error

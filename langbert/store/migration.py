@@ -78,8 +78,7 @@ def migrate(
     folder = Path(folder)
     work = folder.absolute().with_name(folder.absolute().name + ".migrating")
     with Store.open(folder, create=False, lock_timeout=lock_timeout) as source:
-        with source._truth.reading() as snapshot:
-            space = snapshot.space
+        space = source.space
         if late_chunking is None:
             late_chunking = space is not None and space.late_chunking > 0 and hasattr(embedder, "embed_spans")
         try:
@@ -104,8 +103,7 @@ def migrate(
                         f"{error}. {folder} is as it was, with its old vectors. What has been embedded is kept in "
                         f"{work}: the same command goes on from there"
                     ) from error
-            info = source.info()
-            result.documents, result.chunks = info["documents"], info["chunks"]
+            result.documents, result.chunks = source.n_documents, len(source)
         shutil.rmtree(work, ignore_errors=True)
         if watch is not None:
             watch("building the indexes", 0, 1)

@@ -59,17 +59,16 @@ def hybrid_hits(
     """By both: the heads of the two rankings together, every candidate scored by both."""
     depth = max(k, _DEPTH)
     near, _ = dense.search(query, depth, rows, truth=truth)
-    worded, bm25 = lexical.search(question, depth, rows)
+    worded = lexical.head(question, depth, rows)
     candidates = np.union1d(near, worded)
     if len(candidates) == 0:
         return []
     cosines = dense.cosines(query, candidates, truth=truth).astype(np.float64)
     words = np.zeros(len(candidates))
-    words[np.searchsorted(candidates, worded)] = bm25
-    if len(worded) == depth:  # the lexical ranking goes on below its head: the others may have a score too
-        others, scores = lexical.search(question, len(candidates), np.setdiff1d(near, worded))
-        words[np.searchsorted(candidates, others)] = scores
+    matching, bm25 = lexical.search(question, len(candidates), candidates)
+    words[np.searchsorted(candidates, matching)] = bm25
     if fusion == "rrf":
+        worded = matching[np.isin(matching, worded)]
         fused = reciprocal_ranks(_ranks(candidates, near), _ranks(candidates, worded), dense_weight)
     else:
         fused = relative_scores(cosines, words, dense_weight)

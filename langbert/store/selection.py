@@ -18,8 +18,8 @@ _KEPT = 16
 class Selections:
     """What the last filters left at their commits. Thread-safe."""
 
-    def __init__(self) -> None:
-        self._columns = Columns()
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
         self._kept: OrderedDict[tuple[str, Mark], Rows] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -144,6 +145,18 @@ class Snapshot:
         condition, parameters = compile_where(where)
         found = self.sql.execute(f"SELECT row_id FROM chunks WHERE {condition} ORDER BY row_id", parameters)  # noqa: S608
         return np.fromiter((row for (row,) in found), dtype=np.int64)
+
+    def sample_rows(self, n: int, chance: random.Random) -> list[int]:
+        """At most ``n`` different rows in no order, without reading more than that."""
+        first, last = self.sql.execute("SELECT min(row_id), max(row_id) FROM chunks").fetchone()
+        rows: dict[int, None] = {}
+        for _ in range(4 * n if first is not None else 0):
+            guess = chance.randint(first, last)
+            (row,) = self.sql.execute("SELECT min(row_id) FROM chunks WHERE row_id >= ?", (guess,)).fetchone()
+            rows[row] = None
+            if len(rows) == n:
+                break
+        return list(rows)
 
     def chunks(self, rows: Iterable[int]) -> dict[int, Chunk]:
         """The chunks of ``rows`` that are there."""

@@ -7,6 +7,7 @@ up before they answer, in this process or any other, and are rebuilt where they 
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,8 +22,10 @@ from numpy.typing import NDArray
 from ..errors import QuestionError, StoreError, StoreMismatch
 from ..records import Candidate, Chunk, Document, EmbedderLike, EmbeddingSpace, Progress, SearchMode
 from . import ingest
+from .atomic import sweep
 from .checks import STORE_FILE, check_choice, check_folder, checked_vectors, span_embedder
 from .codec import IndexPrecision
+from .columns import Columns
 from .dense import Damaged, DenseIndex
 from .encoding import encode_chunk, vector_to
 from .filters import Where
@@ -81,11 +84,16 @@ class Store:
             lock_timeout=lock_timeout,
         )
         derived = None if folder is None else folder / _DERIVED
+        if folder is not None and derived is not None and not read_only:
+            sweep(folder)
+            sweep(derived)
         self._dense = DenseIndex(derived and derived / "dense.index", read_only=read_only, precision=index_precision)
         self._lexical = LexicalIndex(derived and derived / "lexical", read_only=read_only)
-        self._selections = Selections()
+        self._columns = Columns(derived and derived / "columns.index", read_only=read_only)
+        self._selections = Selections(self._columns)
         self._adding = threading.RLock()  # one add at a time computes vectors
         self._unabsorbed = 0  # changes committed here that the indexes may not have seen
+        self._written = 0  # changes committed here
         self._checked: str | None = None  # the stored embedding space that the embedder is known to fit
         self._closed = False
         try:
@@ -160,6 +168,8 @@ class Store:
                 if self._unabsorbed:
                     self._absorb()
                 self._dense.save()
+                with self._truth.reading() as snapshot:
+                    self._columns.save(snapshot, written=self._written)
         except StoreError as error:
             _LOG.warning("closing %s: the indexes will catch up at the next opening (%s)", self._truth.name, error)
         finally:
@@ -179,6 +189,24 @@ class Store:
         """How many chunks there are."""
         with self._truth.reading() as snapshot:
             return snapshot.n_chunks
+
+    @property
+    def space(self) -> EmbeddingSpace | None:
+        """What made the stored vectors; None where there are none, or nobody said."""
+        with self._truth.reading() as snapshot:
+            return snapshot.space
+
+    @property
+    def dimension(self) -> int | None:
+        """Of the stored vectors; None before the first one."""
+        with self._truth.reading() as snapshot:
+            return snapshot.dimension
+
+    @property
+    def n_documents(self) -> int:
+        """How many documents there are; chunks may have come without theirs."""
+        with self._truth.reading() as snapshot:
+            return snapshot.n_documents
 
     def __repr__(self) -> str:
         return f"Store({'in memory' if self.path is None else str(self.path)!r})"
@@ -453,6 +481,19 @@ class Store:
                 )
             return snapshot.vectors([rows[id] for id in ids])
 
+    def vector_blocks(self) -> Iterator[NDArray[np.float32]]:
+        """All vectors of one commit, block by block, ``(n, dim)`` float32, as they were given."""
+        with self._truth.reading() as snapshot:
+            for _, vectors in snapshot.vectors_since(0):
+                yield vectors
+
+    def sample(self, n: int, *, seed: int = 0) -> list[Chunk]:
+        """At most ``n`` different chunks, chosen by chance; those next to deleted ones a little more often."""
+        with self._truth.reading() as snapshot:
+            rows = snapshot.sample_rows(n, random.Random(seed))  # noqa: S311 - no secret
+            chunks = snapshot.chunks(rows)
+        return [chunks[row] for row in rows]
+
     def ledger(self, namespace: str) -> Ledger:
         """Keeps account, in this store's file, of which keys of an outside source are indexed."""
         return Ledger(self._truth, namespace)
@@ -526,6 +567,7 @@ class Store:
             before = transaction.mark.change
             yield transaction
         self._unabsorbed += transaction.mark.change - before
+        self._written += transaction.mark.change - before
 
     def _absorb_if_many(self) -> None:
         if self._unabsorbed >= _ABSORB_NOW:

@@ -17,16 +17,21 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import StoreCorrupt, StoreError, StoreLocked
+from .making import PAGE_SIZE, make_store_file
 from .schema import bring_up, check_format, create_tables, is_blank, is_old
 from .snapshot import Snapshot, Transaction
 
-__all__ = ["Durability", "Truth"]
+__all__ = ["Durability", "Truth", "Unfinished"]
 
 Durability = Literal["normal", "full"]
 """``"full"``: what was committed survives a power cut (an fsync a commit). ``"normal"``: a power cut may take back the
 last commits, never more and never half of one. Both survive the process being killed."""
 
 _SYNCHRONOUS = {"normal": "NORMAL", "full": "FULL"}
+
+
+class Unfinished(StoreError):
+    """Whoever was making the store was stopped before it was one; nothing can have been stored in it."""
 
 
 class Truth:
@@ -50,6 +55,8 @@ class Truth:
         self._writing = threading.RLock()  # one writing thread; in memory, one thread at all
         self._idle: list[sqlite3.Connection] = []  # open connections nobody uses
         with self._errors():
+            if file is not None and not read_only and not file.exists():
+                make_store_file(file)
             self._idle.append(self._first_connection())
 
     def close(self) -> None:
@@ -139,8 +146,10 @@ class Truth:
         try:
             return self._checked(self._connect())
         except sqlite3.OperationalError:
-            if not self._is_settled():
+            if not self.read_only or self._lies_beside("-wal"):
                 raise
+            if self._lies_beside("-journal"):  # of changes to take back, which it may not
+                raise self._unfinished() from None
             # Read-only media: WAL needs a file beside the database, unless it can be told that nobody will write.
             self._immutable = True
             return self._checked(self._connect())
@@ -149,7 +158,7 @@ class Truth:
         try:
             blank = is_blank(connection)
             if blank and self.read_only:
-                raise StoreError(f"{self.name} holds no store yet: open it once without read_only=True")
+                raise self._unfinished()
             if blank:
                 self._initialise(connection)
             check_format(connection, self.name)
@@ -163,7 +172,7 @@ class Truth:
         return connection
 
     def _initialise(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA page_size = 8192")  # five 384-float vectors a page; 4096 would waste a quarter
+        connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
         deadline = time.monotonic() + self._timeout
         while True:
             try:
@@ -178,12 +187,18 @@ class Truth:
         create_tables(connection)
         connection.execute("COMMIT")
 
-    def _is_settled(self) -> bool:
-        """Opened for reading, and no log of a writer lies beside the database."""
-        if self.file is None or not self.read_only:
+    def _unfinished(self) -> Unfinished:
+        return Unfinished(
+            f"{self.name} holds no store yet: the process that was making it was stopped. Nothing was stored in it, so "
+            "nothing is lost: open it once for writing, or run `langbert doctor --repair`, which completes it"
+        )
+
+    def _lies_beside(self, ending: str) -> bool:
+        """Whether there is a log of a writer: ``-wal``, or ``-journal``, in use only until there is a store."""
+        if self.file is None:
             return False
-        log = self.file.with_name(self.file.name + "-wal")
-        return not log.exists() or log.stat().st_size == 0
+        log = self.file.with_name(self.file.name + ending)
+        return log.exists() and log.stat().st_size > 0
 
     def _connect(self) -> sqlite3.Connection:
         if self.file is None:
