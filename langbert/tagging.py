@@ -18,6 +18,7 @@ from .models import resolve
 from .models.label_heads import WordKind, load_tagger, sequence_length
 from .models.tokenizer import TextTokenizer, windows
 from .nn.packed import PackedBert
+from .nn.recurrent import PackedRecurrent, RecurrentEncoder
 from .nn.token_classifier import TokenClassifier
 from .records import Progress
 
@@ -58,7 +59,8 @@ class Entity:
 
 
 class Tagger:
-    """A BERT that labels words (Devlin et al. 2019, §5.3): names of people and places, parts of speech.
+    """A BERT (Devlin et al. 2019, §5.3) or a recurrent network (Huang et al. 2015) that labels words: names of people
+    and places, parts of speech.
 
     A word is labelled at its first piece. Long texts are read in overlapping windows, each word where it has the most
     around it.
@@ -100,7 +102,7 @@ class Tagger:
         tokenizer = TextTokenizer.from_folder(folder)
         self.name = str(model)
         self.words: WordKind = words or loaded.words
-        positions = loaded.network.bert.config.max_positions
+        positions = loaded.network.encoder.config.max_positions
         self.max_length = sequence_length(max_length, tokenizer, positions)
         target = resolve_device(device)
         self._prepare(loaded.network, loaded.labels, tokenizer, resolve_precision(precision, target), target, threads)
@@ -131,7 +133,12 @@ class Tagger:
         threads: int | None,
     ) -> None:
         self.labels = tuple(labels)
-        self._packed = PackedBert(network.bert, dtype=dtype, device=device)
+        encoder = network.encoder
+        self._packed: PackedBert | PackedRecurrent = (
+            PackedRecurrent(encoder, dtype=dtype, device=device)
+            if isinstance(encoder, RecurrentEncoder)
+            else PackedBert(encoder, dtype=dtype, device=device)
+        )
         self._weight = network.head.weight.detach().to(device, torch.float32)  # (n_labels, H)
         self._bias = network.head.bias.detach().to(device, torch.float32)
         self._tokenizer = tokenizer

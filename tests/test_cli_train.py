@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from langbert import Tagger
 from langbert.cli import objectives
 from langbert.cli.app import invoke
 from langbert.models.checkpoint import read_tensors
@@ -72,6 +73,19 @@ def test_a_reranker_is_trained_in_one_command(squad: Path, tmp_path: Path, capsy
     assert set(shown["metrics"]) == {"rr", "top1"}
     assert (output / "negatives.jsonl").read_text().count("\n") == 6
     assert Path(shown["model"], "adapter_model.safetensors").is_file()
+
+
+def test_a_recurrent_tagger_is_trained_from_nothing_in_one_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "names.conll"
+    data.write_text("Rhine B-RIVER\nflows O\n\n北 B-CITY\n京 I-CITY\n\n" * 8, encoding="utf-8")
+    arguments = ["train", "tagger", "--data", str(data), "--architecture", "gru", "--base", "scratch", "--json"]
+    assert invoke([*arguments, "--output", str(tmp_path / "run"), "--hidden-size", "16", "--epochs", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 1
+    assert Tagger(tmp_path / "run" / "model").labels == ("O", "B-CITY", "B-RIVER", "I-CITY", "I-RIVER")
+    assert invoke([*arguments, "--output", str(tmp_path / "no"), "--hidden-size", "15"]) == 2
+    assert "hidden_size is 15, expected an even one" in capsys.readouterr().out
 
 
 @pytest.mark.models

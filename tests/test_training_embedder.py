@@ -333,7 +333,7 @@ def test_options_out_of_range_are_refused(tmp_path: Path, tiny: Path, asked: Pat
     other = tmp_path / "other"
     other.mkdir()
     write_json({"model_type": "gpt2"}, other / "config.json")
-    with pytest.raises(CheckpointError, match="is no BERT"):
+    with pytest.raises(CheckpointError, match="langbert trains BERTs and recurrent networks"):
         EmbedderTask(asked, base=other)
 
 

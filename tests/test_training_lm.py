@@ -44,7 +44,7 @@ from langbert.training.lm import LmTask
 from langbert.training.loop import Step, run
 from langbert.training.packing import IGNORED, Scored, collated, pack, scored_logits
 from langbert.training.rag_examples import rag_examples, write_rag_examples
-from langbert.training.recurrence import stream_loss
+from langbert.training.recurrence import segment_losses, stream_loss
 from langbert.training.settings import LoraSettings, TrainSettings
 from langbert.training.sft import SftTask
 
@@ -346,6 +346,10 @@ def test_the_held_out_loss_with_memory_is_that_of_each_lane_read_at_once(tmp_pat
             for x, y in zip(lanes.split(8, 1), labels.split(8, 1), strict=True)
         ]
         assert stream_loss(network, stream, CPU, forget=True) == pytest.approx(float(sum(cut)))
+        nats, counts = segment_losses(network, stream, CPU, forget=True)  # 8 lanes of 6 segments of 8 tokens, and 2
+        assert counts.tolist() == [56, 56, 48, 48, 48, 48, 48, 48]
+        first = F.cross_entropy(network(lanes[:, ::8].reshape(-1, 1))[:, 0], labels[:, ::8].flatten(), reduction="sum")
+        assert float(nats[0]) == pytest.approx(float(first))
         short = stream[:14]
         expected = F.cross_entropy(network(short[None, :7])[0], short[1:8], reduction="sum")
         expected += F.cross_entropy(network(short[None, 7:13])[0], short[8:14], reduction="sum")

@@ -13,6 +13,13 @@ __all__ = ["app"]
 
 Base = Annotated[str, typer.Option(help="The model to start from: a catalogue name, owner/name, or a folder.")]
 OrScratch = Annotated[str, typer.Option(help="The model to start from, or 'scratch' for a new one.")]
+WordsOrScratch = Annotated[
+    str, typer.Option(help="The model to start from; with --architecture only its words, or 'scratch'.")
+]
+New = Annotated[
+    Literal["lstm", "gru", "rnn", "transformer"] | None,
+    typer.Option(help="A new network instead of the base's.", show_default=False),
+]
 Holdout = Annotated[float, typer.Option(help="The share of the data kept for evaluation.", min=0, max=0.5)]
 Dev = Annotated[
     Path | None, typer.Option(help="Another such file to evaluate on; nothing is held out then.", exists=True)
@@ -93,7 +100,8 @@ def sft(
 @objective
 def embedder(
     data: Annotated[Path, typer.Option(help="A SQuAD file, JSON lines, or a folder of documents.", exists=True)],
-    base: Base = "minilm",
+    base: WordsOrScratch = "minilm",
+    architecture: New = None,
     objective: Annotated[
         Literal["ranking", "distill", "similarity", "tsdae"] | None,
         typer.Option(help="By default what the data is made for.", show_default=False),
@@ -120,6 +128,10 @@ def embedder(
     document_prompt: Annotated[str | None, typer.Option(help="Put before passages.", show_default=False)] = None,
     holdout: Holdout = 0.05,
     max_held: Annotated[int, typer.Option(help="Evaluate at most so many.", min=1)] = 500,
+    n_layers: Annotated[int | None, typer.Option(help="New network: layers.", show_default=False)] = None,
+    hidden_size: Annotated[int | None, typer.Option(help="New network: width.", show_default=False)] = None,
+    n_heads: Annotated[int, typer.Option(help="New Transformer: attention heads.", min=1)] = 4,
+    vocab_size: Annotated[int, typer.Option(help="From scratch: pieces in the vocabulary.", min=100)] = 8000,
 ) -> dict[str, Any]:
     """An embedder for your subject: from questions, scored pairs, a teacher, or documents alone.
 
@@ -128,6 +140,8 @@ def embedder(
         langbert train embedder --data questions.jsonl --output my-embedder
 
         langbert train embedder --data papers/ --questions asked.jsonl --output my-embedder
+
+        langbert train embedder --data questions.jsonl --architecture lstm --output my-lstm
     """
     return locals()
 
@@ -204,17 +218,25 @@ def tagger(
     data: Annotated[
         Path, typer.Option(help='A CoNLL file, or JSON lines of {"tokens": […], "tags": […]}.', exists=True)
     ],
-    base: Base = "minilm",
+    base: WordsOrScratch = "minilm",
+    architecture: New = None,
     dev: Dev = None,
     column: Annotated[int, typer.Option(help="Of a CoNLL file: which column is the tag; -1 is the last.")] = -1,
     max_length: Annotated[int, typer.Option(help="Tokens that are read at once.")] = 256,
     holdout: Holdout = 0.1,
+    n_layers: Annotated[int | None, typer.Option(help="New network: layers.", show_default=False)] = None,
+    hidden_size: Annotated[int | None, typer.Option(help="New network: width.", show_default=False)] = None,
+    n_heads: Annotated[int, typer.Option(help="New Transformer: attention heads.", min=1)] = 4,
+    vocab_size: Annotated[int, typer.Option(help="From scratch: pieces in the vocabulary.", min=100)] = 8000,
+    lowercase: Annotated[bool, typer.Option(help="From scratch: no capital letters.")] = False,
 ) -> dict[str, Any]:
     """A tagger: names, parts of speech, or any other label for each word.
 
     Example:
 
         langbert train tagger --data names.conll --output my-tagger
+
+        langbert train tagger --data names.conll --architecture lstm --output my-bilstm
     """
     return locals()
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from ..errors import LangbertError
 from .output import Debug, Json, Output, Quiet
 
 if TYPE_CHECKING:
@@ -97,14 +98,19 @@ def _run(
         from ..training.loop import run
 
         kind = task_class(name)
-        settings = _settings(kind.defaults, lora, given)
+        settings = _settings(kind.settings_for(options), lora, given)
     if name == "reranker" and options["negatives"] is None:
         options["negatives"] = _mined(Path(options["data"]), output, options["base"], console)
     base = options.get("base")
     if base and base != "scratch":
         console.model(base)
     with console.waiting("reading the data"):
-        task: Task = kind(options.pop("data"), **options, seed=settings.seed)  # type: ignore[call-arg]
+        try:
+            task: Task = kind(options.pop("data"), **options, seed=settings.seed)  # type: ignore[call-arg]
+        except LangbertError:
+            raise
+        except ValueError as error:  # an option is out of its range
+            raise typer.BadParameter(str(error)) from error
     with _Watch(console) as watch:
         report = run(task, output, settings, resume=resume, watch=watch)
     if first:

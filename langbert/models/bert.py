@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,17 @@ from ..errors import CheckpointError
 from ..nn.bert import Bert, BertConfig
 from ..nn.cross_encoder import CrossEncoder
 from ..nn.pretraining import PreTrainingBert
-from .checkpoint import NameTable, Row, load_strict, read_json, read_tensors, save_tensors, stacked, write_json
+from .checkpoint import (
+    NameTable,
+    Row,
+    load_strict,
+    parse_fields,
+    read_json,
+    read_tensors,
+    save_tensors,
+    stacked,
+    write_json,
+)
 from .lora import merge_adapters
 
 __all__ = [
@@ -66,20 +75,7 @@ def parse_config(config: Mapping[str, Any], source: str | Path = "config.json") 
     Raises:
         CheckpointError: a value is of the wrong kind, or the sizes do not fit together.
     """
-    values: dict[str, Any] = {}
-    for field in fields(BertConfig):
-        key = _CONFIG_KEYS[field.name]
-        value = config.get(key)
-        if value is None:
-            continue
-        kind = {"int": (int,), "float": (int, float), "str": (str,)}[str(field.type)]
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise CheckpointError(f"{source}: {key} is {value!r}, expected {field.type}")
-        values[field.name] = value
-    try:
-        return BertConfig(**values)
-    except ValueError as error:
-        raise CheckpointError(f"{source}: {error}") from error
+    return parse_fields(BertConfig, config, _CONFIG_KEYS, source, complete=False)
 
 
 def unparse_config(config: BertConfig) -> dict[str, Any]:
@@ -123,25 +119,32 @@ def bert_table(config: BertConfig) -> NameTable:
 
 
 def headed_table(
-    config: BertConfig, family: str, head: str, *, theirs: str = "classifier", pooled: bool = True
+    config: BertConfig,
+    family: str,
+    head: str,
+    *,
+    theirs: str = "classifier",
+    encoder: str = "bert",
+    pooled: bool = True,
 ) -> NameTable:
-    """The table of a BERT under one linear layer: ``head`` is what we call it, ``theirs`` what Hugging Face does.
+    """The table of a BERT under one linear layer: ``encoder`` and ``head`` are what we call them, ``theirs`` is what
+    Hugging Face calls the head.
 
     Theirs keep the pooler inside the encoder; ours stands beside it, so that adapters can train it whole. Unless the
     head is ``pooled`` it has no use for one.
     """
-    encoder = bert_table(config)
+    table = bert_table(config)
     rows = [
         Row(
-            row.ours if pooled and row.ours.startswith("pooler.") else f"bert.{row.ours}",
+            row.ours if pooled and row.ours.startswith("pooler.") else f"{encoder}.{row.ours}",
             tuple(f"bert.{name}" for name in row.theirs),
             row.transform,
         )
-        for row in encoder.rows
+        for row in table.rows
     ]
     rows += [Row(f"{head}.{kind}", (f"{theirs}.{kind}",)) for kind in ("weight", "bias")]
     ignored = (*_NOT_LOADED, r"cls\..*", *(() if pooled else (r"bert\.pooler\..*",)))
-    return NameTable(family, tuple(rows), encoder.n_layers, renames=encoder.renames, ignored=ignored)
+    return NameTable(family, tuple(rows), table.n_layers, renames=table.renames, ignored=ignored)
 
 
 def load_bert(folder: str | Path, *, pooler: bool = True) -> Bert:

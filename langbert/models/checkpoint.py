@@ -13,9 +13,9 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -31,6 +31,7 @@ __all__ = [
     "Row",
     "Transform",
     "load_strict",
+    "parse_fields",
     "read_json",
     "read_tensors",
     "save_tensors",
@@ -38,6 +39,11 @@ __all__ = [
     "tensors_sha256",
     "write_json",
 ]
+
+
+Config = TypeVar("Config")
+
+_KINDS: Mapping[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
 
 
 class Transform(NamedTuple):
@@ -294,6 +300,33 @@ def read_json(file: str | Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{file}: expected a JSON object, got {type(value).__name__}")
     return value
+
+
+def parse_fields(
+    kind: type[Config], settings: Mapping[str, Any], keys: Mapping[str, str], source: str | Path, *, complete: bool
+) -> Config:
+    """A dataclass of numbers, flags and strings from a ``config.json``'s object.
+
+    Args:
+        keys: field → key of the object.
+        complete: whether every key must be there; otherwise the dataclass's own values stand for those that are not.
+
+    Raises:
+        CheckpointError: a value is missing or of the wrong kind, or the values do not fit together.
+    """
+    values: dict[str, Any] = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        key = keys[field.name]
+        value, kinds = settings.get(key), _KINDS.get(str(field.type), (str,))
+        if value is None and not complete:
+            continue
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise CheckpointError(f"{source}: {key} is {value!r}, expected {kinds[-1].__name__}")
+        values[field.name] = value
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise CheckpointError(f"{source}: {error}") from error
 
 
 def write_json(value: object, file: str | Path) -> None:

@@ -1,6 +1,6 @@
 """The seam behind the Embedder: token ids in, packed hidden states out, whichever library holds the weights.
 
-BERT runs on our own network; every other family through ``transformers``.
+BERT and recurrent networks are our own; every other family runs through ``transformers``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ..nn.pooling import pack
 from .bert import bert_table, is_bert, load_bert, unparse_config
 from .calibration import calibration_sequences
 from .checkpoint import read_json, save_tensors, write_json
+from .recurrent import RecurrentTextEncoder, is_recurrent, load_recurrent
 from .tokenizer import TextTokenizer
 
 __all__ = ["BertEncoder", "Encoder", "TransformersEncoder", "code_hint", "load_encoder", "usable_positions"]
@@ -157,6 +158,8 @@ def load_encoder(
         return BertEncoder(bert, dtype=dtype, device=device, calibration=calibration)
     if dtype == torch.int8:
         raise CheckpointError(f"{folder}: precision 'int8' is for BERT checkpoints; choose 'auto' for others")
+    if is_recurrent(config):
+        return RecurrentTextEncoder(load_recurrent(folder), dtype=dtype, device=device)
     return TransformersEncoder(folder, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
 
 

@@ -1,10 +1,12 @@
 """Classifiers and taggers on disk: whole ``BertForSequenceClassification`` and ``BertForTokenClassification`` folders.
 
-What is saved here, transformers loads; what transformers (or anyone on the hub) saved, is loaded here.
+What is saved here, transformers loads; what transformers (or anyone on the hub) saved, is loaded here. A tagger may
+also stand on a recurrent network, which only langbert has.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -16,9 +18,11 @@ from ..errors import CheckpointError
 from ..nn.bert import Bert, BertConfig
 from ..nn.cross_encoder import CrossEncoder
 from ..nn.heads import Pooler, SequenceClassifier
+from ..nn.recurrent import RecurrentEncoder
 from ..nn.token_classifier import TokenClassifier
 from .bert import headed_table, is_bert, parse_config, unparse_config
-from .checkpoint import NameTable, load_strict, read_json, read_tensors, save_tensors, write_json
+from .checkpoint import NameTable, Row, load_strict, read_json, read_tensors, save_tensors, write_json
+from .recurrent import is_recurrent, parse_recurrent, recurrent_rows, unparse_recurrent
 from .tokenizer import TextTokenizer
 
 __all__ = [
@@ -38,6 +42,8 @@ WordKind = Literal["words", "characters"]
 """What a tagger was trained to label: words (of Chinese: characters), or every single character, digits too."""
 
 _CLASSIFIER, _TAGGER = "BertForSequenceClassification", "BertForTokenClassification"
+_RECURRENT_TAGGER = "RecurrentTokenClassifier"
+_USUAL_LENGTH = 256  # tokens, where neither network nor tokenizer says anything
 _WORD_KIND = "langbert_words"  # our own key in config.json; transformers keeps such keys and does not mind them
 
 
@@ -67,11 +73,13 @@ def new_classifier(bert: Bert, n_labels: int) -> CrossEncoder:
     return network
 
 
-def new_tagger(bert: Bert, n_labels: int) -> TokenClassifier:
-    """``bert``, without its pooler, under a fresh layer that labels tokens."""
-    bert.pooler = None
-    network = TokenClassifier(bert, n_labels)
-    network.head = _fresh(network.head, bert.config)
+def new_tagger(encoder: Bert | RecurrentEncoder, n_labels: int) -> TokenClassifier:
+    """``encoder``, without its pooler if it has one, under a fresh layer that labels tokens."""
+    if isinstance(encoder, RecurrentEncoder):
+        return TokenClassifier(encoder, n_labels)
+    encoder.pooler = None
+    network = TokenClassifier(encoder, n_labels)
+    network.head = _fresh(network.head, encoder.config)
     return network
 
 
@@ -82,7 +90,8 @@ def load_classifier(folder: str | Path) -> LoadedClassifier:
         CheckpointError: it is no BERT that chooses one of several labels, or not whole.
     """
     folder = Path(folder)
-    config, sizes, tensors, labels = _read(folder, _CLASSIFIER)
+    config, tensors, labels = _read(folder, _CLASSIFIER)
+    sizes = parse_config(config, folder / "config.json")
     problem = config.get("problem_type")
     if problem not in (None, "single_label_classification"):
         raise CheckpointError(f"{folder}: problem_type is {problem!r}; a classifier here chooses one label of several")
@@ -98,44 +107,61 @@ def load_tagger(folder: str | Path) -> LoadedTagger:
     """The tagger in ``folder``.
 
     Raises:
-        CheckpointError: it is no BERT that labels tokens, or not whole.
+        CheckpointError: it is no BERT and no recurrent network that labels tokens, or not whole.
     """
     folder = Path(folder)
-    config, sizes, tensors, labels = _read(folder, _TAGGER)
+    recurrent = is_recurrent(read_json(folder / "config.json"))
+    config, tensors, labels = _read(folder, _RECURRENT_TAGGER if recurrent else _TAGGER)
     words = config.get(_WORD_KIND, "words")
     if words not in get_args(WordKind):
         raise CheckpointError(
             f"{folder / 'config.json'}: {_WORD_KIND} is {words!r}, expected {' or '.join(get_args(WordKind))}"
         )
+    parse = parse_recurrent if recurrent else parse_config
+    sizes = parse(config, folder / "config.json")
+    if sizes.n_layers > len(tensors):  # before as many are made
+        raise CheckpointError(f"{folder}: config.json announces {sizes.n_layers} layers for {len(tensors)} tensors")
     with torch.device("meta"):
-        network = TokenClassifier(Bert(sizes, pooler=False), len(labels))
-    load_strict(network, tensors, _tagger_table(sizes), source=folder)
+        encoder = Bert(sizes, pooler=False) if isinstance(sizes, BertConfig) else RecurrentEncoder(sizes)
+        network = TokenClassifier(encoder, len(labels))
+    load_strict(network, tensors, _tagger_table(network.encoder), source=folder)
     return LoadedTagger(network.eval(), labels, words)
 
 
 def save_classifier(network: CrossEncoder, labels: Sequence[str], folder: Path) -> None:
     """``config.json`` and ``model.safetensors`` of a ``BertForSequenceClassification``."""
     table = _classifier_table(network.bert.config)
-    extra = {"problem_type": "single_label_classification"}
-    _write(network, network.bert.config, table, _CLASSIFIER, labels, extra, folder)
+    settings = {**unparse_config(network.bert.config), "problem_type": "single_label_classification"}
+    _write(network, settings, table, _CLASSIFIER, labels, folder)
 
 
 def save_tagger(network: TokenClassifier, labels: Sequence[str], folder: Path, *, words: WordKind = "words") -> None:
-    """``config.json`` and ``model.safetensors`` of a ``BertForTokenClassification``."""
-    table = _tagger_table(network.bert.config)
-    _write(network, network.bert.config, table, _TAGGER, labels, {_WORD_KIND: words}, folder)
+    """``config.json`` and ``model.safetensors``, of a ``BertForTokenClassification`` if the encoder is a BERT."""
+    sizes = network.encoder.config
+    architecture, settings = (
+        (_TAGGER, unparse_config(sizes))
+        if isinstance(sizes, BertConfig)
+        else (_RECURRENT_TAGGER, unparse_recurrent(sizes))
+    )
+    table = _tagger_table(network.encoder)
+    _write(network, {**settings, _WORD_KIND: words}, table, architecture, labels, folder)
 
 
-def sequence_length(asked: int | None, tokenizer: TextTokenizer, positions: int) -> int:
+def sequence_length(asked: int | None, tokenizer: TextTokenizer, positions: int | None) -> int:
     """How many tokens are read at once: as asked, else as the tokenizer says, within what there are positions for.
+
+    Args:
+        positions: None if there is no limit.
 
     Raises:
         ValueError: what is asked is more than that, or hardly more than the special tokens.
     """
-    length = asked if asked is not None else min(tokenizer.model_max_length or positions, positions)
+    most = sys.maxsize if positions is None else positions
+    length = asked if asked is not None else min(tokenizer.model_max_length or positions or _USUAL_LENGTH, most)
     least = tokenizer.n_pair_special + 8
-    if not least <= length <= positions:
-        raise ValueError(f"max_length {length} is out of range: this model takes {least} to {positions} tokens")
+    if not least <= length <= most:
+        takes = f"{least} or more" if positions is None else f"{least} to {positions}"
+        raise ValueError(f"max_length {length} is out of range: this model takes {takes} tokens")
     return length
 
 
@@ -148,11 +174,11 @@ def _fresh(module: Any, config: BertConfig) -> Any:
     return module
 
 
-def _read(folder: Path, expected: str) -> tuple[dict[str, Any], BertConfig, dict[str, Tensor], tuple[str, ...]]:
-    """The folder's ``config.json``, raw and parsed, its tensors and the names of its labels."""
+def _read(folder: Path, expected: str) -> tuple[dict[str, Any], dict[str, Tensor], tuple[str, ...]]:
+    """The folder's ``config.json``, its tensors and the names of its labels."""
     file = folder / "config.json"
     config = read_json(file)
-    if not is_bert(config):
+    if expected != _RECURRENT_TAGGER and not is_bert(config):
         raise CheckpointError(f"{folder}: is a {config.get('model_type')!r}; expected a BERT, as {expected} is")
     architectures = config.get("architectures") or [expected]
     if architectures != [expected]:
@@ -161,7 +187,7 @@ def _read(folder: Path, expected: str) -> tuple[dict[str, Any], BertConfig, dict
     if "classifier.weight" not in tensors:
         raise CheckpointError(f"{folder}: no classifier.weight; expected a whole {expected}")
     labels = _labels(config, len(tensors["classifier.weight"]), file)
-    return config, parse_config(config, file), tensors, labels
+    return config, tensors, labels
 
 
 def _labels(config: Mapping[str, Any], n_labels: int, file: Path) -> tuple[str, ...]:
@@ -177,11 +203,10 @@ def _labels(config: Mapping[str, Any], n_labels: int, file: Path) -> tuple[str, 
 
 def _write(
     network: nn.Module,
-    config: BertConfig,
+    settings: Mapping[str, Any],
     table: NameTable,
     architecture: str,
     labels: Sequence[str],
-    extra: Mapping[str, Any],
     folder: Path,
 ) -> None:
     names = {
@@ -189,7 +214,7 @@ def _write(
         "id2label": {str(i): label for i, label in enumerate(labels)},
         "label2id": {label: i for i, label in enumerate(labels)},
     }
-    write_json({**unparse_config(config), **names, **extra}, folder / "config.json")
+    write_json({**settings, **names}, folder / "config.json")
     save_tensors(table.to_theirs(network.state_dict()), folder / "model.safetensors")
 
 
@@ -197,5 +222,8 @@ def _classifier_table(config: BertConfig) -> NameTable:
     return headed_table(config, "BERT classifier", "classifier.linear")
 
 
-def _tagger_table(config: BertConfig) -> NameTable:
-    return headed_table(config, "BERT tagger", "head", pooled=False)
+def _tagger_table(encoder: Bert | RecurrentEncoder) -> NameTable:
+    if isinstance(encoder, RecurrentEncoder):
+        head = [Row(f"head.{kind}", (f"classifier.{kind}",)) for kind in ("weight", "bias")]
+        return NameTable("recurrent tagger", (*recurrent_rows(encoder, "encoder."), *head))
+    return headed_table(encoder.config, "BERT tagger", "head", encoder="encoder", pooled=False)

@@ -1,10 +1,11 @@
-"""BERT giving every token a label (Devlin et al. 2019, §5.3, figure 4 d)."""
+"""An encoder giving every token a label: BERT (Devlin et al. 2019, §5.3, figure 4 d), or a recurrent network."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 from .bert import Bert
+from .recurrent import RecurrentEncoder
 
 __all__ = ["IGNORED", "TokenClassifier", "token_loss"]
 
@@ -15,17 +16,17 @@ IGNORED = -100
 class TokenClassifier(nn.Module):
     """One score per label for every token, from its hidden state; labels are decided one by one, without a CRF."""
 
-    def __init__(self, bert: Bert, n_labels: int) -> None:
+    def __init__(self, encoder: Bert | RecurrentEncoder, n_labels: int) -> None:
         super().__init__()
-        self.bert = bert
-        self.dropout = nn.Dropout(bert.config.dropout)
-        self.head = nn.Linear(bert.config.hidden_size, n_labels)
+        self.encoder = encoder
+        self.dropout = nn.Dropout(encoder.config.dropout)
+        self.head = nn.Linear(encoder.config.hidden_size, n_labels)
 
     def forward(
         self, token_ids: Tensor, attention_mask: Tensor | None = None, segment_ids: Tensor | None = None
     ) -> Tensor:
         """``(B, T)`` ids, mask and segments as :meth:`Bert.forward` takes them → ``(B, T, n_labels)`` logits."""
-        logits: Tensor = self.head(self.dropout(self.bert(token_ids, attention_mask, segment_ids)))
+        logits: Tensor = self.head(self.dropout(self.encoder(token_ids, attention_mask, segment_ids)))
         return logits
 
 

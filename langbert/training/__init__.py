@@ -70,7 +70,7 @@ def train(
         resume: go on where an earlier run in ``output`` was stopped.
         watch: hears of every step.
         options: fields of :class:`TrainSettings` (``epochs=2``), and keywords of the objective's class; what is not
-            given is as the class's ``defaults`` have it.
+            given is as the class has it (:meth:`Task.settings_for`).
 
     Raises:
         DataError: the data cannot be used; the message names file and line.
@@ -80,7 +80,7 @@ def train(
 
     kind = task_class(objective)
     known = {field.name for field in fields(TrainSettings)}
-    settings = replace(kind.defaults, **{name: options.pop(name) for name in known & options.keys()})
+    settings = replace(kind.settings_for(options), **{name: options.pop(name) for name in known & options.keys()})
     options.setdefault("seed", settings.seed)
     task: Task = kind(data, **options)  # type: ignore[call-arg]
     return run(task, output, settings, resume=resume, watch=watch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
@@ -34,11 +35,17 @@ def adapt(
     except ImportError as error:
         raise MissingExtra("peft", "train", "training adapters") from error
     endings = "|".join(target.replace(".", r"\.") for target in settings.targets)
+    pattern = rf".*\.({endings})"
+    if not any(re.fullmatch(pattern, name) for name, _ in network.named_modules()):
+        raise CheckpointError(
+            f"adapters go beside {', '.join(settings.targets)}, and this network has none of them, as recurrent ones "
+            "have not: train every weight (lora=None, --lora 0)"
+        )
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=rf".*\.({endings})",
+        target_modules=pattern,
         modules_to_save=list(heads),
         bias="none",
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,19 +17,26 @@ from ..embedding import Embedder
 from ..errors import CheckpointError, DataError
 from ..generation import Generator
 from ..models import resolve
-from ..models.bert import is_bert, load_bert
-from ..models.checkpoint import read_json
-from ..models.encoder import BertEncoder
 from ..models.sentence_folder import Dense, SentenceFolder, read_sentence_folder, write_sentence_folder
-from ..models.tokenizer import TextTokenizer
 from ..nn.bert import Bert
 from ..nn.pooling import AttentionPooling, Pooling
 from ..nn.sentence_encoder import SentenceEncoder
 from ..records import Role
+from .architectures import (
+    NEW_LENGTH,
+    Architecture,
+    Sizes,
+    TextEncoder,
+    base_encoder,
+    new_encoder,
+    save_encoder,
+    settings_for,
+)
 from .contrastive import cosent_loss, cosine_loss
 from .embedder_data import (
     OBJECTIVES,
     RankingData,
+    every_text,
     is_documents,
     objective_for,
     question_set,
@@ -42,7 +50,7 @@ from .mining import mine_negatives
 from .objectives import Distillation, Objective, Ranking, Similarity, Teacher
 from .questions import make_questions
 from .settings import LoraSettings, TrainSettings
-from .task import Batch, Task, seeded
+from .task import SCRATCH, Batch, Task, seeded
 from .text_vectors import TextVectors
 from .tsdae import Decoder, Denoiser, Tsdae
 
@@ -69,7 +77,9 @@ class EmbedderTask(Task):
 
     Args:
         data: a SQuAD file, JSON lines, or documents.
-        base: the embedder, or any BERT, to start from.
+        base: the embedder, or any BERT, to start from. With an ``architecture``: whose tokenizer and word vectors the
+            new network begins with; ``"scratch"`` makes a vocabulary of ``data``.
+        architecture: a new network instead of the base's: see :data:`~langbert.training.architectures.Architecture`.
         objective: ``ranking``, ``distill``, ``similarity`` or ``tsdae``; None is as the data has it.
         negatives: hard negatives mined from ``data`` by :func:`~langbert.training.mining.mine_negatives`.
         hard: negatives of its own that each question brings into a batch.
@@ -87,14 +97,16 @@ class EmbedderTask(Task):
         delete: the share of words that ``tsdae`` deletes.
         decoder_layers: of the decoder that writes them again.
         pooling: see :class:`~langbert.nn.pooling.Pooling`; None is as the base has it, or mean.
-        max_length: tokens of a text; None is as the base has it.
+        max_length: tokens of a text; None is as the base has it, or 256 for a new network.
+        n_layers, hidden_size, n_heads, vocab_size: of a new network: see
+            :class:`~langbert.training.architectures.Sizes`.
         query_prompt, document_prompt: put before each text of that role; None is as the base has it.
         holdout: the share of titles, passages, pairs or texts kept for evaluation.
         max_held: at most so many questions, pairs or texts are evaluated.
 
     Raises:
         DataError: the data cannot be used for the objective.
-        CheckpointError: the base is no BERT.
+        CheckpointError: the base is neither a BERT nor a recurrent network that langbert trained.
         ValueError: an option is out of its range.
     """
 
@@ -110,6 +122,7 @@ class EmbedderTask(Task):
         data: str | Path,
         *,
         base: str | Path = "minilm",
+        architecture: Architecture | None = None,
         objective: str | None = None,
         negatives: str | Path | None = None,
         hard: int = 1,
@@ -131,6 +144,10 @@ class EmbedderTask(Task):
         document_prompt: str | None = None,
         holdout: float = 0.05,
         max_held: int = 500,
+        n_layers: int | None = None,
+        hidden_size: int | None = None,
+        n_heads: int = 4,
+        vocab_size: int = 8000,
         seed: int = 0,
     ) -> None:
         chosen = objective or objective_for(data, teacher=teacher is not None, questions=questions is not None)
@@ -140,9 +157,11 @@ class EmbedderTask(Task):
             similarity=(similarity, ("cosine", "cosent")),
         )
         self.objective, self.base, self._data = chosen, str(base), Path(data).name
-        self._seed = seed
+        self.architecture, self._seed = architecture, seed
+        sizes = Sizes(n_layers, hidden_size, n_heads, vocab_size)
         with seeded(seed):  # the layers a checkpoint does not have
-            self._load(resolve(base), pooling, max_length, query_prompt, document_prompt, mini_batch)
+            encoder = self._encoder(data, sizes, pooling, max_length)
+            self._load(encoder, pooling, max_length, query_prompt, document_prompt, mini_batch)
             sentence = cast(SentenceEncoder, self.network)
             if chosen == "tsdae":
                 self.network = Denoiser(sentence, self._decoder(decoder_layers))
@@ -168,30 +187,49 @@ class EmbedderTask(Task):
         self.metric, self.higher_is_better = self._objective.metric, self._objective.higher_is_better
         self._told = {"matryoshka": matryoshka, "teacher": teacher} if matryoshka or teacher else {}
 
+    @classmethod
+    def settings_for(cls, options: Mapping[str, Any]) -> TrainSettings:
+        return settings_for(options, cls.defaults)
+
+    def _encoder(self, data: str | Path, sizes: Sizes, pooling: str | None, max_length: int | None) -> TextEncoder:
+        """The network, and beside it ``_tokenizer`` and ``_folder``: what the base says of making vectors."""
+        if self.architecture is None:
+            if self.base == SCRATCH:
+                raise ValueError(f"base {SCRATCH!r} needs an architecture: {', '.join(get_args(Architecture))}")
+            self._folder = read_sentence_folder(resolve(self.base), pooling_needed=pooling is None)
+            encoder, self._tokenizer = base_encoder(self.base)
+        else:
+            self._folder = SentenceFolder(Path(), normalize=True, max_length=NEW_LENGTH)
+            encoder, self._tokenizer = new_encoder(
+                self.architecture, self.base, lambda: every_text(data), sizes, max_length=max_length, seed=self._seed
+            )
+        return encoder
+
     def _load(
         self,
-        folder: Path,
+        encoder: TextEncoder,
         pooling: str | None,
         max_length: int | None,
         query_prompt: str | None,
         document_prompt: str | None,
         mini_batch: int,
     ) -> None:
-        """Network and tokenizer of the base, with what was asked for in place of what its folder says."""
-        said = read_sentence_folder(folder, pooling_needed=pooling is None)
-        if not is_bert(read_json(said.encoder / "config.json")):
-            raise CheckpointError(f"{self.base} is no BERT; langbert trains embedders that are")
-        bert = load_bert(said.encoder)
-        self._folder = said
-        self._pooler = bert.pooler  # saved again even where the pooling does without
-        bert.pooler = None
-        self.network = _sentence_encoder(bert, self._pooler, said, pooling, self.base)
-        self._width = said.dense[-1].linear.out_features if said.dense else bert.config.hidden_size
-        tokenizer = TextTokenizer.from_folder(said.encoder, lowercase=said.lowercase)
-        most = bert.config.max_positions
-        length = max_length or min(said.max_length or tokenizer.model_max_length or most, most)
+        """The encoder made ready to learn, with what was asked for in place of what the base's folder says."""
+        said, tokenizer = self._folder, self._tokenizer
+        self._pooler: nn.Module | None = None
+        if isinstance(encoder, Bert):
+            self._pooler = encoder.pooler  # saved again even where the pooling does without
+            encoder.pooler = None
+        self.network = _sentence_encoder(encoder, self._pooler, said, pooling, self.base)
+        self._width = said.dense[-1].linear.out_features if said.dense else encoder.config.hidden_size
+        most = encoder.config.max_positions or sys.maxsize
+        length = max_length or min(said.max_length or tokenizer.model_max_length or NEW_LENGTH, most)
         if not tokenizer.n_special < length <= most:
-            raise ValueError(f"max_length {length} is out of range: {self.base} takes up to {most} tokens")
+            takes = "any number of" if most == sys.maxsize else f"up to {most}"
+            raise ValueError(
+                f"max_length {length} is out of range: {self.base} takes {takes} tokens, {tokenizer.n_special} of them "
+                "special"
+            )
         prompts: dict[Role, str] = {
             "query": said.query_prompt if query_prompt is None else query_prompt,
             "document": said.document_prompt if document_prompt is None else document_prompt,
@@ -205,8 +243,12 @@ class EmbedderTask(Task):
         )
 
     def _decoder(self, n_layers: int) -> Decoder:
-        bert = cast(Bert, cast(SentenceEncoder, self.network).encoder)
-        config = bert.config
+        encoder = cast(SentenceEncoder, self.network).encoder
+        if not isinstance(encoder, Bert):
+            raise ValueError(
+                "tsdae writes with a BERT's table of tokens, which recurrent networks lack: choose ranking"
+            )
+        config = encoder.config
         return Decoder(config.hidden_size, self._width, config.vocab_size, self._texts.max_length, n_layers=n_layers)
 
     def _ranking_data(
@@ -229,8 +271,9 @@ class EmbedderTask(Task):
         passages = read_passages(documents, self._texts.tokenizer, self._texts.room)
         log.info("asking questions of %d passages into %s", len(passages), questions)
         make_questions(passages, Generator(generator), questions, seed=self._seed)
+        near = "minilm" if self.base == SCRATCH else self.base
         mined = questions.with_suffix(".negatives.jsonl") if negatives is None else Path(negatives)
-        mine_negatives(question_set(read_ranking(questions)), Embedder(self.base), mined, seed=self._seed)
+        mine_negatives(question_set(read_ranking(questions)), Embedder(near), mined, seed=self._seed)
         return questions, mined
 
     def __len__(self) -> int:
@@ -251,19 +294,20 @@ class EmbedderTask(Task):
         return self._objective.evaluate(network, device)
 
     def save(self, network: nn.Module, folder: Path) -> None:
-        """A sentence-transformers folder, adapters merged."""
+        """A sentence-transformers folder, adapters merged; only langbert reads one with a recurrent network in it."""
         whole = deepcopy(network)
         if hasattr(whole, "merge_and_unload"):
             whole = cast(nn.Module, cast(Any, whole).merge_and_unload())
         sentence = cast(SentenceEncoder, whole.sentence if isinstance(whole, Denoiser) else whole).cpu()
-        bert = cast(Bert, sentence.encoder)
+        encoder = cast(TextEncoder, sentence.encoder)
         pooler = sentence.pooler or self._pooler
-        bert.pooler = cast(Any, pooler)
-        BertEncoder(bert, dtype=torch.float32, device=torch.device("cpu")).save(folder)
+        if isinstance(encoder, Bert):
+            encoder.pooler = cast(Any, pooler)
+        save_encoder(encoder, folder)
         self._texts.tokenizer.save(folder, max_length=self._texts.max_length)
         write_sentence_folder(
             folder,
-            hidden_size=bert.config.hidden_size,
+            hidden_size=encoder.config.hidden_size,
             pooling=sentence.pooling,
             include_prompt=self._texts.include_prompt,
             attention=sentence.token_weights,
@@ -279,6 +323,7 @@ class EmbedderTask(Task):
         return {
             "data": self._data,
             "base": self.base,
+            **({} if self.architecture is None else {"architecture": self.architecture}),
             "objective": self.objective,
             **self._told,
             "held-out examples": self._objective.n_held,
@@ -286,7 +331,7 @@ class EmbedderTask(Task):
 
 
 def _sentence_encoder(
-    bert: Bert, pooler: nn.Module | None, said: SentenceFolder, pooling: str | None, base: str
+    encoder: TextEncoder, pooler: nn.Module | None, said: SentenceFolder, pooling: str | None, base: str
 ) -> SentenceEncoder:
     try:
         chosen = Pooling(pooling) if pooling is not None else said.pooling or Pooling.MEAN
@@ -294,9 +339,9 @@ def _sentence_encoder(
         raise ValueError(f"pooling {pooling!r} is unknown; expected one of {', '.join(Pooling)}") from None
     if chosen is Pooling.POOLER and pooler is None:
         raise CheckpointError(f"{base} has no trained pooler; choose another pooling, e.g. 'mean' or 'cls'")
-    weights = (said.attention or AttentionPooling(bert.config.hidden_size)) if chosen is Pooling.ATTENTION else None
+    weights = (said.attention or AttentionPooling(encoder.config.hidden_size)) if chosen is Pooling.ATTENTION else None
     return SentenceEncoder(
-        bert,
+        encoder,
         chosen,
         pooler=pooler if chosen is Pooling.POOLER else None,
         token_weights=weights,

@@ -13,7 +13,7 @@ a folder or any other file              documents
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ __all__ = [
     "RankingData",
     "RankingRow",
     "ScoredPair",
+    "every_text",
     "is_documents",
     "objective_for",
     "positives_of",
@@ -227,6 +228,28 @@ def read_texts(path: str | Path) -> list[str]:
     if not texts:
         raise DataError(f"{path} holds no text to learn from")
     return list(dict.fromkeys(texts))
+
+
+def every_text(path: str | Path) -> Iterator[str]:
+    """Whatever there is to read in data of any of these forms, to make a vocabulary of.
+
+    Raises:
+        DataError: the data is in none of them.
+    """
+    if is_documents(path):
+        yield from (document.text for document in documents_in(path))
+    elif Path(path).suffix.lower() == ".json":
+        data = read_ranking(path)
+        yield from (f"{title}\n{text}" for title, text in data.passages)
+        yield from (row.query for row in data.rows)
+    else:
+        for texts in read_lines(path, _strings, "JSON objects"):
+            yield from texts
+
+
+def _strings(row: Any) -> list[str]:
+    values = [item for value in dict(row).values() for item in (value if isinstance(value, list) else [value])]
+    return [value for value in values if isinstance(value, str)]
 
 
 def read_passages(path: str | Path, tokenizer: TextTokenizer, max_tokens: int) -> list[Chunk]:

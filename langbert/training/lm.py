@@ -197,6 +197,11 @@ class LmTask(Task):
             total += float(F.cross_entropy(logits, labels, reduction="sum"))
         return total
 
+    @property
+    def held_out(self) -> Tensor:
+        """The held-out text as one run of tokens, (n,) int32; only an end-of-text token where nothing is held out."""
+        return self._held
+
     def unigram_entropy(self) -> float:
         """Nats a token of the held-out text that no model without context can get below.
 

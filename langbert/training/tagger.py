@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, MissingExtra
-from ..models import resolve
-from ..models.bert import load_bert
 from ..models.label_heads import WordKind, new_tagger, save_tagger, sequence_length
-from ..models.tokenizer import TextTokenizer, TokenPair
+from ..models.tokenizer import TokenPair
 from ..nn.token_classifier import IGNORED, TokenClassifier, token_loss
 from ..tagging import Tagger, word_pieces, word_windows
 from .adapters import merged
+from .architectures import NEW_LENGTH, Architecture, Sizes, base_encoder, new_encoder, settings_for
 from .batching import padded
 from .bio import all_bio, as_bio, has_entity_tags
 from .labelled import TaggedSentence, in_order, read_tagged, split
@@ -41,18 +40,25 @@ class TaggerTask(Task):
     become BIO; a tag that continues nothing is refused. If every word of the data is a single character, as is usual
     for Chinese, :class:`~langbert.tagging.Tagger` will cut texts by character too.
 
-    Saved as a whole ``BertForTokenClassification`` (adapters merged): :class:`~langbert.tagging.Tagger` loads it, and
+    Saved as a whole ``BertForTokenClassification`` (adapters merged): :class:`~langbert.tagging.Tagger` loads it, and,
+    unless it is a recurrent network,
     so does transformers.
 
     Args:
         data: a CoNLL file (``word … tag`` by spaces or TABs, a blank line between sentences), or JSON lines of
             ``{"tokens": […], "tags": […]}`` in a ``.jsonl``.
-        base: the encoder to start from.
+        base: the encoder to start from. With an ``architecture``: whose tokenizer and word vectors the new network
+            begins with; ``"scratch"`` makes a vocabulary of ``data``.
+        architecture: a new network instead of the base's: see :data:`~langbert.training.architectures.Architecture`.
+            A bidirectional LSTM without the conditional random field is the tagger of Huang et al. 2015, §2.2.
         dev: another such file, to evaluate on; nothing of ``data`` is held out then.
         column: of a CoNLL file: which one holds the tag, from 0; -1 is the last.
         max_length: tokens that are read at once, or as many as ``base`` has positions for.
         holdout: the share of sentences kept for evaluation; copies of one sentence stay together.
-        seed: of the holdout and of the new layer.
+        n_layers, hidden_size, n_heads, vocab_size: of a new network: see
+            :class:`~langbert.training.architectures.Sizes`.
+        lowercase: from scratch: whether the vocabulary knows no capital letters, which names are told by.
+        seed: of the holdout and of new weights.
     """
 
     name = "tagger"
@@ -65,10 +71,16 @@ class TaggerTask(Task):
         data: str | Path,
         *,
         base: str = "minilm",
+        architecture: Architecture | None = None,
         dev: str | Path | None = None,
         column: int = -1,
-        max_length: int = 256,
+        max_length: int = NEW_LENGTH,
         holdout: float = 0.1,
+        n_layers: int | None = None,
+        hidden_size: int | None = None,
+        n_heads: int = 4,
+        vocab_size: int = 8000,
+        lowercase: bool = False,
         seed: int = 0,
     ) -> None:
         sentences = read_tagged(data, column=column)
@@ -90,16 +102,25 @@ class TaggerTask(Task):
             sentences = [sentence for sentence, is_held in zip(sentences, held, strict=True) if not is_held]
         else:
             self._held = self._read_dev(dev, column)
-        folder = resolve(base)
-        self.base = base
+        self.base, self.architecture = base, architecture
         self._name = Path(data).name
-        bert = load_bert(folder, pooler=False)
-        self._tokenizer = TextTokenizer.from_folder(folder)
-        positions = bert.config.max_positions
-        self._max_length = sequence_length(min(max_length, positions), self._tokenizer, positions)
+        if architecture is None:
+            encoder, self._tokenizer = base_encoder(base)
+        else:
+            sizes = Sizes(n_layers, hidden_size, n_heads, vocab_size, lowercase)
+            texts = [" ".join(sentence.words) for sentence in sentences]
+            encoder, self._tokenizer = new_encoder(
+                architecture, base, lambda: texts, sizes, max_length=max_length, seed=seed
+            )
+        positions = encoder.config.max_positions
+        self._max_length = sequence_length(min(max_length, positions or max_length), self._tokenizer, positions)
         with seeded(seed):
-            self.network: nn.Module = new_tagger(bert, len(self.labels))
+            self.network: nn.Module = new_tagger(encoder, len(self.labels))
         self._examples = self._prepared(sentences)
+
+    @classmethod
+    def settings_for(cls, options: Mapping[str, Any]) -> TrainSettings:
+        return settings_for(options, cls.defaults)
 
     def _read_dev(self, dev: str | Path, column: int) -> list[TaggedSentence]:
         sentences = read_tagged(dev, column=column)
@@ -176,6 +197,7 @@ class TaggerTask(Task):
         return {
             "data": self._name,
             "base": self.base,
+            **({} if self.architecture is None else {"architecture": self.architecture}),
             "tags": ", ".join(self.labels),
             "labelled": self._words,
             "held-out sentences": len(self._held),

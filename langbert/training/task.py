@@ -73,6 +73,11 @@ class Task(ABC):
     def save(self, network: nn.Module, folder: Path) -> None:
         """Write the trained model into the empty ``folder``, so that langbert (and others) can load it."""
 
+    @classmethod
+    def settings_for(cls, options: Mapping[str, Any]) -> TrainSettings:
+        """What to train with where the user says nothing, given the keywords of the task."""
+        return cls.defaults
+
     def facts(self) -> Mapping[str, Any]:
         """What the model card says of data and network."""
         return {}
