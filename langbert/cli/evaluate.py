@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ..records import SearchMode
+from .ask import DEFAULT_GENERATOR
 from .output import Debug, Json, Offline, Output, Quiet
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..evaluation import AnswersReport, Comparison
+    from ..store import Store
 
 __all__ = ["app"]
 
@@ -33,6 +40,9 @@ def retrieval(
         int | None, typer.Option(help="Only so many queries, evenly spread.", min=1, show_default=False)
     ] = None,
     split: Annotated[str | None, typer.Option(help="The split of a BEIR folder.", show_default=False)] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Keep the values of each query here, to compare runs.", show_default=False)
+    ] = None,
     offline: Offline = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -40,20 +50,22 @@ def retrieval(
 ) -> None:
     """Does the right passage come up: R@1, R@5, R@20, RR@10, nDCG@10.
 
-    Example:
+    Examples:
 
         langbert eval retrieval --data squad/dev-v1.1.json --mode hybrid
+
+        langbert eval retrieval --data squad/dev-v1.1.json --mode dense --save dense.jsonl
     """
     output = Output(as_json=json, quiet=quiet, debug=debug)
-    from ..evaluation import evaluate_retrieval, read_retrieval_set
+    from ..evaluation import evaluate_retrieval, read_retrieval_set, save_retrieval
+    from ..evaluation.datasets import spread
     from ..evaluation.retrieval import corpus_chunks
     from ..retrieval import Retriever
     from ..store import Store
     from .stores import make_embedder, make_reranker
 
     dataset = read_retrieval_set(data, split)
-    names = list(dataset.queries)
-    chosen = names if queries is None else names[:: max(1, len(names) // queries)][:queries]
+    chosen = spread(list(dataset.queries), queries)
     reorders = make_reranker(rerank, output, offline=offline) if rerank is not None else None
     encoder = make_embedder(embedder, output, offline=offline, pooling=pooling)
     with output.bars() as bars, Store.open(None, embedder=encoder) as store:
@@ -67,12 +79,12 @@ def retrieval(
             queries=chosen,
             progress=lambda n: bars.update(searched, advance=n),
         )
+    if save is not None:
+        save_retrieval(report, dataset, save, embedder=embedder)
     if json:
         output.json({**report.to_dict(), "embedder": embedder})
         return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    table = _table()
     for measure in report.scores:
         table.add_column(measure, justify="right")
     table.add_row(*(f"{score:.3f}" for score in report.scores.values()))
@@ -104,11 +116,11 @@ def reading(
     """
     output = Output(as_json=json, quiet=quiet, debug=debug)
     from ..evaluation import evaluate_reading, read_questions
+    from ..evaluation.datasets import spread
     from .stores import make_reader
 
     asked = read_questions(data)
-    everything = list(asked.questions)
-    chosen = everything if questions is None else everything[:: max(1, len(everything) // questions)][:questions]
+    chosen = spread(asked.questions, questions)
     reads = make_reader(reader, output, offline=offline)
     with output.bars() as bars:
         bar = bars.add_task("questions", total=len(chosen))
@@ -123,3 +135,190 @@ def reading(
         f"{report.questions / max(report.seconds, 1e-9):.0f} questions/s",
         "dim",
     )
+
+
+@app.command()
+def answers(
+    data: Annotated[Path, typer.Option(help="A SQuAD JSON file, 1.1 or 2.0.", exists=True)],
+    store: Annotated[
+        Path | None,
+        typer.Option(help="A store that holds the paragraphs; without it one is made in memory.", show_default=False),
+    ] = None,
+    mode: Annotated[Literal["auto", "extract", "generate"], typer.Option(help="As in `langbert ask`.")] = "auto",
+    questions: Annotated[
+        int | None, typer.Option(help="Only so many questions, evenly spread.", min=1, show_default=False)
+    ] = None,
+    absent: Annotated[
+        bool, typer.Option("--absent", help="Ask every question once more without its article: is it refused?")
+    ] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="The confidence below which to refuse.", min=0, max=1, show_default=False),
+    ] = None,
+    embedder: Annotated[str, typer.Option(help="For the store in memory.")] = "minilm",
+    generator: Annotated[str, typer.Option(help="The decoder that writes.")] = DEFAULT_GENERATOR,
+    results: Annotated[
+        Path | None, typer.Option(help="Keep each answer here as soon as it is given.", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the answers in --results.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write an HTML page with plots and the worst answers.", show_default=False)
+    ] = None,
+    offline: Offline = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """End to end, over all paragraphs: exact match, F1, citations, refusals, time, each with its 95 % interval.
+
+    Examples:
+
+        langbert eval answers --data squad/dev-v1.1.json --report answers.html
+
+        langbert eval answers --data squad/dev-v2.0.json --mode extract --results run.jsonl --resume
+    """
+    output = Output(as_json=json, quiet=quiet, debug=debug)
+    if resume and results is None:
+        raise typer.BadParameter("--resume needs --results FILE, which holds what there is to go on from")
+    if absent and store is not None:
+        raise typer.BadParameter("--absent leaves articles out by their title, which only the store in memory knows")
+    from ..evaluation import evaluate_answers, read_questions
+    from ..evaluation.answers import planned
+    from ..evaluation.datasets import spread, squad_as_retrieval
+    from ..evaluation.retrieval import corpus_chunks
+    from ..pipeline import Rag
+    from .stores import fetch
+
+    asked = read_questions(data)
+    chosen = spread(asked.questions, questions)
+    writer = None
+    if mode != "extract":
+        fetch(generator, output, offline=offline)
+        from ..generation import Generator
+
+        with output.waiting(f"loading {generator}"):
+            writer = Generator(generator, offline=True)
+    options: dict[str, Any] = {} if threshold is None else {"threshold": threshold}
+    settings = {
+        "absent": absent,
+        "threshold": threshold,
+        "store": str(store) if store else None,
+        "embedder": embedder if store is None else None,
+        "generator": generator if mode != "extract" else None,
+    }
+    with _opened(store, embedder, output, offline=offline) as opened, output.bars() as bars:
+        if store is None:
+            chunks = corpus_chunks(squad_as_retrieval(asked))
+            passages = bars.add_task("passages", total=len(chunks))
+            opened.add(chunks, progress=lambda n: bars.update(passages, advance=n))
+        bar = bars.add_task("questions", total=len(planned(chosen, absent=absent)))
+        found = evaluate_answers(
+            asked,
+            Rag(opened, generator=writer, offline=offline or None, **options),
+            mode=mode,
+            questions=chosen,
+            absent=absent,
+            results=results,
+            resume=resume,
+            settings=settings,
+            progress=lambda n: bars.update(bar, advance=n),
+        )
+    if report is not None:
+        from ..evaluation.html import write_answers_report
+
+        write_answers_report(found, asked, report)
+    if json:
+        output.json({**found.to_dict(), **settings})
+        return
+    output.out.print(_measures_table(found))
+    seconds = found.stages.get("total", {})
+    told = ", ".join(f"{name} {estimate.value:.2f} s" for name, estimate in seconds.items())
+    output.note(f"{found.name}: {len(found.rows):,} asked of {found.passages:,} passages, {mode}; {told}", "dim")
+    if report is not None:
+        output.note(f"The report is in {report}.", "dim")
+
+
+def _opened(folder: Path | None, embedder: str, output: Output, *, offline: bool) -> Store:
+    """The store in ``folder``, or an empty one in memory."""
+    from ..store import Store
+    from .stores import make_embedder, open_existing
+
+    if folder is not None:
+        return open_existing(folder, output, offline=offline)
+    return Store.open(None, embedder=make_embedder(embedder, output, offline=offline))
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="A run: `eval retrieval --save` or `eval answers --results`.")],
+    second: Annotated[Path, typer.Argument(help="Another one, over the same data.")],
+    measure: Annotated[
+        str | None, typer.Option(help="Rank the changes by this; else nDCG@10 or f1.", show_default=False)
+    ] = None,
+    top: Annotated[int, typer.Option(help="How many of the questions that changed most.", min=0)] = 10,
+    report: Annotated[
+        Path | None, typer.Option(help="Write an HTML page of the comparison.", show_default=False)
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Is the second run better, or is it chance: each measure with its interval and a paired permutation test.
+
+    Example:
+
+        langbert eval compare dense.jsonl hybrid.jsonl
+    """
+    output = Output(as_json=json, quiet=quiet, debug=debug)
+    from ..evaluation import compare_runs, read_run
+
+    found = compare_runs(read_run(first), read_run(second), measure=measure)
+    if report is not None:
+        from ..evaluation.html import write_comparison_report
+
+        write_comparison_report(found, (str(first), str(second)), report)
+    if json:
+        output.json(found.to_dict(top))
+        return
+    _show_comparison(found, top, output)
+
+
+def _table(*columns: str) -> Table:
+    """Without lines; the first column to the left, the others to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left")
+    return table
+
+
+def _measures_table(report: AnswersReport) -> Table:
+    from ..evaluation.answers import MEASURES
+
+    table = _table("", "%", "95 % interval", "questions")
+    for name, estimate in report.measures.items():
+        low, high = estimate.low, estimate.high
+        interval = f"{100 * low:.1f} – {100 * high:.1f}" if low is not None and high is not None else ""
+        table.add_row(MEASURES[name][0], f"{100 * estimate.value:.1f}", interval, f"{estimate.n:,}")
+    return table
+
+
+def _show_comparison(found: Comparison, top: int, output: Output) -> None:
+    from rich.markup import escape
+
+    table = _table("", "first", "second", "difference", "95 % interval", "p", "better", "worse", "same")
+    for name, each in found.differences.items():
+        interval = f"{each.low:+.4f} – {each.high:+.4f}" if each.low is not None and each.high is not None else ""
+        p = "" if each.p_value is None else f"{each.p_value:.4f}"
+        counts = (str(each.better), str(each.worse), str(each.same))
+        table.add_row(name, f"{each.first:.4f}", f"{each.second:.4f}", f"{each.difference:+.4f}", interval, p, *counts)
+    output.out.print(table)
+    if found.changes[:top]:
+        changed = _table(f"\n{found.measure}", "\nfirst", "\nsecond")
+        for change in found.changes[:top]:
+            changed.add_row(escape(change.question), f"{change.first:.3f}", f"{change.second:.3f}")
+        output.out.print(changed)
+    alone = found.only_first + found.only_second
+    left_out = f"; {alone:,} that only one run asked are left out" if alone else ""
+    output.note(f"{found.questions:,} questions in both runs{left_out}", "dim")

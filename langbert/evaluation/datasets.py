@@ -12,11 +12,21 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import DataError
 
-__all__ = ["Question", "QuestionSet", "RetrievalSet", "read_questions", "read_retrieval_set", "squad_as_retrieval"]
+__all__ = [
+    "Question",
+    "QuestionSet",
+    "RetrievalSet",
+    "read_questions",
+    "read_retrieval_set",
+    "spread",
+    "squad_as_retrieval",
+]
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,3 +181,8 @@ def squad_as_retrieval(data: QuestionSet) -> RetrievalSet:
         {question.id: question.question for question in answerable},
         {question.id: {question.paragraph: 1} for question in answerable},
     )
+
+
+def spread(items: Sequence[Item], count: int | None) -> list[Item]:
+    """``count`` of the items, evenly spread; all of them where ``count`` is None."""
+    return list(items) if count is None else list(items[:: max(1, len(items) // max(count, 1))][:count])

@@ -1,33 +1,21 @@
-"""Exact match and F1 of an answer, as SQuAD defines them (Rajpurkar et al. 2016, §6.1), by torchmetrics.
-
-Chinese, which has no spaces, is compared character by character, as CMRC 2018 does (Cui et al. 2019, §4).
-"""
+"""How well a reader reads: each question beside the paragraph it was asked about."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtra
 from ..records import Progress
 from .datasets import Question, QuestionSet
+from .estimates import auroc
+from .scoring import best_over_answers
 
 if TYPE_CHECKING:
     from ..reading import Reader
 
-__all__ = ["AnswerScore", "ReadingReport", "best_over_answers", "evaluate_reading"]
-
-_CHINESE = re.compile("([\u4e00-\u9fff])")
-
-
-class AnswerScore(NamedTuple):
-    """Both in [0, 1]."""
-
-    exact: float
-    f1: float
+__all__ = ["ReadingReport", "evaluate_reading"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,31 +75,7 @@ def evaluate_reading(
         answerable=len(scores),
         exact=100 * sum(score.exact for score in scores) / n,
         f1=100 * sum(score.f1 for score in scores) / n,
-        no_answer_auroc=None if len(set(held)) < 2 else _auroc(held, margins),
+        no_answer_auroc=auroc(held, margins),
         seconds=seconds,
         margins=margins,
     )
-
-
-def _auroc(labels: Sequence[bool], scores: Sequence[float]) -> float:
-    try:
-        from sklearn.metrics import roc_auc_score
-    except ImportError as error:
-        raise MissingExtra("scikit-learn", "eval", "measuring refusals") from error
-    return float(roc_auc_score(labels, [max(score, -1e9) for score in scores]))
-
-
-def best_over_answers(predicted: str, answers: Sequence[str]) -> AnswerScore:
-    """The best score of ``predicted`` over the accepted ``answers``."""
-    try:
-        from torchmetrics.functional.text.squad import _compute_exact_match_score, _compute_f1_score
-    except ImportError as error:
-        raise MissingExtra("torchmetrics", "eval", "scoring answers") from error
-    guess = _spaced(predicted)
-    accepted = [_spaced(answer) for answer in answers]
-    exact = max(float(_compute_exact_match_score(guess, answer)) for answer in accepted)
-    return AnswerScore(exact, max(float(_compute_f1_score(guess, answer)) for answer in accepted))
-
-
-def _spaced(text: str) -> str:
-    return _CHINESE.sub(r" \1 ", text)

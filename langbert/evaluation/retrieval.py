@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtra
 from ..records import Chunk, Progress
 from ..retrieval import Retriever
 from .datasets import RetrievalSet
+from .runs import RunFile
 
-__all__ = ["RetrievalReport", "corpus_chunks", "evaluate_retrieval"]
+__all__ = ["RetrievalReport", "corpus_chunks", "evaluate_retrieval", "save_retrieval"]
 
 _MEASURES = ("R@1", "R@5", "R@20", "RR@10", "nDCG@10")
 _DEPTH = 20
@@ -96,3 +98,13 @@ def evaluate_retrieval(
         seconds_per_query=sorted(seconds)[len(seconds) // 2] if seconds else 0.0,
         per_query=per_query,
     )
+
+
+def save_retrieval(report: RetrievalReport, data: RetrievalSet, file: str | Path, **settings: Any) -> None:
+    """Keep the values of each query, for :func:`langbert.evaluation.compare_runs`; what the file held is replaced."""
+    Path(file).unlink(missing_ok=True)
+    with RunFile(Path(file), {"kind": "retrieval", **report.to_dict(), **settings}) as run:
+        for query, scores in report.per_query.items():
+            run.append(
+                {"id": query, "question": data.queries[query], "scores": {**dict.fromkeys(_MEASURES, 0.0), **scores}}
+            )

@@ -1,0 +1,1 @@
+"""Who answers, and the tables of ``answers.py`` and ``aragog.py``."""

@@ -1,0 +1,49 @@
+"""Fitting a few numbers, and putting them where the code has them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+
+def logistic(
+    rows: Sequence[Sequence[float]], labels: Sequence[bool], weights: Sequence[float] | None = None
+) -> list[float]:
+    """The coefficients of a logistic model of ``rows`` ``(n, f)`` in their own units, and the bias last.
+
+    None is negative: every row speaks for the label or says nothing, so that more of it never lowers the outcome.
+    """
+    features = np.array(rows, float)
+    centre, spread = features.mean(0), features.std(0) + 1e-9
+    scaled = np.hstack([(features - centre) / spread, np.ones((len(features), 1))])
+    signs = np.where(np.array(labels), 1.0, -1.0)
+    shares = np.ones(len(features)) if weights is None else np.array(weights)
+
+    def loss(coefficients: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        margins = signs * (scaled @ coefficients)
+        slopes = coefficients * ([1.0] * features.shape[1] + [0.0])
+        pull = -shares * signs * expit(-margins)
+        return float(shares @ np.logaddexp(0, -margins) + slopes @ slopes / 2), pull @ scaled + slopes
+
+    bounds = [(0.0, None)] * features.shape[1] + [(None, None)]
+    found = minimize(loss, np.zeros(scaled.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds).x
+    slopes = found[:-1] / spread
+    return [*slopes.tolist(), float(found[-1] - slopes @ centre)]
+
+
+def written(file: Path, name: str, value: str) -> None:
+    """Replaces what ``name = …`` at the beginning of a line of ``file`` says, up to the next blank line."""
+    text = file.read_text(encoding="utf-8")
+    found, count = re.subn(rf"(?ms)^({name}(?:: [^=\n]+)?) = .*?(?=\n\n|\n?\Z)", lambda m: f"{m[1]} = {value}", text)
+    if count != 1:
+        raise ValueError(f"{file}: expected one '{name} = …', found {count}")
+    file.write_text(found.rstrip("\n") + "\n", encoding="utf-8")
+    subprocess.run([sys.executable, "-m", "ruff", "format", "-q", str(file)], check=True)

@@ -1,0 +1,189 @@
+"""Question → candidates and the reader's spans in them, computed once: a run that stops goes on where it was.
+
+What the search and the reranker say is kept in one file, what a reader says in another, named by a digest of its
+weights: a new reader reads again, and nothing else is done twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.progress import track
+
+from langbert import Candidate, Chunk, Embedder, Reader, Reranker, Retriever, Store
+from langbert.evaluation import read_questions
+from langbert.evaluation.datasets import Question, squad_as_retrieval
+from langbert.evaluation.retrieval import corpus_chunks
+from langbert.extraction import FoundSpan, best_spans
+from langbert.grounding import number_sources
+from langbert.models import resolve
+from langbert.reading import ReadSpan
+
+DEPTH = 20  # candidates that the reranker orders
+READ = 8  # of them, that the reader reads
+PER_PASSAGE = 10
+
+Spans = list[ReadSpan]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question and what was found.
+
+    Attributes:
+        held: whether the corpus holds the answer.
+        candidates: best first, with all their scores.
+        read: of the first ones, the reader's spans; empty without a reader.
+    """
+
+    question: Question
+    held: bool
+    candidates: Sequence[Candidate]
+    read: Sequence[Spans]
+
+    def best_spans(self, questions: Sequence[str], passages: Sequence[str], n: int) -> list[Spans]:
+        """As :meth:`langbert.Reader.best_spans`, from what was kept."""
+        known = {candidate.text: spans for candidate, spans in zip(self.candidates, self.read, strict=False)}
+        return [known[passage][:n] for passage in passages]
+
+    def spans(self, read: int = READ) -> list[FoundSpan]:
+        """What :func:`langbert.extraction.best_spans` makes of the first ``read`` candidates."""
+        sources = number_sources(self.candidates[: min(read, len(self.read))])
+        return best_spans(self.question.question, sources, self)  # type: ignore[arg-type]
+
+
+class Asking:
+    """Asks questions of a SQuAD file's paragraphs, as one corpus.
+
+    Args:
+        cache: a folder.
+        reader: a name or folder; None only searches.
+        rerank: order the candidates by the reranker.
+        threads: for the models.
+    """
+
+    def __init__(
+        self,
+        data: str | Path,
+        cache: str | Path,
+        *,
+        reader: str | None = "minilm-reader",
+        rerank: bool = True,
+        threads: int | None = None,
+    ) -> None:
+        self.data = read_questions(data)
+        self.cache = Path(cache)
+        self.cache.mkdir(parents=True, exist_ok=True)
+        self.reader_name, self.rerank, self.threads = reader, rerank, threads
+        self._chunks: dict[str, Chunk] = {chunk.id: chunk for chunk in corpus_chunks(squad_as_retrieval(self.data))}
+
+    def sample(self, count: int, *, absent: bool = False, cached: bool = False) -> list[Question]:
+        """``count`` questions at random, the same every time: those that an earlier run has got to come first.
+
+        With ``cached`` no others, and only those that this reader has read.
+        """
+        mixed = list(self.data.questions)
+        random.Random(1).shuffle(mixed)
+        known = self._rows(self._kind(absent)).keys()
+        mixed.sort(key=lambda question: question.id not in known)
+        if cached:
+            if self.reader_name is not None:
+                known &= self._rows(f"{self._kind(absent)}-{self._digest}").keys()
+            mixed = [question for question in mixed if question.id in known]
+        return mixed[:count]
+
+    def ask(self, questions: Sequence[Question], *, absent: bool = False) -> list[Asked]:
+        """Every question; ``absent`` leaves out the paragraphs of its own article, so that nothing holds the answer."""
+        kind = self._kind(absent)
+        found = self._kept(kind, questions, lambda question: self._search(question, absent))
+        candidates = {name: [self._candidate(row) for row in rows] for name, rows in found.items()}
+        read: Mapping[str, Any] = {}
+        if self.reader_name is not None:
+            read = self._kept(
+                f"{kind}-{self._digest}", questions, lambda question: self._read(question, candidates[question.id])
+            )
+        return [
+            Asked(
+                question,
+                bool(question.answers) and not absent,
+                candidates[question.id],
+                [[ReadSpan(*span) for span in spans] for spans in read.get(question.id, [])],
+            )
+            for question in questions
+        ]
+
+    def _kind(self, absent: bool) -> str:
+        return self.data.name + ("-absent" if absent else "") + ("" if self.rerank else "-search")
+
+    def _rows(self, name: str) -> dict[str, Any]:
+        return dict(json.loads(line) for line in _whole_lines(self.cache / f"{name}.jsonl"))
+
+    def _kept(self, name: str, questions: Sequence[Question], compute: Any) -> dict[str, Any]:
+        file = self.cache / f"{name}.jsonl"
+        rows = self._rows(name)
+        missing = [question for question in questions if question.id not in rows]
+        with file.open("a", encoding="utf-8") as out:
+            for question in track(missing, name, disable=not missing):
+                rows[question.id] = compute(question)
+                out.write(json.dumps([question.id, rows[question.id]]) + "\n")
+                out.flush()
+        return rows
+
+    def _search(self, question: Question, absent: bool) -> list[Any]:
+        where = {"source": {"$ne": question.title}} if absent else None
+        return [
+            (found.chunk.id, found.score, dict(found.scores))
+            for found in self._retriever.retrieve(question.question, DEPTH, where=where)
+        ]
+
+    def _candidate(self, row: Sequence[Any]) -> Candidate:
+        name, score, scores = row
+        return Candidate(self._chunks[name], score, scores)
+
+    def _read(self, question: Question, candidates: Sequence[Candidate]) -> list[Spans]:
+        passages = [candidate.text for candidate in candidates[:READ]]
+        return self._reader.best_spans([question.question] * len(passages), passages, PER_PASSAGE)
+
+    @cached_property
+    def _retriever(self) -> Retriever:
+        store = Store.open(self.cache / f"{self.data.name}-store", embedder=Embedder("minilm", threads=self.threads))
+        if len(store) < len(self._chunks):
+            store.add(self._chunks.values())
+        return Retriever(store, reranker=Reranker(threads=self.threads) if self.rerank else None, depth=DEPTH)
+
+    @cached_property
+    def _reader(self) -> Reader:
+        return Reader(self.reader_name or "minilm-reader", threads=self.threads)
+
+    @cached_property
+    def _digest(self) -> str:
+        folder = resolve(self.reader_name or "minilm-reader")
+        digest = hashlib.sha256()
+        for file in sorted(folder.rglob("*.safetensors")):
+            digest.update(file.read_bytes())
+        return digest.hexdigest()[:8]
+
+
+def _whole_lines(file: Path) -> Iterator[str]:
+    """The lines of a file, without one that a stopped run broke off; none where there is no file."""
+    if not file.exists():
+        return
+    text = file.read_text(encoding="utf-8")
+    if not text.endswith("\n"):
+        text = text[: text.rfind("\n") + 1]
+        file.write_text(text, encoding="utf-8")
+    yield from text.splitlines()
+
+
+def halves(titles: Sequence[str], seed: int = 0) -> frozenset[str]:
+    """Half of the articles, drawn at random: what is fitted on one half is reported on the other."""
+    names = sorted(set(titles))
+    random.Random(seed).shuffle(names)
+    return frozenset(names[::2])
