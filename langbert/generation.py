@@ -16,7 +16,9 @@ from .errors import GenerationError
 from .hardware import Precision, planned_threads, resolve_device, resolve_precision, using_threads
 from .models import resolve
 from .models.chat import ChatFormat
+from .models.decoder import prepared
 from .models.decoder_loading import load_decoder
+from .nn.prefix_cache import PrefixCache
 from .records import Generation, Message
 from .sampling import Sampler, Sampling
 from .streaming import Detokenizer, StopStrings
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from .models.decoder import Session
+    from .models.decoder import Decoder, Session
 
 __all__ = ["GenerationStream", "Generator"]
 
@@ -39,10 +41,13 @@ class Generator:
 
     Args:
         model: a catalogue name, a ``.gguf`` file, a Hugging Face folder, a folder of adapters, or a hub id.
-        precision: ``"auto"`` is bfloat16 where the processor multiplies it, else float32.
+        precision: ``"auto"`` is bfloat16 where the processor multiplies it, else float32. On a CPU it then also means
+            that single tokens are read with weights of 4 bits, if those of the checkpoint are no finer, or of 8.
         device: ``"auto"``, or torch's name for one.
         threads: for one forward pass; None plans them for the cores this process may use.
         offline: touch no network to find the model; None means what the environment says.
+        prefix_cache_mb: megabytes of what was read that are kept for prompts which begin alike; 0 keeps nothing. For
+            GPT-2 and Llama families; the answers are the same.
 
     Raises:
         ModelError: the model cannot be found, fetched or loaded.
@@ -56,8 +61,10 @@ class Generator:
         device: str | torch.device = "auto",
         threads: int | None = None,
         offline: bool | None = None,
+        prefix_cache_mb: float = 64,
     ) -> None:
         self.name = str(model)
+        prefixes = PrefixCache(int(prefix_cache_mb * 1e6))
         self._threads = planned_threads(threads)
         self._lock = threading.Lock()
         place = resolve_device(device)
@@ -65,21 +72,30 @@ class Generator:
         with using_threads(self._threads):
             path = resolve(model, offline=offline)
             checkpoint = load_decoder(path, dtype=dtype, device=place, offline=offline)
-        self._decoder = checkpoint.decoder
+            self._decoder = prepared(checkpoint.decoder, prefixes, few_bits=precision == "auto")
         self._tokenizer = checkpoint.tokenizer
         self._end_ids = checkpoint.end_ids
         self._chat = ChatFormat(checkpoint.tokenizer, checkpoint.chat_template, checkpoint.tokens)
+
+    @property
+    def decoder(self) -> Decoder:
+        """What computes: one of :mod:`langbert.models.decoder`."""
+        return self._decoder
 
     @property
     def context_length(self) -> int:
         """The most tokens that prompt and answer may have together."""
         return self._decoder.context_length
 
+    def encode(self, messages: Sequence[Message] | str) -> list[int]:
+        """Token ids of the prompt they become, template included; a string is one user message."""
+        return self._chat.encode(_checked(messages))
+
     def count_tokens(self, messages: Sequence[Message] | str) -> int:
         """Messages: tokens of the prompt they become, template included. A string: tokens of that text alone."""
         if isinstance(messages, str):
             return len(self._chat.encode_text(messages))
-        return len(self._chat.encode(_checked(messages)))
+        return len(self.encode(messages))
 
     def stream(
         self,
@@ -109,7 +125,7 @@ class Generator:
         stops = StopStrings(stop)
         if max_tokens < 1:
             raise ValueError(f"max_tokens is {max_tokens}, expected at least 1")
-        prompt_ids = self._chat.encode(_checked(messages))
+        prompt_ids = self.encode(messages)
         if not prompt_ids:
             raise GenerationError("the prompt is empty: give a message with at least one character")
         needed = len(prompt_ids) + max_tokens
@@ -150,12 +166,13 @@ class Generator:
     def _read(self, session: Session, token_ids: Sequence[int]) -> Tensor:
         try:
             with self._lock, using_threads(self._threads):
-                return session.read(token_ids)
-        except (
-            RuntimeError,
-            IndexError,
-        ) as error:  # torch's words for being out of memory, or for an id it has no row for
-            raise GenerationError(f"{self.name} could not go on: {error}") from error
+                logits = session.read(token_ids)
+        except Exception as error:  # out of memory, an id without a row …: torch has many words for it
+            reason = str(error) or type(error).__name__
+            raise GenerationError(f"{self.name} could not go on: {reason}") from error
+        if not bool(logits.sum().isfinite()) and bool(logits.isnan().any()):
+            raise GenerationError(f"{self.name} computed logits that are not numbers: is the checkpoint sound?")
+        return logits
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(token_ids, skip_special_tokens=True)

@@ -511,3 +511,52 @@ def test_smollm2_answers(smollm2: Generator) -> None:
 def test_smollm2_takes_control_tokens_in_a_document_for_text(smollm2: Generator) -> None:
     ids = smollm2._chat.encode([Message("system", "Be brief."), Message("user", INJECTION)])
     assert [token for token in ids if token < 17] == [1, 2, 1, 2, 1]
+
+
+# --- prompts that begin alike, and what goes wrong ------------------------------------------------------------------
+
+
+def test_answers_are_the_same_with_and_without_a_prefix_cache(folder: Path) -> None:
+    with_cache, without = (Generator(folder, precision="float32", prefix_cache_mb=mb) for mb in (1, 0))
+    head = "the cat sat on the mat, then the rat ate that hat. " * 5
+    for question in ("12", "学习", "12", "where?"):
+        expected = without.generate(head + question, max_tokens=20)
+        assert with_cache.generate(head + question, max_tokens=20) == expected
+
+
+def test_a_known_head_is_not_read_again(folder: Path) -> None:
+    generator = Generator(folder, precision="float32")
+    prompt = "the cat sat on the mat, then the rat ate that hat. " * 6
+    lengths: list[int] = []
+    model: Any = generator.decoder
+    model.model.token_embedding.register_forward_hook(lambda _, inputs, __: lengths.append(inputs[0].shape[1]))
+    generator.generate(prompt, max_tokens=1)
+    n_first = sum(lengths)
+    generator.generate(prompt, max_tokens=1)
+    assert n_first == generator.count_tokens([Message("user", prompt)])
+    assert sum(lengths) - n_first <= n_first - 64
+
+
+def test_a_network_that_fails_in_mid_stream_says_so(folder: Path) -> None:
+    generator = Generator(folder, precision="float32")
+    model: Any = generator.decoder
+    calls: list[int] = []
+
+    def fail(*_: object) -> None:
+        calls.append(1)
+        if len(calls) == 4:
+            raise MemoryError
+
+    model.model.norm.register_forward_pre_hook(fail)
+    stream = generator.stream("the cat", max_tokens=20)
+    with pytest.raises(GenerationError, match="could not go on: MemoryError"):
+        list(stream)
+
+
+def test_logits_that_are_no_numbers_end_the_stream_with_an_error(folder: Path) -> None:
+    generator = Generator(folder, precision="float32")
+    model: Any = generator.decoder
+    model.model.norm.register_forward_hook(lambda _, __, output: output * float("nan"))
+    for temperature in (0.0, 1.0):
+        with pytest.raises(GenerationError, match="not numbers"):
+            generator.generate("the cat", max_tokens=3, temperature=temperature)

@@ -205,7 +205,7 @@ def test_a_damaged_cache_is_made_anew(
 ) -> None:
     expected = logits(load(file), [5, 6, 7])
     kept = kept_folder(private_cache)
-    weights = kept / "model.safetensors"
+    weights = kept / "model-00001.safetensors"
     if damage == "cut":
         os.truncate(weights, weights.stat().st_size // 2)
     elif damage == "garbled tokenizer":

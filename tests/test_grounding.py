@@ -8,8 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langbert.grounding import Grounder, Source, find_support, number_sources, passage_sentences
+from langbert.grounding import (
+    Grounder,
+    Source,
+    Unsupported,
+    find_support,
+    is_refusal,
+    number_sources,
+    passage_sentences,
+)
 from langbert.records import Candidate, Chunk
+from langbert.verification import SUPPORTED, numbers, probability
 
 PEP8 = Chunk(
     "c1",
@@ -43,6 +52,8 @@ def test_offsets_are_those_of_the_document() -> None:
     "claim",
     [
         "PEP 8 recommends a maximum line length of 120 characters.",  # the number is not in the source
+        "The maximum line length limit is 99 characters.",  # nor is this one, among nothing but words of the source
+        "Do not limit all lines to a maximum of 79 characters.",  # denies what the source says
         "Tim Peters wrote it in 1999.",
         "PEP 8 recommends a maximum line length.",  # says nothing the question did not
         "",
@@ -65,6 +76,77 @@ def test_headings_and_rules_are_no_sentences_of_a_passage() -> None:
     assert len(quotes) == 2
 
 
+@pytest.mark.parametrize("claim", ["诺曼人没有定居在法国北部。", "诺曼人定居在德国南部。", "那里因此得名巴黎。"])
+def test_chinese_claims_that_change_what_the_source_says_have_no_support(claim: str) -> None:
+    assert find_support(claim, SOURCES) is None
+
+
+def test_names_that_changed_places_are_no_support() -> None:
+    battle = Source(1, Chunk("c", "d", "In 1066 William of Normandy defeated King Harold at the Battle of Hastings."))
+    assert find_support("William of Normandy defeated King Harold at the Battle of Hastings.", [battle]) is not None
+    swapped = "In 1066 King Harold of Hastings defeated William at the Battle of Normandy."
+    right, wrong = (probability(claim, battle.chunk.text) for claim in (battle.chunk.text, swapped))
+    assert wrong < SUPPORTED < right
+
+
+def test_numbers_compare_however_they_are_written() -> None:
+    assert numbers("1,500 people") == numbers("１５００ people") == {"1500"}
+    assert numbers("two of them") == {"2"}
+    town = [Source(1, Chunk("c", "d", "The town had 1,500 inhabitants and two churches in the year 1900."))]
+    assert find_support("The town had 1500 inhabitants in the year 1900.", town) is not None
+    assert find_support("The town had 1600 inhabitants in the year 1900.", town) is None
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The sources do not say.",
+        "The provided documents do not mention the height of the tower.",
+        "Based on the provided sources, there is no information about it.",
+        "I cannot find the answer in the text.",
+        "I don't know.",
+        "This is not in these documents.",
+        "这些文档里没有答案。",
+        "资料中没有提到这一点。",
+        "抱歉，我无法回答这个问题。",
+    ],
+)
+def test_a_refusal_of_the_model_is_seen_and_never_let_through(sentence: str) -> None:
+    assert is_refusal(sentence)
+    grounder = Grounder(SOURCES, ASKED, unsupported="keep")
+    assert not [*grounder.feed(sentence), *grounder.finish()]
+    assert grounder.declined
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    ["Limit all lines to a maximum of 79 characters.", "Do not use tabs.", "The document says so.", "没有人住在那里。"],
+)
+def test_a_sentence_that_denies_something_is_no_refusal(sentence: str) -> None:
+    assert not is_refusal(sentence)
+
+
+@pytest.mark.parametrize(
+    ("unsupported", "expected"),
+    [
+        ("drop", "Limit lines to 79 characters. [1]"),
+        ("mark", "Limit lines to 79 characters. [1] The moon is made of cheese. [?]"),
+        ("keep", "Limit lines to 79 characters. [1] The moon is made of cheese."),
+    ],
+)
+def test_what_becomes_of_a_sentence_no_source_supports(unsupported: Unsupported, expected: str) -> None:
+    grounder = Grounder(SOURCES, ASKED, unsupported=unsupported)
+    text = "".join([*grounder.feed("Limit lines to 79 characters. The moon is made of cheese."), *grounder.finish()])
+    assert text == expected
+    assert grounder.unsupported == ["The moon is made of cheese."]
+    assert len(grounder.citations) == 1
+
+
+@given(claim=st.text(max_size=60), quote=st.text(max_size=120), question=st.text(max_size=30))
+def test_a_probability_is_one_whatever_comes(claim: str, quote: str, question: str) -> None:
+    assert 0 <= probability(claim, quote, question=question) <= 1
+
+
 def ground(pieces: list[str]) -> tuple[str, Grounder]:
     grounder = Grounder(SOURCES, ASKED)
     out = [text for piece in pieces for text in grounder.feed(piece)]
@@ -76,7 +158,7 @@ def test_only_supported_sentences_come_through_each_with_its_mark() -> None:
     answer = "Limit lines to 79 characters. The moon is made of cheese. Long text is limited to 72 characters."
     text, grounder = ground([answer])
     assert text == "Limit lines to 79 characters. [1] Long text is limited to 72 characters. [2]"
-    assert grounder.dropped == ["The moon is made of cheese."]
+    assert grounder.unsupported == ["The moon is made of cheese."]
     assert ["79" in grounder.citations[0].quote, "72" in grounder.citations[1].quote] == [True, True]
 
 
@@ -89,9 +171,9 @@ def test_what_was_said_is_not_said_again_and_equal_quotes_share_a_number() -> No
 
 
 def test_a_last_sentence_that_breaks_off_is_dropped_unless_it_is_all_there_is() -> None:
-    text, grounder = ground(["Limit lines to 79 characters. Long text is limited to 72"])
-    assert text == "Limit lines to 79 characters. [1]"
-    assert grounder.dropped == ["Long text is limited to 72"]
+    assert (
+        ground(["Limit lines to 79 characters. Long text is limited to 72"])[0] == "Limit lines to 79 characters. [1]"
+    )
     assert ground(["At most 79 characters"])[0] == "At most 79 characters [1]"
 
 

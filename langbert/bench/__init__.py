@@ -1,7 +1,8 @@
 """How fast the parts are: interleaved timings, arithmetic counted, and what the machine could do at best."""
 
 from .embedding import EmbeddingSpeed, Workload, measure_embedders
-from .flops import bert_flops
+from .flops import bert_flops, gpt_flops
+from .generate import GenerationSpeed, measure_generators, measure_reading, rag_messages
 from .profile import Profile, profile_embedder
 from .roof import MatrixProducts, Roof, measure_roof
 from .search import PreparedEmbedder, SearchSpeed, StoreQuestion, make_questions, measure_search
@@ -10,6 +11,7 @@ from .timing import Timing, interleaved, timed
 
 __all__ = [
     "EmbeddingSpeed",
+    "GenerationSpeed",
     "MatrixProducts",
     "PreparedEmbedder",
     "Profile",
@@ -19,12 +21,16 @@ __all__ = [
     "Timing",
     "Workload",
     "bert_flops",
+    "gpt_flops",
     "interleaved",
     "make_questions",
     "measure_embedders",
+    "measure_generators",
+    "measure_reading",
     "measure_roof",
     "measure_search",
     "profile_embedder",
+    "rag_messages",
     "sample_texts",
     "timed",
 ]

@@ -1,12 +1,13 @@
-"""The arithmetic a BERT cannot do without: matrix products over real tokens."""
+"""The arithmetic a BERT, or a GPT, cannot do without: matrix products over real tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from ..nn.bert import BertConfig
+from ..nn.gpt import GPTConfig
 
-__all__ = ["bert_flops"]
+__all__ = ["bert_flops", "gpt_flops"]
 
 
 def bert_flops(config: BertConfig, lengths: Iterable[int]) -> int:
@@ -24,3 +25,13 @@ def bert_flops(config: BertConfig, lengths: Iterable[int]) -> int:
     linear = 2 * total * (4 * hidden * hidden + 2 * hidden * inner)
     attention = 4 * squares * hidden
     return config.n_layers * (linear + attention)
+
+
+def gpt_flops(config: GPTConfig, length: int) -> int:
+    """The same to read a prompt of ``length`` tokens, each of which looks back only, and to choose what follows it."""
+    width, heads = config.hidden_size, config.n_heads * config.head_dim
+    groups = config.n_kv_heads * config.head_dim
+    joined = 3 if config.feed_forward == "swiglu" else 2
+    weights = width * (2 * heads + 2 * groups) + joined * width * config.intermediate_size
+    attention = 4 * heads * (length * (length + 1) // 2)
+    return config.n_layers * (2 * length * weights + attention) + 2 * width * config.vocab_size

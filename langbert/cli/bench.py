@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .bench_generate import generate
 from .output import Debug, Json, Offline, Output, Quiet, StoreFolder, parse_where
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+app.command()(generate)
 
 
 @app.callback()
@@ -124,10 +126,10 @@ def search(
     """
     output = Output(as_json=json, quiet=quiet, debug=debug)
     wanted = parse_where(where)
-    from .stores import embedder_of, open_plain, space_of
+    from .stores import embedder_of, open_plain
 
     with open_plain(store) as plain:
-        space = space_of(plain)
+        space = plain.space
         embedder = embedder_of(space, output, offline=offline) if space is not None and embed else None
         from ..bench import make_questions, measure_search, timed
 
@@ -142,7 +144,7 @@ def search(
         if embedder is not None:
             embedding = [timed(partial(embedder.embed, [question.text], "query")) for question in questions]
     with _prepared(store, questions, space) as opened:
-        info = opened.info()
+        chunks, dimension = len(opened), opened.dimension
         with output.bars() as bars:
             task = bars.add_task("searching", total=6 * repeats)
             speeds = measure_search(
@@ -155,9 +157,9 @@ def search(
                 progress=lambda kind: bars.update(task, advance=1, description=kind),
             )
     if json:
-        output.json(_search_document(store, info, k, questions, speeds, embedding))
+        output.json(_search_document(store, (chunks, dimension), k, questions, speeds, embedding))
         return
-    _show_search(output, info, k, questions, speeds, embedding)
+    _show_search(output, chunks, k, questions, speeds, embedding)
 
 
 def _prepared(path: Path, questions: Sequence[StoreQuestion], space: EmbeddingSpace | None) -> Store:
@@ -179,7 +181,7 @@ def _prepared(path: Path, questions: Sequence[StoreQuestion], space: EmbeddingSp
 
 def _search_document(
     path: Path,
-    info: dict[str, Any],
+    size: tuple[int, int | None],
     k: int,
     questions: Sequence[StoreQuestion],
     speeds: Sequence[SearchSpeed],
@@ -192,8 +194,8 @@ def _search_document(
 
     document = {
         "store": str(path),
-        "chunks": info["chunks"],
-        "dimension": info["dimension"],
+        "chunks": size[0],
+        "dimension": size[1],
         "k": k,
         "queries": len(questions),
         "machine": {"system": platform.platform(), "cores": usable_cores()},
@@ -207,7 +209,7 @@ def _search_document(
 
 def _show_search(
     output: Output,
-    info: dict[str, Any],
+    chunks: int,
     k: int,
     questions: Sequence[StoreQuestion],
     speeds: Sequence[SearchSpeed],
@@ -232,7 +234,7 @@ def _show_search(
         output.note(f"Embedding a question took {p50:.1f} ms, p95 {p95:.1f}.", "dim")
     elif any(question.vector is not None for question in questions):
         output.note("The questions' vectors are those of chunks, pushed aside.", "dim")
-    output.note(f"{info['chunks']:,} chunks, {len(questions)} questions made of their words", "dim")
+    output.note(f"{chunks:,} chunks, {len(questions)} questions made of their words", "dim")
 
 
 def _texts(paths: Sequence[Path], most: int, embedder: Embedder, output: Output) -> list[str]:

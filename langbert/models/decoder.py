@@ -1,26 +1,35 @@
-"""What a :class:`langbert.Generator` needs of a decoder, and the two that give it: ours and transformers'."""
+"""What a :class:`langbert.Generator` needs of a decoder, and what gives it: our network as it is, our network prepared
+for this processor, and those of transformers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..nn.few_rows import Grid, find_grid
 from ..nn.gpt import GPT, GPTConfig
+from ..nn.gpt_inference import PreparedGPT, can_prepare
+from ..nn.gpt_steps import Stepper
+from ..nn.kv_cache import KVCache
+from ..nn.prefix_cache import PrefixCache, parts
 
 __all__ = [
     "Decoder",
     "DecoderCheckpoint",
     "GPTDecoder",
+    "PreparedDecoder",
     "Session",
     "TransformersDecoder",
     "end_token_ids",
+    "grids_of",
+    "prepared",
     "read_tokenizer",
 ]
 
@@ -123,30 +132,112 @@ def empty_network(config: GPTConfig, source: Path) -> GPT:
 
 
 class GPTDecoder:
-    """:class:`langbert.nn.gpt.GPT` behind the :class:`Decoder` protocol."""
+    """:class:`langbert.nn.gpt.GPT` behind the :class:`Decoder` protocol.
 
-    def __init__(self, model: GPT) -> None:
+    Args:
+        grids: where they are known already, the grids that the linear layers' weights lie on, by module name.
+    """
+
+    def __init__(self, model: GPT, grids: Mapping[str, Grid] | None = None) -> None:
         self.model = model.eval().requires_grad_(False)
+        self.grids = grids
+        self.prefixes = PrefixCache(0)
 
     @property
     def context_length(self) -> int:
         return self.model.config.context_length
 
     def start(self, capacity: int) -> Session:
-        return _GPTSession(self.model, capacity)
+        return _GPTSession(self.model, capacity, self.prefixes)
 
 
 class _GPTSession:
-    def __init__(self, model: GPT, capacity: int) -> None:
-        self._model = model
+    def __init__(self, model: GPT, capacity: int, prefixes: PrefixCache) -> None:
+        self._model, self._prefixes = model, prefixes
         self._cache = model.new_cache(capacity)
         self._device = model.token_embedding.weight.device
 
     @torch.inference_mode()
     def read(self, token_ids: Sequence[int]) -> Tensor:
+        hidden = _read_on(token_ids, self._cache, self._prefixes, self._hidden)
+        return self._model.logits(hidden)
+
+    def _hidden(self, token_ids: Sequence[int]) -> Tensor:
         new = torch.tensor([token_ids], device=self._device)  # (1, T)
-        hidden = self._model.hidden_states(new, cache=self._cache)
-        return self._model.logits(hidden[0, -1])
+        return self._model.hidden_states(new, cache=self._cache)[0, -1]
+
+
+class PreparedDecoder:
+    """:class:`langbert.nn.gpt_inference.PreparedGPT` behind the :class:`Decoder` protocol."""
+
+    def __init__(self, model: PreparedGPT, prefixes: PrefixCache) -> None:
+        self.model, self.prefixes = model, prefixes
+
+    @property
+    def context_length(self) -> int:
+        return self.model.config.context_length
+
+    def start(self, capacity: int) -> Session:
+        return _PreparedSession(self.model, capacity, self.prefixes)
+
+
+class _PreparedSession:
+    """Reads what comes first as a prompt, and what follows in steps."""
+
+    def __init__(self, model: PreparedGPT, capacity: int, prefixes: PrefixCache) -> None:
+        self._model, self._capacity, self._prefixes = model, capacity, prefixes
+        self._prompt: KVCache | None = None
+        self._stepper: Stepper | None = None
+
+    @torch.inference_mode()
+    def read(self, token_ids: Sequence[int]) -> Tensor:
+        if self._prompt is None:
+            if len(token_ids) > self._capacity:
+                raise ValueError(f"a session for {self._capacity} tokens was given {len(token_ids)}")
+            cache = self._prompt = self._model.new_cache(len(token_ids))
+            hidden = _read_on(token_ids, cache, self._prefixes, lambda ids: self._model.read(torch.tensor(ids), cache))
+            return self._model.logits(hidden)[0]
+        if self._stepper is None:
+            self._stepper = Stepper(self._model, self._prompt, self._capacity)
+        return [self._stepper.read([token])[0] for token in token_ids][-1]
+
+
+def _read_on(
+    token_ids: Sequence[int], cache: KVCache, prefixes: PrefixCache, read: Callable[[Sequence[int]], Tensor]
+) -> Tensor:
+    """What ``read`` gives for the end of ``token_ids``; the head of a prompt that is known is not read again."""
+    if cache.length or not prefixes.max_bytes:
+        return read(token_ids)
+    known = prefixes.fill(token_ids, cache)
+    last = [read(token_ids[part]) for part in parts(known, len(token_ids))][-1]
+    prefixes.keep(token_ids, cache)
+    return last
+
+
+def prepared(decoder: Decoder, prefixes: PrefixCache, *, few_bits: bool) -> Decoder:
+    """The decoder made ready for answering.
+
+    Args:
+        decoder: if it is ours it remembers prompts in ``prefixes`` from now on.
+        few_bits: also lay out its weights anew for the processor, in few bits where a token at a time is read, if
+            that is possible. ``decoder`` itself is then not needed any more.
+    """
+    if not isinstance(decoder, GPTDecoder):
+        return decoder
+    decoder.prefixes = prefixes
+    if not (few_bits and can_prepare(decoder.model)):
+        return decoder
+    grids = decoder.grids if decoder.grids is not None else grids_of(decoder.model)
+    return PreparedDecoder(PreparedGPT(decoder.model, grids), prefixes)
+
+
+def grids_of(model: GPT) -> dict[str, Grid]:
+    """The linear layers of ``model`` that lie on grids of 16 levels, by module name."""
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and (grid := find_grid(module.weight)) is not None:
+            found[name] = grid
+    return found
 
 
 class TransformersDecoder:

@@ -1,8 +1,10 @@
 """A decoder from a GGUF file; dequantised once, then kept in the cache folder for a quick start.
 
 The kept form is a folder named by the file's SHA-256, the number format and the version of this converter:
-``config.json`` (network, template, end tokens), ``tokenizer.json`` and ``model.safetensors`` with the network's own
-tensor names, so that weights are mapped into memory and not copied. Whatever in it cannot be read is made anew.
+``config.json`` (network, template, end tokens), ``tokenizer.json``, ``model-*.safetensors`` with the network's own
+tensor names, and ``grids.safetensors`` with the few bits of those weights that lie on a grid. Weights are mapped into
+memory and not copied; they are several files, so that whoever lays them out anew can let go of one after the other.
+Whatever in the folder cannot be read is made anew.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..nn.few_rows import Grid
 from ..nn.gpt import GPT, GPTConfig
 from ..nn.rotary import RotaryConfig
 from .cache import cache_dir, install, staging
@@ -29,6 +32,7 @@ from .decoder import (
     TransformersDecoder,
     empty_network,
     end_token_ids,
+    grids_of,
     read_tokenizer,
     transformers_tokenizer,
 )
@@ -40,8 +44,11 @@ __all__ = ["load_gguf"]
 
 log = logging.getLogger("langbert")
 
-_VERSION = 1
+_VERSION = 3
 """To be raised whenever the same file would be converted to something else."""
+
+_LAYERS = 6
+"""In a file of the kept form."""
 
 
 def load_gguf(path: str | Path, *, dtype: torch.dtype, device: torch.device) -> DecoderCheckpoint:
@@ -72,7 +79,13 @@ def load_gguf(path: str | Path, *, dtype: torch.dtype, device: torch.device) -> 
         with staging(kept) as folder:
             tokenizer.save(str(folder / "tokenizer.json"))
             write_json(settings, folder / "config.json")
-            save_tensors(model.state_dict(), folder / "model.safetensors")
+            for i, tensors in enumerate(_shards(model)):
+                save_tensors(tensors, folder / f"model-{i:05}.safetensors")
+            grids = grids_of(model) if dtype == torch.bfloat16 else {}
+            save_tensors(
+                {f"{name}.{part}": tensor for name, grid in grids.items() for part, tensor in grid._asdict().items()},
+                folder / "grids.safetensors",
+            )
             install(folder, kept)
         # not the network at hand: weights that lie elsewhere in memory round differently, and the first start of a
         # model should answer as every later one
@@ -116,6 +129,16 @@ def _network(file: GGUFFile, config: GPTConfig, dtype: torch.dtype) -> GPT:
     return model
 
 
+def _shards(model: GPT) -> list[dict[str, Tensor]]:
+    """What stands beside the blocks, and then a few blocks each."""
+    n_shards = -(-model.config.n_layers // _LAYERS) + 1
+    shards: list[dict[str, Tensor]] = [{} for _ in range(n_shards)]
+    for name, tensor in model.state_dict().items():
+        layer = name.split(".")[1] if name.startswith("blocks.") else None
+        shards[0 if layer is None else 1 + int(layer) // _LAYERS][name] = tensor
+    return shards
+
+
 def _settings(file: GGUFFile, tokenizer: Tokenizer) -> dict[str, Any]:
     """What the metadata says beside network and vocabulary, as JSON values."""
     named = {
@@ -140,8 +163,12 @@ def _load_kept(folder: Path, device: torch.device) -> DecoderCheckpoint:
     rotary = network.pop("rotary")
     config = GPTConfig(rotary=RotaryConfig(**rotary) if rotary else None, **network)
     model = empty_network(config, folder)
-    model.load_state_dict(read_tensors(folder / "model.safetensors"), strict=True, assign=True)
-    return _assembled(GPTDecoder(model.to(device)), read_tokenizer(folder / "tokenizer.json"), settings)
+    tensors = {name: each for file in folder.glob("model-*.safetensors") for name, each in read_tensors(file).items()}
+    model.load_state_dict(tensors, strict=True, assign=True)
+    kept = read_tensors(folder / "grids.safetensors")
+    names = [name.removesuffix(".levels") for name in kept if name.endswith(".levels")]
+    grids = {name: Grid(kept[f"{name}.levels"], kept[f"{name}.scales"]) for name in names}
+    return _assembled(GPTDecoder(model.to(device), grids), read_tokenizer(folder / "tokenizer.json"), settings)
 
 
 def _assembled(decoder: Decoder, tokenizer: Tokenizer, settings: dict[str, Any]) -> DecoderCheckpoint:

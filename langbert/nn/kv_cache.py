@@ -38,6 +38,32 @@ class KVCache:
     def capacity(self) -> int:
         return self.keys.shape[3]
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory of keys and values, empty places included."""
+        return self.keys.nbytes + self.values.nbytes
+
+    def head(self, length: int) -> KVCache:
+        """A new cache with a copy of the first ``length`` tokens, and room for no more."""
+        n_layers, batch, n_kv_heads, _, head_dim = self.keys.shape
+        copy = KVCache(
+            n_layers, n_kv_heads, head_dim, length, batch=batch, dtype=self.keys.dtype, device=self.keys.device
+        )
+        copy.copy_from(self, length)
+        return copy
+
+    def copy_from(self, other: KVCache, length: int) -> None:
+        """Hold the first ``length`` tokens of ``other``, a cache of the same network, and nothing else.
+
+        Raises:
+            ValueError: there are not so many, or there is no room for them.
+        """
+        if not 0 <= length <= min(other.length, self.capacity):
+            raise ValueError(f"cannot copy {length} of {other.length} tokens into a cache for {self.capacity}")
+        self.keys[:, :, :, :length] = other.keys[:, :, :, :length]
+        self.values[:, :, :, :length] = other.values[:, :, :, :length]
+        self.length = length
+
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put new keys and values (B, n_kv_heads, T, head_dim) behind the old ones of ``layer``.
 
