@@ -113,3 +113,16 @@ def test_powers_of_two_beyond_the_number_formats_range(size):
     best = value[:, :, 4 if size > 0 else 0].double()
     found = base_two(query.double(), key.bfloat16(), value).double()
     torch.testing.assert_close(found, best[:, :, None].expand(found.shape), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("score", [90, 110, 126, 127.3, 127.9])
+def test_powers_of_two_that_are_finite_until_they_meet_the_values(score):
+    """A Chinese text once had a score of 127.3: 2^127.3 is a number, 2^127.3 times 3 is none."""
+    generator = torch.Generator().manual_seed(3)
+    key, value = (torch.randn(1, 1, 7, 32, generator=generator) for _ in range(2))
+    query = torch.zeros(1, 1, 7, 32)
+    query[..., 0], key[..., 0] = score / 8, torch.tensor([8.0, 8, 7, -3, 1, 0, 2])
+    found = attend_base_two(query.bfloat16(), key.bfloat16(), value.bfloat16() * 3)
+    expected = torch.softmax(query @ key.transpose(-1, -2) * math.log(2), -1) @ (value * 3)
+    assert torch.isfinite(found).all()
+    torch.testing.assert_close(found.float(), expected, atol=0.1, rtol=0.05)

@@ -13,6 +13,9 @@ __all__ = ["MultiHeadAttention", "attend", "attend_base_two"]
 _LEAST_SUM = 2.0**-64
 """A row of powers with a smaller sum may have lost some of them to the end of the number format."""
 
+_LARGEST_SUM = 2.0**96
+"""One with a larger sum may, times the values, leave it at the other end."""
+
 
 def attend(
     query: Tensor,
@@ -76,7 +79,7 @@ def attend_base_two(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     powers = torch.bmm(queries, keys.transpose(1, 2)).exp2_()
     sums = powers.sum(-1, keepdim=True)
     lowest, highest = torch.aminmax(sums)
-    if lowest > _LEAST_SUM and highest < torch.inf:
+    if lowest > _LEAST_SUM and highest < _LARGEST_SUM:
         context = torch.bmm(powers, values).div_(sums)
     else:
         scores = torch.bmm(queries, keys.transpose(1, 2)).float()
