@@ -1,46 +1,191 @@
-"""Fits the refusal model of ``langbert.answering.confidence`` and says how well it tells topics apart.
+"""Fits the model of ``langbert.refusal`` and says how well it tells what the documents hold from what they do not.
 
-    python benchmarks/refusal.py SQUAD.json [--questions 600]
+    python benchmarks/refusal.py SQUAD2.json --topics SQUAD.json --chinese CMRC.json --cache FOLDER [--write]
 
-Every question is asked twice: of all paragraphs, and of all but those of its own article, which then hold no answer.
+Three kinds of questions: of SQuAD 2.0, about half of which were written to look as if their paragraph answered them;
+of SQuAD 1.1, asked of all paragraphs and, again, of all but those of their own article; and the same in Chinese,
+without reranker and reader. The articles of one half fit the model, those of the other half are what is reported, and
+the other way round. What the models say is kept in the cache; after a new reader only the reading is done again.
+``--write`` puts the coefficients, fitted on everything, into ``langbert/refusal.py``; run ``benchmarks/extraction.py``
+first. The risk–coverage curve goes to ``--plot`` as PNG, and as JSON beside it.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
+from asked.coefficients import logistic, written
+from asked.collect import Asked, Asking, halves
+from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from langbert import Embedder, Store
-from langbert.answering import confidence_features
-from langbert.evaluation import read_retrieval_set
-from langbert.evaluation.retrieval import corpus_chunks
+from langbert import refusal
+from langbert.refusal import Features, features
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("data", help="a SQuAD JSON file, or a BEIR folder with a title for each article")
-parser.add_argument("--questions", type=int, default=600)
-parser.add_argument("--depth", type=int, default=4)
-arguments = parser.parse_args()
+HELD = 0.8  # the share of questions that have an answer, in the use that confidence is calibrated for
+READ = 5  # passages
+PARTS = {
+    "search, reranker, reader": Features.__slots__,
+    "search, reader": ("cosine", "coverage", "margin", "quoted"),
+    "search, reranker": ("cosine", "coverage", "reranker"),
+    "search": ("cosine", "coverage"),
+}
 
-data = read_retrieval_set(arguments.data)
-store = Store.open(embedder=Embedder("minilm"))
-store.add(corpus_chunks(data))
-asked = random.Random(0).sample(list(data.queries), min(arguments.questions, len(data.queries)))
-rows, held = [], []
-for query in asked:
-    question = data.queries[query]
-    article = data.corpus[next(iter(data.qrels[query]))][0]
-    for where in (None, {"source": {"$ne": article}}):
-        rows.append(confidence_features(question, store.search(question, arguments.depth, where=where)))
-        held.append(where is None)
-features, labels = np.array(rows), np.array(held)
-model = LogisticRegression(C=100).fit(features, labels)
-(cosine, coverage), bias = model.coef_[0], model.intercept_[0]
-scores = model.decision_function(features)
-print(f"cosine {cosine:.2f}, coverage {coverage:.2f}, bias {bias:.2f}")
-print(f"AUROC {roc_auc_score(labels, scores):.4f} (cosine alone {roc_auc_score(labels, features[:, 0]):.4f})")
-answered, refused = np.mean(scores[labels] > 0), np.mean(scores[~labels] <= 0)
-print(f"at 0.5: answered {answered:.3f} of those held, refused {refused:.3f} of the rest")
+
+@dataclass(frozen=True)
+class Row:
+    """A question: of which kind, of which article, whether it is held, what speaks for it."""
+
+    kind: str
+    title: str
+    held: bool
+    known: Features
+
+
+def rows(kind: str, asked: Sequence[Asked]) -> list[Row]:
+    found = [
+        (one, features(one.question.question, one.candidates, one.spans(READ) if one.read else ())) for one in asked
+    ]
+    return [Row(kind, one.question.title, one.held, known) for one, known in found if known is not None]
+
+
+def matrix(told: Sequence[Row], names: Sequence[str]) -> list[list[float]]:
+    return [[getattr(row.known, name) for name in names] for row in told]
+
+
+def fit(told: Sequence[Row], names: Sequence[str]) -> list[float]:
+    """Every kind and both labels of it count the same, but for :data:`HELD`."""
+    groups = [(row.kind, row.held) for row in told]
+    shares = {group: (HELD if group[1] else 1 - HELD) / groups.count(group) for group in set(groups)}
+    weights = [len(told) * shares[group] for group in groups]
+    return logistic(matrix(told, names), [row.held for row in told], weights)
+
+
+def out_of_fold(told: Sequence[Row], names: Sequence[str]) -> NDArray[np.float64]:
+    """``(n,)`` confidence in each question, by a model that has not seen its article."""
+    half = halves([row.title for row in told])
+    inside = np.array([row.title in half for row in told])
+    values = np.array(matrix(told, names))
+    logits = np.zeros(len(told))
+    for side in (inside, ~inside):
+        *slopes, bias = fit([row for row, taken in zip(told, side, strict=True) if taken], names)
+        logits[~side] = values[~side] @ np.array(slopes) + bias
+    return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float64)
+
+
+def risk_coverage(confidence: NDArray[np.float64], held: NDArray[np.bool_]) -> list[dict[str, float]]:
+    """At every twentieth: which share of the questions is answered, and which share of those has no answer."""
+    order = np.argsort(-confidence, kind="stable")
+    wrong = np.cumsum(~held[order]) / np.arange(1, len(held) + 1)
+    at = [round(len(held) * i / 20) - 1 for i in range(1, 21)]
+    return [
+        {"coverage": (i + 1) / len(held), "risk": float(wrong[i]), "threshold": float(confidence[order[i]])}
+        for i in at
+        if i >= 0
+    ]
+
+
+def report(name: str, told: Sequence[Row], confidence: NDArray[np.float64]) -> dict[str, object]:
+    held = np.array([row.held for row in told])
+    auroc = float(roc_auc_score(held, confidence))
+    print(
+        f"{name}: {len(told)} questions, AUROC {auroc:.3f}; at 0.5 answered {np.mean(confidence[held] >= 0.5):.3f} "
+        f"of those held, refused {np.mean(confidence[~held] < 0.5):.3f} of the rest"
+    )
+    return {"questions": len(told), "auroc": auroc, "curve": risk_coverage(confidence, held)}
+
+
+def draw(results: dict[str, dict[str, object]], file: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    for name, result in results.items():
+        curve = result["curve"]
+        assert isinstance(curve, list)
+        axes.plot(
+            [100 * point["coverage"] for point in curve],
+            [100 * point["risk"] for point in curve],
+            label=f"{name} (AUROC {result['auroc']:.3f})",
+        )
+    axes.set(xlabel="questions answered, surest first (%)", ylabel="of them without an answer in the documents (%)")
+    axes.set(xlim=(0, 100), ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(file, dpi=150)
+    file.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="a SQuAD 2.0 JSON file")
+    parser.add_argument("--topics", required=True, help="a SQuAD 1.1 JSON file of several articles")
+    parser.add_argument("--chinese", help="the same in Chinese")
+    parser.add_argument("--cache", type=Path, required=True, help="a folder for what the models say")
+    parser.add_argument("--questions", type=int, default=1000, help="of each kind")
+    parser.add_argument("--cached", action="store_true", help="only what a stopped run has got to")
+    parser.add_argument("--reader", default="minilm-reader", help="a name or a folder")
+    parser.add_argument("--threads", type=int, help="for the models")
+    parser.add_argument("--plot", type=Path, default=Path("docs/images/refusal.png"))
+    parser.add_argument("--write", action="store_true", help="put the coefficients into langbert/refusal.py")
+    arguments = parser.parse_args()
+
+    def ask(data: str, *absents: bool, models: bool = True) -> list[Asked]:
+        asking = Asking(
+            data,
+            arguments.cache,
+            reader=arguments.reader if models else None,
+            rerank=models,
+            threads=arguments.threads,
+        )
+        return [
+            one
+            for absent in absents
+            for one in asking.ask(
+                asking.sample(arguments.questions, absent=absent, cached=arguments.cached), absent=absent
+            )
+        ]
+
+    deceiving = rows("written to deceive", ask(arguments.data, False))
+    topics = rows("article not there", ask(arguments.topics, False, True))
+    english = deceiving + topics
+    fitted: dict[tuple[str, ...], dict[str, float]] = {}
+    results: dict[str, dict[str, object]] = {}
+
+    def weigh(told: Sequence[Row], names: Sequence[str]) -> dict[str, float]:
+        return dict(zip((*names, "bias"), (round(value, 3) for value in fit(told, names)), strict=True))
+
+    for parts, names in PARTS.items():
+        confidence = out_of_fold(english, names)
+        for kind in dict.fromkeys(row.kind for row in english):
+            chosen = np.array([row.kind == kind for row in english])
+            told = report(f"{parts}, {kind}", [row for row in english if row.kind == kind], confidence[chosen])
+            if parts == next(iter(PARTS)):
+                results[kind] = told
+        fitted[tuple(names)] = weigh(english, names)
+    if arguments.chinese:
+        chinese = rows("article not there", ask(arguments.chinese, False, True, models=False))
+        names = PARTS["search"]
+        results["Chinese, article not there"] = report("search, Chinese", chinese, out_of_fold(chinese, names))
+        print("the Chinese alone:", weigh(chinese, names))
+        values = np.array(matrix(chinese, names))
+        *slopes, bias = fitted[tuple(names)].values()
+        report(
+            "search, Chinese, by the model of English", chinese, 1 / (1 + np.exp(-(values @ np.array(slopes) + bias)))
+        )
+    for names, weights in fitted.items():
+        print(names, weights)
+    draw(results, arguments.plot)
+    if arguments.write:
+        written(Path(refusal.__file__), "FITTED", f"MappingProxyType({fitted!r})")
+
+
+if __name__ == "__main__":
+    main()

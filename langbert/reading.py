@@ -22,12 +22,26 @@ from .nn.span_reader import SpanReader
 from .records import Progress, Span
 from .retrieval import checked_question
 
-__all__ = ["Reader", "passage_windows"]
+__all__ = ["ReadSpan", "Reader", "passage_windows"]
 
 _MAX_LENGTH = 384  # tokens of question and passage together (Devlin et al. 2019, §4.2, as released)
 _OVERLAP = 128
 _LONGEST = 30  # tokens of an answer
 _TOP = 20  # starts and ends that are paired
+
+
+class ReadSpan(NamedTuple):
+    """A span of a passage, in characters, and how sure the reader is of it.
+
+    Attributes:
+        margin: its logits less those of the first token, which stands for "no answer" (Devlin et al. 2019, §4.3).
+        logits: of its start and its end together: what compares spans of different passages best.
+    """
+
+    margin: float
+    start: int
+    end: int
+    logits: float
 
 
 class _Window(NamedTuple):
@@ -121,37 +135,66 @@ class Reader:
     ) -> list[tuple[float, int, int]]:
         """For each pair the best span's margin over "no answer", and its character offsets.
 
-        The margin is ``start + end`` logits of the span less those of the first token (§4.3); ``-inf, 0, 0`` where a
-        passage has no token.
+        ``-inf, 0, 0`` where a passage has no token.
         """
-        asked = self._tokenizer.encode(list(questions))
-        read = self._tokenizer.encode(list(passages))
+        found = self.best_spans(questions, passages, 1, progress=progress)
+        return [spans[0][:3] if spans else (-math.inf, 0, 0) for spans in found]
+
+    def best_spans(
+        self,
+        questions: Sequence[str],
+        passages: Sequence[str],
+        n: int,
+        *,
+        headings: Sequence[str] | None = None,
+        progress: Progress | None = None,
+    ) -> list[list[ReadSpan]]:
+        """For each pair the ``n`` spans with the highest margins, best first.
+
+        They may overlap. Of a passage read in several windows the same span counts once, with its best margin. The
+        list is empty where a passage has no token.
+
+        Args:
+            headings: what each passage stands under: read before every window of it, never answered with.
+        """
+        asked = self._encoded(questions)
+        read = self._encoded(passages)
+        above = self._encoded(headings if headings is not None else [""] * len(passages))
         spread = [
             window
-            for i, (question, passage) in enumerate(zip(asked, read, strict=True))
-            for window in self._windows(i, question, passage)
+            for i, (question, heading, passage) in enumerate(zip(asked, above, read, strict=True))
+            for window in self._windows(i, question, heading, passage)
         ]
-        best = [(-math.inf, 0, 0)] * len(passages)
+        best: list[dict[tuple[int, int], ReadSpan]] = [{} for _ in passages]
 
-        def work(batch: Sequence[int]) -> list[tuple[float, int, int]]:
+        def work(batch: Sequence[int]) -> list[list[ReadSpan]]:
             chosen = [spread[i] for i in batch]
-            return [_best_span(logits, window) for logits, window in zip(self._logits(chosen), chosen, strict=True)]
+            return [_best_spans(logits, window, n) for logits, window in zip(self._logits(chosen), chosen, strict=True)]
 
         lengths = [len(window.ids) for window in spread]
         for batch, found in computed(work, lengths, self._device.type, self._threads):
-            for i, (margin, first, last) in zip(batch, found, strict=True):
+            for i, spans in zip(batch, found, strict=True):
                 passage = spread[i].passage
-                if margin > best[passage][0]:
-                    offsets = read[passage].offsets
-                    best[passage] = (margin, offsets[first][0], offsets[last][1])
+                offsets = read[passage].offsets
+                for margin, first, last, sum_ in spans:
+                    span = ReadSpan(margin, offsets[first][0], offsets[last][1], sum_)
+                    known = best[passage].setdefault(span[1:3], span)
+                    best[passage][span[1:3]] = max(known, span)
             if progress is not None:
                 progress(len({spread[i].passage for i in batch}))
-        return best
+        return [sorted(spans.values(), reverse=True)[:n] for spans in best]
 
-    def _windows(self, number: int, question: Encoding, passage: Encoding) -> Iterator[_Window]:
-        question_ids = question.ids[: _MAX_LENGTH // 2]
-        for start, stop in passage_windows(passage, _MAX_LENGTH - self._tokenizer.n_pair_special - len(question_ids)):
-            pair = self._tokenizer.pair(question_ids, passage.ids[start:stop])
+    def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
+        """Each text tokenised; one that comes up many times (the question, beside each passage) only once."""
+        different = list(dict.fromkeys(texts))
+        encoded = dict(zip(different, self._tokenizer.encode(different), strict=True))
+        return [encoded[text] for text in texts]
+
+    def _windows(self, number: int, question: Encoding, heading: Encoding, passage: Encoding) -> Iterator[_Window]:
+        question_ids, heading_ids = question.ids[: _MAX_LENGTH // 2], heading.ids[-_MAX_LENGTH // 4 :]
+        room = _MAX_LENGTH - self._tokenizer.n_pair_special - len(question_ids) - len(heading_ids)
+        for start, stop in passage_windows(passage, room):
+            pair = self._tokenizer.pair(question_ids, heading_ids + passage.ids[start:stop])
             yield _Window(number, start, stop, pair.ids, pair.segments)
 
     def _logits(self, batch: Sequence[_Window]) -> list[NDArray[np.float32]]:
@@ -173,21 +216,25 @@ def passage_windows(passage: Encoding, room: int) -> Iterator[tuple[int, int]]:
         yield window[0], window[-1] + 1
 
 
-def _best_span(logits: NDArray[np.float32], window: _Window) -> tuple[float, int, int]:
-    """The best span in a window, as passage tokens ``first`` and ``last``, and its margin over "no answer"."""
+def _best_spans(logits: NDArray[np.float32], window: _Window, n: int) -> list[ReadSpan]:
+    """The ``n`` best spans in a window, in tokens of the passage: the first, and the last itself."""
     n_tokens = window.stop - window.start
     offset = len(window.ids) - 1 - n_tokens  # the passage is followed by one [SEP]
     starts, ends = logits[offset : offset + n_tokens, 0], logits[offset : offset + n_tokens, 1]
     top_starts, top_ends = np.argsort(-starts)[:_TOP], np.argsort(-ends)[:_TOP]
     scores = starts[top_starts][:, None] + ends[top_ends][None, :]  # (≤ 20, ≤ 20)
     lengths = top_ends[None, :] - top_starts[:, None]
-    scores = np.where((lengths >= 0) & (lengths < _LONGEST), scores, -np.inf)
-    i, j = np.unravel_index(int(scores.argmax()), scores.shape)
-    margin = float(scores[i, j]) - float(logits[0].sum())
-    if not math.isfinite(margin):  # no start before an end among the best: take the best token
-        token = int((starts + ends).argmax())
-        return float(starts[token] + ends[token] - logits[0].sum()), window.start + token, window.start + token
-    return margin, window.start + int(top_starts[i]), window.start + int(top_ends[j])
+    allowed = np.argwhere((lengths >= 0) & (lengths < _LONGEST))
+    order = np.argsort(-scores[tuple(allowed.T)], kind="stable")[:n]
+    places = [(int(top_starts[i]), int(top_ends[j])) for i, j in allowed[order]]
+    # no start before an end among the best: take the best token
+    places = places or [(int((starts + ends).argmax()),) * 2]
+    none = float(logits[0].sum())
+    sums = [float(starts[first]) + float(ends[last]) for first, last in places]
+    return [
+        ReadSpan(total - none, window.start + first, window.start + last, total)
+        for total, (first, last) in zip(sums, places, strict=True)
+    ]
 
 
 def _sigmoid(value: float) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -154,16 +155,25 @@ class Citation:
     quote: str
     score: float
 
+    @property
+    def place(self) -> str:
+        """What a reader would look up: the source, and the page or else the characters."""
+        where = f"p. {self.page}" if self.page is not None else f"characters {self.start}–{self.end}"
+        return f"{self.source or self.document_id}, {where}"
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer with its evidence.
 
     Attributes:
-        text: the answer; ``[n]`` in it points at ``citations[n - 1]``.
+        text: the answer; ``[n]`` in it points at ``citations[n - 1]``, and ``[?]`` follows what no source supports.
         refused: True if the documents do not hold the answer; ``citations`` is then empty.
         confidence: in [0, 1], how sure the pipeline is that the documents hold the answer.
         timings: seconds spent in each stage, and ``"total"``.
+        question: as it was asked.
+        standalone_question: what was searched for: with what it takes from the conversation before it.
+        unsupported: the sentences of the decoder that no source supports, whether ``text`` shows them or not.
     """
 
     text: str
@@ -172,6 +182,24 @@ class Answer:
     confidence: float = 0.0
     timings: Mapping[str, float] = field(default_factory=dict)
     question: str = ""
+    standalone_question: str = ""
+    unsupported: tuple[str, ...] = ()
+
+    def plain(self) -> str:
+        """As plain text: the answer, then a line for each source with its place and the quoted words."""
+        lines = [f"[{n}] {c.place}: “{_one_line(c.quote)}”" for n, c in enumerate(self.citations, start=1)]
+        return "\n".join([self.text, *([""] if lines else []), *lines])
+
+    def markdown(self) -> str:
+        """As Markdown, the same way; what documents and models wrote is escaped, so that it is shown and not obeyed."""
+        text = "".join(
+            part if _ANSWER_MARK.fullmatch(part) else _escaped(part) for part in _ANSWER_MARK.split(self.text)
+        )
+        lines = [
+            f"{n}. **{_escaped(c.place)}**: “{_escaped(_one_line(c.quote))}”"
+            for n, c in enumerate(self.citations, start=1)
+        ]
+        return "\n".join([text, *([""] if lines else []), *lines])
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form that ``langbert ask --json`` prints."""
@@ -183,6 +211,19 @@ class Answer:
             "citations": [asdict(citation) for citation in self.citations],
             "timings": {stage: round(seconds, 4) for stage, seconds in self.timings.items()},
         }
+
+
+_ANSWER_MARK = re.compile(r"(\[(?:\d+|\?)\])")
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~!&]|(?m:^\s*(?:[-+=]|\d+[.)]))")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _escaped(text: str) -> str:
+    """Words that Markdown shows as they are: no link, picture, tag, heading or list comes of them."""
+    return _MARKDOWN.sub(lambda match: f"{match[0][:-1]}\\{match[0][-1]}", text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langbert.followup import rewriting_messages, standalone_question
+from langbert.followup import leans, rewriting_messages, standalone_question, with_key_words
 from langbert.records import Message
 
 HISTORY = [
@@ -29,7 +29,8 @@ HISTORY = [
         ("How old did he get?", "How old did he get?", "How old did he get? William Conqueror"),
         ("How old did he get?", "", "How old did he get? William Conqueror"),
         ("Why?", "Why?", "Why? William Conqueror"),
-        ("How old was William?", "x" * 500, "How old was William? Conqueror"),
+        ("How old was William?", "x" * 500, "How old was William?"),
+        ("What about William?", "x" * 500, "What about William? Conqueror"),
     ],
 )
 def test_what_is_searched_for(question: str, rewritten: str, expected: str | None) -> None:
@@ -40,6 +41,31 @@ def test_chinese() -> None:
     history = [Message("user", "机器学习是什么？"), Message("assistant", "人工智能的一个分支。")]
     assert standalone_question("它有什么应用？", "机器学习有什么应用？", history) == "机器学习有什么应用？"
     assert "机器学习" in standalone_question("它有什么应用？", "I do not know", history)
+
+
+def test_a_question_that_stands_alone_is_left_alone() -> None:
+    assert with_key_words("Do bees make honey?", HISTORY) == "Do bees make honey?"
+    assert with_key_words("How old did he get?", []) == "How old did he get?"
+
+
+def test_a_third_question_still_knows_what_the_first_was_about() -> None:
+    history = [*HISTORY, Message("user", "How old did he get?"), Message("assistant", "59.")]
+    assert with_key_words("Where did he die?", history).startswith("Where did he die?")
+    assert "William Conqueror" in with_key_words("Where did he die?", history)
+    changed = [*history, Message("user", "Do bees make honey?"), Message("assistant", "Yes.")]
+    assert with_key_words("Where do they live?", changed) == "Where do they live? bees make honey"
+
+
+@pytest.mark.parametrize(
+    "question", ["它有多大？", "还有呢？", "为什么？", "And then?", "Why?", "What about Rouen?", " "]
+)
+def test_questions_that_lean_on_what_was_said(question: str) -> None:
+    assert leans(question)
+
+
+@pytest.mark.parametrize("question", ["机器学习是什么？", "Who was William?", "How long may a line be?"])
+def test_questions_that_do_not(question: str) -> None:
+    assert not leans(question)
 
 
 def test_the_prompt_is_short_and_holds_the_last_turns() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -12,13 +12,14 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.language_models import FakeListChatModel, FakeListLLM, GenericFakeChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnablePassthrough
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from langchain_core.vectorstores import InMemoryVectorStore
 
 from langbert.answering import NOT_FOUND
-from langbert.errors import QuestionError
+from langbert.errors import GenerationError, QuestionError
 from langchain_langbert import ChatLangBert, LangBertEmbeddings, LangBertVectorStore, create_rag_chain
 
 STYLE = "Style guide. Limit all lines to a maximum of 79 characters. Use four spaces per indentation level."
@@ -283,11 +284,70 @@ async def test_the_default_models_answer_from_documents() -> None:
     assert not create_rag_chain(store, parrot, threshold=0).invoke(other)["refused"]
 
 
+def test_a_passage_too_long_for_the_prompt_is_shortened_between_sentences() -> None:
+    read: list[str] = []
+
+    def model(prompt: list[BaseMessage]) -> str:
+        read.append(prompt[-1].text)
+        return "Bees make honey from nectar."
+
+    long = Document("The sky is blue today. " * 1500 + "Bees make honey from nectar. " + "Grass is green. " * 1500)
+    chain = create_rag_chain(RunnableLambda(lambda question: [long]), RunnableLambda(model), prompt_tokens=300)
+    answer = chain.invoke("What do bees make?")
+    assert len(read[0]) < 1500
+    (citation,) = answer["citations"]
+    assert citation["quote"] == "Bees make honey from nectar."
+    assert long.page_content[citation["start"] : citation["end"]] == citation["quote"]
+
+
+async def test_a_model_that_says_it_cannot_tell_is_believed(store: LangBertVectorStore) -> None:
+    chain = create_rag_chain(store, FakeListChatModel(responses=["The sources do not mention it."]))
+    for answer in (chain.invoke("Lines?"), await chain.ainvoke("Lines?")):
+        assert (answer["answer"], answer["refused"], answer["citations"]) == (NOT_FOUND, True, [])
+
+
+def test_unsupported_sentences_may_be_marked(store: LangBertVectorStore) -> None:
+    chain = create_rag_chain(store, FakeListChatModel(responses=[SAYS]), unsupported="mark")
+    answer = chain.invoke("How long may lines be?")
+    assert answer["answer"].endswith("The moon is made of green cheese. [?]")
+    assert len(answer["citations"]) == 1
+
+
+class BreaksOff(GenericFakeChatModel):
+    """Writes some words, then fails."""
+
+    after: int = 100
+
+    def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
+        for n, chunk in enumerate(super()._stream(*args, **kwargs)):
+            if n == self.after:
+                raise ConnectionError("the line went dead")
+            yield chunk
+
+
+async def test_a_model_that_fails_in_the_middle_leaves_what_was_checked(store: LangBertVectorStore) -> None:
+    says = "Lines have a maximum of 79 characters. Bees make honey from nectar."
+    model = BreaksOff(messages=iter([AIMessage(says)] * 3), after=18)
+    chain = create_rag_chain(store, model)
+    with pytest.raises(GenerationError, match="the line went dead") as caught:
+        list(chain.stream("Lines?"))
+    assert caught.value.answer is not None
+    assert caught.value.answer.text == "Lines have a maximum of 79 characters. [1]"
+    assert [citation.source for citation in caught.value.answer.citations] == ["pep8.txt"]
+    with pytest.raises(GenerationError, match="the line went dead"):
+        await chain.ainvoke("Lines?")
+    with pytest.raises(ConnectionError):  # before the first sentence: for with_retry and with_fallbacks
+        create_rag_chain(store, BreaksOff(messages=iter([AIMessage(says)]), after=2)).invoke("Lines?")
+
+
 @pytest.mark.models
-def test_a_passage_too_long_for_the_prompt_is_an_error_with_a_way_out() -> None:
-    long = Document("honey " * 3000)
-    with pytest.raises(ValueError, match="split documents"):
-        create_rag_chain(RunnableLambda(lambda question: [long])).invoke("What?")
+async def test_without_a_model_of_ones_own_the_reader_answers_where_it_is_sure() -> None:
+    texts = ["Bees make honey from nectar. They live in hives.", "The Normans gave their name to Normandy."]
+    store = LangBertVectorStore.from_texts(texts, LangBertEmbeddings(), [{"source": str(n)} for n in range(2)])
+    for chain in (create_rag_chain(store), create_rag_chain(store, FakeListChatModel(responses=[]), mode="extract")):
+        for answer in (chain.invoke("What do bees make?"), await chain.ainvoke("What do bees make?")):
+            assert answer["answer"].startswith("honey")
+            assert answer["citations"][0]["quote"] == "Bees make honey from nectar."
 
 
 @pytest.mark.models

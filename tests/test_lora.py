@@ -14,7 +14,7 @@ from langbert.models.checkpoint import read_tensors, save_tensors
 from langbert.models.lora import is_adapter, merge_adapters
 from langbert.nn.bert import Bert, BertConfig
 from langbert.nn.span_reader import SpanReader
-from langbert.training.adapters import adapt, save_adapters
+from langbert.training.adapters import adapt, average_adapters, save_adapters
 from langbert.training.settings import LoraSettings
 
 TINY = BertConfig(vocab_size=50, hidden_size=32, n_layers=2, n_heads=4, intermediate_size=64, max_positions=40)
@@ -89,3 +89,26 @@ def test_adapters_that_do_not_fit_are_refused_by_name(
     expected = {"missing": "up.lora_B", "unexpected": "nowhere", "shape": "up.weight has shape", "kind": "IA3"}
     with pytest.raises(CheckpointError, match=expected.get(damage, "adapter_model.safetensors is missing")):
         merge_adapters(base, folder)
+
+
+def test_averaged_adapters_are_the_mean_of_the_merged_networks(trained, tmp_path: Path) -> None:
+    base, adapted, folder = trained
+    other = tmp_path / "other"
+    other.mkdir()
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.2)
+    save_adapters(adapted, other, base="somewhere", dtype=torch.float32)
+    average_adapters([folder, other], tmp_path / "mean")
+    networks = [copy.deepcopy(base) for _ in range(3)]
+    for network, source in zip(networks, (folder, other, tmp_path / "mean"), strict=True):
+        merge_adapters(network, source, heads=("head",))
+    one, two, mean = (network.state_dict() for network in networks)
+    for name, tensor in mean.items():
+        torch.testing.assert_close(tensor, (one[name] + two[name]) / 2, atol=1e-6, rtol=1e-5)
+
+    config = json.loads((other / "adapter_config.json").read_text())
+    (other / "adapter_config.json").write_text(json.dumps({**config, "r": 5}))
+    with pytest.raises(CheckpointError, match="another base, rank or alpha"):
+        average_adapters([folder, other], tmp_path / "none")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from langbert import Answer, Document, Rag, Retriever, Store, read_documents
-from langbert.answering import NOT_FOUND, build_messages, confidence, fit_sources, not_found
-from langbert.errors import QuestionError
+from langbert.answering import NOT_FOUND, build_messages, not_found
+from langbert.errors import GenerationError, QuestionError
 from langbert.grounding import Source
-from langbert.records import Chunk
+from langbert.packing import pack
+from langbert.records import Chunk, Message
+from langbert.refusal import confidence, features
 
 pytestmark = pytest.mark.models
 
@@ -98,17 +101,87 @@ def test_a_very_long_question_is_answered_all_the_same(rag: Rag, store: Store) -
     assert isinstance(answer, Answer)
 
 
-def test_the_prompt_keeps_whole_passages_within_its_budget(smollm2) -> None:
-    sources = [Source(n, Chunk(str(n), "d", f"Fact {n} stands here in so many words.")) for n in range(1, 40)]
-    kept = fit_sources("Which fact?", sources, smollm2.count_tokens, 300)
+def test_the_prompt_keeps_within_its_budget(smollm2) -> None:
+    sources = [Source(n, Chunk(str(n), f"d{n}", f"Fact {n} stands here in so many words.")) for n in range(1, 40)]
+    kept = pack("Which fact?", sources, lambda part: smollm2.count_tokens(build_messages("Which fact?", part)), 300)
     assert 0 < len(kept) < len(sources)
-    assert kept == sources[: len(kept)]
+    assert [source.chunk.text for source in kept] == [source.chunk.text for source in sources[: len(kept)]]
     assert smollm2.count_tokens(build_messages("Which fact?", kept)) <= 300
-    assert fit_sources("Which fact?", sources, smollm2.count_tokens, 5) == []
+
+
+def test_a_prompt_far_too_small_ends_in_a_quotation(store: Store, smollm2) -> None:
+    answer = Rag(store, generator=smollm2, prompt_tokens=60).ask(LINE_LENGTH, mode="generate")
+    assert "79 characters" in answer.citations[0].quote
+    assert_verbatim(store, answer)
+
+
+class Scripted:
+    """A decoder of one's own: says what it is told to, and may fail in the middle."""
+
+    context_length = 4096
+
+    def __init__(self, *pieces: str, failing: bool = False) -> None:
+        self.pieces, self.failing = pieces, failing
+        self.read: list[Message] = []
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        return sum(len(message.content) for message in messages) // 4
+
+    def stream(self, messages: Sequence[Message], **options: object) -> Iterator[str]:
+        self.read = list(messages)
+        yield from self.pieces
+        if self.failing:
+            raise OSError("the disk is gone")
+
+
+def scripted(store: Store, *pieces: str, **options: Any) -> Rag:
+    failing = options.pop("failing", False)
+    return Rag(store, generator=Scripted(*pieces, failing=failing), **options)  # type: ignore[arg-type]
+
+
+def test_a_decoder_that_fails_in_the_middle_leaves_what_was_checked(store: Store) -> None:
+    rag = scripted(store, "Limit all lines to a maximum of 79 characters. ", "And then", failing=True)
+    pieces: list[str | Answer] = []
+    with pytest.raises(GenerationError, match="the disk is gone") as caught:
+        pieces.extend(rag.stream(LINE_LENGTH, mode="generate"))
+    assert caught.value.answer is not None
+    assert pieces == [caught.value.answer.text] == ["Limit all lines to a maximum of 79 characters. [1]"]
+    assert_verbatim(store, caught.value.answer)
+
+
+def test_a_decoder_that_says_it_cannot_tell_is_believed(store: Store) -> None:
+    answer = scripted(store, "The sources do not say how long a line may be.").ask(LINE_LENGTH, mode="generate")
+    assert (answer.text, answer.refused, answer.citations) == (NOT_FOUND, True, ())
+
+
+def test_sentences_no_source_supports_are_marked_on_request(store: Store) -> None:
+    rag = scripted(store, "The maximum line length limit is 120 characters. Limit all lines to 79 characters.")
+    kept = rag.ask(LINE_LENGTH, mode="generate")
+    assert kept.text == "Limit all lines to 79 characters. [1]"
+    assert kept.unsupported == ("The maximum line length limit is 120 characters.",)
+    marked = rag.ask(LINE_LENGTH, mode="generate", unsupported="mark")
+    assert marked.text == "The maximum line length limit is 120 characters. [?] Limit all lines to 79 characters. [1]"
+    assert rag.ask(LINE_LENGTH, mode="generate", unsupported="keep").text == marked.text.replace(" [?]", "")
+
+
+def test_the_decoder_is_only_asked_where_the_reader_is_not_sure(store: Store) -> None:
+    never = scripted(store, failing=True, sure=0.0)
+    assert "79" in never.ask(LINE_LENGTH).text
+    always = scripted(store, "Limit all lines to a maximum of 79 characters.", sure=1.1)
+    assert always.ask(LINE_LENGTH).text == "Limit all lines to a maximum of 79 characters. [1]"
+
+
+def test_a_follow_up_is_answered_out_of_the_conversation(rag: Rag, store: Store) -> None:
+    history = [Message("user", "What does PEP 8 say about the length of lines?"), Message("assistant", "A limit.")]
+    answer = rag.ask("What is their maximum?", mode="extract", history=history)
+    assert "79" in answer.text
+    assert answer.question == "What is their maximum?"
+    assert answer.standalone_question.startswith("What is their maximum?")
+    assert "PEP" in answer.standalone_question
 
 
 def test_confidence_is_higher_where_the_answer_is(store: Store) -> None:
-    held = confidence(LINE_LENGTH, store.search(LINE_LENGTH, 4))
+    held = confidence(features(LINE_LENGTH, store.search(LINE_LENGTH, 4)))
     absent = "How do penguins keep their eggs warm?"
-    assert 0 <= confidence(absent, store.search(absent, 4)) < 0.5 < held <= 1
-    assert confidence(LINE_LENGTH, []) == 0
+    assert 0 <= confidence(features(absent, store.search(absent, 4))) < 0.5 < held <= 1
+    assert confidence(features(LINE_LENGTH, [])) == 0

@@ -14,7 +14,7 @@ from langbert.errors import CheckpointError, QuestionError
 from langbert.models.span_reader import load_span_reader
 from langbert.nn.bert import Bert, BertConfig
 from langbert.nn.span_reader import SpanReader, span_loss
-from langbert.reading import _LONGEST, Reader, _best_span, _Window
+from langbert.reading import _LONGEST, Reader, _best_spans, _Window
 
 WORDS = """
 who what where did live in the a normans normandy bees make honey from nectar , . ? 诺 曼 人
@@ -88,22 +88,41 @@ def test_a_passage_is_read_the_same_alone_and_among_others(folder: Path) -> None
         assert alone[0] == pytest.approx(found[0], abs=1e-4)
 
 
-def test_the_best_span_is_the_one_brute_force_finds() -> None:
+def test_a_passage_has_as_many_spans_as_asked_for(folder: Path) -> None:
+    reader = Reader(folder, precision="float32")
+    passage = "Bees make honey from nectar, the Normans live in Normandy. " * 60  # several windows
+    questions, passages = ["What make honey?"] * 3, ["Bees", passage, ""]
+    one, many, none = reader.best_spans(questions, passages, 12)
+    assert [(span.start, span.end) for span in one] == [(0, 4)]
+    assert none == []
+    assert len({(span.start, span.end) for span in many}) == len(many) == 12
+    assert many == sorted(many, reverse=True)
+    assert all(passage[span.start : span.end] for span in many)
+    assert [reader.best_spans(questions, passages, 1)[1][0][:3]] == [reader.margins(questions, passages)[1]]
+
+
+def test_the_best_spans_are_those_brute_force_finds() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
         n_question, n_passage = int(rng.integers(1, 8)), int(rng.integers(1, 19))
         length = 1 + n_question + 1 + n_passage + 1
         logits = rng.normal(size=(length, 2)).astype(np.float32)
         window = _Window(0, 5, 5 + n_passage, [0] * length, [0] * length)
-        margin, first, last = _best_span(logits, window)
+        found = _best_spans(logits, window, 4)
         offset = n_question + 2
-        best = max(
-            (logits[offset + i, 0] + logits[offset + j, 1], i, j)
-            for i in range(n_passage)
-            for j in range(i, min(n_passage, i + _LONGEST))
+        everything = sorted(
+            (
+                (logits[offset + i, 0] + logits[offset + j, 1], i, j)
+                for i in range(n_passage)
+                for j in range(i, min(n_passage, i + _LONGEST))
+            ),
+            reverse=True,
         )
-        assert (first - 5, last - 5) == best[1:]
-        assert margin == pytest.approx(float(best[0]) - float(logits[0].sum()), abs=1e-5)
+        assert len(found) == min(4, len(everything))
+        for span, (total, first, last) in zip(found, everything, strict=False):
+            assert (span.start - 5, span.end - 5) == (first, last)
+            assert span.logits == pytest.approx(float(total), abs=1e-5)
+            assert span.margin == pytest.approx(float(total) - float(logits[0].sum()), abs=1e-5)
 
 
 def test_the_loss_is_the_mean_cross_entropy_over_allowed_tokens() -> None:

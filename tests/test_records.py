@@ -48,6 +48,23 @@ def test_an_answer_prints_as_the_json_of_ask() -> None:
     }
 
 
+def test_an_answer_as_plain_text_and_as_markdown() -> None:
+    citations = (
+        Citation("a_b.pdf", "d", 3, 0, 3, "one\n  [two](x)", 0.9),
+        Citation("b.txt", "e", None, 4, 9, "three", 0.8),
+    )
+    answer = Answer("Use `one`. [1] Or ![three](http://x)! [2] Four. [?]\n- # <b>", citations)
+    assert answer.plain() == (
+        "Use `one`. [1] Or ![three](http://x)! [2] Four. [?]\n- # <b>\n\n"
+        "[1] a_b.pdf, p. 3: “one [two](x)”\n[2] b.txt, characters 4–9: “three”"
+    )
+    assert answer.markdown() == (
+        r"Use \`one\`. [1] Or \!\[three\](http://x)\! [2] Four. [?]" + "\n" + r"\- \# \<b\>" + "\n\n"
+        r"1. **a\_b.pdf, p. 3**: “one \[two\](x)”" + "\n" + "2. **b.txt, characters 4–9**: “three”"
+    )
+    assert Answer("Nothing.").plain() == Answer("Nothing.").markdown() == "Nothing."
+
+
 def test_a_space_names_its_differences_and_ignores_its_label() -> None:
     space = EmbeddingSpace("minilm", "w", "t", "mean", True, 384)
     renamed = dataclasses.replace(space, model="/a/folder")

@@ -21,7 +21,7 @@ from langbert import Candidate, Chunk, Embedder, Reader, Reranker, Retriever, St
 from langbert.evaluation import read_questions
 from langbert.evaluation.datasets import Question, squad_as_retrieval
 from langbert.evaluation.retrieval import corpus_chunks
-from langbert.extraction import FoundSpan, best_spans
+from langbert.extraction import FoundSpan, best_spans, heading_line
 from langbert.grounding import number_sources
 from langbert.models import resolve
 from langbert.reading import ReadSpan
@@ -48,7 +48,9 @@ class Asked:
     candidates: Sequence[Candidate]
     read: Sequence[Spans]
 
-    def best_spans(self, questions: Sequence[str], passages: Sequence[str], n: int) -> list[Spans]:
+    def best_spans(
+        self, questions: Sequence[str], passages: Sequence[str], n: int, *, headings: Sequence[str] | None = None
+    ) -> list[Spans]:
         """As :meth:`langbert.Reader.best_spans`, from what was kept."""
         known = {candidate.text: spans for candidate, spans in zip(self.candidates, self.read, strict=False)}
         return [known[passage][:n] for passage in passages]
@@ -148,8 +150,9 @@ class Asking:
         return Candidate(self._chunks[name], score, scores)
 
     def _read(self, question: Question, candidates: Sequence[Candidate]) -> list[Spans]:
-        passages = [candidate.text for candidate in candidates[:READ]]
-        return self._reader.best_spans([question.question] * len(passages), passages, PER_PASSAGE)
+        first = candidates[:READ]
+        passages, headings = [one.text for one in first], [heading_line(one.chunk) for one in first]
+        return self._reader.best_spans([question.question] * len(first), passages, PER_PASSAGE, headings=headings)
 
     @cached_property
     def _retriever(self) -> Retriever:

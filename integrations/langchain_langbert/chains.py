@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.language_models import LanguageModelLike
@@ -16,24 +17,35 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, 
 from langchain_core.runnables.utils import AddableDict
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
-from langbert.answering import NOT_FOUND, build_messages, confidence, fit_sources, quote_best_sentences
-from langbert.followup import rewriting_messages, standalone_question
-from langbert.grounding import Grounder, Source
-from langbert.records import EmbedderLike, Message
+from langbert.answering import build_messages, is_chinese, not_found
+from langbert.errors import GenerationError, ModelNotFound
+from langbert.extraction import FoundSpan, best_spans, quote_best_sentences
+from langbert.followup import rewriting_messages, standalone_question, with_key_words
+from langbert.grounding import Grounder, Source, Unsupported
+from langbert.packing import pack
+from langbert.pipeline import AnswerMode, shipped
+from langbert.records import Answer, EmbedderLike, Message
+from langbert.refusal import confidence, features
 from langbert.retrieval import checked_question
 
 from ._convert import passage_of
 from ._foreign import embedder_of
 from .chat_models import ChatLangBert
 from .embeddings import LangBertEmbeddings
+from .reranker import LangBertReranker
 from .retrievers import LangBertRetriever
 from .vectorstores import LangBertVectorStore
+
+if TYPE_CHECKING:
+    from langbert import Reader
 
 __all__ = ["create_rag_chain"]
 
 RagInput = str | Mapping[str, Any] | Sequence[BaseMessage]
 """A question; ``{"question": …}``, with ``"chat_history": […]`` if there is one; ``{"messages": […]}``; or messages,
 the last human one being the question and those before it the history."""
+
+log = logging.getLogger("langbert")
 
 _PROMPT_TOKENS = 1024
 _QUOTABLE = 0.5  # a sentence nearer to the question than this may stand for an answer
@@ -44,29 +56,44 @@ def create_rag_chain(
     llm: LanguageModelLike | None = None,
     reranker: BaseDocumentCompressor | None = None,
     *,
+    mode: AnswerMode | None = None,
+    reader: Reader | None = None,
     k: int = 4,
     prompt_tokens: int | None = None,
     threshold: float = 0.5,
+    sure: float = 0.3,
+    unsupported: Unsupported = "drop",
 ) -> Runnable[RagInput, dict[str, Any]]:
     """A chain that answers from documents and shows where every sentence comes from.
 
     The sources are numbered in the prompt. Each sentence of the answer is let through only if words of a source
-    support it, and carries that citation's ``[n]``; if nothing is left, the answer says so and ``refused`` is True.
+    support it, and carries that citation's ``[n]``; if nothing is left, or the model says that the sources do not tell,
+    the answer says so and ``refused`` is True.
 
-    After earlier turns a question is first rewritten by ``llm`` so that it stands alone (one more call, run as
-    ``rewrite_question`` with the tag ``nostream``: leave that out where you pick tokens out of ``astream_events``). A
-    rewriting that does not keep to the conversation is not used; the question is then searched for together with the
-    key words of the user's turn before it.
+    A question that leans on earlier turns is searched for so that it stands alone. A given ``llm`` rewrites it (one
+    more call, run as ``rewrite_question`` with the tag ``nostream``: leave that out where you pick tokens out of
+    ``astream_events``); a rewriting that does not keep to the conversation is not used, and the shipped decoder, too
+    small to rewrite well, is not asked: then the key words of the user's turn before it are added.
 
     Args:
         retriever: any retriever, or any vector store (ours is then searched in hybrid mode).
         llm: any chat model; by default ``ChatLangBert(max_tokens=128)``.
-        reranker: any document compressor; it then reads 20 documents of a vector store instead of ``k``.
+        reranker: any document compressor; it then reads 20 documents of a vector store instead of ``k``. Without
+            ``llm`` the shipped one, for questions in English.
+        mode: ``"generate"``, the default with an ``llm``; ``"extract"``: the words of a source that a reader points at;
+            ``"auto"``, the default without: the reader where it is sure, else the model.
+        reader: what points at words; by default the shipped one, for questions in English.
         k: how many documents of a vector store the answer may draw on.
         prompt_tokens: the longest prompt; by default 1024 for ``ChatLangBert``, and for other models, whose tokens are
-            estimated, no limit. As many sources as fit go into it, best first.
+            estimated, no limit. As many sources as fit go into it, best first, the last one cut between sentences.
         threshold: over a ``LangBertVectorStore`` with ``LangBertEmbeddings``: below this confidence that it holds the
             answer the model is not asked at all, and the chain refuses. Cosines of other embeddings mean other things.
+        sure: in mode ``"auto"``: how likely a span must be right for the model not to be asked.
+        unsupported: what becomes of a sentence no source supports: ``"drop"``, ``"mark"`` (with ``[?]``) or ``"keep"``.
+
+    Raises:
+        GenerationError: when run, where the model fails in the middle of its answer; ``error.answer`` is what was
+            checked until then, with its citations. Before the first sentence it is the model's own error, as ever.
 
     Returns:
         A Runnable from a question (``str``, ``{"question": …, "chat_history": […]}``, ``{"messages": […]}`` or a list
@@ -82,15 +109,19 @@ def create_rag_chain(
         >>> chain.invoke("What is the maximum line length?")["citations"][0]["quote"]  # doctest: +SKIP
         'Limit all lines to a maximum of 79 characters.'
     """
-    llm = llm if llm is not None else ChatLangBert(max_tokens=128)
-    chain = _RagChain(_as_retriever(retriever, k, reranker), llm, reranker, prompt_tokens, threshold)
+    mode = mode or ("auto" if llm is None else "generate")
+    default_reranker = llm is None and reranker is None and isinstance(retriever, VectorStore)
+    depth = k if reranker is None and not default_reranker else max(k, 20)
+    chain = _RagChain(
+        _as_retriever(retriever, depth), llm, reranker, mode, k, prompt_tokens, threshold, sure, unsupported
+    )
+    chain.default_reranker, chain.given_reader = default_reranker, reader
     return RunnableGenerator(chain.stream, chain.astream, name="langbert_rag")  # type: ignore[arg-type]
 
 
-def _as_retriever(given: RetrieverLike | VectorStore, k: int, reranker: object | None) -> RetrieverLike:
+def _as_retriever(given: RetrieverLike | VectorStore, depth: int) -> RetrieverLike:
     if not isinstance(given, VectorStore):
         return given
-    depth = k if reranker is None else max(k, 20)
     if isinstance(given, LangBertVectorStore):
         return LangBertRetriever(vectorstore=given, k=depth)
     return given.as_retriever(search_kwargs={"k": depth})
@@ -102,101 +133,197 @@ class _RagChain:
     def __init__(
         self,
         retriever: RetrieverLike,
-        llm: LanguageModelLike,
+        llm: LanguageModelLike | None,
         reranker: BaseDocumentCompressor | None,
+        mode: AnswerMode,
+        k: int,
         prompt_tokens: int | None,
         threshold: float,
+        sure: float,
+        unsupported: Unsupported,
     ) -> None:
         self.retriever = retriever
-        self.llm = llm
-        self.writer = llm | StrOutputParser()
-        short = llm.bind(max_tokens=64, stop=["\n"]) if isinstance(llm, ChatLangBert) else llm
+        self.rewrites = llm is not None
+        self.llm = llm if llm is not None else ChatLangBert(max_tokens=128)
+        self.writer = self.llm | StrOutputParser()
+        short = self.llm.bind(max_tokens=64, stop=["\n"]) if isinstance(self.llm, ChatLangBert) else self.llm
         self.rewriter = (short | StrOutputParser()).with_config(run_name="rewrite_question", tags=["nostream"])
         self.reranker = reranker
+        self.default_reranker = False
+        self.given_reader: Reader | Literal[False] | None = None
+        self.mode: AnswerMode = mode
+        self.k = k
         self.prompt_tokens = prompt_tokens
         self.threshold = threshold
+        self.sure = sure
+        self.unsupported: Unsupported = unsupported
 
     def stream(self, inputs: Iterator[RagInput], config: RunnableConfig) -> Iterator[AddableDict]:
         asked, history = _asked(list(inputs))
-        question = asked
-        if history:
+        question = with_key_words(asked, history)
+        if history and self.rewrites:
             rewritten = self.rewriter.invoke(_chat(rewriting_messages(asked, history)), config)
             question = standalone_question(asked, rewritten, history)
         documents = self.retriever.invoke(question, config)
-        if self.reranker is not None:
-            documents = list(self.reranker.compress_documents(documents, question, config.get("callbacks")))
-        sources = self._sources(question, documents)
-        grounder = Grounder(sources, question)
-        if sources:
-            for piece in self.writer.stream(_prompt(question, sources), config):
-                yield from map(_piece, grounder.feed(piece))
-            yield from map(_piece, grounder.finish())
-        yield from map(_piece, self._instead(question, grounder))
-        yield _end(asked, question, documents, grounder)
+        if reranker := self._reranker_for(question):
+            documents = list(reranker.compress_documents(documents, question, config.get("callbacks")))
+        elif self.default_reranker:
+            documents = documents[: self.k]
+        draft = self._draft(asked, question, documents)
+        if draft.read:
+            try:
+                for piece in self.writer.stream(draft.prompt, config):
+                    yield from draft.feed(piece)
+            except Exception as error:
+                raise draft.broken(error) from error
+        yield from self._rest(draft)
 
     async def astream(self, inputs: AsyncIterator[RagInput], config: RunnableConfig) -> AsyncIterator[AddableDict]:
         asked, history = _asked([item async for item in inputs])
-        question = asked
-        if history:
+        question = with_key_words(asked, history)
+        if history and self.rewrites:
             rewritten = await self.rewriter.ainvoke(_chat(rewriting_messages(asked, history)), config)
             question = standalone_question(asked, rewritten, history)
         documents = await self.retriever.ainvoke(question, config)
-        if self.reranker is not None:
-            documents = list(await self.reranker.acompress_documents(documents, question, config.get("callbacks")))
-        # Counting tokens loads the model, and checking a sentence takes milliseconds: neither belongs on the loop.
-        sources = await run_in_executor(None, self._sources, question, documents)
-        grounder = Grounder(sources, question)
-        if sources:
-            async for piece in self.writer.astream(_prompt(question, sources), config):
-                for checked in await run_in_executor(None, _listed, grounder.feed, piece):
-                    yield _piece(checked)
-            for checked in await run_in_executor(None, _listed, grounder.finish):
-                yield _piece(checked)
-        for quoted in await run_in_executor(None, _listed, self._instead, question, grounder):
-            yield _piece(quoted)
-        yield _end(asked, question, documents, grounder)
+        # Models, counted tokens and checked sentences take their time: none of it belongs on the loop.
+        if reranker := await run_in_executor(None, self._reranker_for, question):
+            documents = list(await reranker.acompress_documents(documents, question, config.get("callbacks")))
+        elif self.default_reranker:
+            documents = documents[: self.k]
+        draft = await run_in_executor(None, self._draft, asked, question, documents)
+        if draft.read:
+            try:
+                async for piece in self.writer.astream(draft.prompt, config):
+                    for checked in await run_in_executor(None, _listed, draft.feed, piece):
+                        yield checked
+            except Exception as error:
+                raise draft.broken(error) from error
+        for rest in await run_in_executor(None, _listed, self._rest, draft):
+            yield rest
 
-    def _sources(self, question: str, documents: Sequence[Document]) -> list[Source]:
-        """The documents that go into the prompt, numbered; none where they do not seem to hold the answer."""
-        if self._confidence(question) < self.threshold:
-            return []
-        sources = [Source(number, passage_of(document)) for number, document in enumerate(documents, start=1)]
+    def _draft(self, asked: str, question: str, documents: Sequence[Document]) -> _Draft:
+        """What is known before the model is asked: the sources it may read, none where it need not or must not."""
+        sources = [Source(n, passage_of(document), 1.0 / n) for n, document in enumerate(documents, start=1)]
+        draft = _Draft(asked, question, list(documents), Grounder(sources, question, unsupported=self.unsupported))
+        if sources and self.mode != "generate" and (reader := self._reader_for(question)):
+            draft.spans = best_spans(question, sources[: self.k], reader)
+        if not sources or self._confidence(question, draft.spans) < self.threshold:
+            draft.refused = True
+            return draft
+        pointed = bool(draft.spans) and draft.spans[0].probability >= self.sure
+        if not pointed and self.mode != "extract":
+            draft.read = self._packed(question, sources)
+            draft.grounder.sources = draft.read or sources
+        return draft
+
+    def _packed(self, question: str, sources: list[Source]) -> list[Source]:
         model = self.llm.bound if isinstance(self.llm, RunnableBinding) else self.llm
         budget = self.prompt_tokens or (_PROMPT_TOKENS if isinstance(model, ChatLangBert) else None)
-        if not sources or budget is None:
-            return sources
-        count = model.generator.count_tokens if isinstance(model, ChatLangBert) else _approximate_tokens
-        fitting = fit_sources(question, sources, count, budget)
-        if not fitting:
-            raise ValueError(
-                f"the best document alone makes a prompt longer than {budget} tokens: "
-                "split documents before adding them (LangBertTextSplitter), or raise prompt_tokens="
-            )
-        return fitting
+        counter = model.generator.count_tokens if isinstance(model, ChatLangBert) else _approximate_tokens
 
-    def _confidence(self, question: str) -> float:
+        def count(packed: Sequence[Source]) -> int:
+            return counter(build_messages(question, packed)) if budget else 0
+
+        return pack(question, sources, count, budget or 0)
+
+    def _rest(self, draft: _Draft) -> Iterator[AddableDict]:
+        """What is left to say when the model is done, or was not asked; then everything but the answer."""
+        grounder = draft.grounder
+        yield from map(_piece, grounder.finish())
+        if not (grounder.written or grounder.declined or draft.refused):
+            yield from map(_piece, self._quoted(draft))
+        if not grounder.written:
+            yield _piece(not_found(draft.asked))
+        yield draft.end()
+
+    def _quoted(self, draft: _Draft) -> Iterator[str]:
+        """The words a reader pointed at; without one, the sentence of the sources that answers best."""
+        grounder = draft.grounder
+        if draft.spans:
+            yield grounder.quote(draft.spans[0].text, draft.spans[0].support)
+        elif self.embedder is not None:
+            for support in quote_best_sentences(draft.question, grounder.sources, self.embedder):
+                if support.score >= _QUOTABLE:
+                    yield grounder.quote(support.quote, support)
+
+    def _confidence(self, question: str, spans: Sequence[FoundSpan]) -> float:
         """How likely the store holds the answer, in [0, 1]; 1 where it cannot be told."""
         retriever = self.retriever
         if isinstance(retriever, LangBertRetriever) and isinstance(retriever.vectorstore.embedding, LangBertEmbeddings):
-            return confidence(question, retriever.candidates(question))
+            return confidence(features(question, retriever.candidates(question), spans))
         return 1.0
 
-    def _instead(self, question: str, grounder: Grounder) -> Iterator[str]:
-        """Where no sentence of the model is supported: the sentence of the sources that answers best, or a refusal."""
-        if grounder.citations:
-            return
-        if self.embedder is not None:
-            for support in quote_best_sentences(question, grounder.sources, self.embedder):
-                if support.score >= _QUOTABLE:
-                    yield f"{' '.join(support.citation.quote.split())} [{grounder.cite(support)}]"
-        if not grounder.citations:
-            yield NOT_FOUND
+    def _reranker_for(self, question: str) -> BaseDocumentCompressor | None:
+        if not self.default_reranker:
+            return self.reranker
+        if is_chinese(question):
+            return None
+        if self.reranker is None:
+            try:
+                self.reranker = LangBertReranker(top_n=self.k)
+            except ModelNotFound as error:
+                log.warning("answering without a reranker: %s", error)
+                self.default_reranker = False
+        return self.reranker
+
+    def _reader_for(self, question: str) -> Reader | None:
+        if self.given_reader is None:
+            if is_chinese(question):
+                return None
+            self.given_reader = shipped("Reader", None)
+        return self.given_reader or None
 
     @property
     def embedder(self) -> EmbedderLike | None:
         """The retriever's own embedder, if it is one over a vector store."""
         embeddings = self.retriever.vectorstore.embeddings if isinstance(self.retriever, VectorStoreRetriever) else None
         return None if embeddings is None else embedder_of(embeddings)
+
+
+class _Draft:
+    """An answer in the making.
+
+    Attributes:
+        refused: whether the documents do not seem to hold it, so that nobody is asked.
+        spans: what a reader found.
+        read: the sources the model is to read; empty where it is not asked.
+    """
+
+    def __init__(self, asked: str, question: str, documents: list[Document], grounder: Grounder) -> None:
+        self.asked = asked
+        self.question = question
+        self.documents = documents
+        self.grounder = grounder
+        self.refused = False
+        self.spans: list[FoundSpan] = []
+        self.read: Sequence[Source] = []
+        self._pieces: list[str] = []
+
+    @property
+    def prompt(self) -> list[BaseMessage]:
+        return _chat(build_messages(self.question, self.read))
+
+    def feed(self, piece: str) -> Iterator[AddableDict]:
+        for checked in self.grounder.feed(piece):
+            self._pieces.append(checked)
+            yield _piece(checked)
+
+    def broken(self, error: Exception) -> Exception:
+        """What to raise: the model's own error if nothing was written yet, so that retries and fallbacks know it."""
+        if not self.grounder.written:
+            return error
+        text = "".join(self._pieces)
+        answer = Answer(text, tuple(self.grounder.citations), question=self.asked, standalone_question=self.question)
+        return GenerationError(f"the model broke off: {type(error).__name__}: {error}; until then: {text!r}", answer)
+
+    def end(self) -> AddableDict:
+        return AddableDict(
+            citations=[asdict(citation) for citation in self.grounder.citations],
+            refused=not self.grounder.written,
+            context=self.documents,
+            question=self.asked,
+            standalone_question=self.question,
+        )
 
 
 def _asked(inputs: list[RagInput]) -> tuple[str, list[Message]]:
@@ -233,10 +360,6 @@ def _spoken(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
     return [message for message in messages if isinstance(message, (HumanMessage, AIMessage)) and message.text.strip()]
 
 
-def _prompt(question: str, sources: Sequence[Source]) -> list[BaseMessage]:
-    return _chat(build_messages(question, sources))
-
-
 def _chat(messages: Sequence[Message]) -> list[BaseMessage]:
     kinds = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
     return [kinds[message.role](message.content) for message in messages]
@@ -250,16 +373,6 @@ def _piece(text: str) -> AddableDict:
     return AddableDict(answer=text)
 
 
-def _end(asked: str, question: str, documents: Sequence[Document], grounder: Grounder) -> AddableDict:
-    return AddableDict(
-        citations=[asdict(citation) for citation in grounder.citations],
-        refused=not grounder.citations,
-        context=list(documents),
-        question=asked,
-        standalone_question=question,
-    )
-
-
-def _listed(step: Callable[..., Iterator[str]], *arguments: Any) -> list[str]:
+def _listed(step: Callable[..., Iterator[AddableDict]], *arguments: Any) -> list[AddableDict]:
     """Runs a step of the grounder to its end, for a worker thread."""
     return list(step(*arguments))

@@ -1,17 +1,19 @@
-"""``langbert ask``: an answer as it is written, then where every part of it stands."""
+"""``langbert ask``: an answer as it is written, then where every part of it stands; ``--chat``: and the next one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..records import Answer
+from ..errors import GenerationError, LangbertError, QuestionError
+from ..records import Answer, Message
 from .output import Debug, Json, Offline, Output, Quiet, StoreFolder, parse_where
 from .search import Where, place
 
 if TYPE_CHECKING:
+    from ..pipeline import Rag
     from ..store import Store
 
 __all__ = ["ask"]
@@ -20,13 +22,26 @@ DEFAULT_GENERATOR = "smollm2-135m-instruct"
 
 
 def ask(
-    question: Annotated[str, typer.Argument(help="A question about your documents.")],
     store: StoreFolder,
+    question: Annotated[
+        str | None, typer.Argument(help="A question about your documents. With --chat it may come later.")
+    ] = None,
     mode: Annotated[
         Literal["auto", "generate", "extract"],
         typer.Option(help="Write an answer (generate), quote one word for word (extract), or whichever fits (auto)."),
     ] = "auto",
     where: Where = None,
+    unsupported: Annotated[
+        Literal["drop", "mark", "keep"],
+        typer.Option(help="What becomes of a written sentence that no document supports; mark puts \\[?] behind it."),
+    ] = "drop",
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Go on asking; a question may lean on those before it. Ends with Ctrl-D.")
+    ] = False,
+    form: Annotated[
+        Literal["markdown", "plain", "json"] | None,
+        typer.Option("--format", help="Print the finished answer in this form, with its sources."),
+    ] = None,
     generator: Annotated[
         str, typer.Option(help="The decoder that writes: a catalogue name, owner/name, a folder or a .gguf file.")
     ] = DEFAULT_GENERATOR,
@@ -42,28 +57,88 @@ def ask(
         langbert ask "What is the maximum line length?" --store my-index
 
         langbert ask "Which tasks is BERT pre-trained on?" --store my-index --mode extract --json
+
+        langbert ask --chat --store my-index
     """
-    output = Output(as_json=json, quiet=quiet, debug=debug)
+    if json and form not in (None, "json"):
+        raise typer.BadParameter(f"--json and --format {form} exclude each other")
+    form = "json" if json else form
+    output = Output(as_json=form == "json", quiet=quiet, debug=debug)
     wanted = parse_where(where)
     from ..pipeline import Rag
     from ..retrieval import checked_question
     from .stores import fetch, open_existing
 
-    checked_question(question)  # before anything is loaded
+    if question is not None:
+        checked_question(question)  # before anything is loaded
+    elif not chat:
+        raise QuestionError(
+            'there is no question: type one, or go on asking with --chat (langbert ask "…" --store DIR)'
+        )
     with open_existing(store, output, offline=offline) as opened:
-        writer = None
         if mode != "extract":
-            fetch(generator, output, offline=offline)
-            from ..generation import Generator
+            fetch(generator, output, offline=offline)  # now, while a bar can be shown; it is loaded when it is needed
+        writer = None if generator == DEFAULT_GENERATOR else generator
+        rag = Rag(opened, generator=writer, unsupported=unsupported, offline=offline or None)
+        options = {"mode": mode, "where": wanted}
+        if chat:
+            _talk(rag, question, options, form, output)
+        elif question is not None:
+            _answered(rag, question, options, form, output)
 
-            with output.waiting(f"loading {generator}"):
-                writer = Generator(generator, offline=True)
-        rag = Rag(opened, generator=writer, offline=offline or None)
-        if json:
-            output.json(rag.ask(question, mode=mode, where=wanted).to_dict())
-            return
-        answer = _stream(rag.stream(question, mode=mode, where=wanted), output)
-        _show_citations(answer, opened, output)
+
+def _answered(rag: Rag, question: str, options: dict[str, Any], form: str | None, output: Output) -> Answer:
+    """Print the answer to one question, in a ``form`` or as it comes; if it breaks off, what there is."""
+    try:
+        if form is None:
+            answer = _stream(rag.stream(question, **options), output)
+            _show_citations(answer, rag.store, output)
+            return answer
+        with output.waiting("reading the nearest passages"):
+            answer = rag.ask(question, **options)
+        _print(answer, form, output)
+    except GenerationError as error:
+        if form == "json":
+            output.json({**(error.answer.to_dict() if error.answer else {"question": question}), "error": str(error)})
+            raise typer.Exit(1) from error
+        if error.answer is not None and form is None:
+            output.out.print()
+            _show_citations(error.answer, rag.store, output)
+        elif error.answer is not None:
+            _print(error.answer, str(form), output)
+        raise
+    return answer
+
+
+def _print(answer: Answer, form: str, output: Output) -> None:
+    if form == "json":
+        output.json(answer.to_dict())
+    else:
+        text = answer.markdown() if form == "markdown" else answer.plain()
+        output.out.print(text, markup=False, soft_wrap=True)
+
+
+def _talk(rag: Rag, question: str | None, options: dict[str, Any], form: str | None, output: Output) -> None:
+    """One question after the other until the input ends; an error ends a turn, not the conversation."""
+    history: list[Message] = []
+    while True:
+        if question is None:
+            try:
+                question = output.err.input("[bold cyan]›[/] ")
+            except (EOFError, KeyboardInterrupt):
+                output.err.print()
+                return
+        if question.strip():
+            try:
+                answer = _answered(rag, question, {**options, "history": history}, form, output)
+                history += [Message("user", question), Message("assistant", answer.text)]
+            except LangbertError as error:
+                output.err.print(str(error), style="red", markup=False, soft_wrap=True)
+            except typer.Exit:
+                pass  # it was said as JSON
+            except KeyboardInterrupt:
+                output.out.print()
+        question = None
 
 
 def _stream(events: Iterator[str | Answer], output: Output) -> Answer:
@@ -74,7 +149,7 @@ def _stream(events: Iterator[str | Answer], output: Output) -> Answer:
         event = next(events)
     while not isinstance(event, Answer):
         text = Text(event)
-        text.highlight_regex(r"\[\d+\]", "cyan")
+        text.highlight_regex(r"\[(?:\d+|\?)\]", "cyan")
         output.out.print(text, end="", soft_wrap=True)
         output.out.file.flush()
         event = next(events)

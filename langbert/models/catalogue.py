@@ -160,15 +160,13 @@ _ENTRIES = (
         about="span reader on minilm: which words answer a question; adapters trained here on SQuAD 1.1, English",
         licence="Apache-2.0; data CC BY-SA 4.0",
         files=(
-            PinnedFile(
-                "adapter_config.json", "b69f75c21675b16ceda98cc86672edcb270b9f1114c5c00c855815dc121ec127", 1_196
-            ),
+            PinnedFile("adapter_config.json", "ca8b710d8cfbdd82f9874eeff557bb8cea2cc8625532047da098cc1ba4ee1f36", 1197),
             PinnedFile(
                 "adapter_model.safetensors",
-                "0c44e4d555ff3221ffbfa1db1eb64767eae88cfab01e162498a1148df3347311",
-                2_366_924,
+                "87366ba8dbcb873458c2a0b153cb65b5ac94cae373b55874b86f10a1fb0b7afd",
+                4726236,
             ),
-            PinnedFile("calibration.json", "62b26b906993f976d77c0b536917e352325934ece37c29f018d39659652b2993", 65),
+            PinnedFile("calibration.json", "5e0d4ed10f621a2169759e2581dd16f9a25f5a0513d4099adbb2ca38fb2b8664", 65),
         ),
         sources=(Shipped("shipped/minilm-reader"),),
     ),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +18,7 @@ from ..models.checkpoint import read_json, read_tensors, save_tensors, write_jso
 from ..models.lora import ADAPTER_CONFIG, ADAPTER_TENSORS, base_name
 from .settings import LoraSettings
 
-__all__ = ["adapt", "merged", "save_adapters", "starting_point"]
+__all__ = ["adapt", "average_adapters", "merged", "save_adapters", "starting_point"]
 
 
 def adapt(
@@ -81,6 +83,42 @@ def save_adapters(network: nn.Module, folder: Path, *, base: str, dtype: torch.d
     tensors = {name: tensor.to(dtype) for name, tensor in get_peft_model_state_dict(model).items()}
     save_tensors(tensors, folder / ADAPTER_TENSORS)
     (folder / "README.md").unlink(missing_ok=True)  # the loop writes the card
+
+
+def average_adapters(folders: Sequence[str | Path], output: str | Path) -> None:
+    """The mean of several runs that began at the same point, as adapters of the ranks' sum.
+
+    What one run learnt too well another did not, so the mean often does better than any of them, at no cost (Wortsman
+    et al. 2022, "Model soups", §2). ``output`` is the first folder's copy with the mean of all weights.
+
+    Raises:
+        CheckpointError: the adapters have different bases, ranks or tensors.
+    """
+    first, output = Path(folders[0]), Path(output)
+    config = read_json(first / ADAPTER_CONFIG)
+    shape = [config.get(key) for key in ("base_model_name_or_path", "r", "lora_alpha")]
+    tensors = [read_tensors(Path(folder) / ADAPTER_TENSORS) for folder in folders]
+    for folder, found in zip(folders, tensors, strict=True):
+        theirs = read_json(Path(folder) / ADAPTER_CONFIG)
+        if [theirs.get(key) for key in ("base_model_name_or_path", "r", "lora_alpha")] != shape:
+            raise CheckpointError(f"{folder} has another base, rank or alpha than {first}: only like is averaged")
+        if found.keys() != tensors[0].keys():
+            raise CheckpointError(f"{folder} has other tensors than {first}: only like is averaged")
+    n = len(tensors)
+    mean: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors[0].items():
+        values = [found[name].float() for found in tensors]
+        if name.endswith(".lora_A.weight"):
+            mean[name] = torch.cat(values)  # (n·r, in)
+        elif name.endswith(".lora_B.weight"):
+            mean[name] = torch.cat(values, dim=1) / n  # (out, n·r): the sum of the products, over n
+        else:
+            mean[name] = sum(values, torch.zeros(())) / n
+        mean[name] = mean[name].to(tensor.dtype)
+    shutil.copytree(first, output)
+    wider = {**config, "r": n * config["r"], "lora_alpha": n * config["lora_alpha"]}  # alpha / r is what it was
+    write_json(wider, output / ADAPTER_CONFIG)
+    save_tensors(mean, output / ADAPTER_TENSORS)
 
 
 def merged(network: nn.Module) -> nn.Module:

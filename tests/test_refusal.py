@@ -1,0 +1,99 @@
+"""When to say no: what speaks for an answer, and how likely there is one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langbert import Candidate, Chunk, Reader, Reranker, Retriever, Store
+from langbert.extraction import FoundSpan, best_spans
+from langbert.grounding import Source, Support, number_sources
+from langbert.refusal import FITTED, Features, confidence, features
+
+PASSAGES = {
+    "Bees": "Bees make honey from the nectar of flowers. They store it in wax combs. A worker bee lives for six weeks.",
+    "Normans": "The Normans took Sicily in 1091, after thirty years of war. Their leader was Roger.",
+    "Rust": "Rust is iron oxide. It forms when iron meets oxygen and water. Paint keeps it away.",
+}
+HELD = ("What do bees make honey from?", "Who was the leader of the Normans?", "What is rust?")
+ABSENT = ("How tall is the Eiffel Tower?", "Which pope crowned Charlemagne?", "When was the telephone invented?")
+
+shares = st.floats(0, 1)
+logits = st.floats(-15, 15)
+known = st.builds(Features, shares, shares, st.none() | logits).flatmap(
+    lambda found: st.one_of(
+        st.just(found), st.tuples(logits, shares).map(lambda read: replace(found, margin=read[0], quoted=read[1]))
+    )
+)
+
+
+@given(known, st.sampled_from(Features.__slots__), st.floats(0, 3))
+def test_more_of_anything_never_makes_an_answer_less_likely(found: Features, name: str, more: float) -> None:
+    before = confidence(found)
+    assert 0 <= before <= 1
+    if getattr(found, name) is not None:
+        assert confidence(replace(found, **{name: getattr(found, name) + more})) >= before
+
+
+def test_there_are_coefficients_for_every_set_of_parts() -> None:
+    for reranker in (None, 0.0):
+        for margin in (None, 0.0):
+            names, _ = Features(0.5, 0.5, reranker, margin, margin).known()
+            assert set(FITTED[names]) == {*names, "bias"}
+            assert all(weight >= 0 for name, weight in FITTED[names].items() if name != "bias")
+
+
+def test_nothing_found_is_no_confidence() -> None:
+    assert features("Who?", []) is None
+    assert confidence(None) == 0
+
+
+def test_what_speaks_for_an_answer() -> None:
+    chunk = Chunk(id="a", document_id="a", text="Bees make honey. Wax too.", headings=("Insects",))
+    found = [Candidate(chunk, 0.9, {"dense": 0.7, "reranker": 0.5}), Candidate(chunk, 0.1, {"dense": 0.9})]
+    assert features("Which insects make honey?", found[1:]) == Features(0.9, 1.0)
+    span = FoundSpan("Bees", Support(Source(1, chunk), 0, 16, 0.8), 0.8, 4.5)
+    told = features("Which insects make honey?", found, [span, replace(span, margin=5.0)])
+    assert told == Features(0.9, 1.0, pytest.approx(0.0), 5.0, 1.0)
+    elsewhere = replace(span, support=Support(Source(1, chunk), 17, 25, 0.8))
+    told = features("Which insects make honey?", found, [elsewhere])
+    assert told is not None
+    assert told.quoted == pytest.approx(1 / 3)  # "insects", of its heading
+
+
+@pytest.fixture(scope="module")
+def store(minilm):
+    chunks = [
+        Chunk(id=title, document_id=title, text=text, headings=(title,), source=title)
+        for title, text in PASSAGES.items()
+    ]
+    chinese = ["蜜蜂采集花蜜，在蜂巢里酿成蜂蜜。", "诺曼人在十一世纪征服了西西里岛。"]
+    chunks += [Chunk(id=text, document_id=text, text=text) for text in chinese]
+    with Store.open(embedder=minilm) as store:
+        store.add(chunks)
+        yield store
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("parts", ["search", "search, reranker", "search, reader", "search, reranker, reader"])
+def test_what_is_held_is_told_from_what_is_not(store: Store, parts: str) -> None:
+    retriever = Retriever(store, reranker=Reranker() if "reranker" in parts else None)
+    reader = Reader() if "reader" in parts else None
+
+    def sure(question: str) -> float:
+        found = retriever.retrieve(question, 4)
+        spans = best_spans(question, number_sources(found), reader) if reader else ()
+        return confidence(features(question, found, spans))
+
+    held, absent = [sure(question) for question in HELD], [sure(question) for question in ABSENT]
+    assert min(held) > 0.5 > max(absent)
+
+
+@pytest.mark.models
+def test_chinese_works_without_reranker_and_reader(store: Store) -> None:
+    held = confidence(features("诺曼人什么时候征服了西西里岛？", store.search("诺曼人什么时候征服了西西里岛？", 4)))
+    absent = confidence(features("埃菲尔铁塔有多高？", store.search("埃菲尔铁塔有多高？", 4)))
+    assert held > 0.5 > absent
