@@ -98,21 +98,21 @@ def _quoted(question: str, span: FoundSpan) -> float:
 FITTED: Mapping[tuple[str, ...], Mapping[str, float]] = MappingProxyType(
     {
         ("cosine", "coverage", "reranker", "margin", "quoted"): {
-            "cosine": 4.465,
+            "cosine": 6.858,
             "coverage": 0.0,
-            "reranker": 0.013,
-            "margin": 0.245,
-            "quoted": 1.901,
-            "bias": -2.68,
+            "reranker": 0.0,
+            "margin": 0.221,
+            "quoted": 1.834,
+            "bias": -3.38,
         },
         ("cosine", "coverage", "margin", "quoted"): {
-            "cosine": 4.545,
+            "cosine": 6.858,
             "coverage": 0.0,
-            "margin": 0.248,
-            "quoted": 1.925,
-            "bias": -2.754,
+            "margin": 0.221,
+            "quoted": 1.834,
+            "bias": -3.38,
         },
-        ("cosine", "coverage", "reranker"): {"cosine": 3.545, "coverage": 2.312, "reranker": 0.292, "bias": -1.75},
-        ("cosine", "coverage"): {"cosine": 5.208, "coverage": 4.057, "bias": -4.074},
+        ("cosine", "coverage", "reranker"): {"cosine": 6.745, "coverage": 1.98, "reranker": 0.264, "bias": -3.181},
+        ("cosine", "coverage"): {"cosine": 8.205, "coverage": 3.678, "bias": -5.363},
     }
 )

@@ -350,7 +350,7 @@ def test_a_reader_is_trained_further_from_where_it_stands(tmp_path: Path) -> Non
     task = ReaderTask(squad(tmp_path), base="minilm-reader", holdout=0.34, unanswerable=0)
     batch = task.collate(range(len(task)), seed=0)
     inputs = batch["token_ids"], batch["attention_mask"], batch["segment_ids"]
-    same = LoraSettings(rank=32, alpha=64, dropout=0.0)
+    same = LoraSettings(rank=64, alpha=128, dropout=0.0)
     with torch.no_grad():
         shipped = load_span_reader(resolve("minilm-reader")).network(*inputs)
         begun = merged(adapt(task.network, same, task.heads, start=task.start)).eval()(*inputs)
@@ -360,7 +360,7 @@ def test_a_reader_is_trained_further_from_where_it_stands(tmp_path: Path) -> Non
     report = run(again, tmp_path / "run", TrainSettings(epochs=1, batch_size=4, save_every=0, lora=same))
     assert read_json(report.folder / "adapter_config.json")["base_model_name_or_path"] == "minilm"
 
-    with pytest.raises(CheckpointError, match=r"rank 32 and alpha 64.* ask for 4"):
+    with pytest.raises(CheckpointError, match=r"rank 64 and alpha 128.* ask for 4"):
         adapt(ReaderTask(squad(tmp_path), holdout=0).network, LoraSettings(rank=4), ("head",), start=task.start)
     with pytest.raises(LangbertError, match="train them further with lora"):
         run(again, tmp_path / "whole", TrainSettings(epochs=1, lora=None))

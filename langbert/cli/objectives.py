@@ -188,7 +188,7 @@ def reader(
 
         langbert train reader --data squad/train-v1.1.json --output my-reader --epochs 1
 
-        langbert train reader --data my-questions.json --base minilm-reader --lora 32 --output my-reader
+        langbert train reader --data my-questions.json --base minilm-reader --lora 64 --output my-reader
     """
     return locals()
 

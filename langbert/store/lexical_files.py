@@ -75,8 +75,9 @@ def held_open(folder: Path) -> Iterator[None]:
     handles: list[int] = []
     try:
         if os.name == "posix":  # elsewhere an open file cannot be deleted
-            with suppress(OSError):  # somebody deletes them at this moment, or there is no folder yet
-                for file in os.scandir(folder):
+            # somebody deletes them at this moment, or there is no folder yet
+            with suppress(OSError), os.scandir(folder) as files:
+                for file in files:
                     handles.append(os.open(file.path, os.O_RDONLY | os.O_CLOEXEC))  # noqa: PERF401 - kept if one fails
         yield
     finally:
