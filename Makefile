@@ -47,7 +47,7 @@ test: $(VENV)/.langbert-dev lint types ## install what the tests need, then lint
 	$(BIN)/python -m pytest -n 2
 
 test-slow: $(VENV)/.langbert-dev ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2
 
 lint: $(VENV)/.langbert-dev
 	$(BIN)/ruff check .
