@@ -293,6 +293,21 @@ def test_a_flipped_bit_in_a_text_is_never_shown(filled: Path, tmp_path: Path) ->
         assert examine(path).state == "truth"
 
 
+@pytest.mark.parametrize("column", ["headings", "metadata", "text", "source", "document_id"])
+def test_a_text_that_became_bytes_is_found(filled: Path, tmp_path: Path, column: str) -> None:
+    """One bit of a row's header makes the difference."""
+    path = shutil.copytree(filled, tmp_path / "s")
+    connection = sqlite3.connect(path / "store.sqlite", isolation_level=None)
+    connection.execute("PRAGMA foreign_keys = OFF")
+    connection.execute(
+        f"UPDATE chunks SET {column} = CAST({column} AS BLOB) WHERE row_id = (SELECT min(row_id) FROM chunks)"
+    )
+    connection.close()
+    assert examine(path).state == "truth"
+    with pytest.raises(StoreCorrupt):
+        everything(path)
+
+
 def test_a_flipped_vector_is_never_searched(filled: Path, tmp_path: Path) -> None:
     path = shutil.copytree(filled, tmp_path / "s")
     shutil.rmtree(path / "derived")

@@ -177,9 +177,9 @@ def chunk_from(columns: Sequence[Any]) -> Chunk:
         start=start,
         end=start + len(text),
         page=page,
-        headings=tuple(json.loads(headings)),
+        headings=tuple(_from_json(headings)),
         source=source,
-        metadata=json.loads(metadata),
+        metadata=_from_json(metadata),
     )
 
 
@@ -190,10 +190,17 @@ def document_from(columns: Sequence[Any]) -> Document:
         id=id,
         text=text,
         source=source,
-        metadata=json.loads(metadata),
-        page_starts=tuple(json.loads(page_starts)),
-        headings=tuple(Heading(*heading) for heading in json.loads(headings)),
+        metadata=_from_json(metadata),
+        page_starts=tuple(_from_json(page_starts)),
+        headings=tuple(Heading(*heading) for heading in _from_json(headings)),
     )
+
+
+def _from_json(text: object) -> Any:
+    """JSON out of a column. A flipped bit can make a text bytes, which ``json`` would read all the same."""
+    if not isinstance(text, str):
+        raise TypeError(f"expected text, found {type(text).__name__}")
+    return json.loads(text)
 
 
 def vector_to(vector: NDArray[np.float32]) -> tuple[bytes, int]:

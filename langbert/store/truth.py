@@ -229,6 +229,14 @@ class Truth:
             yield
         except sqlite3.Error as error:
             raise self._translated(error) from error
+        except UnicodeDecodeError as error:  # SQLite's own complaint, quoting a name that is no text
+            raise self._damaged(str(error)) from error
+
+    def _damaged(self, said: str) -> StoreCorrupt:
+        return StoreCorrupt(
+            f"{self.name} is damaged ({said}): restore it from a backup, "
+            "or save what is whole with `langbert doctor --repair`"
+        )
 
     def _translated(self, error: sqlite3.Error) -> StoreError:
         said = str(error)
@@ -251,8 +259,5 @@ class Truth:
         if isinstance(error, sqlite3.DatabaseError) and (
             any(word in said for word in ("malformed", "not a database", "encrypted", "decode"))
         ):
-            return StoreCorrupt(
-                f"{self.name} is damaged ({said}): restore it from a backup, "
-                "or save what is whole with `langbert doctor --repair`"
-            )
+            return self._damaged(said)
         return StoreError(f"{self.name}: {said}")
