@@ -11,14 +11,13 @@ from ..errors import GenerationError, LangbertError, QuestionError
 from ..records import Answer, Message
 from .output import Debug, Json, Offline, Output, Quiet, StoreFolder, parse_where
 from .search import Where, place
+from .stores import DEFAULT_GENERATOR
 
 if TYPE_CHECKING:
     from ..pipeline import Rag
     from ..store import Store
 
 __all__ = ["ask"]
-
-DEFAULT_GENERATOR = "smollm2-135m-instruct"
 
 
 def ask(
@@ -67,7 +66,7 @@ def ask(
     wanted = parse_where(where)
     from ..pipeline import Rag
     from ..retrieval import checked_question
-    from .stores import fetch, open_existing
+    from .stores import open_existing, writer_for
 
     if question is not None:
         checked_question(question)  # before anything is loaded
@@ -76,9 +75,7 @@ def ask(
             'there is no question: type one, or go on asking with --chat (langbert ask "…" --store DIR)'
         )
     with open_existing(store, output, offline=offline) as opened:
-        if mode != "extract":
-            fetch(generator, output, offline=offline)  # now, while a bar can be shown; it is loaded when it is needed
-        writer = None if generator == DEFAULT_GENERATOR else generator
+        writer = writer_for(mode, generator, output, offline=offline)
         rag = Rag(opened, generator=writer, unsupported=unsupported, offline=offline or None)
         options = {"mode": mode, "where": wanted}
         if chat:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..records import SearchMode
-from .ask import DEFAULT_GENERATOR
 from .output import Debug, Json, Offline, Output, Quiet
+from .stores import DEFAULT_GENERATOR
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -187,17 +187,11 @@ def answers(
     from ..evaluation.datasets import spread, squad_as_retrieval
     from ..evaluation.retrieval import corpus_chunks
     from ..pipeline import Rag
-    from .stores import fetch
+    from .stores import writer_for
 
     asked = read_questions(data)
     chosen = spread(asked.questions, questions)
-    writer = None
-    if mode != "extract":
-        fetch(generator, output, offline=offline)
-        from ..generation import Generator
-
-        with output.waiting(f"loading {generator}"):
-            writer = Generator(generator, offline=True)
+    writer = writer_for(mode, generator, output, offline=offline)
     options: dict[str, Any] = {} if threshold is None else {"threshold": threshold}
     settings = {
         "absent": absent,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..embedding import Embedder
+    from ..pipeline import AnswerMode
     from ..reading import Reader
     from ..records import EmbeddingSpace, Progress, Role, SpanEmbedderLike
     from ..reranking import Reranker
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_EMBEDDER",
+    "DEFAULT_GENERATOR",
     "Watched",
     "embedder_of",
     "exists",
@@ -35,9 +37,11 @@ __all__ = [
     "make_reranker",
     "open_existing",
     "open_plain",
+    "writer_for",
 ]
 
 DEFAULT_EMBEDDER = "minilm"
+DEFAULT_GENERATOR = "smollm2-135m-instruct"
 
 
 def exists(path: Path) -> bool:
@@ -116,6 +120,14 @@ def make_reader(name: str, output: Output, *, offline: bool) -> Reader:
         from ..reading import Reader
 
         return Reader(_label(name), offline=True)
+
+
+def writer_for(mode: AnswerMode, name: str, output: Output, *, offline: bool) -> str | None:
+    """What :class:`~langbert.Rag` is given as its generator: fetched now, while a bar can be shown, and loaded when it
+    is needed; None for its own."""
+    if mode != "extract":
+        fetch(name, output, offline=offline)
+    return None if name == DEFAULT_GENERATOR else name
 
 
 def fetch(name: str, output: Output, *, offline: bool) -> None:
