@@ -26,6 +26,7 @@ from sklearn.metrics import roc_auc_score
 from langbert import extraction
 from langbert.evaluation.scoring import AnswerScore, best_over_answers
 from langbert.extraction import Weights, belief, chance, expected
+from langbert.odds import log_odds
 
 RIGHT = 0.5  # the F1 from which an answer counts as right
 
@@ -90,7 +91,7 @@ def answers(row: Row, weights: Weights) -> list[tuple[int, float]]:
 def fit(rows: Sequence[Row]) -> Weights:
     weights = fit_belief(rows)
     listed = [(row, i, agreed) for row in rows for i, agreed in answers(row, weights)]
-    columns = [(extraction.log_odds(agreed), float(row.margins.max())) for row, _, agreed in listed]
+    columns = [(log_odds(agreed), float(row.margins.max())) for row, _, agreed in listed]
     chances = logistic(columns, [row.right[i].f1 >= RIGHT for row, i, _ in listed])
     return Weights(*(round(value, 3) for value in (weights.logits, weights.score, *chances)))
 

@@ -10,7 +10,6 @@ support each other, and of a dozen spans that differ by a word at their ends the
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .grounding import Source, Support, passage_sentences
+from .odds import log_odds, sigmoid
 from .records import Chunk, EmbedderLike
 from .sentences import sentences
 from .store.analysis import terms
@@ -34,7 +34,6 @@ _FEWEST_TERMS = 3
 _PER_PASSAGE = 10  # spans of a passage that are weighed
 _LISTED = 5  # answers given back
 FAINT = 1e-3  # a passage's score is not taken for less
-_SURE = 1e-6  # no share is nearer to 0 or 1
 _NEGLIGIBLE = 1e-3  # of the highest share
 
 _WORD = re.compile("[\u3400-\u9fff]|[^\\W\u3400-\u9fff]+")
@@ -146,13 +145,7 @@ def answer_words(text: str) -> tuple[str, ...]:
 def chance(agreed: float, surest: float, weights: Weights = FITTED) -> float:
     """How likely an answer is right, from what it has to expect and the highest margin of all spans."""
     logit = weights.agreed * log_odds(agreed) + weights.surest * surest + weights.bias
-    return 1.0 / (1.0 + math.exp(-min(max(logit, -50.0), 50.0)))
-
-
-def log_odds(share: float) -> float:
-    """Finite for 0 and 1, too."""
-    share = min(max(share, _SURE), 1 - _SURE)
-    return math.log(share / (1 - share))
+    return sigmoid(logit)
 
 
 def _sentences_around(text: str, start: int, end: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from .models.span_reader import load_span_reader
 from .models.tokenizer import TextTokenizer, windows
 from .nn.packed import PackedBert
 from .nn.span_reader import SpanReader
+from .odds import sigmoid
 from .records import Progress, Span
 from .retrieval import checked_question
 
@@ -124,7 +125,7 @@ class Reader:
         margins = self.margins([question] * len(passages), passages, progress=progress)
         slope, bias = self.calibration
         spans = [
-            Span(passages[i][start:end], start, end, _sigmoid(slope * margin + bias), i)
+            Span(passages[i][start:end], start, end, sigmoid(slope * margin + bias), i)
             for i, (margin, start, end) in enumerate(margins)
             if end > start
         ]
@@ -235,7 +236,3 @@ def _best_spans(logits: NDArray[np.float32], window: _Window, n: int) -> list[Re
         ReadSpan(total - none, window.start + first, window.start + last, total)
         for total, (first, last) in zip(sums, places, strict=True)
     ]
-
-
-def _sigmoid(value: float) -> float:
-    return 1.0 / (1.0 + math.exp(-value)) if value > -700 else 0.0

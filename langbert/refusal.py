@@ -7,13 +7,12 @@ has coefficients for every set of parts there may be, since without a reader the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from .extraction import log_odds
+from .odds import log_odds, sigmoid
 from .records import Candidate
 from .store.analysis import terms
 from .verification import claim_weights
@@ -85,7 +84,7 @@ def confidence(known: Features | None) -> float:
     names, values = known.known()
     weights = FITTED[names]
     logit = sum(weights[name] * value for name, value in zip(names, values, strict=True)) + weights["bias"]
-    return 1.0 / (1.0 + math.exp(-min(max(logit, -50.0), 50.0)))
+    return sigmoid(logit)
 
 
 def _quoted(question: str, span: FoundSpan) -> float:

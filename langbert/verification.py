@@ -10,13 +10,13 @@ coefficients and says how far the check can be relied on.
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
+from .odds import sigmoid
 from .sentences import sentences
 from .store.analysis import terms
 
@@ -122,11 +122,7 @@ def evidence(claim: str, quote: str, *, title: str = "", question: str = "") -> 
 def probability(claim: str, quote: str, *, title: str = "", question: str = "") -> float:
     """How likely ``quote``, read under ``title``, supports ``claim``, in [0, 1]; :data:`SUPPORTED` is enough."""
     found = asdict(evidence(claim, quote, title=title, question=question))
-    return _sigmoid(_BIAS + sum(weight * found[name] for name, weight in _WEIGHTS.items()))
-
-
-def _sigmoid(value: float) -> float:
-    return 1.0 / (1.0 + math.exp(-min(max(value, -50.0), 50.0)))
+    return sigmoid(_BIAS + sum(weight * found[name] for name, weight in _WEIGHTS.items()))
 
 
 def _letters(text: str) -> str:

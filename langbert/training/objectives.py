@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import DataError, MissingExtra
+from ..odds import sigmoid
 from ..reranking import Reranker
 from .contrastive import list_scores, listwise_loss, margin_loss, matryoshka, ranking_loss
 from .embedder_data import RankingData, RankingRow, ScoredPair, positives_of
@@ -254,7 +255,7 @@ class Similarity(Objective):
 
     def _score(self, row: ScoredPair) -> float:
         if row.score is None and self._teacher is not None:
-            return 1 / (1 + math.exp(-self._teacher.logits(row.text, [row.pair])[0]))
+            return sigmoid(self._teacher.logits(row.text, [row.pair])[0])
         return row.score or 0.0
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
