@@ -14,7 +14,7 @@ _LEAST_SUM = 2.0**-64
 """A row of powers with a smaller sum may have lost some of them to the end of the number format."""
 
 _LARGEST_SUM = 2.0**96
-"""One with a larger sum may, times the values, leave it at the other end."""
+"""One with a larger sum may, times the values, leave it at the other end: whether it did is looked up."""
 
 
 def attend(
@@ -78,13 +78,14 @@ def attend_base_two(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     queries, keys, values = (tensor.flatten(0, 1) for tensor in (query, key, value))  # (B · n_heads, T or S, d)
     powers = torch.bmm(queries, keys.transpose(1, 2)).exp2_()
     sums = powers.sum(-1, keepdim=True)
-    lowest, highest = torch.aminmax(sums)
-    if lowest > _LEAST_SUM and highest < _LARGEST_SUM:
-        context = torch.bmm(powers, values).div_(sums)
-    else:
-        scores = torch.bmm(queries, keys.transpose(1, 2)).float()
-        context = torch.bmm(torch.softmax(scores * math.log(2), dim=-1).to(value.dtype), values)
-    return context.view(query.shape)
+    lowest, highest = (float(bound) for bound in torch.aminmax(sums))
+    if lowest > _LEAST_SUM and math.isfinite(highest):
+        context = torch.bmm(powers, values)
+        if highest < _LARGEST_SUM or bool(context.isfinite().all()):
+            return context.div_(sums).view(query.shape)
+    scores = torch.bmm(queries, keys.transpose(1, 2)).float()
+    weights = torch.softmax(scores * math.log(2), dim=-1).to(value.dtype)
+    return torch.bmm(weights, values).view(query.shape)
 
 
 class MultiHeadAttention(nn.Module):

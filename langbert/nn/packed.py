@@ -28,8 +28,8 @@ _ROWS = 16
 """Matrix products get a multiple of this many rows. Math libraries take another path, with another rounding, for a
 handful of rows; with this, a text has the same vector alone and in a batch, to the bit on the CPUs we measured."""
 
-_SCORES = 1 << 22
-"""Attention scores held at once, in numbers."""
+_SCORES = 1 << 20
+"""Attention scores held at once, in numbers: 2 MB, about what a core has for itself."""
 
 
 class _Run(NamedTuple):
