@@ -113,9 +113,18 @@ def create_rag_chain(
     default_reranker = llm is None and reranker is None and isinstance(retriever, VectorStore)
     depth = k if reranker is None and not default_reranker else max(k, 20)
     chain = _RagChain(
-        _as_retriever(retriever, depth), llm, reranker, mode, k, prompt_tokens, threshold, sure, unsupported
+        _as_retriever(retriever, depth),
+        llm,
+        reranker,
+        reader,
+        default_reranker=default_reranker,
+        mode=mode,
+        k=k,
+        prompt_tokens=prompt_tokens,
+        threshold=threshold,
+        sure=sure,
+        unsupported=unsupported,
     )
-    chain.default_reranker, chain.given_reader = default_reranker, reader
     return RunnableGenerator(chain.stream, chain.astream, name="langbert_rag")  # type: ignore[arg-type]
 
 
@@ -135,6 +144,9 @@ class _RagChain:
         retriever: RetrieverLike,
         llm: LanguageModelLike | None,
         reranker: BaseDocumentCompressor | None,
+        reader: Reader | None,
+        *,
+        default_reranker: bool,
         mode: AnswerMode,
         k: int,
         prompt_tokens: int | None,
@@ -143,14 +155,14 @@ class _RagChain:
         unsupported: Unsupported,
     ) -> None:
         self.retriever = retriever
-        self.rewrites = llm is not None
+        self.given_llm = llm is not None  # the shipped decoder knows no Chinese, and is too small to rewrite well
         self.llm = llm if llm is not None else ChatLangBert(max_tokens=128)
         self.writer = self.llm | StrOutputParser()
         short = self.llm.bind(max_tokens=64, stop=["\n"]) if isinstance(self.llm, ChatLangBert) else self.llm
         self.rewriter = (short | StrOutputParser()).with_config(run_name="rewrite_question", tags=["nostream"])
         self.reranker = reranker
-        self.default_reranker = False
-        self.given_reader: Reader | Literal[False] | None = None
+        self.default_reranker = default_reranker
+        self.reader: Reader | Literal[False] | None = reader
         self.mode: AnswerMode = mode
         self.k = k
         self.prompt_tokens = prompt_tokens
@@ -161,7 +173,7 @@ class _RagChain:
     def stream(self, inputs: Iterator[RagInput], config: RunnableConfig) -> Iterator[AddableDict]:
         asked, history = _asked(list(inputs))
         question = with_key_words(asked, history)
-        if history and self.rewrites:
+        if history and self.given_llm:
             rewritten = self.rewriter.invoke(_chat(rewriting_messages(asked, history)), config)
             question = standalone_question(asked, rewritten, history)
         documents = self.retriever.invoke(question, config)
@@ -181,7 +193,7 @@ class _RagChain:
     async def astream(self, inputs: AsyncIterator[RagInput], config: RunnableConfig) -> AsyncIterator[AddableDict]:
         asked, history = _asked([item async for item in inputs])
         question = with_key_words(asked, history)
-        if history and self.rewrites:
+        if history and self.given_llm:
             rewritten = await self.rewriter.ainvoke(_chat(rewriting_messages(asked, history)), config)
             question = standalone_question(asked, rewritten, history)
         documents = await self.retriever.ainvoke(question, config)
@@ -210,11 +222,16 @@ class _RagChain:
         if not sources or self._confidence(question, draft.spans) < self.threshold:
             draft.refused = True
             return draft
-        pointed = bool(draft.spans) and draft.spans[0].probability >= self.sure
-        if not pointed and self.mode != "extract":
+        points = self.mode == "extract" or (self.mode == "auto" and self._rather_points(question, draft.spans))
+        if not points:
             draft.read = self._packed(question, sources)
             draft.grounder.sources = draft.read or sources
         return draft
+
+    def _rather_points(self, question: str, spans: Sequence[FoundSpan]) -> bool:
+        if spans:
+            return spans[0].probability >= self.sure
+        return is_chinese(question) and not self.given_llm and self.embedder is not None
 
     def _packed(self, question: str, sources: list[Source]) -> list[Source]:
         model = self.llm.bound if isinstance(self.llm, RunnableBinding) else self.llm
@@ -267,11 +284,11 @@ class _RagChain:
         return self.reranker
 
     def _reader_for(self, question: str) -> Reader | None:
-        if self.given_reader is None:
+        if self.reader is None:
             if is_chinese(question):
                 return None
-            self.given_reader = shipped("Reader", None)
-        return self.given_reader or None
+            self.reader = shipped("Reader", None)
+        return self.reader or None
 
     @property
     def embedder(self) -> EmbedderLike | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .bench_generate import generate
-from .output import Debug, Json, Offline, Output, Quiet, StoreFolder, parse_where
+from .bench_parts import machine, texts_of
+from .output import Debug, Json, Offline, Output, Quiet, StoreFolder, parse_where, plain_table
 
 if TYPE_CHECKING:
     from ..bench import EmbeddingSpeed, Profile, SearchSpeed, StoreQuestion
     from ..embedding import Embedder
-    from ..records import EmbeddingSpace
+    from ..records import Document, EmbeddingSpace
     from ..store import Store
 
 __all__ = ["app"]
@@ -187,10 +188,7 @@ def _search_document(
     speeds: Sequence[SearchSpeed],
     embedding: Sequence[float],
 ) -> dict[str, Any]:
-    import platform
-
     from ..bench import Timing
-    from ..hardware import usable_cores
 
     document = {
         "store": str(path),
@@ -198,7 +196,7 @@ def _search_document(
         "dimension": size[1],
         "k": k,
         "queries": len(questions),
-        "machine": {"system": platform.platform(), "cores": usable_cores()},
+        "machine": machine(),
         "results": [speed.to_dict() for speed in speeds],
     }
     if embedding:
@@ -215,14 +213,9 @@ def _show_search(
     speeds: Sequence[SearchSpeed],
     embedding: Sequence[float],
 ) -> None:
-    from rich.table import Table
-
     from ..bench import Timing
 
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    table.add_column("search")
-    for column in ("p50, ms", "p95, ms", "slowest", "hits", f"recall@{k}"):
-        table.add_column(column, justify="right")
+    table = plain_table("search", "p50, ms", "p95, ms", "slowest", "hits", f"recall@{k}")
     for speed in speeds:
         times = (speed.timing.median, speed.timing.percentile(95), speed.timing.slowest)
         recall = "" if speed.recall is None else f"{speed.recall:.3f}"
@@ -239,19 +232,14 @@ def _show_search(
 
 def _texts(paths: Sequence[Path], most: int, embedder: Embedder, output: Output) -> list[str]:
     """What to embed: chunks of the files, evenly spread, or built-in texts."""
-    if not paths:
-        from ..bench import sample_texts
-
-        return sample_texts(most)
     from ..chunking import Chunker
-    from ..documents import read_documents
 
     chunker = Chunker.for_embedder(embedder)
-    with output.waiting("reading"):
-        documents = read_documents(paths, on_skip=lambda path, error: output.note(f"skipped {path}: {error}", "dim"))
-        found = list(dict.fromkeys(c.contextual_text for document in documents for c in chunker.split(document)))
-    if not found:
-        raise typer.BadParameter("there is no text in these files; name others, or none for built-in texts")
+
+    def split(document: Document) -> Iterator[str]:
+        return (chunk.contextual_text for chunk in chunker.split(document))
+
+    found = texts_of(paths, split, output, built_in=most)
     return [found[i * len(found) // most] for i in range(most)] if len(found) > most else found
 
 
@@ -264,20 +252,13 @@ def _label(name: str, embedder: Embedder) -> str:
 def _document(
     model: str, embedders: dict[str, Embedder], speeds: dict[str, EmbeddingSpeed], profiles: dict[str, Profile]
 ) -> dict[str, Any]:
-    import platform
-
-    import torch
-
-    from ..hardware import usable_cores
-
     results = []
     for name, speed in speeds.items():
         result = {"precision": name, "dtype": str(embedders[name].precision).removeprefix("torch."), **speed.to_dict()}
         if name in profiles:
             result["profile"] = profiles[name].to_dict()
         results.append(result)
-    machine = {"system": platform.platform(), "cores": usable_cores(), "torch": torch.__version__}
-    return {"model": model, "machine": machine, "results": results}
+    return {"model": model, "machine": machine(), "results": results}
 
 
 def _show(
@@ -287,12 +268,7 @@ def _show(
     speeds: dict[str, EmbeddingSpeed],
     profiles: dict[str, Profile],
 ) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    table.add_column("precision")
-    for column in ("texts/s", "lowest – highest", "tokens/s", "GFLOP/s", "of the roof"):
-        table.add_column(column, justify="right")
+    table = plain_table("precision", "texts/s", "lowest – highest", "tokens/s", "GFLOP/s", "of the roof")
     for name, speed in speeds.items():
         middle, least, most = speed.timing.rates(speed.workload.texts)
         gflops = "" if speed.gflops is None else f"{speed.gflops:,.0f}"

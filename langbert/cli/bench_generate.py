@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .output import Debug, Json, Offline, Output, Quiet
+from .bench_parts import machine, texts_of
+from .output import Debug, Json, Offline, Output, Quiet, plain_table
 
 if TYPE_CHECKING:
     from ..bench import GenerationSpeed
@@ -56,7 +56,8 @@ def generate(
         for name in precision or ["auto"]:
             chosen: Precision = name  # type: ignore[assignment]  # Generator says what there is
             generators[name] = Generator(model, precision=chosen, threads=threads, offline=True, prefix_cache_mb=0)
-    messages = rag_messages(_texts(paths or [], output), next(iter(generators.values())), prompt_tokens)
+    paragraphs = texts_of(paths or [], lambda document: document.text.split("\n\n"), output)
+    messages = rag_messages(paragraphs, next(iter(generators.values())), prompt_tokens)
     with output.bars() as bars:
         task = bars.add_task("answering", total=(repeats + 1) * len(generators))
         speeds = measure_generators(
@@ -73,41 +74,14 @@ def generate(
     _show(output, model, speeds)
 
 
-def _texts(paths: Sequence[Path], output: Output) -> list[str]:
-    """Paragraphs of the files, or built-in texts."""
-    if not paths:
-        from ..bench import sample_texts
-
-        return sample_texts(1000)
-    from ..documents import read_documents
-
-    with output.waiting("reading"):
-        documents = read_documents(paths, on_skip=lambda path, error: output.note(f"skipped {path}: {error}", "dim"))
-        found = [text for document in documents for text in document.text.split("\n\n") if text.strip()]
-    if not found:
-        raise typer.BadParameter("there is no text in these files; name others, or none for built-in texts")
-    return found
-
-
 def _document(model: str, speeds: dict[str, GenerationSpeed]) -> dict[str, Any]:
-    import platform
-
-    import torch
-
-    from ..hardware import usable_cores
-
-    machine = {"system": platform.platform(), "cores": usable_cores(), "torch": torch.__version__}
     results = [{"precision": name, **speed.to_dict()} for name, speed in speeds.items()]
-    return {"model": model, "machine": machine, "results": results}
+    return {"model": model, "machine": machine(), "results": results}
 
 
 def _show(output: Output, model: str, speeds: dict[str, GenerationSpeed]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    table.add_column("precision")
-    for column in ("first token, ms", "read, tokens/s", "of the roof", "written, tokens/s", "of the roof"):
-        table.add_column(column, justify="right")
+    columns = ("first token, ms", "read, tokens/s", "of the roof", "written, tokens/s", "of the roof")
+    table = plain_table("precision", *columns)
     for name, speed in speeds.items():
         arithmetic, memory = (
             "" if share is None else f"{share:.0f} %"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..records import SearchMode
-from .output import Debug, Json, Offline, Output, Quiet
+from .output import Debug, Json, Offline, Output, Quiet, plain_table
 from .stores import DEFAULT_GENERATOR
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def retrieval(
     if json:
         output.json({**report.to_dict(), "embedder": embedder})
         return
-    table = _table()
+    table = plain_table()
     for measure in report.scores:
         table.add_column(measure, justify="right")
     table.add_row(*(f"{score:.3f}" for score in report.scores.values()))
@@ -277,20 +277,10 @@ def compare(
     _show_comparison(found, top, output)
 
 
-def _table(*columns: str) -> Table:
-    """Without lines; the first column to the left, the others to the right."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left")
-    return table
-
-
 def _measures_table(report: AnswersReport) -> Table:
     from ..evaluation.answers import MEASURES
 
-    table = _table("", "%", "95 % interval", "questions")
+    table = plain_table("", "%", "95 % interval", "questions")
     for name, estimate in report.measures.items():
         low, high = estimate.low, estimate.high
         interval = f"{100 * low:.1f} – {100 * high:.1f}" if low is not None and high is not None else ""
@@ -301,7 +291,7 @@ def _measures_table(report: AnswersReport) -> Table:
 def _show_comparison(found: Comparison, top: int, output: Output) -> None:
     from rich.markup import escape
 
-    table = _table("", "first", "second", "difference", "95 % interval", "p", "better", "worse", "same")
+    table = plain_table("", "first", "second", "difference", "95 % interval", "p", "better", "worse", "same")
     for name, each in found.differences.items():
         interval = f"{each.low:+.4f} – {each.high:+.4f}" if each.low is not None and each.high is not None else ""
         p = "" if each.p_value is None else f"{each.p_value:.4f}"
@@ -309,7 +299,7 @@ def _show_comparison(found: Comparison, top: int, output: Output) -> None:
         table.add_row(name, f"{each.first:.4f}", f"{each.second:.4f}", f"{each.difference:+.4f}", interval, p, *counts)
     output.out.print(table)
     if found.changes[:top]:
-        changed = _table(f"\n{found.measure}", "\nfirst", "\nsecond")
+        changed = plain_table(f"\n{found.measure}", "\nfirst", "\nsecond")
         for change in found.changes[:top]:
             changed.add_row(escape(change.question), f"{change.first:.3f}", f"{change.second:.3f}")
         output.out.print(changed)

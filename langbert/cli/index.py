@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from ..errors import DocumentError
-from .output import Debug, Json, Offline, Output, Quiet, StoreFolder
+from .output import Debug, Json, Offline, Output, Quiet, StoreFolder, plain_table
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -337,11 +337,10 @@ def _fail(paths: Iterable[Path], report: _Report) -> None:
 
 
 def _show(output: Output, report: _Report, seconds: float) -> None:
-    from rich.table import Table
     from rich.text import Text
 
     if report.skipped:
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+        table = plain_table()
         table.add_column("skipped", overflow="fold")
         table.add_column("reason", style="dim", overflow="fold")
         by_reason: dict[str, list[str]] = {}

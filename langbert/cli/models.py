@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..models import CATALOGUE, cache_dir, local_path, resolve
-from .output import Debug, Json, Offline, Output, Quiet
+from .output import Debug, Json, Offline, Output, Quiet, plain_table
 
 __all__ = ["app"]
 
@@ -41,9 +41,7 @@ def list_models(json: Json = False, quiet: Quiet = False, debug: Debug = False) 
             ]
         )
         return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    table = plain_table()
     table.add_column("name", style="bold", no_wrap=True)
     table.add_column("kind")
     table.add_column("size", justify="right", no_wrap=True)

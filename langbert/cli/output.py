@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bars
     from rich.progress import ProgressColumn
+    from rich.table import Table
 
-__all__ = ["Debug", "Json", "Offline", "Output", "Quiet", "StoreFolder", "parse_where"]
+__all__ = ["Debug", "Json", "Offline", "Output", "Quiet", "StoreFolder", "parse_where", "plain_table"]
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks: results and errors only.")]
@@ -123,6 +124,16 @@ class Output:
             )
         self.note(f"{name} is here, every file checked against its SHA-256." if _pinned(name) else f"{name} is here.")
         return path
+
+
+def plain_table(*columns: str) -> Table:
+    """Without lines; of ``columns`` the first to the left, the others, which are numbers, to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left")
+    return table
 
 
 def parse_where(pairs: list[str] | None) -> dict[str, Any] | None:

@@ -17,11 +17,10 @@ from torch import Tensor, nn
 
 from ..evaluation.datasets import read_questions
 from ..hardware import resolve_precision
-from ..models import resolve
 from ..models.bert import load_bert
 from ..models.tokenizer import TextTokenizer, TokenPair
 from ..nn.cross_encoder import CrossEncoder
-from .adapters import save_adapters
+from .adapters import save_adapters, starting_point
 from .batching import padded
 from .calibration import logistic
 from .data import held_out, read_lines
@@ -50,7 +49,7 @@ class RerankerTask(Task):
     Args:
         data: a SQuAD file with the passages.
         negatives: a JSON-lines file made by :func:`~langbert.training.mining.mine_negatives`.
-        base: the encoder to start from.
+        base: the encoder to start from, or ``minilm-reranker`` and its like: adapters that are trained further.
         group: passages a question is compared with in one step: one right, the others wrong.
         hardest: from how many of the nearest negatives the wrong ones are drawn.
         title_dropout: how often a passage is read without its title, since documents may have none.
@@ -75,8 +74,7 @@ class RerankerTask(Task):
         max_held: int = 500,
         seed: int = 0,
     ) -> None:
-        self.base = base
-        folder = resolve(base)
+        self.base, folder, self.start = starting_point(base)
         bert = load_bert(folder)
         with seeded(seed):
             network = CrossEncoder(bert.config)
