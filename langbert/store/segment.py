@@ -118,7 +118,7 @@ class Segment:
             if checksum_of(self.codes[start:end]) != self.checksums[number]:
                 raise Damaged(f"list {number} of the dense index fails its checksum")
             unverified[number] = False
-        if lists is None:
+        if not unverified.any():
             self.unverified = None
 
 
@@ -137,7 +137,11 @@ def located(sorted_rows: Rows, rows: Rows, positions: Positions | None = None) -
     """Where each of ``rows`` is in ``sorted_rows`` (or in ``positions``, which go with them); -1 where it is not."""
     if len(sorted_rows) == 0 or len(rows) == 0:
         return np.full(len(rows), -1, dtype=np.int64)
-    places = np.minimum(np.searchsorted(sorted_rows, rows), len(sorted_rows) - 1)
+    first, last = sorted_rows[0], sorted_rows[-1]
+    if last - first + 1 == len(sorted_rows):  # none is missing between them: no need to search
+        places = np.clip(rows, first, last) - first
+    else:
+        places = np.minimum(np.searchsorted(sorted_rows, rows), len(sorted_rows) - 1)
     return np.where(sorted_rows[places] == rows, places if positions is None else positions[places], -1)
 
 
