@@ -4,7 +4,7 @@
     python benchmarks/generation.py --write-docs docs/generation-speed.md
 
 Each contender has a process of its own, loaded once; they take turns, and while one computes the others wait. Told are
-the seconds of reading the prompt with the first token, the median seconds of a token after it, and the most memory the
+the seconds of reading the prompt with the first token, the mean seconds of a token after it, and the most memory the
 process ever had. ``--llama-python`` is a Python with llama-cpp-python, built for this processor; it may be the one that
 runs this program. Ratios are to llama.cpp, round by round.
 """
@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import torch
@@ -108,7 +108,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             for name in rotated(chosen, turn):
                 told = running[name].write(ids, args.tokens)
                 print(
-                    f"{turn} {name}: {told['seconds'][0]:.3f} s, then {median(told['seconds'][1:]):.4f}",
+                    f"{turn} {name}: {told['seconds'][0]:.3f} s, then {mean(told['seconds'][1:]):.4f}",
                     file=sys.stderr,
                 )
                 if turn >= 0:
@@ -125,9 +125,9 @@ def table(found: dict[str, Any]) -> str:
     ]
     for name, each in found["contenders"].items():
         first = [told["seconds"][0] for told in each["rounds"]]
-        step = [median(told["seconds"][1:]) for told in each["rounds"]]
+        step = [mean(told["seconds"][1:]) for told in each["rounds"]]
         read = _ratio([told["seconds"][0] for told in base], first)
-        wrote = _ratio([median(told["seconds"][1:]) for told in base], step)
+        wrote = _ratio([mean(told["seconds"][1:]) for told in base], step)
         peak = max(told["peak_mb"] for told in each["rounds"])
         lines.append(
             f"| {name} | {1000 * median(first):,.0f} ms | {found['prompt_tokens'] / median(first):,.0f} | {read} "
@@ -136,7 +136,7 @@ def table(found: dict[str, Any]) -> str:
     ours = found["contenders"].get("langbert", {}).get("rounds", [])
     if ours:
         first = median(told["seconds"][0] for told in ours)
-        step = median(median(told["seconds"][1:]) for told in ours)
+        step = median(mean(told["seconds"][1:]) for told in ours)
         gflops = found["gflop_of_the_prompt"] / first
         gigabytes = found["megabytes_per_token"] / step / 1000
         lines += [

@@ -21,10 +21,13 @@ Start = Callable[[list[int], int], Step]
 """A new sequence: its prompt, so that room can be made, and how many tokens will be written."""
 
 
-def langbert(model: str, threads: int, prefix_cache_mb: float = 0) -> Start:
+def langbert(model: str, threads: int, prefix_cache_mb: float = 0, guesses: int = 3) -> Start:
     from langbert import Generator
+    from langbert.models.decoder import PreparedDecoder
 
     decoder = Generator(model, threads=threads, offline=True, prefix_cache_mb=prefix_cache_mb).decoder
+    if isinstance(decoder, PreparedDecoder):
+        decoder.guesses = guesses
 
     def start(prompt: list[int], n: int) -> Step:
         session = decoder.start(len(prompt) + n)
@@ -35,6 +38,10 @@ def langbert(model: str, threads: int, prefix_cache_mb: float = 0) -> Start:
 
 def langbert_again(model: str, threads: int) -> Start:
     return langbert(model, threads, 64)
+
+
+def langbert_without_guesses(model: str, threads: int) -> Start:
+    return langbert(model, threads, guesses=0)
 
 
 def transformers(model: str, threads: int) -> Start:
@@ -79,6 +86,7 @@ def llama_cpp(model: str, threads: int) -> Start:
 DECODERS: dict[str, Callable[[str, int], Start]] = {
     "langbert": langbert,
     "langbert asked again": langbert_again,
+    "langbert, not reading ahead": langbert_without_guesses,
     "llama.cpp": llama_cpp,
     "transformers bf16": transformers,
 }

@@ -61,7 +61,7 @@ class Stepper:
 
     @torch.inference_mode()
     def read(self, token_ids: Sequence[int]) -> Tensor:
-        """Append T tokens; the logits after each of them, (T, vocab_size) float32.
+        """Append T tokens; the normalised output of each of them, (T, D) bfloat16.
 
         Raises:
             ValueError: there is no room for them.
@@ -128,4 +128,4 @@ class Stepper:
                 inner = F.silu(gate).mul_(up)
             hidden = hidden.add_(layer.step_down(inner))
         self.length = end
-        return model.logits(model.norm(hidden))
+        return model.norm(hidden)
