@@ -3,6 +3,8 @@
 A claim is looked for in stretches of one to three neighbouring sentences, read under their headings: the one that holds
 most of its content words is the candidate, and :mod:`langbert.verification` says whether it really supports the claim.
 A claim with nothing new in it, beyond question and headings, is no answer and counts as unsupported.
+A sentence may also say, in the question's words, what a reader has found: then it is supported as likely as the reader
+is right, whatever words the source has for the rest.
 The quote is cut out of the source by offsets, never copied from the answer, so it is verbatim by construction.
 """
 
@@ -13,10 +15,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from .base_forms import base_terms
 from .records import Candidate, Chunk, Citation
 from .sentences import sentences
-from .store.analysis import terms
-from .verification import ASKED, SUPPORTED, claim_weights, probability
+from .verification import ASKED, SUPPORTED, claim_weights, probability, restates
 
 __all__ = [
     "Grounder",
@@ -28,6 +30,7 @@ __all__ = [
     "is_refusal",
     "number_sources",
     "passage_sentences",
+    "restated",
 ]
 
 Unsupported = Literal["drop", "mark", "keep"]
@@ -123,11 +126,11 @@ class Passages:
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._stretches: list[tuple[Source, int, int, frozenset[str]]] = []
-        self._titles = [frozenset(terms(source.title)) if source.title else frozenset() for source in sources]
+        self._titles = [frozenset(base_terms(source.title)) if source.title else frozenset() for source in sources]
         self._owners: list[int] = []
         for i, source in enumerate(sources):
             spans = passage_sentences(source.chunk)
-            held = [frozenset(terms(source.chunk.text[start:end])) for start, end in spans]
+            held = [frozenset(base_terms(source.chunk.text[start:end])) for start, end in spans]
             for first in range(len(spans)):
                 together: frozenset[str] = frozenset()
                 for last in range(first, min(first + _LONGEST_QUOTE, len(spans))):
@@ -165,6 +168,14 @@ def find_support(claim: str, sources: Sequence[Source] | Passages, question: str
     return Support(found.source, found.start, found.end, score) if score >= SUPPORTED else None
 
 
+def restated(claim: str, question: str, found: Sequence[tuple[str, Support]]) -> Support | None:
+    """The support of the answer in ``found``, likely enough, that ``claim`` gives to ``question`` and says no more."""
+    for answer, support in found:
+        if support.score >= SUPPORTED and restates(claim, question, answer):
+            return support
+    return None
+
+
 def passage_sentences(chunk: Chunk) -> list[tuple[int, int]]:
     """The sentences of a chunk that say something, in its own offsets: no headings, rules or bare list marks."""
     headings = {_letters(heading) for heading in chunk.headings}
@@ -189,6 +200,7 @@ class Grounder:
     Args:
         sources: what may be quoted.
         question: what is being answered.
+        found: what a reader answers, and where it stands, its score being how likely it is right.
         unsupported: what becomes of a sentence that no source supports.
 
     Attributes:
@@ -202,9 +214,11 @@ class Grounder:
         sources: Sequence[Source],
         question: str = "",
         *,
+        found: Sequence[tuple[str, Support]] = (),
         unsupported: Unsupported = "drop",
     ) -> None:
         self.question = question
+        self.found = found
         self.citations: list[Citation] = []
         self.unsupported: list[str] = []
         self.declined = False
@@ -242,7 +256,7 @@ class Grounder:
             self.declined = True
             return
         self._passages = self._passages or Passages(self.sources)
-        support = find_support(claim, self._passages, self.question)
+        support = find_support(claim, self._passages, self.question) or restated(claim, self.question, self.found)
         if support is None:
             self.unsupported.append(claim)
             if self._mode == "drop":

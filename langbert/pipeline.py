@@ -159,7 +159,8 @@ class Rag:
         spans = best_spans(question, sources[: self.k], reader) if reader is not None else []
         sure = confidence(features(question, candidates, spans))
         clock.lap("read")
-        grounder = Grounder(sources, question, unsupported=unsupported or self.unsupported)
+        found = [(span.text, span.support) for span in spans]
+        grounder = Grounder(sources, question, found=found, unsupported=unsupported or self.unsupported)
         pieces: list[str] = []
 
         def answer() -> Answer:

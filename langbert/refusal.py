@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from .base_forms import base_terms
 from .odds import log_odds, sigmoid
 from .records import Candidate
 from .store.analysis import terms
@@ -89,7 +90,7 @@ def confidence(known: Features | None) -> float:
 
 def _quoted(question: str, span: FoundSpan) -> float:
     weights = claim_weights(question)
-    held = set(terms(" ".join((*span.support.source.chunk.headings, span.support.quote))))
+    held = set(base_terms(" ".join((*span.support.source.chunk.headings, span.support.quote))))
     return sum(weight for term, weight in weights.items() if term in held) / (sum(weights.values()) or 1.0)
 
 

@@ -3,9 +3,9 @@
 Words alone are fooled by recombination: "the maximum line length is 99" has nearly every word of its source. So what a
 claim adds to its question must all be there, numbers above all; what it denies must be denied there; and where it says
 nothing but the quote's words, they must stand together as they do there. A small logistic model weighs this, about a
-millisecond a sentence, in any language that :func:`~langbert.store.analysis.terms` knows. Sentence vectors and a reader
-that answers the question out of both add nothing measurable to it: ``benchmarks/grounding.py`` compares them, fits the
-coefficients and says how far the check can be relied on.
+millisecond a sentence, in any language that :func:`~langbert.base_forms.base_terms` knows. Sentence vectors and a
+reader that answers the question out of both add nothing measurable to it: ``benchmarks/grounding.py`` compares them,
+fits the coefficients and says how far the check can be relied on.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
+from .base_forms import base_terms
 from .odds import sigmoid
 from .sentences import sentences
-from .store.analysis import terms
 
-__all__ = ["ASKED", "SUPPORTED", "Evidence", "claim_weights", "evidence", "numbers", "probability"]
+__all__ = ["ASKED", "SUPPORTED", "Evidence", "claim_weights", "evidence", "numbers", "probability", "restates"]
 
 # Fitted by benchmarks/grounding.py on half the articles of a half of SQuAD 1.1 dev.
 _WEIGHTS = {"held": 3.85, "complete": 2.61, "verbatim": 5.27, "negation": -2.8, "turned": -1.04, "astray": -2.19}
@@ -62,10 +62,10 @@ def _folded(text: str) -> str:
 
 def claim_weights(claim: str, question: str = "") -> dict[str, float]:
     """Each content term of the claim with what it counts for: numbers and names most, words of the question least."""
-    weights = dict.fromkeys(terms(claim), 1.0)
+    weights = dict.fromkeys(base_terms(claim), 1.0)
     for words, weight in ((re.findall(r"\b\w*\d\w*\b", claim), 3.0), (_names(claim), 2.0)):
-        weights.update((term, weight) for word in words for term in terms(word) if term in weights)
-    asked = set(terms(question)) if question else set()
+        weights.update((term, weight) for word in words for term in base_terms(word) if term in weights)
+    asked = set(base_terms(question)) if question else set()
     return {term: ASKED if term in asked else weight for term, weight in weights.items()}
 
 
@@ -100,9 +100,9 @@ def evidence(claim: str, quote: str, *, title: str = "", question: str = "") -> 
     """What speaks for and against; ``title`` is read as part of the quote."""
     claim, quote = _folded(claim), _folded(quote)
     weights = claim_weights(claim, question)
-    titled = set(terms(title)) if title else set()
+    titled = set(base_terms(title)) if title else set()
     parts = [quote[start:end] for start, end in sentences(quote)] or [quote]
-    held = [titled | set(terms(part)) for part in parts]
+    held = [titled | set(base_terms(part)) for part in parts]
     shares = [sum(weight for term, weight in weights.items() if term in part) for part in held]
     nearest = parts[shares.index(max(shares))]
     news = {term for term, weight in weights.items() if weight > ASKED}
@@ -114,7 +114,7 @@ def evidence(claim: str, quote: str, *, title: str = "", question: str = "") -> 
         complete=float(bool(news) and not missing),
         verbatim=float(_letters(claim) in _letters(quote)),
         negation=float(len(_NEGATION.findall(claim)) % 2 != len(_NEGATION.findall(nearest)) % 2),
-        turned=1.0 - _order(terms(claim), terms(quote), news) if whole else 0.0,
+        turned=1.0 - _order(base_terms(claim), base_terms(quote), news) if whole else 0.0,
         astray=1.0 - _company(claim, quote) if whole else 0.0,
     )
 
@@ -123,6 +123,19 @@ def probability(claim: str, quote: str, *, title: str = "", question: str = "") 
     """How likely ``quote``, read under ``title``, supports ``claim``, in [0, 1]; :data:`SUPPORTED` is enough."""
     found = asdict(evidence(claim, quote, title=title, question=question))
     return sigmoid(_BIAS + sum(weight * found[name] for name, weight in _WEIGHTS.items()))
+
+
+def restates(claim: str, question: str, answer: str) -> bool:
+    """Whether ``claim`` says nothing but that ``answer`` answers ``question``: then it is as true as the answer is.
+
+    >>> restates("It was written by Tim Peters.", "Who wrote it?", "Tim Peters")
+    True
+    """
+    said, answered = set(base_terms(claim)), set(base_terms(answer))
+    if not answered or not answered <= said <= answered.union(base_terms(question)):
+        return False
+    same_sense = len(_NEGATION.findall(claim)) % 2 == len(_NEGATION.findall(f"{question} {answer}")) % 2
+    return same_sense and numbers(claim) <= numbers(f"{question} {answer}")
 
 
 def _letters(text: str) -> str:

@@ -30,6 +30,7 @@ LAYERS = [
     {"retrieval"},
     {"reading", "classifying", "tagging"},
     {"generation", "sampling", "streaming"},
+    {"base_forms"},
     {"verification", "followup"},
     {"grounding"},
     {"packing"},

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from langbert.grounding import (
     Grounder,
     Source,
+    Support,
     Unsupported,
     find_support,
     is_refusal,
@@ -210,3 +211,33 @@ def test_sources_are_numbered_in_the_order_of_the_candidates() -> None:
     sources = number_sources([Candidate(NORMANS, 0.9), Candidate(PEP8, 0.8)])
     assert [(source.number, source.chunk.id) for source in sources] == [(1, "c2"), (2, "c1")]
     assert sources[1].title == "pep-0008.rst > PEP 8 – Style Guide for Python Code > Maximum Line Length"
+
+
+PRINCIPLES = "Who wrote the short list of principles behind the design of the language?"
+
+
+@pytest.mark.parametrize(
+    ("claim", "supported"),
+    [
+        ("The list of principles behind the design of the language was written by Tim Peters.", True),
+        ("Tim Peters writes the short list of principles behind the design.", True),
+        ("The list of principles behind the design of the language was not written by Tim Peters.", False),
+        ("The list of principles behind the design of the language was written by Tim Peters in 1999.", False),
+        ("The list of principles behind the design of the language was written by Guido van Rossum.", False),
+        ("The list of principles behind the design of the language was rejected by Tim Peters.", False),
+    ],
+)
+def test_a_claim_may_say_in_the_questions_words_what_a_reader_found(claim: str, supported: bool) -> None:
+    source = Source(1, Chunk("c", "c", "Author: Tim Peters. Status: Active.", source="pep-0020.txt"))
+    for likely, let_through in ((0.9, supported), (0.3, False)):
+        found = [("Tim Peters", Support(source, 0, 19, likely))]
+        grounder = Grounder([source], PRINCIPLES, found=found)
+        said = "".join([*grounder.feed(claim), *grounder.finish()])
+        assert said == (f"{claim} [1]" if let_through else "")
+        assert [citation.quote for citation in grounder.citations] == ["Author: Tim Peters."] * let_through
+
+
+def test_tenses_of_irregular_verbs_compare() -> None:
+    source = Source(1, Chunk("c", "c", "Tim Peters wrote it, and Guido chose it.", source="pep-0020.txt"))
+    assert find_support("Tim Peters has written it.", [source], "Who wrote it?") is not None
+    assert find_support("Guido has chosen it.", [source], "Who has chosen it?") is not None

@@ -351,6 +351,18 @@ async def test_without_a_model_of_ones_own_the_reader_answers_where_it_is_sure()
 
 
 @pytest.mark.models
+async def test_a_chinese_question_is_quoted_for_unless_a_model_is_given() -> None:
+    texts = ["蜜蜂用花蜜酿蜂蜜。蜂群住在蜂巢里。", "诺曼人给诺曼底起了名字。"]
+    store = LangBertVectorStore.from_texts(texts, LangBertEmbeddings(), [{"source": str(n)} for n in range(2)])
+    chain = create_rag_chain(store, threshold=0.0)
+    for answer in (chain.invoke("蜜蜂用什么酿蜂蜜？"), await chain.ainvoke("蜜蜂用什么酿蜂蜜？")):
+        assert answer["answer"].startswith("蜜蜂用花蜜酿蜂蜜。 [1]")
+        assert answer["citations"][0]["quote"] == "蜜蜂用花蜜酿蜂蜜。"
+    asked = create_rag_chain(store, FakeListChatModel(responses=["蜜蜂酿蜂蜜用花蜜。"]), mode="auto", threshold=0.0)
+    assert asked.invoke("蜜蜂用什么酿蜂蜜？")["answer"] == "蜜蜂酿蜂蜜用花蜜。 [1]"
+
+
+@pytest.mark.models
 def test_a_follow_up_with_the_default_models() -> None:
     texts = [
         "Bees make honey from nectar. A bee colony lives in a hive.",

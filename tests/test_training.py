@@ -401,6 +401,12 @@ def test_mined_negatives_train_a_reranker_that_langbert_loads(tmp_path: Path, mi
     scores = Reranker(report.folder).score("Which honey did William see?", ["Bees make honey.", "They spoke French."])
     assert ((scores > 0) & (scores < 1)).all()
 
+    again = RerankerTask(data, file, base=str(report.folder), group=4, holdout=0.34)
+    assert (again.base, again.start) == ("minilm", report.folder)
+    further = run(again, tmp_path / "further", TrainSettings(epochs=1, save_every=0, lora=LoraSettings(rank=4)))
+    config = json.loads((further.folder / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["base_model_name_or_path"] == "minilm"
+
 
 @pytest.mark.models
 def test_pairs_run_by_length_have_the_logits_of_one_padded_batch(tmp_path: Path) -> None:

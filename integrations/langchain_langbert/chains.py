@@ -219,6 +219,7 @@ class _RagChain:
         draft = _Draft(asked, question, list(documents), Grounder(sources, question, unsupported=self.unsupported))
         if sources and self.mode != "generate" and (reader := self._reader_for(question)):
             draft.spans = best_spans(question, sources[: self.k], reader)
+            draft.grounder.found = [(span.text, span.support) for span in draft.spans]
         if not sources or self._confidence(question, draft.spans) < self.threshold:
             draft.refused = True
             return draft
