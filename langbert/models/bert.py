@@ -181,8 +181,11 @@ def load_cross_encoder(folder: str | Path, *, base: str | Path | None = None) ->
     folder = Path(folder)
     if base is not None:
         bert = load_bert(base, pooler=False)
-        adapted = CrossEncoder(bert.config)
+        with torch.device("meta"):  # drawing an encoder's weights at random takes as long as all the rest
+            adapted = CrossEncoder(bert.config)
         adapted.bert = bert
+        for head in (adapted.pooler, adapted.classifier):
+            head.to_empty(device="cpu")
         merge_adapters(adapted, folder, heads=("pooler", "classifier"))
         return adapted.eval()
     config = parse_config(read_json(folder / "config.json"), folder / "config.json")
