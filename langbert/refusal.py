@@ -98,19 +98,19 @@ def _quoted(question: str, span: FoundSpan) -> float:
 FITTED: Mapping[tuple[str, ...], Mapping[str, float]] = MappingProxyType(
     {
         ("cosine", "coverage", "reranker", "margin", "quoted"): {
-            "cosine": 6.858,
+            "cosine": 6.866,
             "coverage": 0.0,
             "reranker": 0.0,
-            "margin": 0.221,
-            "quoted": 1.834,
-            "bias": -3.38,
+            "margin": 0.218,
+            "quoted": 1.855,
+            "bias": -3.402,
         },
         ("cosine", "coverage", "margin", "quoted"): {
-            "cosine": 6.858,
+            "cosine": 6.866,
             "coverage": 0.0,
-            "margin": 0.221,
-            "quoted": 1.834,
-            "bias": -3.38,
+            "margin": 0.218,
+            "quoted": 1.855,
+            "bias": -3.402,
         },
         ("cosine", "coverage", "reranker"): {"cosine": 6.745, "coverage": 1.98, "reranker": 0.264, "bias": -3.181},
         ("cosine", "coverage"): {"cosine": 8.205, "coverage": 3.678, "bias": -5.363},
