@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from langbert.records import Chunk
 from langbert.store import Store
 from langbert.store.codec import Codec, unit
-from langbert.store.segment import open_segment
+from langbert.store.segment import checksum_of, open_segment
 
 DIMENSION = 16
 N = 1500
@@ -409,3 +409,15 @@ def test_very_long_vectors_are_found(tmp_path: Path) -> None:
         hit = store.search_vector(vectors[2], 1)[0]
     assert hit.chunk.id == "c2"
     assert hit.scores["dense"] == pytest.approx(1)
+
+
+@given(st.integers(0, 3), st.integers(0, 1200), st.data())
+def test_any_wrong_bit_changes_a_checksum(seed: int, n: int, data: st.DataObject) -> None:
+    codes = np.random.default_rng(seed).integers(-128, 128, (n, 20), dtype=np.int8)
+    before = checksum_of(codes)
+    assert checksum_of(codes.copy()) == before
+    if n:
+        wrong = codes.copy()
+        place, bit = data.draw(st.integers(0, codes.size - 1)), data.draw(st.integers(0, 7))
+        wrong.view(np.uint8).reshape(-1)[place] ^= 1 << bit
+        assert checksum_of(wrong) != before
