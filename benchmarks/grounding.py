@@ -235,8 +235,7 @@ def measured(rows: list[Claim], embedder: Embedder, reader: Reader | None) -> tu
             asked = (claim.question, claim.passages)
             if asked not in spans:
                 spans[asked] = best_spans(claim.question, sources, reader)
-            told = [(span.text, span.support) for span in spans[asked]]
-            row["restated"] = float(restated(claim.text, claim.question, told) is not None)
+            row["restated"] = float(restated(claim.text, claim.question, spans[asked]) is not None)
         found.append([row[column] for column in COLUMNS])
     return np.array(found), seconds
 

@@ -1,4 +1,4 @@
-"""Sources → Prompt: what the decoder is told, and how a refusal reads.
+"""Sources → Prompt: who answers, what the decoder is told, and how a refusal reads.
 
 Documents are data, never instructions: they travel in the user's turn between numbered markers, with control tokens
 encoded as plain text by the generator, and the system turn says so.
@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Literal
 
+from .extraction import FoundSpan
 from .grounding import Source
 from .records import Message
 
-__all__ = ["NOT_FOUND", "build_messages", "is_chinese", "not_found"]
+__all__ = ["NOT_FOUND", "AnswerMode", "build_messages", "is_chinese", "not_found", "points"]
+
+AnswerMode = Literal["auto", "generate", "extract"]
+"""Who answers: the reader, in the words of the source (``extract``); the decoder, in its own (``generate``); or the
+reader where it is sure and the decoder elsewhere (``auto``)."""
 
 NOT_FOUND = "This is not in these documents."
 _NOT_FOUND_CHINESE = "这些文档里没有答案。"
@@ -27,6 +33,19 @@ _SYSTEM = (
 def not_found(question: str) -> str:
     """The refusal, in Chinese where the question is, else in English."""
     return _NOT_FOUND_CHINESE if is_chinese(question) else NOT_FOUND
+
+
+def points(mode: AnswerMode, question: str, spans: Sequence[FoundSpan], *, sure: float, quotes_chinese: bool) -> bool:
+    """Whether words of a source answer, instead of the decoder.
+
+    Args:
+        spans: what a reader found; empty where none has looked.
+        sure: in mode ``auto``: how likely its best span must be right.
+        quotes_chinese: in mode ``auto``: a Chinese question at which no reader has looked is answered by a quotation.
+    """
+    if mode == "auto":
+        return spans[0].probability >= sure if spans else quotes_chinese and is_chinese(question)
+    return mode == "extract"
 
 
 def build_messages(question: str, sources: Sequence[Source]) -> list[Message]:

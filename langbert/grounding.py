@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from .base_forms import base_terms
 from .records import Candidate, Chunk, Citation
@@ -21,6 +21,7 @@ from .sentences import sentences
 from .verification import ASKED, SUPPORTED, claim_weights, probability, restates
 
 __all__ = [
+    "Found",
     "Grounder",
     "Passages",
     "Source",
@@ -111,6 +112,16 @@ class Support:
         )
 
 
+class Found(Protocol):
+    """Words that answer, and where they stand; the support's score is how likely they are right."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def support(self) -> Support: ...
+
+
 def number_sources(candidates: Iterable[Candidate]) -> list[Source]:
     """Candidates as sources, numbered from 1 in the order given."""
     return [Source(number, candidate.chunk, candidate.score) for number, candidate in enumerate(candidates, start=1)]
@@ -168,11 +179,11 @@ def find_support(claim: str, sources: Sequence[Source] | Passages, question: str
     return Support(found.source, found.start, found.end, score) if score >= SUPPORTED else None
 
 
-def restated(claim: str, question: str, found: Sequence[tuple[str, Support]]) -> Support | None:
+def restated(claim: str, question: str, found: Sequence[Found]) -> Support | None:
     """The support of the answer in ``found``, likely enough, that ``claim`` gives to ``question`` and says no more."""
-    for answer, support in found:
-        if support.score >= SUPPORTED and restates(claim, question, answer):
-            return support
+    for answer in found:
+        if answer.support.score >= SUPPORTED and restates(claim, question, answer.text):
+            return answer.support
     return None
 
 
@@ -200,7 +211,7 @@ class Grounder:
     Args:
         sources: what may be quoted.
         question: what is being answered.
-        found: what a reader answers, and where it stands, its score being how likely it is right.
+        found: what a reader answers.
         unsupported: what becomes of a sentence that no source supports.
 
     Attributes:
@@ -214,7 +225,7 @@ class Grounder:
         sources: Sequence[Source],
         question: str = "",
         *,
-        found: Sequence[tuple[str, Support]] = (),
+        found: Sequence[Found] = (),
         unsupported: Unsupported = "drop",
     ) -> None:
         self.question = question

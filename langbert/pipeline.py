@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from .answering import build_messages, is_chinese, not_found
+from .answering import AnswerMode, build_messages, is_chinese, not_found, points
 from .errors import GenerationError, ModelNotFound, StoreError
 from .extraction import FoundSpan, best_spans, quote_best_sentences
 from .followup import with_key_words
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["AnswerMode", "Rag", "shipped"]
 
 log = logging.getLogger("langbert")
-
-AnswerMode = Literal["auto", "generate", "extract"]
-"""Who answers: the reader, in the words of the source (``extract``); the decoder, in its own (``generate``); or the
-reader where it is sure and the decoder elsewhere (``auto``)."""
 
 
 class Rag:
@@ -159,8 +155,7 @@ class Rag:
         spans = best_spans(question, sources[: self.k], reader) if reader is not None else []
         sure = confidence(features(question, candidates, spans))
         clock.lap("read")
-        found = [(span.text, span.support) for span in spans]
-        grounder = Grounder(sources, question, found=found, unsupported=unsupported or self.unsupported)
+        grounder = Grounder(sources, question, found=spans, unsupported=unsupported or self.unsupported)
         pieces: list[str] = []
 
         def answer() -> Answer:
@@ -176,9 +171,10 @@ class Rag:
             )
 
         if sure >= self.threshold:
-            points = mode == "extract" or (mode == "auto" and self._rather_points(question, spans))
+            quotes = not self._knows_chinese and self.store.embedder is not None
+            pointed = points(mode, question, spans, sure=self.sure, quotes_chinese=quotes)
             try:
-                for piece in self._point(grounder, spans) if points else self._write(grounder, spans, clock):
+                for piece in self._point(grounder, spans) if pointed else self._write(grounder, spans, clock):
                     pieces.append(piece)
                     yield piece
             except GenerationError as error:
@@ -187,11 +183,6 @@ class Rag:
             pieces.append(not_found(asked))
             yield pieces[0]
         yield answer()
-
-    def _rather_points(self, question: str, spans: Sequence[FoundSpan]) -> bool:
-        if spans:
-            return spans[0].probability >= self.sure
-        return is_chinese(question) and not self._knows_chinese and self.store.embedder is not None
 
     def _write(self, grounder: Grounder, spans: Sequence[FoundSpan], clock: _Clock) -> Iterator[str]:
         """What the decoder writes, as far as the sources support it; a quotation where they support none of it."""

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from langbert.extraction import FoundSpan
 from langbert.grounding import (
     Grounder,
     Source,
@@ -230,7 +231,7 @@ PRINCIPLES = "Who wrote the short list of principles behind the design of the la
 def test_a_claim_may_say_in_the_questions_words_what_a_reader_found(claim: str, supported: bool) -> None:
     source = Source(1, Chunk("c", "c", "Author: Tim Peters. Status: Active.", source="pep-0020.txt"))
     for likely, let_through in ((0.9, supported), (0.3, False)):
-        found = [("Tim Peters", Support(source, 0, 19, likely))]
+        found = [FoundSpan("Tim Peters", Support(source, 0, 19, likely), likely, 0.0)]
         grounder = Grounder([source], PRINCIPLES, found=found)
         said = "".join([*grounder.feed(claim), *grounder.finish()])
         assert said == (f"{claim} [1]" if let_through else "")

@@ -17,13 +17,13 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, 
 from langchain_core.runnables.utils import AddableDict
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
-from langbert.answering import build_messages, is_chinese, not_found
+from langbert.answering import AnswerMode, build_messages, is_chinese, not_found, points
 from langbert.errors import GenerationError, ModelNotFound
 from langbert.extraction import FoundSpan, best_spans, quote_best_sentences
 from langbert.followup import rewriting_messages, standalone_question, with_key_words
 from langbert.grounding import Grounder, Source, Unsupported
 from langbert.packing import pack
-from langbert.pipeline import AnswerMode, shipped
+from langbert.pipeline import shipped
 from langbert.records import Answer, EmbedderLike, Message
 from langbert.refusal import confidence, features
 from langbert.retrieval import checked_question
@@ -216,23 +216,19 @@ class _RagChain:
     def _draft(self, asked: str, question: str, documents: Sequence[Document]) -> _Draft:
         """What is known before the model is asked: the sources it may read, none where it need not or must not."""
         sources = [Source(n, passage_of(document), 1.0 / n) for n, document in enumerate(documents, start=1)]
-        draft = _Draft(asked, question, list(documents), Grounder(sources, question, unsupported=self.unsupported))
+        spans: list[FoundSpan] = []
         if sources and self.mode != "generate" and (reader := self._reader_for(question)):
-            draft.spans = best_spans(question, sources[: self.k], reader)
-            draft.grounder.found = [(span.text, span.support) for span in draft.spans]
-        if not sources or self._confidence(question, draft.spans) < self.threshold:
+            spans = best_spans(question, sources[: self.k], reader)
+        grounder = Grounder(sources, question, found=spans, unsupported=self.unsupported)
+        draft = _Draft(asked, question, list(documents), grounder, spans)
+        if not sources or self._confidence(question, spans) < self.threshold:
             draft.refused = True
             return draft
-        points = self.mode == "extract" or (self.mode == "auto" and self._rather_points(question, draft.spans))
-        if not points:
+        quotes = not self.given_llm and self.embedder is not None
+        if not points(self.mode, question, spans, sure=self.sure, quotes_chinese=quotes):
             draft.read = self._packed(question, sources)
-            draft.grounder.sources = draft.read or sources
+            grounder.sources = draft.read or sources
         return draft
-
-    def _rather_points(self, question: str, spans: Sequence[FoundSpan]) -> bool:
-        if spans:
-            return spans[0].probability >= self.sure
-        return is_chinese(question) and not self.given_llm and self.embedder is not None
 
     def _packed(self, question: str, sources: list[Source]) -> list[Source]:
         model = self.llm.bound if isinstance(self.llm, RunnableBinding) else self.llm
@@ -307,13 +303,15 @@ class _Draft:
         read: the sources the model is to read; empty where it is not asked.
     """
 
-    def __init__(self, asked: str, question: str, documents: list[Document], grounder: Grounder) -> None:
+    def __init__(
+        self, asked: str, question: str, documents: list[Document], grounder: Grounder, spans: Sequence[FoundSpan]
+    ) -> None:
         self.asked = asked
         self.question = question
         self.documents = documents
         self.grounder = grounder
         self.refused = False
-        self.spans: list[FoundSpan] = []
+        self.spans = spans
         self.read: Sequence[Source] = []
         self._pieces: list[str] = []
 
