@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from langbert.models.decoder import PreparedDecoder
 from langbert.nn.gpt import GPT, GPTConfig
 from langbert.nn.gpt_inference import PreparedGPT, can_prepare
 from langbert.nn.gpt_steps import Stepper
@@ -81,6 +82,27 @@ def test_prompts_and_steps_give_the_logits_of_the_network(kind: str) -> None:
         stepper.read([1])
     with pytest.raises(ValueError, match="cannot keep"):
         stepper.truncate(141)
+
+
+@needs_bfloat16
+def test_steps_that_read_ahead_give_the_logits_of_the_tokens_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quotes of the prompt, broken off and interrupted."""
+    model = network("llama")
+    prompt = TOKENS[:60].tolist()
+    told = [*prompt[10:20], 5, 6, *prompt[30:34], *prompt[40:50], 5, 6, *prompt[30:32], *prompt[11:14]]
+    with torch.inference_mode():
+        expected = copy.deepcopy(model).float()(torch.tensor([[*prompt, *told]]))[0]
+    read: list[int] = []
+    step = Stepper.read
+    monkeypatch.setattr(Stepper, "read", lambda self, ids: read.append(len(ids)) or step(self, ids))
+    session = PreparedDecoder(PreparedGPT(model), PrefixCache(0)).start(len(prompt) + len(told))
+    found = [session.read(prompt), *(session.read([token]) for token in told)]
+    for logits, wanted in zip(found, expected[len(prompt) - 1 :], strict=True):
+        assert_close(logits, wanted)
+    assert len(read) < 0.7 * len(told)  # a guess that comes true costs no step
+    assert max(read) > 1
+    with pytest.raises(ValueError, match="are needed"):
+        session.read([1])
 
 
 @needs_bfloat16

@@ -199,7 +199,6 @@ class _PreparedSession:
         self._stepper: Stepper | None = None
         self._lookup = PromptLookup(())
         self._ahead: deque[tuple[int, Tensor]] = deque()  # tokens read as guesses, and their outputs, (1, D) each
-        self._length = 0
 
     @torch.inference_mode()
     def read(self, token_ids: Sequence[int]) -> Tensor:
@@ -208,7 +207,7 @@ class _PreparedSession:
                 raise ValueError(f"a session for {self._capacity} tokens was given {len(token_ids)}")
             cache = self._prompt = self._model.new_cache(len(token_ids))
             hidden = _read_on(token_ids, cache, self._prefixes, lambda ids: self._model.read(torch.tensor(ids), cache))
-            self._lookup, self._length = PromptLookup(token_ids), len(token_ids)
+            self._lookup = PromptLookup(token_ids)
             return self._model.logits(hidden)[0]
         if self._stepper is None:
             self._stepper = Stepper(self._model, self._prompt, self._capacity)
@@ -216,11 +215,11 @@ class _PreparedSession:
 
     def _step(self, token: int, stepper: Stepper) -> Tensor:
         """Append ``token``; its normalised output, (1, D)."""
-        guesses = self._lookup.guess(token, min(self._guesses, self._capacity - self._length - 1))
-        self._length += 1
+        guesses = self._lookup.guess(token, self._guesses)
         if self._ahead and self._ahead[0][0] == token:
             return self._ahead.popleft()[1]
-        stepper.truncate(self._length - 1)  # what was read for guesses that did not come true
+        stepper.truncate(stepper.length - len(self._ahead))  # without the guesses that did not come true
+        guesses = guesses[: max(0, stepper.capacity - stepper.length - 1)]
         outputs = stepper.read([token, *guesses])
         self._ahead = deque((guess, outputs[i : i + 1]) for i, guess in enumerate(guesses, start=1))
         return outputs[:1]
