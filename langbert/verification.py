@@ -113,7 +113,7 @@ def evidence(claim: str, quote: str, *, title: str = "", question: str = "") -> 
         held=share,
         complete=float(bool(news) and not missing),
         verbatim=float(_letters(claim) in _letters(quote)),
-        negation=float(len(_NEGATION.findall(claim)) % 2 != len(_NEGATION.findall(nearest)) % 2),
+        negation=float(_denies(claim) != _denies(nearest)),
         turned=1.0 - _order(base_terms(claim), base_terms(quote), news) if whole else 0.0,
         astray=1.0 - _company(claim, quote) if whole else 0.0,
     )
@@ -134,8 +134,12 @@ def restates(claim: str, question: str, answer: str) -> bool:
     said, answered = set(base_terms(claim)), set(base_terms(answer))
     if not answered or not answered <= said <= answered.union(base_terms(question)):
         return False
-    same_sense = len(_NEGATION.findall(claim)) % 2 == len(_NEGATION.findall(f"{question} {answer}")) % 2
-    return same_sense and numbers(claim) <= numbers(f"{question} {answer}")
+    whole = f"{question} {answer}"
+    return _denies(claim) == _denies(whole) and numbers(claim) <= numbers(whole)
+
+
+def _denies(text: str) -> bool:
+    return len(_NEGATION.findall(text)) % 2 == 1
 
 
 def _letters(text: str) -> str:

@@ -103,9 +103,13 @@ def lines(file: Path, rows: list[dict[str, Any]]) -> Path:
     return file
 
 
+def questions(file: Path, pairs: list[tuple[str, str]]) -> Path:
+    return lines(file, [{"query": heading, "positive": text} for heading, text in pairs])
+
+
 @pytest.fixture
 def asked(sections: list[tuple[str, str]], tmp_path: Path) -> Path:
-    return lines(tmp_path / "asked.jsonl", [{"query": heading, "positive": text} for heading, text in sections])
+    return questions(tmp_path / "asked.jsonl", sections)
 
 
 def vectors(*shape: int, seed: int = 0) -> Tensor:
@@ -414,8 +418,9 @@ def trained(
 
 @pytest.mark.parametrize("options", [{}, {"matryoshka": "24,12", "mini_batch": 8, "pooling": "attention"}])
 def test_ranking_learns(tmp_path: Path, tiny: Path, everything: list[tuple[str, str]], options: dict[str, Any]) -> None:
-    asked = lines(tmp_path / "asked.jsonl", [{"query": heading, "positive": text} for heading, text in everything])
-    task = EmbedderTask(asked, base=tiny, holdout=0.2, max_length=32, **options)
+    task = EmbedderTask(
+        questions(tmp_path / "asked.jsonl", everything), base=tiny, holdout=0.2, max_length=32, **options
+    )
     folder, found, before, after = trained(task, tmp_path / "run", replace(QUICK, epochs=5))
     assert sum(found[-5:]) < 0.75 * sum(found[:5])
     assert after > before + 0.1

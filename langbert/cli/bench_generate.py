@@ -9,6 +9,7 @@ import typer
 
 from .bench_parts import machine, texts_of
 from .output import Debug, Json, Offline, Output, Quiet, plain_table
+from .stores import DEFAULT_GENERATOR
 
 if TYPE_CHECKING:
     from ..bench import GenerationSpeed
@@ -23,7 +24,7 @@ def generate(
     ] = None,
     model: Annotated[
         str, typer.Option(help="A catalogue name, owner/name on the hub, a folder or a .gguf file.")
-    ] = "smollm2-135m-instruct",
+    ] = DEFAULT_GENERATOR,
     precision: Annotated[
         list[str] | None,
         typer.Option(help="auto, float32, bfloat16; several are measured in turns.", show_default="auto"),

@@ -125,7 +125,7 @@ class Segment:
 def checksum_of(codes: NDArray[Any]) -> int:
     """CRC-32 of the sums of the 64-bit words in every 4 KB, and of the bytes left over.
 
-    Any wrong word changes its sum; a CRC of everything would take ten times as long, most of a first search.
+    Any wrong word changes its sum; a CRC of everything would take six times as long, most of a first search.
     """
     raw = codes.reshape(-1).view(np.uint8)
     blocks = len(raw) // (8 * _SUMMED)

@@ -15,7 +15,7 @@ from torch import nn
 from ..errors import CheckpointError, MissingExtra
 from ..models import resolve
 from ..models.checkpoint import read_json, read_tensors, save_tensors, write_json
-from ..models.lora import ADAPTER_CONFIG, ADAPTER_TENSORS, base_name, base_of
+from ..models.lora import ADAPTER_CONFIG, ADAPTER_TENSORS, base_name
 from .settings import LoraSettings
 
 __all__ = ["adapt", "average_adapters", "merged", "save_adapters", "starting_point"]
@@ -69,7 +69,7 @@ def starting_point(base: str) -> tuple[str, Path, Path | None]:
     """What ``base`` names, taken apart: the base model's name, its folder, and the adapters on it, if it has any."""
     folder = resolve(base)
     name = base_name(folder)
-    return (base, folder, None) if name is None else (name, base_of(folder), folder)
+    return (base, folder, None) if name is None else (name, resolve(name), folder)
 
 
 def save_adapters(network: nn.Module, folder: Path, *, base: str, dtype: torch.dtype = torch.float16) -> None:
