@@ -31,7 +31,7 @@ from langbert.evaluation import Question, QuestionSet, read_questions
 from langbert.evaluation.answers import AnswerKind, row_id, score_answer
 from langbert.evaluation.datasets import spread
 from langbert.evaluation.runs import RunFile
-from langbert.hardware import planned_threads
+from langbert.models.hardware import planned_threads
 
 LIBRARIES = ("torch", "llama-cpp-python", "langchain-community", "langchain-huggingface", "faiss-cpu")
 _FIRST = 5.0  # seconds that the first answer may take

@@ -43,7 +43,7 @@ from side_by_side.texts import mix, of_length, question_about
 from langbert import Embedder
 from langbert.bench import Workload, measure_roof, profile_embedder
 from langbert.bench.timing import timed
-from langbert.hardware import planned_threads
+from langbert.models.hardware import planned_threads
 
 PARTS = ("mix", "query", "rerank", "grid", "memory", "cold", "profile")
 GRID_COUNTS, GRID_TOKENS, GRID_LANGUAGES = ("1", "10", "many"), (8, 32, 128, 256, 512), ("en", "zh")

@@ -1,11 +1,11 @@
-"""Fits the choice among spans of ``langbert.extraction`` and says how good the answers are.
+"""Fits the choice among spans of ``langbert.answering.evidence`` and says how good the answers are.
 
     python benchmarks/extraction.py SQUAD.json --cache FOLDER [--questions 1200] [--reader minilm-reader] [--write]
 
 All paragraphs of the file are one corpus. The articles of one half fit the coefficients, those of the other half are
 what is reported, and the other way round: every number is of articles that nothing was fitted on. What the models say
 is kept in the cache; after a new reader only the reading is done again. ``--write`` puts the coefficients, fitted on
-both halves, into ``langbert/extraction.py``.
+both halves, into ``langbert/answering/evidence.py``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 from sklearn.metrics import roc_auc_score
 
-from langbert import extraction
+from langbert.answering.evidence import Weights, belief, chance, expected
+from langbert.answering.prompt import evidence as extraction
 from langbert.evaluation.scoring import AnswerScore, best_over_answers
-from langbert.extraction import Weights, belief, chance, expected
-from langbert.odds import log_odds
+from langbert.models.log_odds import log_odds
 
 RIGHT = 0.5  # the F1 from which an answer counts as right
 
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--cached", action="store_true", help="only what a stopped run has got to")
     parser.add_argument("--reader", default="minilm-reader", help="a name or a folder")
     parser.add_argument("--threads", type=int, help="for the models")
-    parser.add_argument("--write", action="store_true", help="put the coefficients into langbert/extraction.py")
+    parser.add_argument("--write", action="store_true", help="put the coefficients into langbert/answering/evidence.py")
     arguments = parser.parse_args()
 
     asking = Asking(arguments.data, arguments.cache, reader=arguments.reader, threads=arguments.threads)

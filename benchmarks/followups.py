@@ -19,10 +19,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from langbert import Embedder, Generator, Store
+from langbert.answering.follow_up import rewriting_messages, standalone_question
 from langbert.evaluation import read_retrieval_set
 from langbert.evaluation.datasets import Question, QuestionSet, read_questions
 from langbert.evaluation.retrieval import corpus_chunks
-from langbert.followup import rewriting_messages, standalone_question
 from langbert.records import Message
 
 NAME = re.compile(r"(?:[A-Z][\w-]+)(?: (?:of |the |de )?[A-Z][\w-]+)*")

@@ -1,4 +1,4 @@
-"""How well the check of ``langbert.verification`` tells supported claims from unsupported ones, and its coefficients.
+"""How well :mod:`langbert.answering.checking` tells supported claims from unsupported ones, and its coefficients.
 
     python benchmarks/grounding.py SQUAD.json [--also cmrc2018/dev.json] [--questions 1200]
 
@@ -28,12 +28,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from langbert import Chunk, Embedder, Reader
+from langbert.answering.checking import Evidence, evidence, numbers
+from langbert.answering.evidence import FoundSpan, best_spans
+from langbert.answering.grounding import Passages, Source, restated
 from langbert.evaluation.datasets import Question, QuestionSet, read_questions
 from langbert.evaluation.scoring import best_over_answers
-from langbert.extraction import FoundSpan, best_spans
-from langbert.grounding import Passages, Source, restated
-from langbert.sentences import sentences
-from langbert.verification import Evidence, evidence, numbers
+from langbert.text.sentences import sentences
 
 PASSAGES = 4  # that a claim is looked for in, as in a prompt
 WORDS = [field.name for field in fields(Evidence)]

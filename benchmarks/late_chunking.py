@@ -27,7 +27,7 @@ from ir_measures import R, nDCG
 
 from langbert import Chunker, Document, Embedder
 from langbert.evaluation import read_questions, read_retrieval_set
-from langbert.sentences import sentences
+from langbert.text.sentences import sentences
 
 Span = tuple[int, int]
 

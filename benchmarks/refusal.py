@@ -1,4 +1,4 @@
-"""Fits the model of ``langbert.refusal`` and says how well it tells what the documents hold from what they do not.
+"""Fits the model of ``langbert.answering.refusal``, and says how well it tells what documents hold from what not.
 
     python benchmarks/refusal.py SQUAD2.json --topics SQUAD.json --chinese CMRC.json --cache FOLDER [--write]
 
@@ -6,8 +6,8 @@ Three kinds of questions: of SQuAD 2.0, about half of which were written to look
 of SQuAD 1.1, asked of all paragraphs and, again, of all but those of their own article; and the same in Chinese,
 without reranker and reader. The articles of one half fit the model, those of the other half are what is reported, and
 the other way round. What the models say is kept in the cache; after a new reader only the reading is done again.
-``--write`` puts the coefficients, fitted on everything, into ``langbert/refusal.py``; run ``benchmarks/extraction.py``
-first. The risk–coverage curve goes to ``--plot`` as PNG, and as JSON beside it.
+``--write`` puts the coefficients, fitted on everything, into ``langbert/answering/refusal.py``; run
+``benchmarks/extraction.py`` first. The risk–coverage curve goes to ``--plot`` as PNG, and as JSON beside it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from asked.collect import Asked, Asking, halves
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from langbert import refusal
-from langbert.refusal import Features, features
+from langbert.answering.prompt import refusal
+from langbert.answering.refusal import Features, features
 
 HELD = 0.8  # the share of questions that have an answer, in the use that confidence is calibrated for
 READ = 5  # passages
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--reader", default="minilm-reader", help="a name or a folder")
     parser.add_argument("--threads", type=int, help="for the models")
     parser.add_argument("--plot", type=Path, default=Path("docs/images/refusal.png"))
-    parser.add_argument("--write", action="store_true", help="put the coefficients into langbert/refusal.py")
+    parser.add_argument("--write", action="store_true", help="put the coefficients into langbert/answering/refusal.py")
     arguments = parser.parse_args()
 
     def ask(data: str, *absents: bool, models: bool = True) -> list[Asked]:

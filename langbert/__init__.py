@@ -10,21 +10,21 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .answering.rag import Rag
     from .chunking import Chunker
-    from .classifying import Classifier
     from .documents import read_documents
-    from .embedding import Embedder
+    from .embedding.embedder import Embedder
     from .errors import LangbertError
-    from .generation import Generator
-    from .nn.pooling import Pooling
-    from .pipeline import Rag
+    from .generation.generator import Generator
+    from .labels.classifier import Classifier
+    from .labels.few_shot import FewShotClassifier
+    from .labels.tagger import Tagger
+    from .models.layers.pooling import Pooling
     from .reading import Reader
     from .records import Answer, Candidate, Chunk, Citation, Document, Span
     from .reranking import Reranker
     from .retrieval import Retriever
     from .store import Store
-    from .tagging import Tagger
-    from .training.fewshot import FewShotClassifier
 
 __version__ = _version("langbert")
 
@@ -34,20 +34,20 @@ _HOME = {
     "Chunk": "records",
     "Chunker": "chunking",
     "Citation": "records",
-    "Classifier": "classifying",
+    "Classifier": "labels.classifier",
     "Document": "records",
-    "Embedder": "embedding",
-    "FewShotClassifier": "training.fewshot",
-    "Generator": "generation",
+    "Embedder": "embedding.embedder",
+    "FewShotClassifier": "labels.few_shot",
+    "Generator": "generation.generator",
     "LangbertError": "errors",
-    "Pooling": "nn.pooling",
-    "Rag": "pipeline",
+    "Pooling": "models.layers.pooling",
+    "Rag": "answering.rag",
     "Reader": "reading",
     "Reranker": "reranking",
     "Retriever": "retrieval",
     "Span": "records",
     "Store": "store",
-    "Tagger": "tagging",
+    "Tagger": "labels.tagger",
     "read_documents": "documents",
 }
 

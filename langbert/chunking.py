@@ -15,7 +15,7 @@ from itertools import pairwise
 from unicodedata import category
 
 from .records import Chunk, Document, EmbedderLike
-from .sentences import sentences
+from .text.sentences import sentences
 
 __all__ = ["Chunker"]
 

@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
-from .batching import computed
-from .hardware import Precision, planned_threads, resolve_device, resolve_precision
 from .models import resolve
-from .models.span_reader import load_span_reader
-from .models.tokenizer import TextTokenizer, windows
-from .nn.packed import PackedBert
-from .nn.span_reader import SpanReader
-from .odds import sigmoid
+from .models.batching import computed
+from .models.bert.packed import PackedBert
+from .models.bert.span_reader import SpanReader
+from .models.bert.span_reader_folder import load_span_reader
+from .models.files.tokenizer import TextTokenizer, windows
+from .models.hardware import Precision, planned_threads, resolve_device, resolve_precision
+from .models.log_odds import sigmoid
 from .records import Progress, Span
 from .retrieval import checked_question
 

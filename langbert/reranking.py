@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .batching import computed
 from .errors import QuestionError
-from .hardware import Precision, planned_threads, resolve_device, resolve_precision
 from .models import resolve
-from .models.lora import base_of
-from .models.pair_scorer import load_pair_scorer
-from .models.tokenizer import TextTokenizer, TokenPair, windows
+from .models.batching import computed
+from .models.bert.pair_scorer import load_pair_scorer
+from .models.files.lora import base_of
+from .models.files.tokenizer import TextTokenizer, TokenPair, windows
+from .models.hardware import Precision, planned_threads, resolve_device, resolve_precision
 from .records import Candidate, Progress
 
 if TYPE_CHECKING:

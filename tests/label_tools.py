@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 
-from langbert.models.tokenizer import TextTokenizer
+from langbert.models.files.tokenizer import TextTokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 

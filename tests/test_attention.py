@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from langbert.nn.attention import MultiHeadAttention, attend, attend_base_two
+from langbert.models.layers.attention import MultiHeadAttention, attend, attend_base_two
 
 
 def literal(query, key, value, mask):

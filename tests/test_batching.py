@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langbert.batching import computed, plan
+from langbert.models.batching import computed, plan
 
 
 @given(

@@ -34,7 +34,7 @@ from langbert.bench.profile import kind_of
 from langbert.bench.roof import Shape
 from langbert.bench.timing import rotated
 from langbert.cli import run
-from langbert.nn.bert import Bert, BertConfig
+from langbert.models.bert.network import Bert, BertConfig
 
 WORDS = ["the", "a", "harbour", "bridge", "storm", "light", "water", "list", "novel", "valley", "token", "map", "and"]
 LIMIT = 32

@@ -7,10 +7,10 @@ import torch
 import transformers
 
 from langbert.errors import CheckpointError
-from langbert.models.bert import is_bert, load_bert, load_cross_encoder, parse_config, unparse_config
-from langbert.models.checkpoint import read_tensors, save_tensors
-from langbert.nn.bert import Bert, BertConfig
-from langbert.nn.packed import PackedBert
+from langbert.models.bert.checkpoint import is_bert, load_bert, load_cross_encoder, parse_config, unparse_config
+from langbert.models.bert.network import Bert, BertConfig
+from langbert.models.bert.packed import PackedBert
+from langbert.models.files.weights import read_tensors, save_tensors
 
 TINY = transformers.BertConfig(
     vocab_size=99,

@@ -224,7 +224,7 @@ def test_a_megabyte_takes_seconds() -> None:
 
 @pytest.mark.models
 def test_the_default_embedder_never_truncates_a_chunk() -> None:
-    from langbert.embedding import Embedder
+    from langbert.embedding.embedder import Embedder
 
     embedder = Embedder("minilm")
     text = "# Guide\n\n" + "\n\n".join(

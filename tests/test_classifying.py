@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from label_tools import write_bert
 
-from langbert.classifying import Classifier
 from langbert.errors import CheckpointError
-from langbert.models.label_heads import load_classifier, load_tagger, save_classifier, save_tagger
-from langbert.models.tokenizer import TextTokenizer
-from langbert.nn.token_classifier import TokenClassifier
-from langbert.tagging import Tagger, entity_spans, word_pieces, word_spans, word_windows
+from langbert.labels.classifier import Classifier
+from langbert.labels.tagger import Tagger, entity_spans, word_pieces, word_spans, word_windows
+from langbert.models.bert.label_folder import load_classifier, load_tagger, save_classifier, save_tagger
+from langbert.models.bert.token_classifier import TokenClassifier
+from langbert.models.files.tokenizer import TextTokenizer
 
 TEXTS = [
     "Guido van Rossum wrote Python at CWI in Amsterdam.",

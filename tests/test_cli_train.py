@@ -15,7 +15,7 @@ import pytest
 from langbert import Tagger
 from langbert.cli import objectives
 from langbert.cli.app import invoke
-from langbert.models.checkpoint import read_tensors
+from langbert.models.files.weights import read_tensors
 from langbert.training import TASKS, task_class
 
 FACTS = {

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from langbert import Embedder, Pooling
 from langbert.errors import CheckpointError, TextTooLong
-from langbert.models.checkpoint import save_tensors, write_json
-from langbert.models.tokenizer import TextTokenizer, windows
-from langbert.nn.pooling import AttentionPooling
+from langbert.models.files.tokenizer import TextTokenizer, windows
+from langbert.models.files.weights import save_tensors, write_json
+from langbert.models.layers.pooling import AttentionPooling
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "embeddings.json").read_text(encoding="utf-8"))
 WORDS = [*"abcde", "hello", "world", "search", "the", "##s", "##ing", "token", *"机器学习,.!"]

@@ -14,7 +14,7 @@ import torch
 import transformers
 
 from langbert import Embedder
-from langbert.embedding_cache import Cached, EmbeddingCache, cache_keys
+from langbert.embedding.cache import Cached, EmbeddingCache, cache_keys
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hello", "world", "bees", "make", "honey"]
 

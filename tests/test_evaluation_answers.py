@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from langbert.answering import is_chinese
+from langbert.answering.prompt import is_chinese
 from langbert.cli import run
 from langbert.errors import DataError
 from langbert.evaluation import AnswerRow, AnswersReport, QuestionSet, evaluate_answers, read_questions, read_run

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langbert import Chunk, Document, Rag, Reader, Store, read_documents
-from langbert.extraction import answer_words, belief, best_spans, chance, expected, quote_best_sentences
-from langbert.grounding import Source
+from langbert.answering.evidence import answer_words, belief, best_spans, chance, expected, quote_best_sentences
+from langbert.answering.grounding import Source
 
 NORMANDY = "The Normans were the people who in the 10th and 11th centuries gave their name to Normandy, in France."
 PASSAGES = [

@@ -9,7 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langbert.nn.few_rows import EightBit, FourBit, Grid, Vocabulary, few_bits_work, few_rows, find_grid
+from langbert.models.layers.low_bit_linear import (
+    EightBit,
+    FourBit,
+    Grid,
+    Vocabulary,
+    few_bits_work,
+    few_rows,
+    find_grid,
+)
 
 needs_products = pytest.mark.skipif(not few_bits_work(), reason="this torch has no products in few bits here")
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from langbert.errors import FilterError
 from langbert.records import Chunk
 from langbert.store import Store, matches
-from langbert.store.doctor import examine
 from langbert.store.filters import compile_where, fields_of
+from langbert.store.maintenance.doctor import examine
 
 KEYS = [
     "n",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langbert.followup import leans, rewriting_messages, standalone_question, with_key_words
+from langbert.answering.follow_up import leans, rewriting_messages, standalone_question, with_key_words
 from langbert.records import Message
 
 HISTORY = [

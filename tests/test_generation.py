@@ -17,13 +17,13 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaFo
 
 from langbert import Generator
 from langbert.errors import CheckpointError, GenerationError
-from langbert.models.chat import ChatFormat
-from langbert.models.decoder_loading import load_decoder
-from langbert.models.gguf import GGUFFile
-from langbert.models.gguf_tokenizer import gguf_tokenizer
+from langbert.generation.chat import ChatFormat
+from langbert.generation.sampling import Sampler, Sampling
+from langbert.generation.streaming import Detokenizer, StopStrings
+from langbert.models.files.gguf import GGUFFile
+from langbert.models.files.gguf_tokenizer import gguf_tokenizer
+from langbert.models.gpt.loading import load_decoder
 from langbert.records import Message
-from langbert.sampling import Sampler, Sampling
-from langbert.streaming import Detokenizer, StopStrings
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] | trim }}<|im_end|>\n"

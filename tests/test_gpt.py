@@ -26,11 +26,11 @@ from transformers import (
 )
 
 from langbert.errors import CheckpointError
-from langbert.models.checkpoint import load_strict, read_tensors
-from langbert.models.gpt import gguf_config, gguf_table, hf_config, hf_table
-from langbert.nn.gpt import GPT, GPTConfig
-from langbert.nn.kv_cache import KVCache
-from langbert.nn.rotary import RotaryConfig
+from langbert.models.files.weights import load_strict, read_tensors
+from langbert.models.gpt.checkpoint import gguf_config, gguf_table, hf_config, hf_table
+from langbert.models.gpt.network import GPT, GPTConfig
+from langbert.models.layers.kv_cache import KVCache
+from langbert.models.layers.rotary import RotaryConfig
 
 VOCABULARY = 97
 LLAMA = {
@@ -362,8 +362,8 @@ def test_an_empty_network_is_built_without_torchs_compiler() -> None:
     """Its import would take longer than everything else at the start of a program."""
     code = f"""
 import sys, torch
-from langbert.nn.gpt import GPT, GPTConfig
-from langbert.nn.rotary import RotaryConfig
+from langbert.models.gpt.network import GPT, GPTConfig
+from langbert.models.layers.rotary import RotaryConfig
 with torch.device("meta"):
     GPT({small()!r})
 print("torch._dynamo" in sys.modules)

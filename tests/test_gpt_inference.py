@@ -11,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langbert.models.decoder import PreparedDecoder
-from langbert.nn.gpt import GPT, GPTConfig
-from langbert.nn.gpt_inference import PreparedGPT, can_prepare
-from langbert.nn.gpt_steps import Stepper
-from langbert.nn.kv_cache import KVCache
-from langbert.nn.prefix_cache import PrefixCache, parts, whole_parts
-from langbert.nn.rotary import RotaryConfig
+from langbert.models.gpt.decoder import PreparedDecoder
+from langbert.models.gpt.inference import PreparedGPT, can_prepare
+from langbert.models.gpt.network import GPT, GPTConfig
+from langbert.models.gpt.prefix_cache import PrefixCache, parts, whole_parts
+from langbert.models.gpt.steps import Stepper
+from langbert.models.layers.kv_cache import KVCache
+from langbert.models.layers.rotary import RotaryConfig
 
 LLAMA: dict[str, Any] = {
     "vocab_size": 320,

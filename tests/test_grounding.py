@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langbert.extraction import FoundSpan
-from langbert.grounding import (
+from langbert.answering.checking import SUPPORTED, numbers, probability
+from langbert.answering.evidence import FoundSpan
+from langbert.answering.grounding import (
     Grounder,
     Source,
     Support,
@@ -20,7 +21,6 @@ from langbert.grounding import (
     passage_sentences,
 )
 from langbert.records import Candidate, Chunk
-from langbert.verification import SUPPORTED, numbers, probability
 
 PEP8 = Chunk(
     "c1",

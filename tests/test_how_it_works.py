@@ -15,8 +15,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from langbert.models.bert import load_bert
-from langbert.models.tokenizer import TextTokenizer
+from langbert.models.bert.checkpoint import load_bert
+from langbert.models.files.tokenizer import TextTokenizer
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE, CHINESE = DOCS / "how-bert-and-gpt-work.md", DOCS / "how-bert-and-gpt-work.zh.md"

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from langbert import Document, Generator, Rag, Store
-from langbert.answering import build_messages
-from langbert.grounding import Source
+from langbert.answering.grounding import Source
+from langbert.answering.prompt import build_messages
 from langbert.records import Chunk
 
 pytestmark = pytest.mark.models

@@ -18,7 +18,7 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnablePas
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from langchain_core.vectorstores import InMemoryVectorStore
 
-from langbert.answering import NOT_FOUND
+from langbert.answering.prompt import NOT_FOUND
 from langbert.errors import GenerationError, QuestionError
 from langchain_langbert import ChatLangBert, LangBertEmbeddings, LangBertVectorStore, create_rag_chain
 

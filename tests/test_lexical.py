@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from langbert.records import Chunk
 from langbert.store import Store
-from langbert.store.analysis import characters, identifiers, question_identifiers, spaced, terms
+from langbert.text.terms import characters, identifiers, question_identifiers, spaced, terms
 
 
 def store_of(*texts: str, **fields) -> Store:
@@ -65,7 +65,7 @@ def test_analysis_takes_any_text(text):
 @given(st.text(alphabet="ab-_.09 C+#\n", max_size=40))
 @settings(max_examples=300)
 def test_identifiers_found_fast_are_those_found_slowly(text):
-    from langbert.store.analysis import _BLANK, _IDENTIFIER, _variants
+    from langbert.text.terms import _BLANK, _IDENTIFIER, _variants
 
     slowly = _IDENTIFIER.findall(_BLANK.sub(" ", text))
     assert set(identifiers(text)) == {v for name in slowly for v in _variants(name.lower().replace(" ", "-"))}

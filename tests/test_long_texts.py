@@ -15,13 +15,13 @@ from store_tools import HashEmbedder, LineChunker
 
 from langbert import Chunker, Document, Embedder, Pooling, Store
 from langbert.cli import run
+from langbert.embedding.long_texts import ONE_TOKEN, SPAN_POOLINGS, TextReader, token_states
 from langbert.errors import StoreError, StoreMismatch
-from langbert.long_texts import ONE_TOKEN, SPAN_POOLINGS, TextReader, token_states
-from langbert.models.bert import bert_table, unparse_config
-from langbert.models.checkpoint import save_tensors, write_json
-from langbert.models.tokenizer import TextTokenizer
-from langbert.nn.bert import Bert, BertConfig
-from langbert.nn.pooling import AttentionPooling
+from langbert.models.bert.checkpoint import bert_table, unparse_config
+from langbert.models.bert.network import Bert, BertConfig
+from langbert.models.files.tokenizer import TextTokenizer
+from langbert.models.files.weights import save_tensors, write_json
+from langbert.models.layers.pooling import AttentionPooling
 from langbert.records import Chunk
 
 WORDS = [*"abcde", "hello", "world", "search", "the", "##s", "##ing", "token", *"机器学习好,.!", "🙂"]

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from langbert.errors import CheckpointError
-from langbert.models.checkpoint import read_tensors, save_tensors
-from langbert.models.lora import is_adapter, merge_adapters
-from langbert.nn.bert import Bert, BertConfig
-from langbert.nn.span_reader import SpanReader
+from langbert.models.bert.network import Bert, BertConfig
+from langbert.models.bert.span_reader import SpanReader
+from langbert.models.files.lora import is_adapter, merge_adapters
+from langbert.models.files.weights import read_tensors, save_tensors
 from langbert.training.adapters import adapt, average_adapters, save_adapters
 from langbert.training.settings import LoraSettings
 

@@ -27,10 +27,10 @@ from hypothesis import strategies as st
 from langbert import models
 from langbert.errors import ChecksumError, DownloadError, LangbertError, ModelError, ModelNotFound
 from langbert.models import CATALOGUE, CatalogueEntry, find, local_path, near_names, resolve
-from langbert.models import catalogue as catalogue_module
-from langbert.models.cache import entry_folder, staging
-from langbert.models.catalogue import HubFiles, PinnedFile, Shipped, Wheel
-from langbert.models.hub import HubName, choose_files, parse_hub_name
+from langbert.models.files import catalogue as catalogue_module
+from langbert.models.files.cache import entry_folder, staging
+from langbert.models.files.catalogue import HubFiles, PinnedFile, Shipped, Wheel
+from langbert.models.files.hub import HubName, choose_files, parse_hub_name
 
 FILES = {
     "config.json": b'{"model_type": "bert"}',

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langbert.grounding import Source
-from langbert.packing import fit, merge_neighbours, pack
+from langbert.answering.grounding import Source
+from langbert.answering.packing import fit, merge_neighbours, pack
 from langbert.records import Chunk
-from langbert.sentences import sentences
+from langbert.text.sentences import sentences
 
 TEXT = (
     "Bees live in hives. They make honey from nectar.\n\nA queen lays all the eggs. Drones have no sting.\n\n"

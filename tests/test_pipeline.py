@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from langbert import Answer, Document, Rag, Retriever, Store, read_documents
-from langbert.answering import NOT_FOUND, build_messages, not_found
+from langbert.answering.grounding import Source
+from langbert.answering.packing import pack
+from langbert.answering.prompt import NOT_FOUND, build_messages, not_found
+from langbert.answering.refusal import confidence, features
 from langbert.errors import GenerationError, QuestionError
-from langbert.grounding import Source
-from langbert.packing import pack
 from langbert.records import Chunk, Message
-from langbert.refusal import confidence, features
 
 pytestmark = pytest.mark.models
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from langbert.quantization import binary, int8
+from langbert.embedding.quantization import binary, int8
 
 
 @pytest.fixture

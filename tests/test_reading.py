@@ -11,9 +11,9 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from langbert.errors import CheckpointError, QuestionError
-from langbert.models.span_reader import load_span_reader
-from langbert.nn.bert import Bert, BertConfig
-from langbert.nn.span_reader import SpanReader, span_loss
+from langbert.models.bert.network import Bert, BertConfig
+from langbert.models.bert.span_reader import SpanReader, span_loss
+from langbert.models.bert.span_reader_folder import load_span_reader
 from langbert.reading import _LONGEST, Reader, _best_spans, _Window
 
 WORDS = """

@@ -16,17 +16,17 @@ from torch import Tensor, nn
 
 from langbert import Embedder, Tagger
 from langbert.errors import CheckpointError, DataError
-from langbert.models.checkpoint import read_json, read_tensors, save_tensors, write_json
-from langbert.models.encoder import load_encoder
-from langbert.models.recurrent import (
+from langbert.models.architectures.recurrent import CELLS, Cell, PackedRecurrent, RecurrentConfig, RecurrentEncoder
+from langbert.models.architectures.recurrent_folder import (
     RecurrentTextEncoder,
     load_recurrent,
     parse_recurrent,
     unparse_recurrent,
 )
-from langbert.nn.bert import Bert
-from langbert.nn.pooling import Pooling
-from langbert.nn.recurrent import CELLS, Cell, PackedRecurrent, RecurrentConfig, RecurrentEncoder
+from langbert.models.bert.encoder import load_encoder
+from langbert.models.bert.network import Bert
+from langbert.models.files.weights import read_json, read_tensors, save_tensors, write_json
+from langbert.models.layers.pooling import Pooling
 from langbert.training import train
 from langbert.training.architectures import Sizes, new_encoder
 from langbert.training.embedder import EmbedderTask

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langbert import Candidate, Chunk, Reader, Reranker, Retriever, Store
-from langbert.extraction import FoundSpan, best_spans
-from langbert.grounding import Source, Support, number_sources
-from langbert.refusal import FITTED, Features, confidence, features
+from langbert.answering.evidence import FoundSpan, best_spans
+from langbert.answering.grounding import Source, Support, number_sources
+from langbert.answering.refusal import FITTED, Features, confidence, features
 
 PASSAGES = {
     "Bees": "Bees make honey from the nectar of flowers. They store it in wax combs. A worker bee lives for six weeks.",

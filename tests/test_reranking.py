@@ -11,7 +11,7 @@ import transformers
 
 from langbert import Candidate, Chunk, Reranker
 from langbert.errors import CheckpointError, QuestionError
-from langbert.models.tokenizer import TextTokenizer, windows
+from langbert.models.files.tokenizer import TextTokenizer, windows
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghij", "hello", "world", "机", "器"]
 SIZES = {

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langbert.sentences import sentences
+from langbert.text.sentences import sentences
 
 
 def split(text: str) -> list[str]:

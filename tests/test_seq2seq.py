@@ -17,16 +17,16 @@ from torch.nn import functional as F
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from langbert import Generator
-from langbert.answering import build_messages
+from langbert.answering.grounding import Source
+from langbert.answering.prompt import build_messages
 from langbert.cli.app import invoke
 from langbert.errors import CheckpointError, DataError
-from langbert.grounding import Source
-from langbert.models.decoder_loading import load_decoder
-from langbert.models.decoder_saving import save_decoder
-from langbert.models.seq2seq import Seq2SeqDecoder
-from langbert.nn.beam_search import Hypothesis, beam_search, greedy
-from langbert.nn.gpt import GPTConfig
-from langbert.nn.seq2seq import Seq2Seq, Seq2SeqConfig, sinusoids
+from langbert.models.architectures.beam_search import Hypothesis, beam_search, greedy
+from langbert.models.architectures.encoder_decoder import Seq2Seq, Seq2SeqConfig, sinusoids
+from langbert.models.architectures.encoder_decoder_folder import Seq2SeqDecoder
+from langbert.models.gpt.loading import load_decoder
+from langbert.models.gpt.network import GPTConfig
+from langbert.models.gpt.saving import save_decoder
 from langbert.records import Chunk
 from langbert.training import train
 from langbert.training.decoders import byte_pairs, fresh_decoder

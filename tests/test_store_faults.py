@@ -26,7 +26,7 @@ from store_tools import HashEmbedder, LineChunker
 from langbert.errors import LangbertError, StoreCorrupt, StoreError, StoreLocked
 from langbert.records import Chunk, Document
 from langbert.store import Store, atomic
-from langbert.store.doctor import examine
+from langbert.store.maintenance.doctor import examine
 
 HERE = str(Path(__file__).parent)
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX modes and limits")

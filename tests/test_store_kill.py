@@ -25,7 +25,7 @@ from store_tools import DIMENSION, HashEmbedder, LineChunker
 
 from langbert.errors import StoreError
 from langbert.store import Store
-from langbert.store.doctor import examine
+from langbert.store.maintenance.doctor import examine
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to start a writer in a millisecond")
 

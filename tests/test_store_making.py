@@ -20,7 +20,7 @@ from langbert.cli.app import invoke
 from langbert.errors import StoreError
 from langbert.records import Chunk
 from langbert.store import Store
-from langbert.store.doctor import examine
+from langbert.store.maintenance.doctor import examine
 
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 

@@ -14,8 +14,8 @@ from store_tools import HashEmbedder, LineChunker
 from langbert.errors import StoreError, StoreMismatch
 from langbert.records import Chunk, Document
 from langbert.store import Store
-from langbert.store.doctor import examine
-from langbert.store.migration import migrate
+from langbert.store.maintenance.doctor import examine
+from langbert.store.maintenance.migration import migrate
 
 HERE = str(Path(__file__).parent)
 NEW = 24
@@ -141,7 +141,7 @@ def test_a_killed_migration_goes_on_where_it_stopped(path: Path) -> None:
 def test_a_full_disk_leaves_the_store_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sqlite3
 
-    from langbert.store.truth import Truth
+    from langbert.store.database import Truth
 
     configure = Truth._configure
 

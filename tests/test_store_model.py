@@ -15,8 +15,8 @@ from store_tools import HashEmbedder, LineChunker
 
 from langbert.records import Chunk, Document
 from langbert.store import Store, matches
-from langbert.store.analysis import terms
 from langbert.store.filters import fields_of
+from langbert.text.terms import terms
 
 WORDS = ["red", "green", "fox", "fox-trot", "PEP-8", "机器学习", "学习", "the"]
 texts = st.lists(st.sampled_from(WORDS), min_size=0, max_size=6).map(" ".join)

@@ -16,9 +16,9 @@ from store_tools import HashEmbedder, LineChunker
 from langbert.errors import MissingExtra, StoreError
 from langbert.records import Chunk, Document, Heading
 from langbert.store import Store
-from langbert.store.copying import chunk_blocks, document_rows, ledger_rows
-from langbert.store.doctor import examine
-from langbert.store.portable import export_store, import_store
+from langbert.store.maintenance.copying import chunk_blocks, document_rows, ledger_rows
+from langbert.store.maintenance.doctor import examine
+from langbert.store.maintenance.portable import export_store, import_store
 
 FORMATS = ["jsonl", "parquet"]
 

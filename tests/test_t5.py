@@ -18,11 +18,11 @@ from transformers import AutoTokenizer, MT5Config, MT5ForConditionalGeneration, 
 
 from langbert import Document, Generator, Rag, Store
 from langbert.errors import CheckpointError, GenerationError
-from langbert.models.decoder_loading import load_decoder
-from langbert.models.seq2seq import Seq2SeqDecoder, save_seq2seq
-from langbert.nn.beam_search import beam_search, greedy
-from langbert.nn.relative_bias import buckets
-from langbert.nn.seq2seq import Seq2Seq
+from langbert.models.architectures.beam_search import beam_search, greedy
+from langbert.models.architectures.encoder_decoder import Seq2Seq
+from langbert.models.architectures.encoder_decoder_folder import Seq2SeqDecoder, save_seq2seq
+from langbert.models.gpt.loading import load_decoder
+from langbert.models.layers.relative_bias import buckets
 from langbert.records import Message
 from langbert.training import train
 from langbert.training.seq2seq import Seq2SeqTask

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from langbert import Reranker
 from langbert.errors import CheckpointError, DataError, LangbertError
-from langbert.models.checkpoint import read_tensors, save_tensors
+from langbert.models.files.weights import read_tensors, save_tensors
 from langbert.training import train
 from langbert.training.batching import batches_from, epoch_batches
 from langbert.training.calibration import logistic
@@ -209,7 +209,7 @@ def test_gradient_checkpointing_changes_memory_and_nothing_else(tmp_path: Path) 
 
 
 def test_dropout_is_set_everywhere(tmp_path: Path) -> None:
-    from langbert.nn.bert import Bert, BertConfig
+    from langbert.models.bert.network import Bert, BertConfig
     from langbert.training.loop import _set_dropout
 
     bert = Bert(BertConfig(vocab_size=50, hidden_size=16, n_layers=1, n_heads=2, intermediate_size=32))
@@ -341,8 +341,8 @@ def test_a_reader_is_trained_saved_and_used(tmp_path: Path) -> None:
 @pytest.mark.models
 def test_a_reader_is_trained_further_from_where_it_stands(tmp_path: Path) -> None:
     from langbert.models import resolve
-    from langbert.models.checkpoint import read_json
-    from langbert.models.span_reader import load_span_reader
+    from langbert.models.bert.span_reader_folder import load_span_reader
+    from langbert.models.files.weights import read_json
     from langbert.training.adapters import adapt, merged
     from langbert.training.reader import ReaderTask
     from langbert.training.settings import LoraSettings
@@ -410,9 +410,9 @@ def test_mined_negatives_train_a_reranker_that_langbert_loads(tmp_path: Path, mi
 
 @pytest.mark.models
 def test_pairs_run_by_length_have_the_logits_of_one_padded_batch(tmp_path: Path) -> None:
-    from langbert.models.tokenizer import TokenPair
-    from langbert.nn.bert import BertConfig
-    from langbert.nn.cross_encoder import CrossEncoder
+    from langbert.models.bert.cross_encoder import CrossEncoder
+    from langbert.models.bert.network import BertConfig
+    from langbert.models.files.tokenizer import TokenPair
     from langbert.training.batching import padded
     from langbert.training.reranker import _logits
 

@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from langbert import Chunk, Chunker, Embedder, Reranker
 from langbert.documents import read_documents
 from langbert.errors import CheckpointError, DataError
-from langbert.models.bert import bert_table, unparse_config
-from langbert.models.checkpoint import read_tensors, save_tensors, write_json
-from langbert.nn.bert import Bert, BertConfig
-from langbert.nn.pooling import AttentionPooling, Pooling
-from langbert.nn.sentence_encoder import SentenceEncoder
+from langbert.models.bert.checkpoint import bert_table, unparse_config
+from langbert.models.bert.network import Bert, BertConfig
+from langbert.models.bert.sentence_encoder import SentenceEncoder
+from langbert.models.files.weights import read_tensors, save_tensors, write_json
+from langbert.models.layers.pooling import AttentionPooling, Pooling
 from langbert.records import Generation, Message
 from langbert.training.contrastive import (
     cosent_loss,

@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from label_tools import write_bert
 from store_tools import HashEmbedder
 
-from langbert.classifying import Classifier
 from langbert.errors import CheckpointError, DataError
-from langbert.models.label_heads import load_classifier, load_tagger
-from langbert.nn.token_classifier import IGNORED
-from langbert.tagging import Tagger, word_spans
+from langbert.labels.classifier import Classifier, in_order
+from langbert.labels.few_shot import FewShotClassifier
+from langbert.labels.tagger import Tagger, word_spans
+from langbert.models.bert.label_folder import load_classifier, load_tagger
+from langbert.models.bert.token_classifier import IGNORED
 from langbert.training.bio import all_bio, as_bio
 from langbert.training.classifier import ClassifierTask
-from langbert.training.fewshot import FewShotClassifier
-from langbert.training.labelled import in_order, read_labelled, read_tagged, split
+from langbert.training.labelled import read_labelled, read_tagged, split
 from langbert.training.loop import run
 from langbert.training.settings import LoraSettings, TrainSettings
 from langbert.training.tagger import TaggerTask

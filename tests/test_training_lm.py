@@ -27,16 +27,16 @@ from transformers import (
 )
 
 from langbert import Generator
-from langbert.answering import NOT_FOUND, build_messages, not_found
+from langbert.answering.grounding import Source
+from langbert.answering.prompt import NOT_FOUND, build_messages, not_found
 from langbert.errors import CheckpointError, DataError
 from langbert.evaluation.datasets import read_questions
-from langbert.grounding import Source
-from langbert.models.chat import ChatFormat
-from langbert.models.checkpoint import load_strict, read_tensors, save_tensors
-from langbert.models.decoder_loading import load_decoder
-from langbert.models.gpt import hf_config, hf_settings, hf_table
-from langbert.nn.gpt import GPT, GPTConfig
-from langbert.nn.rotary import RotaryConfig
+from langbert.generation.chat import ChatFormat
+from langbert.models.files.weights import load_strict, read_tensors, save_tensors
+from langbert.models.gpt.checkpoint import hf_config, hf_settings, hf_table
+from langbert.models.gpt.loading import load_decoder
+from langbert.models.gpt.network import GPT, GPTConfig
+from langbert.models.layers.rotary import RotaryConfig
 from langbert.records import Chunk, Message
 from langbert.training.adapters import adapt
 from langbert.training.decoders import END_OF_TEXT, LORA_TARGETS, byte_pairs, pieces
@@ -468,8 +468,8 @@ CONFIGS = {
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_transformers_computes_what_a_saved_network_computes(config: GPTConfig, tmp_path: Path) -> None:
-    from langbert.models.decoder import DecoderCheckpoint, GPTDecoder
-    from langbert.models.decoder_saving import save_decoder
+    from langbert.models.gpt.decoder import DecoderCheckpoint, GPTDecoder
+    from langbert.models.gpt.saving import save_decoder
 
     torch.manual_seed(0)
     network = sharp(GPT(config)).eval()

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from langbert.errors import CheckpointError, DataError, MissingExtra
-from langbert.models.bert import load_bert, load_pretraining, save_pretraining
-from langbert.models.checkpoint import read_tensors, save_tensors
-from langbert.nn.bert import Bert, BertConfig
-from langbert.nn.pretraining import PreTrainingBert, PreTrainingLogits, pretraining_loss
+from langbert.models.bert.checkpoint import load_bert, load_pretraining, save_pretraining
+from langbert.models.bert.network import Bert, BertConfig
+from langbert.models.bert.pretraining import PreTrainingBert, PreTrainingLogits, pretraining_loss
+from langbert.models.files.weights import read_tensors, save_tensors
 from langbert.training.corpus import Corpus, read_texts
 from langbert.training.loop import run
 from langbert.training.masking import choose, continued, corrupt, seen_instead, words_of

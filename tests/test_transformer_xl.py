@@ -12,8 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from langbert.nn.seq2seq import sinusoids
-from langbert.nn.transformer_xl import RelativeAttention, TransformerXL, TransformerXLConfig, relative_shift
+from langbert.models.architectures.encoder_decoder import sinusoids
+from langbert.models.architectures.transformer_xl import (
+    RelativeAttention,
+    TransformerXL,
+    TransformerXLConfig,
+    relative_shift,
+)
 
 CONFIG = TransformerXLConfig(
     vocab_size=37, n_layers=3, n_heads=2, hidden_size=16, intermediate_size=24, segment_length=5, memory_length=8

@@ -18,11 +18,11 @@ from typing import Any
 from rich.progress import track
 
 from langbert import Candidate, Chunk, Embedder, Reader, Reranker, Retriever, Store
+from langbert.answering.evidence import FoundSpan, best_spans, heading_line
+from langbert.answering.grounding import number_sources
 from langbert.evaluation import read_questions
 from langbert.evaluation.datasets import Question, squad_as_retrieval
 from langbert.evaluation.retrieval import corpus_chunks
-from langbert.extraction import FoundSpan, best_spans, heading_line
-from langbert.grounding import number_sources
 from langbert.models import resolve
 from langbert.reading import ReadSpan
 
@@ -56,7 +56,7 @@ class Asked:
         return [known[passage][:n] for passage in passages]
 
     def spans(self, read: int = READ) -> list[FoundSpan]:
-        """What :func:`langbert.extraction.best_spans` makes of the first ``read`` candidates."""
+        """What :func:`langbert.answering.evidence.best_spans` makes of the first ``read`` candidates."""
         sources = number_sources(self.candidates[: min(read, len(self.read))])
         return best_spans(self.question.question, sources, self)  # type: ignore[arg-type]
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from langbert.bench.timing import interleaved
-from langbert.hardware import resolve_precision
-from langbert.nn.bert import Bert, BertConfig
-from langbert.nn.packed import PackedBert
-from langbert.nn.pooling import pack
-from langbert.nn.recurrent import Cell, PackedRecurrent, RecurrentConfig, RecurrentEncoder
+from langbert.models.architectures.recurrent import Cell, PackedRecurrent, RecurrentConfig, RecurrentEncoder
+from langbert.models.bert.network import Bert, BertConfig
+from langbert.models.bert.packed import PackedBert
+from langbert.models.hardware import resolve_precision
+from langbert.models.layers.pooling import pack
 
 from .learning import LENGTH, NEW, PAIRS, VOCABULARY, WIDTH
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from langbert.evaluation import read_questions
-from langbert.tagging import word_spans
+from langbert.labels.tagger import word_spans
 
 PUNCTUATION = {".": ".", "?": ".", "!": ".", ",": ",", ";": ",", ":": ","}
 """What a reader would miss behind a word: the end of a sentence, or a pause."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from langbert import Embedder, Tagger
-from langbert.models.checkpoint import read_tensors
+from langbert.models.files.weights import read_tensors
 from langbert.training import train
 from langbert.training.loop import Step
 

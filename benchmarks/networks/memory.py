@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from langbert.models.decoder_loading import load_decoder
-from langbert.models.transformer_xl import TransformerXLDecoder
+from langbert.models.architectures.transformer_xl_folder import TransformerXLDecoder
+from langbert.models.gpt.loading import load_decoder
 from langbert.training import train
 from langbert.training.lm import LmTask
 from langbert.training.recurrence import segment_losses

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from langbert.hardware import resolve_device, resolve_precision
 from langbert.models import resolve
+from langbert.models.hardware import resolve_device, resolve_precision
 
 MODEL = "minilm"
 MAX_LENGTH = 256

@@ -23,7 +23,7 @@ Start = Callable[[list[int], int], Step]
 
 def langbert(model: str, threads: int, prefix_cache_mb: float = 0, guesses: int = 3) -> Start:
     from langbert import Generator
-    from langbert.models.decoder import PreparedDecoder
+    from langbert.models.gpt.decoder import PreparedDecoder
 
     decoder = Generator(model, threads=threads, offline=True, prefix_cache_mb=prefix_cache_mb).decoder
     if isinstance(decoder, PreparedDecoder):

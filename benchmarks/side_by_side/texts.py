@@ -9,7 +9,7 @@ from langbert import Chunker, Embedder, read_documents
 from langbert.bench import sample_texts
 from langbert.evaluation import read_questions
 from langbert.models import resolve
-from langbert.models.tokenizer import TextTokenizer
+from langbert.models.files.tokenizer import TextTokenizer
 
 from .contenders import MODEL
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from langbert.models import resolve
-from langbert.models.bert import load_bert
-from langbert.models.tokenizer import TextTokenizer
-from langbert.nn.bert import Bert
+from langbert.models.bert.checkpoint import load_bert
+from langbert.models.bert.network import Bert
+from langbert.models.files.tokenizer import TextTokenizer
 
 mpl.use("Agg")  # a file, no window
 

@@ -17,15 +17,15 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, 
 from langchain_core.runnables.utils import AddableDict
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
-from langbert.answering import AnswerMode, build_messages, is_chinese, not_found, points
+from langbert.answering.evidence import FoundSpan, best_spans, quote_best_sentences
+from langbert.answering.follow_up import rewriting_messages, standalone_question, with_key_words
+from langbert.answering.grounding import Grounder, Source, Unsupported
+from langbert.answering.packing import pack
+from langbert.answering.prompt import AnswerMode, build_messages, is_chinese, not_found, points
+from langbert.answering.rag import shipped
+from langbert.answering.refusal import confidence, features
 from langbert.errors import GenerationError, ModelNotFound
-from langbert.extraction import FoundSpan, best_spans, quote_best_sentences
-from langbert.followup import rewriting_messages, standalone_question, with_key_words
-from langbert.grounding import Grounder, Source, Unsupported
-from langbert.packing import pack
-from langbert.pipeline import shipped
 from langbert.records import Answer, EmbedderLike, Message
-from langbert.refusal import confidence, features
 from langbert.retrieval import checked_question
 
 from ._convert import passage_of

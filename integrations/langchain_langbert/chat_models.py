@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langbert import Generator
-    from langbert.hardware import Precision
+    from langbert.models.hardware import Precision
 
 __all__ = ["ChatLangBert"]
 

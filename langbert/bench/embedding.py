@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from ..embedding import Embedder
-from ..long_texts import TextReader
+from ..embedding.embedder import Embedder
+from ..embedding.long_texts import TextReader
 from ..models import resolve
-from ..models.bert import is_bert, parse_config
-from ..models.checkpoint import read_json
-from ..models.sentence_folder import read_sentence_folder
-from ..models.tokenizer import TextTokenizer
+from ..models.bert.checkpoint import is_bert, parse_config
+from ..models.files.sentence_folder import read_sentence_folder
+from ..models.files.tokenizer import TextTokenizer
+from ..models.files.weights import read_json
 from ..records import Progress, Role
 from .flops import bert_flops
 from .roof import MatrixProducts, Roof

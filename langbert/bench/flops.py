@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..nn.bert import BertConfig
-from ..nn.gpt import GPTConfig
+from ..models.bert.network import BertConfig
+from ..models.gpt.network import GPTConfig
 
 __all__ = ["bert_flops", "gpt_flops"]
 

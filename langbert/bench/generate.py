@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from ..generation import Generator
-from ..hardware import planned_threads, using_threads
-from ..models.decoder import GPTDecoder, PreparedDecoder
-from ..nn.gpt import GPTConfig
+from ..generation.generator import Generator
+from ..models.gpt.decoder import GPTDecoder, PreparedDecoder
+from ..models.gpt.network import GPTConfig
+from ..models.hardware import planned_threads, using_threads
 from ..records import Message
 from .flops import gpt_flops
 from .roof import MatrixProducts

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from torch.profiler import ProfilerActivity, profile
 
-from ..embedding import Embedder
+from ..embedding.embedder import Embedder
 from ..records import Role
 from .embedding import text_reader
 

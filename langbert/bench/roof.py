@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..hardware import planned_threads, resolve_device, using_threads
+from ..models.hardware import planned_threads, resolve_device, using_threads
 
 __all__ = ["SHAPES", "MatrixProducts", "Roof", "Shape", "measure_roof"]
 

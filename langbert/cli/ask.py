@@ -14,7 +14,7 @@ from .search import Where, place
 from .stores import DEFAULT_GENERATOR
 
 if TYPE_CHECKING:
-    from ..pipeline import Rag
+    from ..answering.rag import Rag
     from ..store import Store
 
 __all__ = ["ask"]
@@ -64,7 +64,7 @@ def ask(
     form = "json" if json else form
     output = Output(as_json=form == "json", quiet=quiet, debug=debug)
     wanted = parse_where(where)
-    from ..pipeline import Rag
+    from ..answering.rag import Rag
     from ..retrieval import checked_question
     from .stores import open_existing, writer_for
 

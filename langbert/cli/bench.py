@@ -16,7 +16,7 @@ from .output import Debug, Json, Offline, Output, Quiet, StoreFolder, parse_wher
 
 if TYPE_CHECKING:
     from ..bench import EmbeddingSpeed, Profile, SearchSpeed, StoreQuestion
-    from ..embedding import Embedder
+    from ..embedding.embedder import Embedder
     from ..records import Document, EmbeddingSpace
     from ..store import Store
 

@@ -49,8 +49,8 @@ def generate(
 
     fetch(model, output, offline=offline)
     from ..bench import measure_generators, rag_messages
-    from ..generation import Generator
-    from ..hardware import Precision
+    from ..generation.generator import Generator
+    from ..models.hardware import Precision
 
     generators: dict[str, Generator] = {}
     with output.waiting(f"loading {model}"):

@@ -40,6 +40,6 @@ def machine() -> dict[str, Any]:
 
     import torch
 
-    from ..hardware import usable_cores
+    from ..models.hardware import usable_cores
 
     return {"system": platform.platform(), "cores": usable_cores(), "torch": torch.__version__}

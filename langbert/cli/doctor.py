@@ -11,8 +11,8 @@ from .output import Debug, Json, Output, Quiet, StoreFolder
 from .store import watching
 
 if TYPE_CHECKING:
-    from ..store.doctor import Checkup
-    from ..store.rescue import Rescue
+    from ..store.maintenance.doctor import Checkup
+    from ..store.maintenance.rescue import Rescue
 
 __all__ = ["doctor"]
 
@@ -53,8 +53,8 @@ def doctor(
         langbert doctor --store my-index --repair --json
     """
     output = Output(as_json=json, quiet=quiet, debug=debug)
-    from ..store.doctor import examine, rebuild
-    from ..store.rescue import rescue
+    from ..store.maintenance.doctor import examine, rebuild
+    from ..store.maintenance.rescue import rescue
 
     with watching(output) as watch:
         checkup = examine(store, watch=watch)

@@ -182,11 +182,11 @@ def answers(
         raise typer.BadParameter("--resume needs --results FILE, which holds what there is to go on from")
     if absent and store is not None:
         raise typer.BadParameter("--absent leaves articles out by their title, which only the store in memory knows")
+    from ..answering.rag import Rag
     from ..evaluation import evaluate_answers, read_questions
     from ..evaluation.answers import planned
     from ..evaluation.datasets import spread, squad_as_retrieval
     from ..evaluation.retrieval import corpus_chunks
-    from ..pipeline import Rag
     from .stores import writer_for
 
     asked = read_questions(data)

@@ -104,7 +104,7 @@ def export_command(
         langbert store export my-tables/ --store my-index --format parquet
     """
     output = Output(as_json=json, quiet=quiet, debug=debug)
-    from ..store.portable import export_store
+    from ..store.maintenance.portable import export_store
     from .stores import open_plain
 
     with open_plain(store) as opened, watching(output) as watch:
@@ -128,7 +128,7 @@ def import_command(
         langbert store import my-index.jsonl --store another-index
     """
     output = Output(as_json=json, quiet=quiet, debug=debug)
-    from ..store.portable import import_store
+    from ..store.maintenance.portable import import_store
 
     with watching(output) as watch:
         counts = import_store(path, store, format=format, watch=watch)
@@ -171,7 +171,7 @@ def migrate(
     """
     output = Output(as_json=json, quiet=quiet, debug=debug)
     from ..store.checks import check_folder
-    from ..store.migration import migrate as migrated
+    from ..store.maintenance.migration import migrate as migrated
     from .stores import make_embedder
 
     check_folder(store, create=False)  # before a model is loaded

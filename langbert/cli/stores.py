@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..embedding import Embedder
-    from ..pipeline import AnswerMode
+    from ..answering.rag import AnswerMode
+    from ..embedding.embedder import Embedder
     from ..reading import Reader
     from ..records import EmbeddingSpace, Progress, Role, SpanEmbedderLike
     from ..reranking import Reranker
@@ -94,7 +94,7 @@ def make_embedder(name: str, output: Output, *, offline: bool, **options: Any) -
     """An embedder by name; its model is fetched first, before everybody's eyes, if it is not here."""
     output.model(name, offline=offline)
     with output.waiting(f"loading {name}"):
-        from ..embedding import Embedder
+        from ..embedding.embedder import Embedder
 
         try:
             return Embedder(_label(name), offline=True, **options)
@@ -132,7 +132,7 @@ def writer_for(mode: AnswerMode, name: str, output: Output, *, offline: bool) ->
 
 def fetch(name: str, output: Output, *, offline: bool) -> None:
     """See to it that a model is here, and the one that it is only adapters for."""
-    from ..models.lora import base_name
+    from ..models.files.lora import base_name
 
     if base := base_name(output.model(name, offline=offline)):
         output.model(base, offline=offline)

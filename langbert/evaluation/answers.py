@@ -17,7 +17,7 @@ from .runs import RunFile
 from .scoring import best_over_answers, holds_answer
 
 if TYPE_CHECKING:
-    from ..pipeline import AnswerMode
+    from ..answering.rag import AnswerMode
 
 __all__ = [
     "AnswerRow",

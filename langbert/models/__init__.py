@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .cache import cache_dir
-from .catalogue import CATALOGUE, CatalogueEntry, find, near_names
-from .resolution import Download, is_offline, local_path, resolve
+from .files.cache import cache_dir
+from .files.catalogue import CATALOGUE, CatalogueEntry, find, near_names
+from .files.resolution import Download, is_offline, local_path, resolve
 
 __all__ = [
     "CATALOGUE",

@@ -7,10 +7,10 @@ what is derived: ``dense`` (made of ``codec``, ``partition``, ``segment``, ``vie
 
 from __future__ import annotations
 
+from .database import Durability
 from .filters import matches
 from .fusion import Fusion
 from .snapshot import StoredDocument
 from .store import Store
-from .truth import Durability
 
 __all__ = ["Durability", "Fusion", "Store", "StoredDocument", "matches"]

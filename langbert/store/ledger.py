@@ -13,8 +13,8 @@ import time
 from collections.abc import Sequence
 
 from ..errors import StoreError
+from .database import Truth
 from .schema import LEDGER
-from .truth import Truth
 
 __all__ = ["Ledger"]
 

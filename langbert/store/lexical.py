@@ -36,7 +36,7 @@ from tantivy import (
 )
 
 from ..errors import StoreCorrupt
-from .analysis import (
+from ..text.terms import (
     ANALYSIS_VERSION,
     asked_about,
     characters,

@@ -26,6 +26,7 @@ from .atomic import sweep
 from .checks import STORE_FILE, check_choice, check_folder, checked_vectors, span_embedder
 from .codec import IndexPrecision
 from .columns import Columns
+from .database import Durability, Truth
 from .dense import Damaged, DenseIndex
 from .encoding import encode_chunk, vector_to
 from .filters import Where
@@ -36,7 +37,6 @@ from .lexical import LexicalIndex
 from .ranking import Hit, dense_hits, hybrid_hits, lexical_hits
 from .selection import Selections, rows_to_delete
 from .snapshot import Rows, Snapshot, StoredDocument, Transaction
-from .truth import Durability, Truth
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -1,4 +1,4 @@
-"""LoRA while training, by peft; at rest its two files, which :mod:`langbert.models.lora` merges."""
+"""LoRA while training, by peft; at rest its two files, which :mod:`langbert.models.files.lora` merges."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import nn
 
 from ..errors import CheckpointError, MissingExtra
 from ..models import resolve
-from ..models.checkpoint import read_json, read_tensors, save_tensors, write_json
-from ..models.lora import ADAPTER_CONFIG, ADAPTER_TENSORS, base_name
+from ..models.files.lora import ADAPTER_CONFIG, ADAPTER_TENSORS, base_name
+from ..models.files.weights import read_json, read_tensors, save_tensors, write_json
 from .settings import LoraSettings
 
 __all__ = ["adapt", "average_adapters", "merged", "save_adapters", "starting_point"]

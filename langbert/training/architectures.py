@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..models import resolve
-from ..models.bert import is_bert, load_bert
-from ..models.checkpoint import read_json
-from ..models.encoder import BertEncoder
-from ..models.recurrent import RecurrentTextEncoder, is_recurrent, load_recurrent
-from ..models.sentence_folder import read_sentence_folder
-from ..models.tokenizer import TextTokenizer
-from ..nn.bert import Bert, BertConfig
-from ..nn.recurrent import Cell, RecurrentConfig, RecurrentEncoder
+from ..models.architectures.recurrent import Cell, RecurrentConfig, RecurrentEncoder
+from ..models.architectures.recurrent_folder import RecurrentTextEncoder, is_recurrent, load_recurrent
+from ..models.bert.checkpoint import is_bert, load_bert
+from ..models.bert.encoder import BertEncoder
+from ..models.bert.network import Bert, BertConfig
+from ..models.files.sentence_folder import read_sentence_folder
+from ..models.files.tokenizer import TextTokenizer
+from ..models.files.weights import read_json
 from .settings import TrainSettings
 from .task import SCRATCH, seeded
 from .vocabulary import train_vocabulary, wordpiece_tokenizer

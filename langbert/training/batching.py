@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from ..models.tokenizer import TokenPair
+from ..models.files.tokenizer import TokenPair
 from .task import Batch
 
 __all__ = ["batches_from", "epoch_batches", "padded"]

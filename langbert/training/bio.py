@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import DataError
-from ..tagging import tag_parts
+from ..labels.tagger import tag_parts
 from .labelled import TaggedSentence
 
 __all__ = ["all_bio", "as_bio", "has_entity_tags"]

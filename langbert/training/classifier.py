@@ -9,16 +9,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..classifying import Classifier, as_sequence
 from ..errors import DataError, MissingExtra
+from ..labels.classifier import Classifier, as_sequence, in_order
 from ..models import resolve
-from ..models.bert import load_bert
-from ..models.label_heads import new_classifier, save_classifier, sequence_length
-from ..models.tokenizer import TextTokenizer, TokenPair
-from ..nn.cross_encoder import CrossEncoder
+from ..models.bert.checkpoint import load_bert
+from ..models.bert.cross_encoder import CrossEncoder
+from ..models.bert.label_folder import new_classifier, save_classifier, sequence_length
+from ..models.files.tokenizer import TextTokenizer, TokenPair
 from .adapters import merged
 from .batching import padded
-from .labelled import LabelledText, in_order, read_labelled, split
+from .labelled import LabelledText, read_labelled, split
 from .settings import TrainSettings
 from .task import Batch, Task, seeded
 
@@ -28,8 +28,8 @@ __all__ = ["ClassifierTask"]
 class ClassifierTask(Task):
     """Learn to tell what a text is, or how two texts stand to each other; the labels are those found in the data.
 
-    Saved as a whole ``BertForSequenceClassification`` (adapters merged): :class:`~langbert.classifying.Classifier`
-    loads it, and so does transformers.
+    Saved as a whole ``BertForSequenceClassification`` (adapters merged):
+    :class:`~langbert.labels.classifier.Classifier` loads it, and so does transformers.
 
     Args:
         data: JSON lines of ``{"text", "label"}`` or ``{"text", "pair", "label"}`` in a ``.jsonl``; otherwise lines

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..models.tokenizer import TextTokenizer, windows
-from ..sentences import sentences
+from ..models.files.tokenizer import TextTokenizer, windows
+from ..text.sentences import sentences
 from .data import documents_in
 from .masking import continued
 

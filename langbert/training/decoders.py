@@ -16,12 +16,12 @@ from torch import nn
 
 from ..errors import CheckpointError
 from ..models import resolve
-from ..models.decoder import Decoder, DecoderCheckpoint, GPTDecoder, end_token_ids
-from ..models.decoder_loading import load_decoder
-from ..models.decoder_saving import CHAT_TEMPLATE, save_decoder
-from ..models.transformer_xl import TransformerXLDecoder
-from ..nn.gpt import GPT, GPTConfig
-from ..nn.transformer_xl import TransformerXL, TransformerXLConfig
+from ..models.architectures.transformer_xl import TransformerXL, TransformerXLConfig
+from ..models.architectures.transformer_xl_folder import TransformerXLDecoder
+from ..models.gpt.decoder import Decoder, DecoderCheckpoint, GPTDecoder, end_token_ids
+from ..models.gpt.loading import load_decoder
+from ..models.gpt.network import GPT, GPTConfig
+from ..models.gpt.saving import CHAT_TEMPLATE, save_decoder
 from .adapters import merged, save_adapters
 from .task import seeded
 
@@ -39,7 +39,7 @@ __all__ = [
 
 END_OF_TEXT = "<|endoftext|>"
 LORA_TARGETS = ("attention.qkv", "attention.output", "feed_forward.gate_up", "feed_forward.up", "feed_forward.down")
-"""Every matrix of a block, as :mod:`langbert.nn.gpt` calls them."""
+"""Every matrix of a block, as :mod:`langbert.models.gpt.network` calls them."""
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -13,14 +13,14 @@ from typing import Any, ClassVar, cast, get_args
 import torch
 from torch import Tensor, nn
 
-from ..embedding import Embedder
+from ..embedding.embedder import Embedder
 from ..errors import CheckpointError, DataError
-from ..generation import Generator
+from ..generation.generator import Generator
 from ..models import resolve
-from ..models.sentence_folder import Dense, SentenceFolder, read_sentence_folder, write_sentence_folder
-from ..nn.bert import Bert
-from ..nn.pooling import AttentionPooling, Pooling
-from ..nn.sentence_encoder import SentenceEncoder
+from ..models.bert.network import Bert
+from ..models.bert.sentence_encoder import SentenceEncoder
+from ..models.files.sentence_folder import Dense, SentenceFolder, read_sentence_folder, write_sentence_folder
+from ..models.layers.pooling import AttentionPooling, Pooling
 from ..records import Role
 from .architectures import (
     NEW_LENGTH,
@@ -96,7 +96,7 @@ class EmbedderTask(Task):
         title_dropout: how often passages are read without their titles.
         delete: the share of words that ``tsdae`` deletes.
         decoder_layers: of the decoder that writes them again.
-        pooling: see :class:`~langbert.nn.pooling.Pooling`; None is as the base has it, or mean.
+        pooling: see :class:`~langbert.models.layers.pooling.Pooling`; None is as the base has it, or mean.
         max_length: tokens of a text; None is as the base has it, or 256 for a new network.
         n_layers, hidden_size, n_heads, vocab_size: of a new network: see
             :class:`~langbert.training.architectures.Sizes`.

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 from ..chunking import Chunker
 from ..errors import DataError
 from ..evaluation.datasets import Question, QuestionSet, read_questions
-from ..models.tokenizer import TextTokenizer
+from ..models.files.tokenizer import TextTokenizer
 from ..records import Chunk
-from ..sentences import sentences
+from ..text.sentences import sentences
 from .data import documents_in, read_lines, read_numbered
 
 __all__ = [

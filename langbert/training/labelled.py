@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from ..errors import DataError
 from .data import numbered_lines, read_lines, read_numbered
 
-__all__ = ["LabelledText", "TaggedSentence", "in_order", "read_labelled", "read_tagged", "split"]
+__all__ = ["LabelledText", "TaggedSentence", "read_labelled", "read_tagged", "split"]
 
 _JSON = (".jsonl", ".json", ".ndjson")
 _BLANKS = re.compile("[ \t]+")
@@ -95,13 +95,6 @@ def split(rows: Sequence[Row], keys: Sequence[Hashable], strata: Sequence[str], 
         rng.shuffle(found)
         held.update(found[: min(round(share * len(found)), len(found) - 1)])
     return [key in held for key in keys]
-
-
-def in_order(labels: set[str]) -> list[str]:
-    """Labels in the order they are numbered in: numbers by value, ``O`` first."""
-    if all(label.isascii() and label.isdigit() for label in labels):
-        return sorted(labels, key=lambda label: (int(label), label))
-    return sorted(labels, key=lambda label: (label != "O", label))
 
 
 def _from_table(path: Path) -> Iterator[LabelledText]:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import CheckpointError, DataError
-from ..nn.gpt import GPTConfig
-from ..nn.transformer_xl import TransformerXLConfig
+from ..models.architectures.transformer_xl import TransformerXLConfig
+from ..models.gpt.network import GPTConfig
 from .data import documents_in
 from .decoders import END_OF_TEXT, base_decoder, byte_pairs, fresh_decoder, pieces, save_trained
 from .packing import Scored, collated, scored_logits

@@ -22,8 +22,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import DataError, LangbertError, MissingExtra
-from ..hardware import resolve_precision
-from ..models.checkpoint import read_json, write_json
+from ..models.files.weights import read_json, write_json
+from ..models.hardware import resolve_precision
 from .adapters import adapt
 from .batching import batches_from, epoch_batches
 from .recording import Recorder, write_card, write_curve

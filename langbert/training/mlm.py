@@ -20,10 +20,10 @@ from torch.nn import functional as F
 
 from ..errors import DataError
 from ..models import resolve
-from ..models.bert import load_pretraining, save_pretraining
-from ..models.tokenizer import TextTokenizer, TokenPair
-from ..nn.bert import Bert, BertConfig
-from ..nn.pretraining import PreTrainingBert, PreTrainingLogits, pretraining_loss
+from ..models.bert.checkpoint import load_pretraining, save_pretraining
+from ..models.bert.network import Bert, BertConfig
+from ..models.bert.pretraining import PreTrainingBert, PreTrainingLogits, pretraining_loss
+from ..models.files.tokenizer import TextTokenizer, TokenPair
 from .adapters import merged
 from .batching import padded
 from .corpus import Corpus, Stretch, read_texts

@@ -12,9 +12,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..generation import Generator
+from ..generation.generator import Generator
 from ..records import Chunk, Message, Progress
-from ..store.analysis import terms
+from ..text.terms import terms
 
 __all__ = ["make_questions"]
 

@@ -1,6 +1,6 @@
 """What a decoder should write for a question over numbered sources: examples for fine-tuning out of a SQuAD file.
 
-The prompts are those of :func:`langbert.answering.build_messages`, the ones a trained model will meet.
+The prompts are those of :func:`langbert.answering.prompt.build_messages`, the ones a trained model will meet.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..answering import build_messages, is_chinese, not_found
+from ..answering.grounding import Source
+from ..answering.prompt import build_messages, is_chinese, not_found
 from ..errors import DataError
 from ..evaluation.datasets import Question, QuestionSet, read_questions
-from ..grounding import Source
 from ..records import Chunk
 
 __all__ = ["rag_examples", "write_rag_examples"]

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from ..errors import DataError
 from ..evaluation.datasets import Question, read_questions
 from ..evaluation.reading import evaluate_reading
-from ..models.bert import load_bert
-from ..models.checkpoint import write_json
-from ..models.span_reader import CALIBRATION
-from ..models.tokenizer import TextTokenizer
-from ..nn.span_reader import SpanReader, span_loss
+from ..models.bert.checkpoint import load_bert
+from ..models.bert.span_reader import SpanReader, span_loss
+from ..models.bert.span_reader_folder import CALIBRATION
+from ..models.files.tokenizer import TextTokenizer
+from ..models.files.weights import write_json
 from ..reading import Reader, passage_windows
 from .adapters import merged, save_adapters, starting_point
 from .batching import padded

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..nn.transformer_xl import TransformerXL
+from ..models.architectures.transformer_xl import TransformerXL
 from .packing import IGNORED
 
 __all__ = ["segment_losses", "stream_loss"]

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from ..evaluation.datasets import read_questions
-from ..hardware import resolve_precision
-from ..models.bert import load_bert
-from ..models.tokenizer import TextTokenizer, TokenPair
-from ..nn.cross_encoder import CrossEncoder
+from ..models.bert.checkpoint import load_bert
+from ..models.bert.cross_encoder import CrossEncoder
+from ..models.files.tokenizer import TextTokenizer, TokenPair
+from ..models.hardware import resolve_precision
 from .adapters import save_adapters, starting_point
 from .batching import padded
 from .calibration import logistic

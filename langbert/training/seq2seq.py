@@ -20,13 +20,13 @@ from torch.nn import functional as F
 
 from ..errors import CheckpointError, DataError
 from ..evaluation.datasets import read_questions
+from ..generation.chat import ChatFormat
 from ..models import resolve
-from ..models.chat import ChatFormat
-from ..models.decoder import DecoderCheckpoint
-from ..models.decoder_loading import load_decoder
-from ..models.seq2seq import Seq2SeqDecoder, save_seq2seq
-from ..nn.beam_search import greedy
-from ..nn.seq2seq import Seq2Seq, Seq2SeqConfig
+from ..models.architectures.beam_search import greedy
+from ..models.architectures.encoder_decoder import Seq2Seq, Seq2SeqConfig
+from ..models.architectures.encoder_decoder_folder import Seq2SeqDecoder, save_seq2seq
+from ..models.gpt.decoder import DecoderCheckpoint
+from ..models.gpt.loading import load_decoder
 from ..records import Message
 from .adapters import merged
 from .data import held_out, read_lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..hardware import Precision
+from ..models.hardware import Precision
 
 __all__ = ["LoraSettings", "TrainSettings"]
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import CheckpointError, DataError
-from ..models.chat import ChatFormat
+from ..generation.chat import ChatFormat
 from ..records import Message
 from .data import held_out, read_numbered
 from .decoders import LORA_TARGETS, base_decoder, save_trained

@@ -10,15 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DataError, MissingExtra
-from ..models.label_heads import WordKind, new_tagger, save_tagger, sequence_length
-from ..models.tokenizer import TokenPair
-from ..nn.token_classifier import IGNORED, TokenClassifier, token_loss
-from ..tagging import Tagger, word_pieces, word_windows
+from ..labels.classifier import in_order
+from ..labels.tagger import Tagger, word_pieces, word_windows
+from ..models.bert.label_folder import WordKind, new_tagger, save_tagger, sequence_length
+from ..models.bert.token_classifier import IGNORED, TokenClassifier, token_loss
+from ..models.files.tokenizer import TokenPair
 from .adapters import merged
 from .architectures import NEW_LENGTH, Architecture, Sizes, base_encoder, new_encoder, settings_for
 from .batching import padded
 from .bio import all_bio, as_bio, has_entity_tags
-from .labelled import TaggedSentence, in_order, read_tagged, split
+from .labelled import TaggedSentence, read_tagged, split
 from .settings import TrainSettings
 from .task import Batch, Task, seeded
 
@@ -38,11 +39,10 @@ class TaggerTask(Task):
     The first piece of a word carries its label, the others none (§5.3). Sentences over the limit are read in
     overlapping windows, each word labelled in one of them. Entity tags may be BIO, IOB1, BIOES, BMES or BILOU, and
     become BIO; a tag that continues nothing is refused. If every word of the data is a single character, as is usual
-    for Chinese, :class:`~langbert.tagging.Tagger` will cut texts by character too.
+    for Chinese, :class:`~langbert.labels.tagger.Tagger` will cut texts by character too.
 
-    Saved as a whole ``BertForTokenClassification`` (adapters merged): :class:`~langbert.tagging.Tagger` loads it, and,
-    unless it is a recurrent network,
-    so does transformers.
+    Saved as a whole ``BertForTokenClassification`` (adapters merged): :class:`~langbert.labels.tagger.Tagger` loads
+    it, and, unless it is a recurrent network, so does transformers.
 
     Args:
         data: a CoNLL file (``word … tag`` by spaces or TABs, a blank line between sentences), or JSON lines of

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..nn.attention import MultiHeadAttention
-from ..nn.sentence_encoder import SentenceEncoder
-from ..nn.tables import lookup_table
+from ..models.bert.sentence_encoder import SentenceEncoder
+from ..models.layers.attention import MultiHeadAttention
+from ..models.layers.lookup_table import lookup_table
 from .objectives import Objective
 from .task import Batch
 from .text_vectors import TextVectors, padded_texts

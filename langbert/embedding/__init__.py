@@ -1,0 +1,5 @@
+"""Text → vectors."""
+
+from .embedder import Embedder
+
+__all__ = ["Embedder"]

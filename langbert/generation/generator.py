@@ -1,0 +1,263 @@
+"""Generator: a conversation in, the assistant's turn out, piece by piece.
+
+A GPT-style decoder reads the prompt in one pass and then writes token by token from its KV cache. Runs on this machine.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator as PythonGenerator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import GenerationError
+from ..models import resolve
+from ..models.gpt.decoder import prepared
+from ..models.gpt.loading import load_decoder
+from ..models.gpt.prefix_cache import PrefixCache
+from ..models.hardware import Precision, planned_threads, resolve_device, resolve_precision, using_threads
+from ..records import Generation, Message
+from .chat import ChatFormat
+from .sampling import Sampler, Sampling
+from .streaming import Detokenizer, StopStrings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ..models.gpt.decoder import Decoder, Session
+
+__all__ = ["GenerationStream", "Generator"]
+
+_ROLES = ("system", "user", "assistant")
+
+
+class Generator:
+    """A decoder that writes answers.
+
+    Safe to use from several threads: their generations take turns, a token each.
+
+    Args:
+        model: a catalogue name, a ``.gguf`` file, a Hugging Face folder, a folder of adapters, or a hub id.
+        precision: ``"auto"`` is bfloat16 where the processor multiplies it, else float32. On a CPU it then also means
+            that single tokens are read with weights of 4 bits, if those of the checkpoint are no finer, or of 8.
+        device: ``"auto"``, or torch's name for one.
+        threads: for one forward pass; None plans them for the cores this process may use.
+        offline: touch no network to find the model; None means what the environment says.
+        prefix_cache_mb: megabytes of what was read that are kept for prompts which begin alike; 0 keeps nothing. For
+            GPT-2 and Llama families; the answers are the same.
+
+    Raises:
+        ModelError: the model cannot be found, fetched or loaded.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "smollm2-135m-instruct",
+        *,
+        precision: Precision = "auto",
+        device: str | torch.device = "auto",
+        threads: int | None = None,
+        offline: bool | None = None,
+        prefix_cache_mb: float = 64,
+    ) -> None:
+        self.name = str(model)
+        prefixes = PrefixCache(int(prefix_cache_mb * 1e6))
+        self._threads = planned_threads(threads)
+        self._lock = threading.Lock()
+        place = resolve_device(device)
+        dtype = resolve_precision(precision, place)
+        with using_threads(self._threads):
+            path = resolve(model, offline=offline)
+            checkpoint = load_decoder(path, dtype=dtype, device=place, offline=offline)
+            self._decoder = prepared(checkpoint.decoder, prefixes, few_bits=precision == "auto")
+        self._tokenizer = checkpoint.tokenizer
+        self._end_ids = checkpoint.end_ids
+        self._chat = ChatFormat(checkpoint.tokenizer, checkpoint.chat_template, checkpoint.tokens)
+
+    @property
+    def decoder(self) -> Decoder:
+        """What computes: one of :mod:`langbert.models.gpt.decoder`."""
+        return self._decoder
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that prompt and answer may have together."""
+        return self._decoder.context_length
+
+    def encode(self, messages: Sequence[Message] | str) -> list[int]:
+        """Token ids of the prompt they become, template included; a string is one user message."""
+        return self._chat.encode(_checked(messages))
+
+    def count_tokens(self, messages: Sequence[Message] | str) -> int:
+        """Messages: tokens of the prompt they become, template included. A string: tokens of that text alone."""
+        if isinstance(messages, str):
+            return len(self._chat.encode_text(messages))
+        return len(self.encode(messages))
+
+    def stream(
+        self,
+        messages: Sequence[Message] | str,
+        *,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        repetition_penalty: float = 1.0,
+        seed: int | None = None,
+    ) -> GenerationStream:
+        """The assistant's next turn, in pieces as they are written; work is done only as pieces are asked for.
+
+        Args:
+            messages: the conversation; a string is one user message.
+            max_tokens: the longest answer.
+            stop: writing ends where one of these is completed; it and what follows is left out.
+            temperature, top_p, top_k, repetition_penalty, seed: see :class:`langbert.generation.sampling.Sampling`.
+
+        Raises:
+            GenerationError: the prompt with ``max_tokens`` is longer than the context, or there are no messages.
+            ValueError: an argument is out of its range.
+        """
+        sampling = Sampling(temperature, top_p, top_k, repetition_penalty, seed)
+        stops = StopStrings(stop)
+        if max_tokens < 1:
+            raise ValueError(f"max_tokens is {max_tokens}, expected at least 1")
+        prompt_ids = self.encode(messages)
+        if not prompt_ids:
+            raise GenerationError("the prompt is empty: give a message with at least one character")
+        needed = len(prompt_ids) + max_tokens
+        if needed > self.context_length:
+            raise GenerationError(
+                f"the prompt has {len(prompt_ids)} tokens and the answer may have {max_tokens}: together {needed}, "
+                f"{self.name} reads {self.context_length}; shorten the prompt or lower max_tokens"
+            )
+        return GenerationStream(self, prompt_ids, max_tokens, stops, sampling)
+
+    def generate(
+        self,
+        messages: Sequence[Message] | str,
+        *,
+        max_tokens: int = 256,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        repetition_penalty: float = 1.0,
+        seed: int | None = None,
+    ) -> Generation:
+        """The assistant's next turn, whole; arguments and errors as for :meth:`stream`."""
+        stream = self.stream(
+            messages,
+            max_tokens=max_tokens,
+            stop=stop,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+        )
+        for _ in stream:
+            pass
+        return stream.generation
+
+    def _read(self, session: Session, token_ids: Sequence[int]) -> Tensor:
+        try:
+            with self._lock, using_threads(self._threads):
+                logits = session.read(token_ids)
+        except Exception as error:  # out of memory, an id without a row …: torch has many words for it
+            reason = str(error) or type(error).__name__
+            raise GenerationError(f"{self.name} could not go on: {reason}") from error
+        if not bool(logits.sum().isfinite()) and bool(logits.isnan().any()):
+            raise GenerationError(f"{self.name} computed logits that are not numbers: is the checkpoint sound?")
+        return logits
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(token_ids, skip_special_tokens=True)
+        return text
+
+
+class GenerationStream(Iterator[str]):
+    """Pieces of an answer; when they are at an end, :attr:`generation` has the whole.
+
+    Closing it, or leaving it as a context manager, ends the work at once and frees its memory.
+    """
+
+    def __init__(
+        self, generator: Generator, prompt_ids: list[int], max_tokens: int, stops: StopStrings, sampling: Sampling
+    ) -> None:
+        self._generation: Generation | None = None
+        self._cancelled = False
+        self._pieces = self._write(generator, prompt_ids, max_tokens, stops, sampling)
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    def __enter__(self) -> GenerationStream:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop writing; no further piece comes. From another thread it takes effect after the token in progress."""
+        self._cancelled = True
+        with suppress(ValueError):  # another thread is inside: it sees the flag and leaves
+            self._pieces.close()
+
+    @property
+    def generation(self) -> Generation:
+        """The whole text, token counts, and why it ended.
+
+        Raises:
+            GenerationError: the stream has not come to its end, or was closed before.
+        """
+        if self._generation is None:
+            raise GenerationError("the text is not finished: take every piece from the stream first")
+        return self._generation
+
+    def _write(
+        self, generator: Generator, prompt_ids: list[int], max_tokens: int, stops: StopStrings, sampling: Sampling
+    ) -> PythonGenerator[str, None, None]:
+        session = generator._decoder.start(len(prompt_ids) + max_tokens)
+        sampler = Sampler(sampling, prompt_ids)
+        detokenizer = Detokenizer(generator._decode)
+        shown: list[str] = []
+        new_ids, n_written, ended = prompt_ids, 0, False
+        while n_written < max_tokens and not ended:
+            token = sampler.choose(generator._read(session, new_ids))
+            if self._cancelled:
+                return
+            if token in generator._end_ids:
+                ended = True
+            else:
+                new_ids, n_written = [token], n_written + 1
+                if piece := stops.push(detokenizer.push(token)):
+                    shown.append(piece)
+                    yield piece
+                ended = stops.stopped
+        if piece := stops.push(detokenizer.flush()) + stops.flush():
+            shown.append(piece)
+            yield piece
+        self._generation = Generation(
+            text="".join(shown),
+            prompt_tokens=len(prompt_ids),
+            completion_tokens=n_written,
+            finish_reason="stop" if ended or stops.stopped else "length",
+        )
+
+
+def _checked(messages: Sequence[Message] | str) -> Sequence[Message]:
+    if isinstance(messages, str):
+        return [Message("user", messages)]
+    if not messages:
+        raise GenerationError("there are no messages: give at least one, or a string")
+    for message in messages:
+        if not isinstance(message, Message) or message.role not in _ROLES or not isinstance(message.content, str):
+            raise GenerationError(
+                f"{message!r} is not a message: expected langbert.records.Message with a text and one of the roles "
+                f"{', '.join(_ROLES)}"
+            )
+    return messages

@@ -1,0 +1,1 @@
+"""BERT's other heads: labels for texts, pairs of texts and words."""

@@ -1,0 +1,1 @@
+"""What the story tells beside BERT and GPT: the encoder–decoder Transformer, recurrent networks, Transformer-XL."""

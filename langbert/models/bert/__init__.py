@@ -1,0 +1,1 @@
+"""BERT: the network, its fast path, the names of its checkpoints, and loading it."""

@@ -1,0 +1,102 @@
+"""Adapters at rest → a plain network: peft's two files read and merged, so that inference needs no peft.
+
+``W + (alpha / r) B A`` (Hu et al. 2021, "LoRA", §4.1) is computed once, at load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import CheckpointError
+from .resolution import resolve
+from .weights import read_json, read_tensors
+
+__all__ = ["ADAPTER_CONFIG", "ADAPTER_TENSORS", "base_name", "base_of", "is_adapter", "merge_adapters"]
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_TENSORS = "adapter_model.safetensors"
+_PREFIX = "base_model.model."
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether the folder holds adapters for another model."""
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
+def base_of(folder: Path, *, offline: bool | None = None) -> Path:
+    """Where the base model's config, weights and tokenizer lie: ``folder`` itself unless it holds adapters."""
+    name = base_name(folder)
+    return folder if name is None else resolve(name, offline=offline)
+
+
+def base_name(folder: Path) -> str | None:
+    """The model that the adapters in ``folder`` belong to; None if it holds no adapters."""
+    if not is_adapter(folder):
+        return None
+    name = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
+    if not isinstance(name, str):
+        raise CheckpointError(f"{folder / ADAPTER_CONFIG}: base_model_name_or_path is {name!r}, expected a name")
+    return name
+
+
+def merge_adapters(network: nn.Module, folder: str | Path, *, heads: Sequence[str] = ()) -> None:
+    """Add the adapters of ``folder`` to ``network``'s matrices, and put its fully trained heads in place.
+
+    Args:
+        network: the base network in float32 with the heads it was trained with; changed in place.
+        heads: submodules of ``network`` that the base does not have: they must be in ``folder``.
+
+    Raises:
+        CheckpointError: a file is damaged, is no LoRA, or has a tensor that does not fit the network.
+    """
+    folder = Path(folder)
+    config = read_json(folder / ADAPTER_CONFIG)
+    if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("fan_in_fan_out"):
+        raise CheckpointError(f"{folder}: expected plain LoRA adapters, got {config.get('peft_type')}")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
+        raise CheckpointError(f"{folder}: adapter_config.json needs r >= 1 and lora_alpha, got {rank!r} and {alpha!r}")
+    scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
+    tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in read_tensors(_file(folder)).items()}
+    parameters = dict(network.named_parameters())
+    for name in parameters:
+        if name.startswith(tuple(f"{head}." for head in heads)):
+            _get(tensors, name, folder)
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            if name.endswith(".lora_B.weight"):
+                continue  # taken along with its A
+            if name.endswith(".lora_A.weight"):
+                path = name.removesuffix(".lora_A.weight")
+                up = _get(tensors, f"{path}.lora_B.weight", folder)
+                change = scale * (up.float() @ tensor.float())  # (out, r) (r, in)
+                _fitting(parameters, f"{path}.weight", change, folder).add_(change)
+            else:
+                _fitting(parameters, name, tensor, folder).copy_(tensor)
+
+
+def _file(folder: Path) -> Path:
+    file = folder / ADAPTER_TENSORS
+    if not file.is_file():
+        raise CheckpointError(f"{folder}: {ADAPTER_TENSORS} is missing; is the folder whole?")
+    return file
+
+
+def _get(tensors: dict[str, Tensor], name: str, folder: Path) -> Tensor:
+    if name not in tensors:
+        raise CheckpointError(f"{folder}: missing {name}")
+    return tensors[name]
+
+
+def _fitting(parameters: dict[str, nn.Parameter], name: str, tensor: Tensor, folder: Path) -> nn.Parameter:
+    if name not in parameters:
+        raise CheckpointError(f"{folder}: unexpected {name}; the network has no such parameter")
+    if parameters[name].shape != tensor.shape:
+        raise CheckpointError(
+            f"{folder}: {name} has shape {tuple(tensor.shape)}, the network asks for {tuple(parameters[name].shape)}"
+        )
+    return parameters[name]

@@ -1,0 +1,333 @@
+"""Text → token ids with the checkpoint's own tokenizer, through the ``tokenizers`` library."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tokenizers import Encoding, Tokenizer
+from tokenizers.normalizers import Lowercase
+from tokenizers.normalizers import Sequence as NormalizerSequence
+
+from ...errors import CheckpointError
+from .weights import read_json, write_json
+
+__all__ = ["TextTokenizer", "TokenPair", "windows"]
+
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+_COMPANIONS = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+)
+"""Files that other libraries may want beside ``tokenizer.json``: saved along."""
+
+
+_SPECIAL_ROLES = ("pad", "unk", "cls", "sep", "mask")
+_USUAL_ROLES = {
+    **{f"[{role.upper()}]": role for role in _SPECIAL_ROLES},
+    "<pad>": "pad",
+    "<unk>": "unk",
+    "<s>": "cls",
+    "</s>": "sep",
+    "<mask>": "mask",
+}
+"""What special tokens are for, by the names they usually have."""
+
+_BERT_INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
+"""What a network that tells two texts apart by segment is given; unsaid, transformers would leave the segments out."""
+
+
+class TokenPair(NamedTuple):
+    """Two texts as one sequence of ids, and the segment (0 or 1) of each."""
+
+    ids: list[int]
+    segments: list[int]
+
+
+class TextTokenizer:
+    """A checkpoint's tokenizer: never truncates, never pads, and knows its special tokens.
+
+    Args:
+        definition: the content of a ``tokenizer.json``.
+        folder: where it came from; its companion files are copied when saving.
+        config: the content of ``tokenizer_config.json``.
+        lowercase: lower the case of the text first, whatever the definition says.
+    """
+
+    def __init__(
+        self,
+        definition: str,
+        *,
+        folder: Path | None = None,
+        config: dict[str, Any] | None = None,
+        lowercase: bool = False,
+    ) -> None:
+        try:
+            self._tokenizer = Tokenizer.from_str(definition)
+        except Exception as error:  # the library raises nothing narrower
+            raise CheckpointError(f"{folder or 'tokenizer.json'}: not a tokenizer definition ({error})") from error
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._definition = definition
+        if lowercase:
+            normalizers = [Lowercase()] + ([self._tokenizer.normalizer] if self._tokenizer.normalizer else [])
+            self._tokenizer.normalizer = NormalizerSequence(normalizers)
+            self._definition = self._tokenizer.to_str()
+        self._folder = folder
+        self._config = config or {}
+        self.prefix, self.suffix = self._affixes()
+
+    @classmethod
+    def from_folder(
+        cls, folder: str | Path, *, lowercase: bool = False, trust_remote_code: bool = False
+    ) -> TextTokenizer:
+        """The tokenizer in a checkpoint folder: ``tokenizer.json``, else BERT's ``vocab.txt``, else by transformers.
+
+        Raises:
+            CheckpointError: the folder has no tokenizer that can be read.
+        """
+        folder = Path(folder)
+        config_file = folder / "tokenizer_config.json"
+        config = read_json(config_file) if config_file.is_file() else {}
+        if (folder / "tokenizer.json").is_file():
+            try:
+                definition = (folder / "tokenizer.json").read_text(encoding="utf-8")
+            except (OSError, ValueError) as error:
+                raise CheckpointError(f"{folder / 'tokenizer.json'}: cannot be read ({error})") from error
+        elif (folder / "vocab.txt").is_file():
+            definition = _wordpiece(folder / "vocab.txt", config)
+        else:
+            definition = _by_transformers(folder, trust_remote_code)
+        return cls(definition, folder=folder, config=config, lowercase=lowercase)
+
+    @property
+    def model_max_length(self) -> int | None:
+        """The longest sequence the tokenizer's author had in mind; None if unsaid (transformers then writes 1e30)."""
+        length = self._config.get("model_max_length")
+        return int(length) if isinstance(length, (int, float)) and 0 < length < 1e9 else None
+
+    @property
+    def n_special(self) -> int:
+        """How many special tokens one text gets."""
+        return len(self.prefix) + len(self.suffix)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 over the definition; how the JSON is laid out, truncation and padding do not count."""
+        rules = {k: v for k, v in json.loads(self._definition).items() if k not in ("truncation", "padding")}
+        return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """The ids of the special tokens, ``[MASK]`` among them."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        return frozenset(i for i, token in added.items() if token.special)
+
+    @property
+    def mask_id(self) -> int | None:
+        """The id of the token that hides another; None if there is none."""
+        named = _content(self._config.get("mask_token"))
+        candidates = [named] if named else [token for token, role in _USUAL_ROLES.items() if role == "mask"]
+        return next((i for token in candidates if (i := self._tokenizer.token_to_id(token)) is not None), None)
+
+    @property
+    def vocab_size(self) -> int:
+        """How many different tokens there are, special ones included."""
+        return self._tokenizer.get_vocab_size()
+
+    def encode(self, texts: Sequence[str]) -> list[Encoding]:
+        """One ``Encoding`` a text, without special tokens, whole."""
+        return self._tokenizer.encode_batch([_valid(text) for text in texts], add_special_tokens=False)
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Where in ``text`` each token stands: character offsets, end exclusive."""
+        offsets: list[tuple[int, int]] = self._tokenizer.encode(_valid(text), add_special_tokens=False).offsets
+        return offsets
+
+    @cached_property
+    def _pair_pattern(self) -> list[tuple[int | None, int, int]]:
+        """What two texts become: (which text, or None for a special token; its id; its segment) in order."""
+        sample = self._tokenizer.encode("a", "a")
+        pattern = list(zip(sample.sequence_ids, sample.ids, sample.type_ids, strict=True))
+        # one entry stands for a whole text, however many tokens the sample's "a" was
+        return [entry for i, entry in enumerate(pattern) if entry[0] is None or entry[0] != pattern[i - 1][0]]
+
+    @property
+    def n_pair_special(self) -> int:
+        """How many special tokens two texts get."""
+        return sum(text is None for text, _, _ in self._pair_pattern)
+
+    def pair(self, first: Sequence[int], second: Sequence[int]) -> TokenPair:
+        """Two texts' ids in one sequence with their special tokens: ``[CLS] first [SEP] second [SEP]`` for BERT."""
+        ids: list[int] = []
+        segments: list[int] = []
+        for text, special, segment in self._pair_pattern:
+            piece = [special] if text is None else list((first, second)[text])
+            ids += piece
+            segments += [segment] * len(piece)
+        return TokenPair(ids, segments)
+
+    def save(self, folder: str | Path, *, max_length: int) -> None:
+        """Write ``tokenizer.json`` and its companions."""
+        folder = Path(folder)
+        if self._folder is not None and self._folder.resolve() != folder.resolve():
+            for name in _COMPANIONS:
+                if (self._folder / name).is_file():
+                    shutil.copyfile(self._folder / name, folder / name)
+        (folder / "tokenizer.json").write_text(self._definition, encoding="utf-8")
+        added = [token["content"] for token in json.loads(self._definition).get("added_tokens") or ()]
+        roles = {_USUAL_ROLES[content]: content for content in added if content in _USUAL_ROLES}
+        config = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            **{f"{role}_token": content for role, content in roles.items()},  # without them nobody could pad
+            **({"model_input_names": _BERT_INPUTS} if any(segment for *_, segment in self._pair_pattern) else {}),
+            **self._config,
+            "model_max_length": max_length,
+        }
+        write_json(config, folder / "tokenizer_config.json")
+
+    def _affixes(self) -> tuple[list[int], list[int]]:
+        """The special tokens before and after a text, read off what the tokenizer does to a sample."""
+        sample = self._tokenizer.encode("a")
+        inside = [i for i, text in enumerate(sample.sequence_ids) if text == 0]
+        if not inside:
+            raise CheckpointError(f"{self._folder or 'tokenizer.json'}: makes no token of the text 'a'")
+        return sample.ids[: inside[0]], sample.ids[inside[-1] + 1 :]
+
+
+def windows(ids: Sequence[int], words: Sequence[int | None], room: int, overlap: int = 0) -> Iterator[Sequence[int]]:
+    """Cut ``ids`` into windows of nearly equal length, between words where there is a place.
+
+    Args:
+        ids: the tokens of one text.
+        words: which word each belongs to, as ``Encoding.word_ids``.
+        room: the most a window may hold.
+        overlap: how many tokens a window shares with the one before; less than half of ``room``.
+    """
+    start = 0
+    while True:
+        left = len(ids) - start
+        shares = max(1, -(-(left - overlap) // (room - overlap)))  # windows still needed
+        end = start + min(left, overlap - (-(left - overlap) // shares))
+        cut = end
+        while start < cut < len(ids) and words[cut] is not None and words[cut] == words[cut - 1]:
+            cut -= 1
+        if cut - start > (end - start + overlap) // 2:
+            end = cut
+        yield ids[start:end]
+        if end >= len(ids):
+            return
+        start = end - overlap
+
+
+def _valid(text: str) -> str:
+    """Lone surrogates, which UTF-8 cannot hold, become U+FFFD, one for one: offsets stay true."""
+    return _LONE_SURROGATES.sub("\ufffd", text)
+
+
+def _wordpiece(vocab_file: Path, config: dict[str, Any]) -> str:
+    """BERT's tokenizer (Devlin et al. 2019, §3) as a ``tokenizer.json``, from its list of word pieces.
+
+    Written out by hand and not by the library, whose notation changes between versions, so that its hash lasts.
+    """
+    try:
+        pieces = vocab_file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{vocab_file}: cannot be read as a list of word pieces ({error})") from error
+    vocab = {piece: i for i, piece in enumerate(pieces)}
+    names = {role: _content(config.get(f"{role}_token")) or f"[{role.upper()}]" for role in _SPECIAL_ROLES}
+    missing = [name for name in names.values() if name not in vocab]
+    if missing:
+        raise CheckpointError(f"{vocab_file}: lacks the special tokens {', '.join(missing)}")
+    classify, separate = names["cls"], names["sep"]
+    definition = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {
+                "id": vocab[name],
+                "content": name,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": True,
+            }
+            for name in sorted(names.values(), key=vocab.__getitem__)
+        ],
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": config.get("tokenize_chinese_chars", True),
+            "strip_accents": config.get("strip_accents"),
+            "lowercase": config.get("do_lower_case", True),
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [_special(classify, 0), _sequence("A", 0), _special(separate, 0)],
+            "pair": [
+                _special(classify, 0),
+                _sequence("A", 0),
+                _special(separate, 0),
+                _sequence("B", 1),
+                _special(separate, 1),
+            ],
+            "special_tokens": {
+                name: {"id": name, "ids": [vocab[name]], "tokens": [name]} for name in (classify, separate)
+            },
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": names["unk"],
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+            "vocab": vocab,
+        },
+    }
+    return json.dumps(definition, ensure_ascii=False)
+
+
+def _special(name: str, segment: int) -> dict[str, Any]:
+    return {"SpecialToken": {"id": name, "type_id": segment}}
+
+
+def _sequence(name: str, segment: int) -> dict[str, Any]:
+    return {"Sequence": {"id": name, "type_id": segment}}
+
+
+def _content(token: object) -> str | None:
+    """A special token's text, which some versions of transformers wrap in an object."""
+    if isinstance(token, dict):
+        token = token.get("content")
+    return token if isinstance(token, str) else None
+
+
+def _by_transformers(folder: Path, trust_remote_code: bool) -> str:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, use_fast=True, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, ImportError) as error:
+        raise CheckpointError(f"{folder}: no tokenizer.json, no vocab.txt, and transformers says: {error}") from error
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise CheckpointError(f"{folder}: its tokenizer has no fast form; save it as tokenizer.json with transformers")
+    definition: str = backend.to_str()
+    return definition

@@ -1,0 +1,189 @@
+"""A decoder from a GGUF file; dequantised once, then kept in the cache folder for a quick start.
+
+The kept form is a folder named by the file's SHA-256, the number format and the version of this converter:
+``config.json`` (network, template, end tokens), ``tokenizer.json``, ``model-*.safetensors`` with the network's own
+tensor names, and ``grids.safetensors`` with the few bits of those weights that lie on a grid. Weights are mapped into
+memory and not copied; they are several files, so that whoever lays them out anew can let go of one after the other.
+Whatever in the folder cannot be read is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from ...errors import CheckpointError
+from ..files.cache import cache_dir, install, staging
+from ..files.gguf import GGUFFile
+from ..files.gguf_tokenizer import gguf_tokenizer
+from ..files.weights import load_strict, read_json, read_tensors, save_tensors, write_json
+from ..layers.low_bit_linear import Grid
+from ..layers.rotary import RotaryConfig
+from .checkpoint import gguf_config, gguf_table
+from .decoder import (
+    Decoder,
+    DecoderCheckpoint,
+    GPTDecoder,
+    TransformersDecoder,
+    empty_network,
+    end_token_ids,
+    grids_of,
+    read_tokenizer,
+    transformers_tokenizer,
+)
+from .network import GPT, GPTConfig
+
+__all__ = ["load_gguf"]
+
+log = logging.getLogger("langbert")
+
+_VERSION = 3
+"""To be raised whenever the same file would be converted to something else."""
+
+_LAYERS = 6
+"""In a file of the kept form."""
+
+
+def load_gguf(path: str | Path, *, dtype: torch.dtype, device: torch.device) -> DecoderCheckpoint:
+    """The decoder in a GGUF file, with its tokenizer and chat template.
+
+    Raises:
+        CheckpointError: the file is damaged, or holds a network that neither langbert nor transformers can load.
+    """
+    path = Path(path)
+    kept = cache_dir() / "gguf" / f"{_sha256(path)[:32]}-{str(dtype).removeprefix('torch.')}-v{_VERSION}"
+    if kept.is_dir():
+        try:
+            return _load_kept(kept, device)
+        except (CheckpointError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            log.warning("%s is damaged (%s): converting %s anew", kept, error, path)
+    file = GGUFFile(path)
+    config = _config(file)
+    if config is None:
+        return _through_transformers(file, dtype, device)
+    tokenizer = gguf_tokenizer(file)
+    if tokenizer.get_vocab_size() > config.vocab_size:
+        raise CheckpointError(
+            f"{path}: its tokenizer has {tokenizer.get_vocab_size()} tokens, its network knows {config.vocab_size}"
+        )
+    model = _network(file, config, dtype)
+    settings = {"network": asdict(config), **_settings(file, tokenizer)}
+    try:
+        with staging(kept) as folder:
+            tokenizer.save(str(folder / "tokenizer.json"))
+            write_json(settings, folder / "config.json")
+            for i, tensors in enumerate(_shards(model)):
+                save_tensors(tensors, folder / f"model-{i:05}.safetensors")
+            grids = grids_of(model) if dtype == torch.bfloat16 else {}
+            save_tensors(
+                {f"{name}.{part}": tensor for name, grid in grids.items() for part, tensor in grid._asdict().items()},
+                folder / "grids.safetensors",
+            )
+            install(folder, kept)
+        # not the network at hand: weights that lie elsewhere in memory round differently, and the first start of a
+        # model should answer as every later one
+        return _load_kept(kept, device)
+    except OSError as error:
+        log.warning("the converted weights of %s cannot be kept (%s): every start will convert them", path, error)
+    return _assembled(GPTDecoder(model.to(device)), tokenizer, settings)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+    return digest.hexdigest()
+
+
+def _config(file: GGUFFile) -> GPTConfig | None:
+    embedding = file.tensors.get("token_embd.weight")
+    if embedding is None:
+        raise CheckpointError(f"{file.path}: has no tensor 'token_embd.weight'; is it a language model?")
+    try:
+        config = gguf_config(file.metadata, embedding.shape[0], tied_head="output.weight" not in file.tensors)
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        raise CheckpointError(f"{file.path}: its metadata does not describe a decoder: {error!r}") from error
+    # so many layers as there are tensors: a larger number is a lie, and building the network would take for ever
+    if config is not None and config.n_layers > len(file.tensors):
+        raise CheckpointError(f"{file.path}: announces {config.n_layers} layers and has {len(file.tensors)} tensors")
+    return config
+
+
+def _network(file: GGUFFile, config: GPTConfig, dtype: torch.dtype) -> GPT:
+    tensors: dict[str, Tensor] = {name: file.tensor(name).to(dtype) for name in file.tensors}
+    model = empty_network(config, file.path)
+    load_strict(
+        model, tensors, gguf_table(config, file.metadata["general.architecture"]), source=file.path, dtype=dtype
+    )
+    return model
+
+
+def _shards(model: GPT) -> list[dict[str, Tensor]]:
+    """What stands beside the blocks, and then a few blocks each."""
+    n_shards = -(-model.config.n_layers // _LAYERS) + 1
+    shards: list[dict[str, Tensor]] = [{} for _ in range(n_shards)]
+    for name, tensor in model.state_dict().items():
+        layer = name.split(".")[1] if name.startswith("blocks.") else None
+        shards[0 if layer is None else 1 + int(layer) // _LAYERS][name] = tensor
+    return shards
+
+
+def _settings(file: GGUFFile, tokenizer: Tokenizer) -> dict[str, Any]:
+    """What the metadata says beside network and vocabulary, as JSON values."""
+    named = {
+        key: file.metadata.get(f"tokenizer.ggml.{key}_token_id") for key in ("bos", "eos", "eot", "eom", "unknown")
+    }
+    tokens = {
+        {"unknown": "unk"}.get(key, key) + "_token": token
+        for key, index in named.items()
+        if isinstance(index, int) and (token := tokenizer.id_to_token(index)) is not None
+    }
+    template = file.metadata.get("tokenizer.chat_template")
+    return {
+        "chat_template": template if isinstance(template, str) else None,
+        "tokens": tokens,
+        "end_ids": sorted(end_token_ids(tokenizer, [named["eos"], named["eot"], named["eom"]])),
+    }
+
+
+def _load_kept(folder: Path, device: torch.device) -> DecoderCheckpoint:
+    settings = read_json(folder / "config.json")
+    network = dict(settings["network"])
+    rotary = network.pop("rotary")
+    config = GPTConfig(rotary=RotaryConfig(**rotary) if rotary else None, **network)
+    model = empty_network(config, folder)
+    tensors = {name: each for file in folder.glob("model-*.safetensors") for name, each in read_tensors(file).items()}
+    model.load_state_dict(tensors, strict=True, assign=True)
+    kept = read_tensors(folder / "grids.safetensors")
+    names = [name.removesuffix(".levels") for name in kept if name.endswith(".levels")]
+    grids = {name: Grid(kept[f"{name}.levels"], kept[f"{name}.scales"]) for name in names}
+    return _assembled(GPTDecoder(model.to(device), grids), read_tokenizer(folder / "tokenizer.json"), settings)
+
+
+def _assembled(decoder: Decoder, tokenizer: Tokenizer, settings: dict[str, Any]) -> DecoderCheckpoint:
+    return DecoderCheckpoint(
+        decoder, tokenizer, settings["chat_template"], settings["tokens"], frozenset(settings["end_ids"])
+    )
+
+
+def _through_transformers(file: GGUFFile, dtype: torch.dtype, device: torch.device) -> DecoderCheckpoint:
+    architecture = file.metadata.get("general.architecture")
+    log.info("%s holds a %s network: loading it through transformers", file.path, architecture)
+    folder, name = file.path.parent, file.path.name
+    decoder = TransformersDecoder(folder, dtype=dtype, device=device, gguf_file=name)
+    if file.metadata.get("tokenizer.ggml.model") == "gpt2":
+        tokenizer = gguf_tokenizer(file)
+    else:
+        tokenizer = transformers_tokenizer(folder, gguf_file=name)
+    return _assembled(decoder, tokenizer, _settings(file, tokenizer))

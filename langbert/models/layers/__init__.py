@@ -1,0 +1,1 @@
+"""What networks are made of: torch and nothing else."""

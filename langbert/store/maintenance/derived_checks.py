@@ -1,0 +1,100 @@
+"""Whether the derived indexes can be used, and hold exactly what the truth holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import LangbertError
+from ..columns import Columns
+from ..dense import DenseIndex, unit
+from ..lexical import LexicalIndex
+from ..segment import Damaged
+from ..snapshot import Rows, Snapshot
+from .copying import Watch
+
+if TYPE_CHECKING:
+    from .doctor import Checkup
+
+__all__ = ["check_derived"]
+
+_PROBES = 4  # random directions in which every vector is compared
+_TOLERANCE = 0.01  # of a cosine: what eight bits a number may cost
+_ASKED = 64  # chunks whose words are looked up
+_WORDS = 200  # characters of a chunk that are enough to find it by
+
+
+def check_derived(checkup: Checkup, snapshot: Snapshot, chunks: Rows, tell: Watch) -> None:
+    """Opens both indexes as a reader would, which brings them up to date in memory, and compares.
+
+    Args:
+        chunks: the row ids of all chunks, ascending.
+    """
+    folder = checkup.path / "derived"
+    dense = DenseIndex(folder / "dense.index", read_only=True)
+    lexical = LexicalIndex(folder / "lexical", read_only=True)
+    columns = Columns(folder / "columns.index", read_only=True)
+    steps: list[tuple[Path, DenseIndex | LexicalIndex | Columns, Callable[[], str]]] = [
+        (folder / "dense.index", dense, lambda: _check_dense(dense, snapshot, chunks)),
+        (folder / "lexical", lexical, lambda: _check_lexical(lexical, snapshot, chunks)),
+        (folder / "columns.index", columns, lambda: _check_columns(columns, snapshot, chunks)),
+    ]
+    for done, (path, index, check) in enumerate(steps):
+        tell("indexes", done, len(steps))
+        if not path.exists():
+            expected = index is lexical or (index is dense and snapshot.dimension is not None)
+            if len(chunks) and expected:
+                checkup.note("note", f"derived/{path.name}", "not there yet; the next writer makes it")
+            continue
+        try:
+            problem = check()
+        except (LangbertError, Damaged, OSError, ValueError, RuntimeError) as error:
+            problem = f"cannot be searched: {error}"
+        distrusted = f"of no use as it is: {index.distrusted}" if index.distrusted else ""
+        for said in filter(None, (distrusted, problem)):
+            checkup.note("derived", f"derived/{path.name}", said)
+    tell("indexes", len(steps), len(steps))
+
+
+def _check_dense(index: DenseIndex, snapshot: Snapshot, chunks: Rows) -> str:
+    if snapshot.dimension is None:
+        return ""
+    index.refresh(snapshot)
+    if len(index) != len(chunks):
+        return f"holds {len(index)} vectors of {len(chunks)}"
+    rng = np.random.default_rng()
+    queries = rng.standard_normal((_PROBES, snapshot.dimension)).astype(np.float32)
+    different = 0
+    for rows, vectors in snapshot.vectors_since(0):
+        expected: NDArray[np.float32] = unit(vectors) @ unit(queries).T
+        found = np.stack([index.cosines(query, rows) for query in queries], axis=1)
+        different += int((np.abs(found - expected) > _TOLERANCE).any(axis=1).sum())
+    return f"{different} of {len(chunks)} vectors are not those that are stored" if different else ""
+
+
+def _check_columns(columns: Columns, snapshot: Snapshot, chunks: Rows) -> str:
+    different = columns.differing(snapshot)
+    return f"{different} of {len(chunks)} chunks have other fields than are stored" if different else ""
+
+
+def _check_lexical(index: LexicalIndex, snapshot: Snapshot, chunks: Rows) -> str:
+    try:
+        index.refresh(snapshot)
+        held = index.rows()
+        if not np.array_equal(held, chunks):
+            missing, strays = len(np.setdiff1d(chunks, held)), len(np.setdiff1d(held, chunks))
+            return f"lacks {missing} of {len(chunks)} chunks and has {strays} that are not stored"
+        asked = np.random.default_rng().choice(chunks, min(_ASKED, len(chunks)), replace=False)
+        lost = [
+            row
+            for row, chunk in snapshot.chunks(asked.tolist()).items()
+            if index.has_terms(chunk.text[:_WORDS])
+            and len(index.search(chunk.text[:_WORDS], 1, np.array([row], dtype=np.int64))[0]) == 0
+        ]
+        return f"does not find {len(lost)} of {len(asked)} chunks by their own words" if lost else ""
+    finally:
+        index.close()

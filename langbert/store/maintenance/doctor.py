@@ -1,0 +1,379 @@
+"""Looking a store over: is every row what was stored, does everything agree, do the indexes hold what the truth holds?
+
+Every text is compared with its hash and every vector with its checksum, so that a single flipped bit in what was
+stored is found and named. What is derived can always be made again (:func:`rebuild`); what can still be read of a
+damaged truth is saved by :mod:`langbert.store.maintenance.rescue`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from ...errors import StoreCorrupt, StoreError, StoreLocked
+from ...records import Chunk
+from ..atomic import is_leftover
+from ..checks import STORE_FILE, check_folder
+from ..database import Truth, Unfinished
+from ..encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, chunk_from, document_from, encode_chunk, encode_document
+from ..snapshot import Rows, Snapshot
+from ..store import Store
+from .copying import Watch
+from .derived_checks import check_derived
+from .scanning import Table
+
+__all__ = ["Checkup", "Finding", "Severity", "examine", "rebuild", "sound_chunk", "sound_document"]
+
+Severity = Literal["note", "unfinished", "derived", "truth"]
+"""``"note"``: worth knowing, nothing is wrong. ``"unfinished"``: the making of the store was cut short, before anything
+was stored in it. ``"derived"``: an index is damaged; it is made again from the truth. ``"truth"``: something that was
+stored is damaged or missing."""
+
+UNREADABLE = (StoreError, ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError)
+"""What decoding a damaged row may raise."""
+
+_NAMED = 20  # of the rows with one problem, so many are named
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One problem.
+
+    Attributes:
+        where: the table or file.
+        items: ids, or rows without a readable id, that have it; the first ones, if there are many.
+        count: how many have it.
+    """
+
+    severity: Severity
+    where: str
+    problem: str
+    items: tuple[str, ...] = ()
+    count: int = 1
+
+
+@dataclass(slots=True)
+class Checkup:
+    """What was looked at, and what was found."""
+
+    path: Path
+    findings: list[Finding] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def state(self) -> Literal["sound", "unfinished", "derived", "truth"]:
+        """The worst that was found."""
+        found = {finding.severity for finding in self.findings}
+        worst: tuple[Literal["truth", "derived", "unfinished"], ...] = ("truth", "derived", "unfinished")
+        return next((severity for severity in worst if severity in found), "sound")
+
+    def found(self, severity: Severity) -> list[Finding]:
+        return [finding for finding in self.findings if finding.severity == severity]
+
+    def note(self, severity: Severity, where: str, problem: str, items: Sequence[object] = (), count: int = 0) -> None:
+        named = tuple(str(item) for item in items[:_NAMED])
+        self.findings.append(Finding(severity, where, problem, named, count or len(items) or 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form that ``langbert doctor --json`` prints."""
+        findings = [asdict(finding) for finding in self.findings]
+        return {
+            "path": str(self.path),
+            "state": self.state,
+            "checked": self.counts,
+            "findings": findings,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def examine(folder: str | Path, *, watch: Watch | None = None) -> Checkup:
+    """Looks at everything in the store and changes nothing.
+
+    Raises:
+        StoreError: there is no store, it is of another program or a newer format, or cannot be read.
+    """
+    started = time.perf_counter()
+    folder = Path(folder)
+    check_folder(folder, create=False)
+    checkup = Checkup(folder)
+    try:
+        with open_truth(folder) as snapshot:
+            _Examination(checkup, snapshot, watch or _nobody).run()
+    except Unfinished as error:
+        checkup.note("unfinished", STORE_FILE, str(error))
+    except StoreCorrupt as error:
+        checkup.note("truth", STORE_FILE, str(error))
+    _check_files(checkup)
+    checkup.seconds = time.perf_counter() - started
+    return checkup
+
+
+def rebuild(folder: str | Path, *, watch: Watch | None = None) -> None:
+    """Completes a store whose making was cut short, makes the derived indexes anew, and takes away what interrupted
+    writers left behind.
+
+    Raises:
+        StoreError: the store cannot be written.
+        StoreCorrupt: the truth they are derived from is damaged.
+        StoreLocked: another process is working on the indexes.
+    """
+    folder = Path(folder)
+    tell = watch or _nobody
+    derived = folder / "derived"
+    tell("indexes", 0, 1)
+    try:
+        if derived.is_dir():
+            with FileLock(derived / "lexical.lock", timeout=30):
+                for file in _files(derived):
+                    if file.name != "lexical.lock":
+                        file.unlink()
+    except Timeout as error:
+        raise StoreLocked(
+            f"another process is working on {derived}: let it finish, then run the doctor again"
+        ) from error
+    except OSError as error:
+        raise StoreError(f"cannot write {derived}: {error.strerror or error}") from error
+    with Store.open(folder, create=False) as store:
+        store._absorb()
+    tell("indexes", 1, 1)
+
+
+@contextmanager
+def open_truth(folder: Path) -> Iterator[Snapshot]:
+    """The store as it is, read-only, with texts that are not UTF-8 still readable (as lone surrogates)."""
+    truth = Truth(folder / STORE_FILE, read_only=True, durability="normal", lock_timeout=30)
+    try:
+        with truth.reading() as snapshot:
+            snapshot.sql.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+            yield snapshot
+    finally:
+        truth.close()
+
+
+def sound_chunk(columns: Sequence[Any]) -> tuple[Chunk | None, str]:
+    """A chunk from its ``CHUNK_COLUMNS``, record hash and index hash; None, and why, if it is not what was stored."""
+    *fields, record_hash, index_hash = columns
+    try:
+        chunk = chunk_from(fields)
+        row = encode_chunk(chunk)
+    except UNREADABLE as error:
+        return None, f"unreadable: {error}"
+    if (row.record_hash, row.index_hash) != (record_hash, index_hash):
+        return None, "changed since they were stored (their hashes differ)"
+    return chunk, ""
+
+
+def sound_document(columns: Sequence[Any]) -> str:
+    """Why a document's ``DOCUMENT_COLUMNS`` and content hash are not what was stored; empty if they are."""
+    *fields, content_hash = columns
+    try:
+        row = encode_document(document_from(fields))
+    except UNREADABLE as error:
+        return f"unreadable: {error}"
+    return "" if row.content_hash == content_hash else "changed since they were stored (their hashes differ)"
+
+
+class _Examination:
+    def __init__(self, checkup: Checkup, snapshot: Snapshot, tell: Watch) -> None:
+        self._checkup = checkup
+        self._snapshot = snapshot
+        self._tell = tell
+
+    def run(self) -> None:
+        self._check_database()
+        self._check_documents()
+        chunks = self._check_chunks()
+        vectors = self._check_vectors(chunks)
+        self._check_history(chunks, vectors)
+        if self._checkup.state == "sound":
+            check_derived(self._checkup, self._snapshot, chunks, self._tell)
+        else:
+            self._checkup.note("note", "derived", "not looked at: what they are derived from is damaged")
+
+    @contextmanager
+    def _reading(self, where: str) -> Iterator[None]:
+        """Damage that stops a query is a finding, and the next check goes on."""
+        try:
+            yield
+        except (sqlite3.Error, *UNREADABLE) as error:
+            self._checkup.note("truth", where, f"cannot be read: {error}")
+
+    def _check_database(self) -> None:
+        self._tell("database", 0, 1)
+        with self._reading(STORE_FILE):
+            said = [str(line) for (line,) in self._snapshot.sql.execute("PRAGMA integrity_check(20)")]
+            if said != ["ok"]:
+                self._checkup.note("truth", STORE_FILE, "SQLite finds it damaged", said)
+        self._tell("database", 1, 1)
+
+    def _meta(self, key: str) -> int | None:
+        value = None
+        with self._reading("table meta"):
+            value = self._snapshot.meta(key)
+        if value is not None and (not isinstance(value, int) or value < 0):
+            self._checkup.note("truth", "table meta", f"{key} is {value!r:.40}, not a count")
+            return None
+        return value
+
+    def _compare_count(self, name: str, found: int) -> None:
+        self._checkup.counts[name] = found
+        if (said := self._meta(name)) is not None and said != found:
+            self._checkup.note("truth", f"table {name}", f"meta counts {said} {name}, there are {found}")
+
+    def _last_change(self) -> int:
+        try:
+            return int(self._snapshot.mark.change)
+        except UNREADABLE:
+            return 0
+
+    def _check_documents(self) -> None:
+        total, count = self._meta("documents") or 0, 0
+        damaged: dict[str, list[str]] = {}
+        astray: list[str] = []
+        table = Table(self._snapshot.sql, "documents", f"{DOCUMENT_COLUMNS}, content_hash")
+        for row_id, *columns in table.rows():
+            problem = sound_document(columns)
+            if problem:
+                damaged.setdefault(problem, []).append(_name(columns[0], row_id))
+            else:
+                astray += self._chunks_astray(columns[0], columns[2])
+            count += 1
+            if count % 64 == 0:
+                self._tell("documents", count, max(total, count))
+        self._report(table, damaged)
+        self._compare_count("documents", count)
+        if astray:
+            problem = "not the stretch of their document that their offsets say, so citations of them will not match"
+            self._checkup.note("note", "table chunks", problem, astray)
+        self._tell("documents", count, max(count, 1))
+
+    def _chunks_astray(self, document: str, text: str) -> list[str]:
+        found: list[str] = []
+        with self._reading("table chunks"):
+            query = "SELECT id, start, text FROM chunks WHERE document_id = ?"
+            for id, start, passage in self._snapshot.sql.execute(query, (document,)):
+                whole = isinstance(start, int) and isinstance(passage, str) and start >= 0
+                if not whole or text[start : start + len(passage)] != passage:
+                    found.append(_name(id, 0))
+        return found
+
+    def _check_chunks(self) -> Rows:
+        total, rows = self._meta("chunks") or 0, []
+        damaged: dict[str, list[str]] = {}
+        columns = f"{CHUNK_COLUMNS}, record_hash, index_hash"
+        table = Table(self._snapshot.sql, "chunks", columns, self._last_change())
+        for row_id, *fields in table.rows():
+            chunk, problem = sound_chunk(fields)
+            if chunk is None:
+                damaged.setdefault(problem, []).append(_name(fields[0], row_id))
+            rows.append(row_id)
+            if len(rows) % 256 == 0:
+                self._tell("chunks", len(rows), max(total, len(rows)))
+        self._report(table, damaged)
+        self._compare_count("chunks", len(rows))
+        self._tell("chunks", len(rows), max(len(rows), 1))
+        return np.array(rows, dtype=np.int64)
+
+    def _check_vectors(self, chunks: Rows) -> Rows:
+        dimension, rows = self._meta("dimension"), []
+        bad: list[int] = []
+        wrong: list[int] = []
+        table = Table(self._snapshot.sql, "vectors", "vector, checksum", self._last_change())
+        for row_id, blob, checksum in table.rows():
+            if not isinstance(blob, bytes) or zlib.crc32(blob) != checksum:
+                bad.append(row_id)
+            elif len(blob) != 4 * (dimension or 0):
+                wrong.append(row_id)
+            rows.append(row_id)
+            if len(rows) % 1024 == 0:
+                self._tell("vectors", len(rows), max(len(chunks), len(rows)))
+        damaged = {"fail their checksum": self._names(bad)}
+        damaged[f"do not have the store's {dimension} dimensions"] = self._names(wrong)
+        self._report(table, {problem: names for problem, names in damaged.items() if names})
+        found = np.array(rows, dtype=np.int64)
+        if dimension is not None and len(missing := np.setdiff1d(chunks, found)):
+            self._checkup.note("truth", "table vectors", "missing for these chunks", self._names(missing.tolist()))
+        if len(strays := np.setdiff1d(found, chunks)):
+            self._checkup.note("truth", "table vectors", "of rows that are no chunks", strays.tolist())
+        self._checkup.counts["vectors"] = len(rows)
+        self._tell("vectors", len(rows), max(len(rows), 1))
+        return found
+
+    def _check_history(self, chunks: Rows, vectors: Rows) -> None:
+        last = self._last_change()
+        with self._reading("table commits"):
+            commits = self._snapshot.sql.execute("SELECT change, token FROM commits ORDER BY change").fetchall()
+            self._checkup.counts["commits"] = len(commits)
+            if bad := [change for change, token in commits if not isinstance(token, int) or change < 1]:
+                self._checkup.note("truth", "table commits", "not in order", bad)
+        newest = int(max(chunks.max(initial=0), vectors.max(initial=0)))
+        if newest > last:
+            self._checkup.note("truth", "table commits", f"ends at change {last}, yet there is a row born at {newest}")
+        with self._reading("table tombstones"):
+            dead = self._snapshot.sql.execute("SELECT change, row_id FROM tombstones").fetchall()
+            self._checkup.counts["tombstones"] = len(dead)
+            if late := [change for change, row in dead if not isinstance(row, int) or not row < change <= last]:
+                self._checkup.note("truth", "table tombstones", "changes out of order", late)
+            buried = np.array([row for _, row in dead if isinstance(row, int)], dtype=np.int64)
+            if len(both := np.intersect1d(buried, chunks)):
+                self._checkup.note("truth", "table tombstones", "of rows that are still there", both.tolist())
+        with self._reading("table meta"):
+            _ = self._snapshot.space
+
+    def _names(self, rows: Sequence[int]) -> list[str]:
+        """The chunk ids of rows, as far as they are shown; the others only count."""
+        names = [str(row) for row in rows]
+        for place, row in enumerate(rows[:_NAMED]):
+            with self._reading("table chunks"):
+                found = self._snapshot.sql.execute("SELECT id FROM chunks WHERE row_id = ?", (row,)).fetchone()
+                names[place] = _name(found[0] if found else None, row)
+        return names
+
+    def _report(self, table: Table, damaged: dict[str, list[str]]) -> None:
+        where = f"table {table.name}"
+        for problem in table.problems:
+            self._checkup.note("truth", where, problem)
+        reasons = list(damaged.items())
+        for problem, names in reasons[:_NAMED]:
+            self._checkup.note("truth", where, problem, names)
+        if rest := [name for _, names in reasons[_NAMED:] for name in names]:
+            self._checkup.note("truth", where, "unreadable for yet other reasons", rest)
+
+
+def _check_files(checkup: Checkup) -> None:
+    """Who may read the files, and what interrupted writers left behind."""
+    allowed = stat.S_IMODE(checkup.path.stat().st_mode)
+    files = [file for file in checkup.path.iterdir() if file.is_file()]
+    wider = [file.name for file in files if stat.S_IMODE(file.stat().st_mode) & 0o666 & ~allowed]
+    if wider:
+        checkup.note("note", str(checkup.path), f"files with wider permissions than the folder's {allowed:o}", wider)
+    left = [file for file in _files(checkup.path / "derived") if is_leftover(file)]
+    if left:
+        size = sum(file.stat().st_size for file in left)
+        names = [file.name for file in left]
+        checkup.note(
+            "note", "derived", f"{size / 1e6:.1f} MB that interrupted writers left; --repair removes it", names
+        )
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else []
+
+
+def _name(id: object, row: int) -> str:
+    return id if isinstance(id, str) and id else f"row {row}"
+
+
+def _nobody(doing: str, done: int, total: int) -> None:
+    """Nobody watches."""

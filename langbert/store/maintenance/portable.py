@@ -1,0 +1,356 @@
+"""A store as a file that other programs read, and back: JSON Lines (one object a line), or a folder of Parquet tables.
+
+Both hold everything: documents with their texts, chunks with offsets, metadata and vectors, the ledger, and the
+embedding space. What is imported is the store that was exported, bit for bit; only change numbers start anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from ...errors import StoreError
+from ...records import Chunk, Document, EmbeddingSpace, Heading
+from ..atomic import replacing
+from ..checks import check_choice, checked_vectors
+from ..encoding import document_from, encode_chunk, encode_document, vector_to
+from ..snapshot import Snapshot
+from ..store import Store
+from .copying import (
+    BLOCK,
+    StoredChunk,
+    StoredText,
+    Watch,
+    blocks_of,
+    chunk_blocks,
+    document_rows,
+    ledger_rows,
+    new_store,
+    put_chunks,
+    put_documents,
+    put_ledger,
+)
+
+__all__ = ["Counts", "Format", "export_store", "import_store"]
+
+Format = Literal["jsonl", "parquet"]
+"""``"jsonl"``: one file. ``"parquet"``: a folder of tables; needs the extra ``parquet``."""
+
+VERSION = 1
+"""Of both formats."""
+
+KINDS = ("document", "chunk", "ledger")
+"""What a line, or a table, can hold; documents come before chunks."""
+
+_LONGEST_LINE = 1 << 30
+
+Record = dict[str, Any]
+"""The fields of one document, chunk or ledger entry, as JSON values; a chunk's ``vector`` may be a numpy array."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """How much was written or read."""
+
+    documents: int = 0
+    chunks: int = 0
+    ledger: int = 0
+    dimension: int | None = None
+
+
+def export_store(store: Store, path: str | Path, *, format: Format | None = None, watch: Watch | None = None) -> Counts:
+    """Writes one commit of ``store`` to ``path``, which appears when it is whole.
+
+    Args:
+        format: by default ``"jsonl"`` where ``path`` ends in ``.jsonl``, else ``"parquet"``.
+
+    Raises:
+        StoreError: there is something at ``path``, or it cannot be written.
+        MissingExtra: Parquet is wanted and pyarrow is not installed.
+    """
+    path = Path(path)
+    format = _format(path, format)
+    if path.exists():
+        raise StoreError(f"{path} exists already, and nothing is ever written over: give another name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with store._truth.reading() as snapshot:
+            header = _header(snapshot)
+            records = _watched(_records(snapshot), header, watch, "exporting")
+            if format == "jsonl":
+                with replacing(path) as file:
+                    for line in ([("store", header)], records):
+                        for kind, record in line:
+                            file.write(_line(kind, record))
+            else:
+                from .parquet import write_tables
+
+                write_tables(path, header, records)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}; nothing was left there") from error
+    return Counts(header["documents"], header["chunks"], header["ledger"], header["dimension"])
+
+
+def import_store(
+    path: str | Path, folder: str | Path, *, format: Format | None = None, watch: Watch | None = None
+) -> Counts:
+    """Makes a store in ``folder`` of what :func:`export_store` wrote; it appears when it is whole.
+
+    Raises:
+        StoreError: there is something in ``folder``, or ``path`` cannot be read, is cut short, or is not in order; the
+            message names the record.
+        MissingExtra: it is Parquet and pyarrow is not installed.
+    """
+    path = Path(path)
+    try:
+        with _opened(path, _format(path, format)) as (header, records):
+            space = _check_header(path, header)
+            dimension: int | None = header["dimension"]
+            counts = Counts(dimension=dimension)
+            with new_store(Path(folder)) as store:
+                with store._writing() as transaction:
+                    if dimension is not None:
+                        transaction.set_meta("dimension", dimension)
+                    if space is not None:
+                        transaction.set_space(space)
+                for block in blocks_of(_watched(records, header, watch, "importing"), BLOCK):
+                    _put(store, block, dimension, counts, path)
+                missing = [name for name in ("documents", "chunks", "ledger") if getattr(counts, name) != header[name]]
+                if missing:
+                    said, found = header[missing[0]], getattr(counts, missing[0])
+                    raise StoreError(f"{path} is not whole: it says {said} {missing[0]} and holds {found}")
+                if watch is not None:
+                    watch("building the indexes", 0, 1)
+            return counts
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _format(path: Path, format: str | None) -> Format:
+    if format is not None:
+        check_choice("format", format, get_args(Format))
+    if format == "jsonl" or (format is None and path.suffix.lower() in (".jsonl", ".ndjson")):
+        return "jsonl"
+    return "parquet"
+
+
+def _watched(
+    records: Iterable[tuple[str, Record]], header: Record, watch: Watch | None, doing: str
+) -> Iterator[tuple[str, Record]]:
+    total = sum(header[name] for name in ("documents", "chunks", "ledger"))
+    for done, record in enumerate(records, 1):
+        yield record
+        if watch is not None and (done % 256 == 0 or done == total):
+            watch(doing, done, max(total, done))
+
+
+# --- out -------------------------------------------------------------------------------------------------------------
+
+
+def _header(snapshot: Snapshot) -> Record:
+    space = snapshot.space
+    entries = snapshot.sql.execute("SELECT count(*) FROM ledger").fetchone()[0] if snapshot.has_ledger else 0
+    return {
+        "format": VERSION,
+        "documents": snapshot.n_documents,
+        "chunks": snapshot.n_chunks,
+        "ledger": entries,
+        "dimension": snapshot.dimension,
+        "embedding_space": None if space is None else asdict(space),
+    }
+
+
+def _records(snapshot: Snapshot) -> Iterator[tuple[str, Record]]:
+    for row, chunking in document_rows(snapshot):
+        document = document_from(row.columns)
+        yield (
+            "document",
+            {
+                "id": document.id,
+                "source": document.source,
+                "text": document.text,
+                "metadata": document.metadata,
+                "page_starts": list(document.page_starts),
+                "headings": [[heading.start, heading.level, heading.text] for heading in document.headings],
+                "chunking": chunking,
+            },
+        )
+    for block in chunk_blocks(snapshot):
+        yield from (("chunk", _chunk_record(stored)) for stored in block)
+    for namespace, key, group, at in ledger_rows(snapshot):
+        yield "ledger", {"namespace": namespace, "key": key, "group": group, "updated_at": at}
+
+
+def _chunk_record(stored: StoredChunk) -> Record:
+    id, document_id, text, start, page, headings, source, metadata = stored.row.columns
+    return {
+        "id": id,
+        "document_id": document_id,
+        "source": source,
+        "start": start,
+        "end": start + len(text),
+        "page": page,
+        "headings": json.loads(headings),
+        "text": text,
+        "metadata": json.loads(metadata),
+        "embedded_hash": stored.row.embedded_hash.hex(),
+        "vector": None if stored.vector is None else np.frombuffer(stored.vector[0], dtype="<f4"),
+    }
+
+
+def _line(kind: str, record: Record) -> bytes:
+    """Vectors become lists: a float32 is a float64 exactly, and a float64 survives JSON."""
+    if record.get("vector") is not None:
+        record = {**record, "vector": record["vector"].tolist()}
+    try:
+        return json.dumps({kind: record}, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    except UnicodeEncodeError:  # metadata may hold a lone surrogate, which only the escaped form can say
+        return json.dumps({kind: record}, allow_nan=False).encode() + b"\n"
+
+
+# --- in --------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(path: Path, format: Format) -> Iterator[tuple[Record, Iterator[tuple[str, Record]]]]:
+    if format == "parquet":
+        from .parquet import read_tables
+
+        with read_tables(path) as opened:
+            yield opened
+        return
+    with path.open("rb") as file:
+        lines = _lines(path, file)
+        kind, header = next(lines, ("", {}))
+        if kind != "store":
+            raise StoreError(
+                f'{path} does not begin with {{"store": …}}: it was not written by `langbert store export`'
+            )
+        yield header, lines
+
+
+def _lines(path: Path, file: Any) -> Iterator[tuple[str, Record]]:
+    number = 0
+    while line := file.readline(_LONGEST_LINE):
+        number += 1
+        try:
+            ((kind, record),) = json.loads(line).items()
+            if kind not in (*KINDS, "store") or not isinstance(record, dict):
+                raise ValueError(f"{kind!r} is not one of {', '.join(KINDS)}")
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise StoreError(f"{path}, line {number}, is not in order: {error}") from error
+        yield kind, record
+
+
+def _check_header(path: Path, header: Record) -> EmbeddingSpace | None:
+    version, dimension, space = header.get("format"), header.get("dimension"), header.get("embedding_space")
+    if version != VERSION:
+        raise StoreError(f"{path} has export format {version!r}, this langbert reads {VERSION}: upgrade langbert")
+    counts = [header.get(name) for name in ("documents", "chunks", "ledger")]
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise StoreError(f"{path}: its header counts {counts!r}; expected whole numbers")
+    if dimension is not None and (type(dimension) is not int or not 0 < dimension <= 1 << 16):
+        raise StoreError(f"{path}: its header has dimension {dimension!r}; expected 1 to 65536, or null")
+    try:
+        made_by = None if space is None else EmbeddingSpace(**space)
+    except TypeError as error:
+        raise StoreError(f"{path}: its embedding space cannot be read ({error})") from error
+    if made_by is not None and made_by.dimension != dimension:
+        raise StoreError(f"{path}: dimension {dimension}, but its embedding space says {made_by.dimension}")
+    return made_by
+
+
+def _put(store: Store, block: list[tuple[str, Record]], dimension: int | None, counts: Counts, path: Path) -> None:
+    documents: list[StoredText] = []
+    chunks: list[StoredChunk] = []
+    ledger: list[tuple[str, str, str | None, float]] = []
+    for kind, record in block:
+        with _naming(path, kind, record):
+            if kind == "document":
+                documents.append(_document_from(record))
+            elif kind == "chunk":
+                chunks.append(_chunk_from(record, dimension))
+            elif kind == "ledger":
+                ledger.append(_ledger_from(record))
+    with store._writing() as transaction:
+        names = [chunk.row.id for chunk in chunks]
+        if len(set(names)) < len(names) or transaction.states(names):
+            raise StoreError(f"{path} holds the same chunk twice, between {names[0]!r} and {names[-1]!r}")
+        put_documents(transaction, documents)
+        put_chunks(transaction, chunks)
+        put_ledger(transaction, ledger)
+    counts.documents += len(documents)
+    counts.chunks += len(chunks)
+    counts.ledger += len(ledger)
+
+
+@contextmanager
+def _naming(path: Path, kind: str, record: Record) -> Iterator[None]:
+    try:
+        yield
+    except (StoreError, KeyError, ValueError, TypeError) as error:
+        said = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        raise StoreError(f"{path}: {kind} {record.get('id', record.get('key'))!r:.80}: {said}") from error
+
+
+def _document_from(record: Record) -> StoredText:
+    chunking = _str(record["chunking"])
+    document = Document(
+        id=record["id"],
+        text=record["text"],
+        source=record["source"],
+        metadata=record["metadata"],
+        page_starts=tuple(map(_int, record["page_starts"])),
+        headings=tuple(Heading(_int(start), _int(level), _str(text)) for start, level, text in record["headings"]),
+    )
+    return encode_document(document), chunking
+
+
+def _chunk_from(record: Record, dimension: int | None) -> StoredChunk:
+    chunk = Chunk(
+        id=record["id"],
+        document_id=record["document_id"],
+        text=_str(record["text"]),
+        start=_int(record["start"]),
+        end=_int(record["end"]),
+        page=record["page"],
+        headings=tuple(map(_str, record["headings"])),
+        source=record["source"],
+        metadata=record["metadata"],
+    )
+    embedded_hash = bytes.fromhex(_str(record["embedded_hash"]))
+    vector, row = record["vector"], encode_chunk(chunk)
+    if (vector is None) != (dimension is None):
+        raise StoreError(f"its vector is {'missing' if vector is None else 'there, the header has no dimension'}")
+    if vector is not None:
+        vector = vector_to(checked_vectors([vector], 1)[0])
+        if len(vector[0]) != 4 * (dimension or 0):
+            raise StoreError(f"its vector has {len(vector[0]) // 4} dimensions, the store {dimension}")
+    return StoredChunk(replace(row, embedded_hash=embedded_hash), vector)
+
+
+def _ledger_from(record: Record) -> tuple[str, str, str | None, float]:
+    group = record["group"]
+    at = record["updated_at"]
+    if not isinstance(at, int | float):
+        raise ValueError(f"updated_at is {at!r}")
+    return _str(record["namespace"]), _str(record["key"]), None if group is None else _str(group), float(at)
+
+
+def _int(value: Any) -> int:
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise ValueError(f"expected a whole number of 64 bits, got {value!r:.40}")
+    return value
+
+
+def _str(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a text, got {value!r:.40}")
+    value.encode()
+    return value
