@@ -16,7 +16,7 @@ ROOT = Path(langbert.__file__).parent
 
 # Lowest first. A module may import from its own layer's package and from lower layers only.
 LAYERS = [
-    {"errors", "records"},
+    {"errors", "files", "records"},
     {"text"},
     {"models"},
     {"documents"},

@@ -330,7 +330,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_models as t
-from langbert.models import catalogue, resolve
+from langbert.models import resolve
+from langbert.models.files import catalogue
 entry = t.tiny_entry()
 catalogue.CATALOGUE = {{**catalogue.CATALOGUE, "tiny": entry}}
 print(resolve("tiny", on_start=lambda d: print("start", flush=True)))
@@ -378,12 +379,12 @@ def test_killed_half_way_leaves_nothing_that_counts(
 
 
 def test_staging_sweeps_only_its_own(tmp_path: Path) -> None:
-    (tmp_path / ".a.x.partial").mkdir()
-    (tmp_path / ".b.x.partial").mkdir()
+    (tmp_path / ".a-abcdefgh.tmp").mkdir()
+    (tmp_path / ".b-abcdefgh.tmp").mkdir()
     with staging(tmp_path / "a") as folder:
         (folder / "file").write_text("x")
-        assert not (tmp_path / ".a.x.partial").exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.lock", ".b.x.partial"]
+        assert not (tmp_path / ".a-abcdefgh.tmp").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.lock", ".b-abcdefgh.tmp"]
 
 
 # --- from a hub --------------------------------------------------------------------------------------------------

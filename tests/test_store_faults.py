@@ -23,9 +23,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_tools import HashEmbedder, LineChunker
 
+from langbert import files
 from langbert.errors import LangbertError, StoreCorrupt, StoreError, StoreLocked
 from langbert.records import Chunk, Document
-from langbert.store import Store, atomic
+from langbert.store import Store
 from langbert.store.maintenance.doctor import examine
 
 HERE = str(Path(__file__).parent)
@@ -74,7 +75,7 @@ def everything(path: Path, **options: Any) -> dict[str, Any]:
 
 
 class Faults:
-    """Counts the steps of writing files through ``langbert.store.atomic``, and fails at one of them."""
+    """Counts the steps of writing files through ``langbert.files``, and fails at one of them."""
 
     def __init__(self, at: int = -1, error: int = errno.ENOSPC) -> None:
         self.steps: list[str] = []
@@ -89,15 +90,17 @@ class Faults:
     @contextmanager
     def injected(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         with monkeypatch.context() as patched:
-            for module, name in ((os, "fsync"), (os, "fdopen"), (atomic.tempfile, "mkstemp"), (Path, "replace")):
+            for module, name in ((os, "fsync"), (Path, "open"), (files.tempfile, "mkdtemp"), (Path, "replace")):
                 patched.setattr(module, name, self._counting(getattr(module, name), name))
             yield
 
     def _counting(self, real: Callable[..., Any], name: str) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
+            if name == "open" and "wb" not in arguments:  # reading
+                return real(*arguments, **options)
             self.step(name)
             made = real(*arguments, **options)
-            return Writing(made, self) if name == "fdopen" else made
+            return Writing(made, self) if name == "open" else made
 
         return call
 
@@ -132,7 +135,7 @@ def test_a_disk_that_fails_at_any_step_of_writing_an_index(
     open_store(tmp_path / "watched").close()
     with watched.injected(monkeypatch):
         fill(tmp_path / "watched")
-    assert {"mkstemp", "write", "fsync", "replace"} <= set(watched.steps)
+    assert {"mkdtemp", "open", "write", "fsync", "replace"} <= set(watched.steps)
     expected = everything(tmp_path / "watched")
     for at in range(len(watched.steps)):
         path = tmp_path / f"{at}"

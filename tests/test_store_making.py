@@ -138,15 +138,16 @@ def test_a_disk_that_fails_while_a_store_is_made_leaves_none(
 
 def test_what_killed_processes_left_is_no_obstacle_and_is_swept_away(tmp_path: Path) -> None:
     folder = tmp_path / "s"
-    (folder / ".unfinished-abandoned").mkdir(parents=True)
-    (folder / ".unfinished-abandoned" / "store.sqlite").write_bytes(b"half")
-    (folder / ".unfinished-fresh").mkdir()
+    (folder / ".store.sqlite-abandoned.tmp").mkdir(parents=True)
+    (folder / ".store.sqlite-abandoned.tmp" / "store.sqlite").write_bytes(b"half")
+    (folder / ".store.sqlite-fresh.tmp").mkdir()
     long_ago = time.time() - 3600
-    os.utime(folder / ".unfinished-abandoned", (long_ago, long_ago))
+    for path in (folder / ".store.sqlite-abandoned.tmp" / "store.sqlite", folder / ".store.sqlite-abandoned.tmp"):
+        os.utime(path, (long_ago, long_ago))
     with Store.open(folder, embedder=HashEmbedder()) as store:
         store.add([Chunk("c", "d", "fox")])
         store.search("fox")
-    assert {file.name for file in folder.iterdir() if file.name.startswith(".")} == {".unfinished-fresh"}
+    assert {file.name for file in folder.iterdir() if file.name.startswith(".")} == {".store.sqlite-fresh.tmp"}
     abandoned, fresh = (folder / "derived" / f".dense.index-{name}.tmp" for name in ("abandoned", "fresh"))
     for file in (abandoned, fresh):
         file.write_bytes(b"half")

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoreError
+from ..files import is_leftover
 from ..records import EmbedderLike, SpanEmbedderLike
-from .atomic import is_leftover
 
 __all__ = ["STORE_FILE", "check_choice", "check_folder", "checked_vectors", "span_embedder"]
 

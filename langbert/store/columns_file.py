@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .atomic import replacing
+from ..files import replacing
 from .snapshot import Mark, Rows
 
 __all__ = ["UNREADABLE", "StoredColumn", "read_columns", "write_columns"]
@@ -71,7 +71,7 @@ def write_columns(path: Path, mark: Mark, rows: Rows, columns: Mapping[str, Stor
             kind = "numbers" if column.values is None else "listed"
             parts.append(column.cells.astype(_DTYPES[kind]).tobytes())
     checksum = 0
-    with replacing(path) as file:
+    with replacing(path) as fresh, fresh.open("wb") as file:
         for part in parts:
             checksum = zlib.crc32(part, checksum)
             file.write(part)

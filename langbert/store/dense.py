@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import replacing
 from . import partition as cells
-from .atomic import replacing
 from .codec import Codec, IndexPrecision, one_thread, unit
 from .partition import Partition
 from .segment import LIST, Damaged, Positions, Segment, in_memory, open_segment, write_segment
@@ -293,7 +293,7 @@ class DenseIndex:
         try:
             self._file.parent.mkdir(self._file.parent.parent.stat().st_mode & 0o777, exist_ok=True)
             rows = view.rows_at(order)
-            with replacing(self._file) as file:
+            with replacing(self._file) as fresh, fresh.open("wb") as file:
                 write_segment(file, view.mark, view.codec, rows, offsets, part, lambda at: _gathered(view, order[at]))
             segment, _, _ = open_segment(self._file, view.codec.dimension)
         except Damaged:

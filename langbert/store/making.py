@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import tempfile
 from pathlib import Path
 
 from ..errors import StoreError
-from .atomic import UNFINISHED, sync_folder
+from ..files import private_folder, sync_folder
 from .schema import create_tables
 
 __all__ = ["PAGE_SIZE", "make_store_file"]
@@ -29,8 +28,8 @@ def make_store_file(file: Path) -> None:
     try:
         # SQLite would make the file readable by all; its log takes over these permissions.
         mode = file.parent.stat().st_mode & 0o666
-        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=file.parent, ignore_cleanup_errors=True) as apart:
-            whole = Path(apart) / file.name
+        with private_folder(file) as apart:
+            whole = apart / file.name
             _lay_out(whole, mode)
             try:
                 os.link(whole, file)

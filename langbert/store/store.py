@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import QuestionError, StoreError, StoreMismatch
+from ..files import sweep
 from ..records import Candidate, Chunk, Document, EmbedderLike, EmbeddingSpace, Progress, SearchMode
 from . import ingest
-from .atomic import sweep
 from .checks import STORE_FILE, check_choice, check_folder, checked_vectors, span_embedder
 from .codec import IndexPrecision
 from .columns import Columns

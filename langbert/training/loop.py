@@ -7,7 +7,6 @@ from its last checkpoint as if nothing had happened.
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import DataError, LangbertError, MissingExtra
+from ..files import install, replacing, sweep
 from ..models.files.weights import read_json, write_json
 from ..models.hardware import resolve_precision
 from .adapters import adapt
@@ -130,6 +130,8 @@ class _Run:
             )
         if newest is not None:
             self._restore(newest)
+        if self.accelerator.is_main_process:
+            sweep(self.output, idle=0)
         started = time.perf_counter()
         with Recorder(self.output, self.step) if self.accelerator.is_main_process else nullcontext() as recorder:
             for report in self._steps(started):
@@ -208,7 +210,9 @@ class _Run:
         if not self.best or not metrics or sign * metrics[name] > sign * self.best[name]:
             self.best = metrics
             if self.accelerator.is_main_process:
-                _replace(self.output / "model", lambda folder: self.task.save(network, folder))
+                with replacing(self.output / "model") as fresh:
+                    fresh.mkdir()
+                    self.task.save(network, fresh)
         self.network.train()
         return metrics
 
@@ -225,8 +229,7 @@ class _Run:
         wait()
         if main:
             write_json({"step": self.step, "best": self.best, "settings": self.settings.to_dict()}, fresh / "run.json")
-            shutil.rmtree(target, ignore_errors=True)
-            os.replace(fresh, target)
+            install(fresh, target)
             for old in sorted(self.checkpoints.glob("step-*"))[:-_KEPT]:
                 shutil.rmtree(old)
         wait()
@@ -275,16 +278,3 @@ def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
         {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
     ]
-
-
-def _replace(folder: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder beside its place, then move it there: a killed run leaves the old one or the new one."""
-    fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    write(fresh)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(fresh, folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ...files import private_folder, sweep
 from .catalogue import CatalogueEntry
 
-__all__ = ["cache_dir", "cached", "entry_folder", "install", "staging"]
+__all__ = ["cache_dir", "cached", "entry_folder", "staging"]
 
 log = logging.getLogger("langbert")
-
-_PARTIAL = ".partial"
 
 
 def cache_dir() -> Path:
@@ -68,37 +65,8 @@ def staging(target: Path) -> Iterator[Path]:
         log.info("another process is fetching %s: waiting for it", target.name)
         lock.acquire()
     try:
-        for abandoned in target.parent.glob(f".{target.name}.*{_PARTIAL}"):
-            shutil.rmtree(abandoned, ignore_errors=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_PARTIAL, dir=target.parent))
-        try:
+        sweep(target.parent, of=target.name, idle=0)
+        with private_folder(target) as folder:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
     finally:
         lock.release()
-
-
-def install(folder: Path, target: Path) -> None:
-    """Move a finished folder to its final name, durably. Whatever broken thing stood there is replaced."""
-    for directory, _, names in os.walk(folder):
-        for name in names:
-            _sync(Path(directory) / name)
-        _sync(Path(directory))
-    if target.exists():
-        # A rename cannot replace a folder that is not empty; the old one becomes litter under the lock's sweep.
-        doomed = tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_PARTIAL, dir=target.parent)
-        target.rename(Path(doomed) / target.name)
-        shutil.rmtree(doomed, ignore_errors=True)
-    folder.rename(target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():  # Windows cannot open a folder; NTFS journals the rename itself
-        return
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

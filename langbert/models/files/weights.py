@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
 import re
 import zipfile
@@ -23,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ...errors import CheckpointError
+from ...files import replacing
 
 __all__ = [
     "SAME",
@@ -260,21 +260,13 @@ def _read_file(file: Path) -> dict[str, Tensor]:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], file: str | Path) -> None:
-    """Write one ``.safetensors`` file, whole or not at all (written beside its place, then renamed)."""
-    file = Path(file)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    """Write one ``.safetensors`` file, whole or not at all."""
     # clone: tensors split from one matrix share memory, which safetensors refuses
     owned = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
-    try:
-        partial.touch()
-        mode = partial.stat().st_mode  # what the user's umask gives; safetensors would leave 0600
-        save_file(owned, partial, metadata={"format": "pt"})
-        partial.chmod(mode)
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(Path(file)) as fresh:
+        save_file(owned, fresh, metadata={"format": "pt"})
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:

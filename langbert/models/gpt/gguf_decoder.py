@@ -9,7 +9,6 @@ Whatever in the folder cannot be read is made anew.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +19,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from ...errors import CheckpointError
-from ..files.cache import cache_dir, install, staging
+from ...files import install, sha256_of
+from ..files.cache import cache_dir, staging
 from ..files.gguf import GGUFFile
 from ..files.gguf_tokenizer import gguf_tokenizer
 from ..files.weights import load_strict, read_json, read_tensors, save_tensors, write_json
@@ -96,14 +96,10 @@ def load_gguf(path: str | Path, *, dtype: torch.dtype, device: torch.device) -> 
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return sha256_of(path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error})") from error
-    return digest.hexdigest()
 
 
 def _config(file: GGUFFile) -> GPTConfig | None:

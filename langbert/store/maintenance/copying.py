@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import StoreError
+from ...files import replacing
 from ..encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, ChunkRow, DocumentRow, chunk_from, encode_chunk
 from ..schema import LEDGER
 from ..snapshot import Snapshot, Transaction
@@ -120,32 +118,8 @@ def new_store(folder: Path) -> Iterator[Store]:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise StoreError(f"{folder} is not empty, and nothing is ever written over: give another folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        work = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}.tmp")
-        work.mkdir()
-    except OSError as error:
-        raise StoreError(f"cannot make a store at {folder}: {error.strerror or error}") from error
-    try:
-        # nobody can see it before it is whole, and closing it writes everything to the disk: no commit need wait for it
-        with Store.open(work, durability="normal") as store:
+        # nobody can see it before it is whole and on the disk, so no commit need wait for the disk
+        with replacing(folder, overwrite=False) as fresh, Store.open(fresh, durability="normal") as store:
             yield store
-        if folder.exists():
-            folder.rmdir()
-        _sync(work)
-        work.rename(folder)
-        _sync(folder.parent)
     except OSError as error:
         raise StoreError(f"cannot make a store at {folder}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    """Makes what was created or renamed in ``folder``, and the files in it, last."""
-    if os.name == "nt":
-        return
-    for path in [folder, *(entry for entry in folder.iterdir() if entry.is_file() and entry.name.startswith("store."))]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -7,6 +7,7 @@ damaged truth is saved by :mod:`langbert.store.maintenance.rescue`.
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import stat
 import time
@@ -21,8 +22,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ...errors import StoreCorrupt, StoreError, StoreLocked
+from ...files import is_leftover
 from ...records import Chunk
-from ..atomic import is_leftover
 from ..checks import STORE_FILE, check_folder
 from ..database import Truth, Unfinished
 from ..encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, chunk_from, document_from, encode_chunk, encode_document
@@ -135,9 +136,11 @@ def rebuild(folder: str | Path, *, watch: Watch | None = None) -> None:
     try:
         if derived.is_dir():
             with FileLock(derived / "lexical.lock", timeout=30):
-                for file in _files(derived):
-                    if file.name != "lexical.lock":
-                        file.unlink()
+                for path in derived.iterdir():
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                    elif path.name != "lexical.lock":
+                        path.unlink()
     except Timeout as error:
         raise StoreLocked(
             f"another process is working on {derived}: let it finish, then run the doctor again"
@@ -358,17 +361,11 @@ def _check_files(checkup: Checkup) -> None:
     wider = [file.name for file in files if stat.S_IMODE(file.stat().st_mode) & 0o666 & ~allowed]
     if wider:
         checkup.note("note", str(checkup.path), f"files with wider permissions than the folder's {allowed:o}", wider)
-    left = [file for file in _files(checkup.path / "derived") if is_leftover(file)]
+    left = sorted(filter(is_leftover, (checkup.path / "derived").glob("*")))
     if left:
-        size = sum(file.stat().st_size for file in left)
-        names = [file.name for file in left]
-        checkup.note(
-            "note", "derived", f"{size / 1e6:.1f} MB that interrupted writers left; --repair removes it", names
-        )
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else []
+        size = sum(file.stat().st_size for path in left for file in (path, *path.rglob("*")) if file.is_file())
+        problem = f"{size / 1e6:.1f} MB that interrupted writers left; --repair removes it"
+        checkup.note("note", "derived", problem, [path.name for path in left])
 
 
 def _name(id: object, row: int) -> str:

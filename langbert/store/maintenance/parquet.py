@@ -7,9 +7,6 @@ space, the version) stands in the schema of ``chunks.parquet`` under the key ``l
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import MissingExtra, StoreError
+from ...files import replacing
 
 __all__ = ["read_tables", "write_tables"]
 
@@ -64,32 +62,24 @@ def write_tables(folder: Path, header: Record, records: Iterable[tuple[str, Reco
         OSError: it cannot be written.
     """
     arrow = _arrow()
-    work = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}.tmp")
-    work.mkdir()
-    try:
-        with ExitStack() as files:
-            schemas = _schemas(arrow, header)
-            writers = {
-                kind: files.enter_context(
-                    arrow.parquet.ParquetWriter(str(work / _TABLES[kind]), schema, compression="zstd")
-                )
-                for kind, schema in schemas.items()
-            }
-            waiting: dict[str, list[Record]] = {kind: [] for kind in writers}
-            for kind, record in records:
-                waiting[kind].append(record)
-                if len(waiting[kind]) == _ROWS:
-                    writers[kind].write_table(_table(arrow, kind, waiting[kind], schemas[kind]))
-                    waiting[kind] = []
-            for kind, rest in waiting.items():
-                if rest:
-                    writers[kind].write_table(_table(arrow, kind, rest, schemas[kind]))
-        for path in work.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        work.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with replacing(folder, overwrite=False) as fresh, ExitStack() as files:
+        fresh.mkdir()
+        schemas = _schemas(arrow, header)
+        writers = {
+            kind: files.enter_context(
+                arrow.parquet.ParquetWriter(str(fresh / _TABLES[kind]), schema, compression="zstd")
+            )
+            for kind, schema in schemas.items()
+        }
+        waiting: dict[str, list[Record]] = {kind: [] for kind in writers}
+        for kind, record in records:
+            waiting[kind].append(record)
+            if len(waiting[kind]) == _ROWS:
+                writers[kind].write_table(_table(arrow, kind, waiting[kind], schemas[kind]))
+                waiting[kind] = []
+        for kind, rest in waiting.items():
+            if rest:
+                writers[kind].write_table(_table(arrow, kind, rest, schemas[kind]))
 
 
 def _table(arrow: Any, kind: str, records: list[Record], schema: Any) -> Any:

@@ -16,8 +16,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ...errors import StoreError
+from ...files import replacing
 from ...records import Chunk, Document, EmbeddingSpace, Heading
-from ..atomic import replacing
 from ..checks import check_choice, checked_vectors
 from ..encoding import document_from, encode_chunk, encode_document, vector_to
 from ..snapshot import Snapshot
@@ -84,7 +84,7 @@ def export_store(store: Store, path: str | Path, *, format: Format | None = None
             header = _header(snapshot)
             records = _watched(_records(snapshot), header, watch, "exporting")
             if format == "jsonl":
-                with replacing(path) as file:
+                with replacing(path, overwrite=False) as fresh, fresh.open("wb") as file:
                     for line in ([("store", header)], records):
                         for kind, record in line:
                             file.write(_line(kind, record))
