@@ -14,8 +14,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from langbert.training import train
-from langbert.training.loop import Step
+from langbert.training import Step, train
 from langbert.training.recording import read_rows
 
 DOCUMENTS = Path(__file__).parent / "documents"

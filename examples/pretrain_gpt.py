@@ -14,9 +14,9 @@ import math
 from pathlib import Path
 
 from langbert import Generator
-from langbert.training import TrainSettings
+from langbert.training import Step, TrainSettings
 from langbert.training.lm import LmTask
-from langbert.training.loop import Step, run
+from langbert.training.loop import run
 
 DOCUMENTS = Path(__file__).parent / "documents"
 

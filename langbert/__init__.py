@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .embedding.embedder import Embedder
     from .errors import LangbertError
     from .generation.generator import Generator
+    from .indexing import sync
     from .labels.classifier import Classifier
     from .labels.few_shot import FewShotClassifier
     from .labels.tagger import Tagger
@@ -49,6 +50,7 @@ _HOME = {
     "Store": "store",
     "Tagger": "labels.tagger",
     "read_documents": "documents",
+    "sync": "indexing",
 }
 
 __all__ = [
@@ -73,6 +75,7 @@ __all__ = [
     "Tagger",
     "__version__",
     "read_documents",
+    "sync",
 ]
 
 

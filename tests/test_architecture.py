@@ -23,6 +23,7 @@ LAYERS = [
     {"chunking"},
     {"embedding"},
     {"store"},
+    {"indexing"},
     {"reranking"},
     {"retrieval"},
     {"reading"},
@@ -87,7 +88,18 @@ def test_the_public_names_are_pinned() -> None:
     assert set(langbert.__all__) == {
         *("Answer", "Candidate", "Chunk", "Chunker", "Citation", "Document", "Embedder", "Generator", "LangbertError"),
         *("Classifier", "FewShotClassifier", "Tagger"),
-        *("Pooling", "Rag", "Reader", "Reranker", "Retriever", "Span", "Store", "read_documents", "__version__"),
+        *(
+            "Pooling",
+            "Rag",
+            "Reader",
+            "Reranker",
+            "Retriever",
+            "Span",
+            "Store",
+            "read_documents",
+            "sync",
+            "__version__",
+        ),
     }
     for name in langbert.__all__:
         assert getattr(langbert, name) is not None

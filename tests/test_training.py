@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from torch import Tensor, nn
 
 from langbert import Reranker
 from langbert.errors import CheckpointError, DataError, LangbertError
+from langbert.evaluation.lines import numbered_lines, read_lines, read_numbered
 from langbert.models.files.weights import read_tensors, save_tensors
-from langbert.training import train
+from langbert.training import Step, train
 from langbert.training.batching import batches_from, epoch_batches
 from langbert.training.calibration import logistic
-from langbert.training.data import held_out, numbered_lines, read_lines, read_numbered
-from langbert.training.loop import Step, run
+from langbert.training.data import held_out
+from langbert.training.loop import run
 from langbert.training.recording import read_rows
 from langbert.training.settings import TrainSettings
 from langbert.training.task import Batch, Task
@@ -102,7 +104,7 @@ def test_a_run_learns_and_leaves_what_it_should(tmp_path: Path) -> None:
     assert report.metrics["loss"] < 0.4 < steps[0].loss
     assert [step.number for step in steps] == list(range(1, report.steps + 1))
     names = {file.name for file in (tmp_path / "run").iterdir()}
-    assert names == {"metrics.csv", "tensorboard", "learning-curve.png", "model"}
+    assert names == {"metrics.csv", "tensorboard", "learning-curve.png", "model", "run.json"}
     card = (report.folder / "README.md").read_text()
     assert "five bits" in card
     assert "learning_rate" in card
@@ -145,6 +147,23 @@ def test_an_unfinished_run_is_not_overwritten_and_not_resumed_with_other_setting
     other = TrainSettings(epochs=3, batch_size=4, learning_rate=0.01, save_every=5, eval_every=7, precision="float32")
     with pytest.raises(LangbertError, match=r"other settings \(learning_rate\)"):
         run(Majority(), tmp_path, other, resume=True)
+
+
+def test_a_finished_run_is_neither_overwritten_nor_trained_again(tmp_path: Path) -> None:
+    report = run(Majority(), tmp_path, QUICK)
+    before = {file: file.read_bytes() for file in (tmp_path / "model").iterdir()}
+    with pytest.raises(LangbertError, match="holds a run already"):
+        run(Majority(), tmp_path, QUICK)
+    steps: list[Step] = []
+    assert run(Majority(), tmp_path, QUICK, resume=True, watch=steps.append) == report
+    assert steps == []
+    with pytest.raises(LangbertError, match=r"other settings \(epochs\)"):
+        run(Majority(), tmp_path, replace(QUICK, epochs=9), resume=True)
+    (tmp_path / "run.json").unlink()  # as releases before this one left it
+    for resume in (False, True):
+        with pytest.raises(LangbertError, match=r"holds a (finished )?run"):
+            run(Majority(), tmp_path, QUICK, resume=resume)
+    assert {file: file.read_bytes() for file in (tmp_path / "model").iterdir()} == before
 
 
 def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:

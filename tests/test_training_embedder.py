@@ -19,6 +19,7 @@ import transformers
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses as theirs
 from sentence_transformers.util import pairwise_cos_sim
+from store_tools import HashEmbedder
 from tokenizers import normalizers, pre_tokenizers
 from torch import Tensor, nn
 
@@ -41,7 +42,15 @@ from langbert.training.contrastive import (
     ranking_loss,
 )
 from langbert.training.embedder import EmbedderTask
-from langbert.training.embedder_data import objective_for, question_set, read_ranking, read_texts, with_mined
+from langbert.training.embedder_data import (
+    RankingData,
+    RankingRow,
+    objective_for,
+    question_set,
+    read_ranking,
+    read_texts,
+    with_mined,
+)
 from langbert.training.gradient_cache import encode_in_chunks
 from langbert.training.loop import run
 from langbert.training.mining import mine_negatives
@@ -650,3 +659,17 @@ def test_documents_alone_are_enough(tmp_path: Path, documents_folder: Path) -> N
     assert (tmp_path / "questions.negatives.jsonl").is_file()
     EmbedderTask(folder, questions=file, holdout=0)
     assert file.stat().st_mtime_ns == made
+
+
+def test_mining_that_was_killed_writes_the_half_written_line_again(tmp_path: Path) -> None:
+    data = question_set(
+        RankingData(
+            "facts",
+            [("", f"Town {i} lies on river {i} beside hill {i}.") for i in range(5)],
+            [RankingRow(f"q{i}", f"On which river lies town {i}?", i) for i in range(5)],
+        )
+    )
+    whole = mine_negatives(data, HashEmbedder(), tmp_path / "whole.jsonl").read_bytes()
+    killed = tmp_path / "killed.jsonl"
+    killed.write_bytes(whole[: whole.index(b"\n", whole.index(b"\n") + 1) + 20])  # two lines and a bit
+    assert mine_negatives(data, HashEmbedder(), killed).read_bytes() == whole

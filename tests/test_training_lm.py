@@ -41,11 +41,11 @@ from langbert.records import Chunk, Message
 from langbert.training.adapters import adapt
 from langbert.training.decoders import END_OF_TEXT, LORA_TARGETS, byte_pairs, pieces
 from langbert.training.lm import LmTask
-from langbert.training.loop import Step, run
+from langbert.training.loop import run
 from langbert.training.packing import IGNORED, Scored, collated, pack, scored_logits
 from langbert.training.rag_examples import rag_examples, write_rag_examples
 from langbert.training.recurrence import segment_losses, stream_loss
-from langbert.training.settings import LoraSettings, TrainSettings
+from langbert.training.settings import LoraSettings, Step, TrainSettings
 from langbert.training.sft import SftTask
 
 VOCABULARY = 61

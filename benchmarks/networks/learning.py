@@ -13,8 +13,7 @@ import numpy as np
 
 from langbert import Embedder, Tagger
 from langbert.models.files.weights import read_tensors
-from langbert.training import train
-from langbert.training.loop import Step
+from langbert.training import Step, train
 
 from .data import Files, Search, Tagged
 

@@ -19,8 +19,7 @@ from ..errors import LangbertError
 from .output import Debug, Json, Output, Quiet
 
 if TYPE_CHECKING:
-    from ..training import TrainSettings
-    from ..training.loop import Step, TrainReport
+    from ..training import Step, TrainReport, TrainSettings
     from ..training.task import Task
 
 __all__ = ["app", "objective"]

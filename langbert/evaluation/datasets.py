@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import DataError
+from .lines import read_lines
 
 __all__ = [
     "Question",
@@ -25,6 +26,8 @@ __all__ = [
     "spread",
     "squad_as_retrieval",
 ]
+
+_TEXT = "an object with text and _id"
 
 Item = TypeVar("Item")
 
@@ -86,8 +89,11 @@ def read_retrieval_set(path: str | Path, split: str | None = None) -> RetrievalS
 
 
 def _read_beir(folder: Path, split: str | None) -> RetrievalSet:
-    corpus = {row["_id"]: (row.get("title") or "", row["text"]) for row in _json_lines(folder / "corpus.jsonl", "text")}
-    texts = {row["_id"]: row["text"] for row in _json_lines(folder / "queries.jsonl", "text")}
+    passages = read_lines(
+        folder / "corpus.jsonl", lambda row: (row["_id"], (row.get("title") or "", row["text"])), _TEXT
+    )
+    corpus: dict[str, tuple[str, str]] = dict(passages)
+    texts: dict[str, str] = dict(read_lines(folder / "queries.jsonl", lambda row: (row["_id"], row["text"]), _TEXT))
     qrels: dict[str, dict[str, int]] = {}
     with _qrels_file(folder, split).open(encoding="utf-8", newline="") as lines:
         for number, row in enumerate(csv.reader(lines, delimiter="\t"), start=1):
@@ -108,25 +114,6 @@ def _qrels_file(folder: Path, split: str | None) -> Path:
         names = ", ".join(file.stem for file in there) or "none"
         raise DataError(f"{folder}/qrels: cannot tell which split to use (asked: {split}, there: {names}): give split=")
     return wanted[0]
-
-
-def _json_lines(file: Path, *required: str) -> Iterator[dict[str, Any]]:
-    if not file.is_file():
-        raise DataError(f"{file} is missing: a BEIR folder holds corpus.jsonl, queries.jsonl and qrels/")
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{file}:{number}: not JSON ({error})") from error
-            missing = [key for key in ("_id", *required) if not isinstance(row, dict) or key not in row]
-            if missing:
-                raise DataError(
-                    f"{file}:{number}: expected an object with {', '.join(missing)}; got {line.strip()[:80]}"
-                )
-            yield row
 
 
 def read_questions(path: str | Path) -> QuestionSet:

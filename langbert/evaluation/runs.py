@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from .lines import whole_lines
 
 __all__ = ["Run", "RunFile", "read_run"]
 
@@ -49,15 +50,14 @@ class RunFile:
         if file.is_file() and file.stat().st_size:
             if not resume:
                 raise DataError(f"{file} holds a run already: resume it (--resume), remove it or name another file")
-            earlier, length = _read(file)
+            whole_lines(file, cut=True)  # a row cut off by a kill is made again
+            earlier = read_run(file)
             wanted = json.loads(json.dumps(settings))
             changed = [key for key in wanted if earlier.settings.get(key) != wanted[key]]
             if changed:
                 told = ", ".join(f"{key} {earlier.settings.get(key)!r}, now {wanted[key]!r}" for key in changed)
                 raise DataError(f"{file} was made with {told}: name another file, or remove it")
             self.rows.update(earlier.rows)
-            with file.open("r+b") as lines:  # a row cut off by a kill is made again
-                lines.truncate(length)
         else:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(_line(settings), encoding="utf-8")
@@ -80,17 +80,11 @@ def read_run(file: str | Path) -> Run:
     Raises:
         DataError: it is not there, or not such a file.
     """
-    return _read(Path(file))[0]
-
-
-def _read(file: Path) -> tuple[Run, int]:
-    """The run, and the bytes of its whole lines."""
+    file = Path(file)
     if not file.is_file():
         raise DataError(f"no run at {file}: make one with `langbert eval retrieval --save` or `eval answers --results`")
-    content = file.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
     try:
-        settings, *rows = [json.loads(line) for line in whole.splitlines()]
+        settings, *rows = [json.loads(line) for line in whole_lines(file)]
         if "kind" not in settings:
             raise KeyError("kind")
         found = {row["id"]: row for row in rows if row["question"] is not None and row["scores"] is not None}
@@ -99,7 +93,7 @@ def _read(file: Path) -> tuple[Run, int]:
             f"{file} does not hold a run: expected JSON lines, first the settings with a kind, then rows with id, "
             f"question and scores; at fault: {error!r}"
         ) from error
-    return Run(settings, found), len(whole)
+    return Run(settings, found)
 
 
 def _line(document: Mapping[str, Any]) -> str:

@@ -174,6 +174,13 @@ def best_label(labels: Sequence[str], probabilities: NDArray[np.float32]) -> Lab
     return Label(best, scores[best], scores)
 
 
+def in_order(labels: set[str]) -> list[str]:
+    """Labels in the order they are numbered in: numbers by value, ``O`` first."""
+    if all(label.isascii() and label.isdigit() for label in labels):
+        return sorted(labels, key=lambda label: (int(label), label))
+    return sorted(labels, key=lambda label: (label != "O", label))
+
+
 def as_sequence(
     tokenizer: TextTokenizer, first: Sequence[int], second: Sequence[int] | None, max_length: int
 ) -> tuple[TokenPair, bool]:

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LangbertError
-from .settings import LoraSettings, TrainSettings
+from .settings import LoraSettings, Step, TrainReport, TrainSettings
 
 if TYPE_CHECKING:
-    from .loop import Step, TrainReport
     from .task import Task
 
-__all__ = ["TASKS", "LoraSettings", "TrainSettings", "task_class", "train"]
+__all__ = ["TASKS", "LoraSettings", "Step", "TrainReport", "TrainSettings", "task_class", "train"]
 
 TASKS = {
     "mlm": "MlmTask",

@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 from ..chunking import Chunker
 from ..errors import DataError
 from ..evaluation.datasets import Question, QuestionSet, read_questions
+from ..evaluation.lines import read_lines, read_numbered
 from ..models.files.tokenizer import TextTokenizer
 from ..records import Chunk
 from ..text.sentences import sentences
-from .data import documents_in, read_lines, read_numbered
+from .data import documents_in
 
 __all__ = [
     "OBJECTIVES",

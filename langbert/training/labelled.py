@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ..errors import DataError
-from .data import numbered_lines, read_lines, read_numbered
+from ..evaluation.lines import numbered_lines, read_lines, read_numbered
 
 __all__ = ["LabelledText", "TaggedSentence", "read_labelled", "read_tagged", "split"]
 

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,37 +26,14 @@ from ..models.files.weights import read_json, write_json
 from ..models.hardware import resolve_precision
 from .adapters import adapt
 from .batching import batches_from, epoch_batches
-from .recording import Recorder, write_card, write_curve
-from .settings import TrainSettings
+from .recording import CARD, Recorder, write_card, write_curve
+from .settings import Step, TrainReport, TrainSettings
 from .task import Batch, Task
 
-__all__ = ["Step", "TrainReport", "run"]
+__all__ = ["run"]
 
 _KEPT = 2  # checkpoints to resume from
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Where a run stands after an optimiser step; tokens and seconds since the run (re)started."""
-
-    number: int
-    total: int
-    loss: float
-    learning_rate: float
-    tokens: int
-    seconds: float
-    metrics: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainReport:
-    """How a run ended: ``metrics`` are those of the kept (best) model, which lies in ``folder``."""
-
-    folder: Path
-    steps: int
-    loss: float
-    metrics: dict[str, float]
-    seconds: float
+_RUN = "run.json"  # of a checkpoint, and of a finished run: how it stands, and with what settings
 
 
 def run(
@@ -72,13 +49,14 @@ def run(
     Beside it: ``metrics.csv``, ``tensorboard/``, ``learning-curve.png``, and ``checkpoints/`` to resume from.
 
     Args:
-        resume: go on from the newest checkpoint in ``output``; settings must be the same.
+        resume: go on from the newest checkpoint in ``output``, or, where the run is finished, only report what it
+            came to; settings must be the same.
         watch: hears of every step.
 
     Raises:
         DataError: there is nothing to train on.
         LangbertError: the loss is no longer a number (the last good checkpoint is kept), ``output`` is in use
-            by another run, or the settings are not those of the checkpoint.
+            by another run, or the settings are not those of the run.
     """
     return _Run(task, Path(output), settings, watch or (lambda step: None)).go(resume)
 
@@ -124,26 +102,40 @@ class _Run:
     def go(self, resume: bool) -> TrainReport:
         self.output.mkdir(parents=True, exist_ok=True)
         newest = self._newest()
-        if newest is not None and not resume:
+        done = (self.output / _RUN).is_file() or (newest is None and (self.output / "model" / CARD).is_file())
+        if (done or newest is not None) and not resume:
             raise LangbertError(
                 f"{self.output} holds a run already; resume it (resume=True, --resume) or name another folder"
             )
+        if done:
+            return self._finished()
         if newest is not None:
             self._restore(newest)
         if self.accelerator.is_main_process:
             sweep(self.output, idle=0)
         started = time.perf_counter()
         with Recorder(self.output, self.step) if self.accelerator.is_main_process else nullcontext() as recorder:
-            for report in self._steps(started):
+            for step in self._steps(started):
                 if recorder is not None:
-                    recorder.write(report)
-                    self.watch(report)
+                    recorder.write(step)
+                    self.watch(step)
         seconds = time.perf_counter() - started
+        report = TrainReport(self.output / "model", self.step, self.loss, self.best, seconds)
         if self.accelerator.is_main_process:
             write_curve(self.output, self.task.metric)
-            write_card(self.task, self.settings, self.best, self.step, seconds, self.output / "model")
+            write_card(self.task, self.settings, report)
+            state = {**asdict(report), "folder": None, "settings": self.settings.to_dict()}
+            write_json(state, self.output / _RUN)
             shutil.rmtree(self.checkpoints, ignore_errors=True)
-        return TrainReport(self.output / "model", self.step, self.loss, self.best, seconds)
+        return report
+
+    def _finished(self) -> TrainReport:
+        """The report of the run that ``output`` holds to its end: there is nothing left to do."""
+        if not (self.output / _RUN).is_file():
+            raise LangbertError(f"{self.output} holds a finished run: to train anew, name another folder")
+        state = read_json(self.output / _RUN)
+        self._require_same(state.pop("settings"), self.output)
+        return TrainReport(**{**state, "folder": self.output / "model"})
 
     def _steps(self, started: float) -> Iterator[Step]:
         """Optimise, measure, save; a step is told of when all that is due at it is done."""
@@ -228,7 +220,7 @@ class _Run:
         self.accelerator.save_state(str(fresh))
         wait()
         if main:
-            write_json({"step": self.step, "best": self.best, "settings": self.settings.to_dict()}, fresh / "run.json")
+            write_json({"step": self.step, "best": self.best, "settings": self.settings.to_dict()}, fresh / _RUN)
             install(fresh, target)
             for old in sorted(self.checkpoints.glob("step-*"))[:-_KEPT]:
                 shutil.rmtree(old)
@@ -238,16 +230,16 @@ class _Run:
         return max(self.checkpoints.glob("step-????????"), default=None)
 
     def _restore(self, checkpoint: Path) -> None:
-        state = read_json(checkpoint / "run.json")
-        now = {**self.settings.to_dict(), "save_every": None}
-        then = {**state["settings"], "save_every": None}
-        changed = [key for key in now if _plain(now[key]) != _plain(then.get(key))]
-        if changed:
-            raise LangbertError(
-                f"{checkpoint} was made with other settings ({', '.join(changed)}): resume with the same"
-            )
+        state = read_json(checkpoint / _RUN)
+        self._require_same(state["settings"], checkpoint)
         self.accelerator.load_state(str(checkpoint))
         self.step, self.best = state["step"], state["best"]
+
+    def _require_same(self, then: dict[str, Any], where: Path) -> None:
+        now = self.settings.to_dict()
+        changed = [key for key in now if key != "save_every" and _plain(now[key]) != _plain(then.get(key))]
+        if changed:
+            raise LangbertError(f"{where} was made with other settings ({', '.join(changed)}): resume with the same")
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 from ..evaluation.datasets import QuestionSet, squad_as_retrieval
+from ..evaluation.lines import whole_lines
 from ..evaluation.retrieval import corpus_chunks
 from ..records import EmbedderLike, Progress
 from ..store import Store
@@ -39,7 +40,7 @@ def mine_negatives(
     output = Path(output)
     questions = [question for question in data.questions if question.answers]
     random.Random(seed).shuffle(questions)  # noqa: S311
-    done = output.read_text(encoding="utf-8").count("\n") if output.is_file() else 0
+    done = len(whole_lines(output, cut=True))
     with Store.open(store, embedder=embedder) as passages, output.open("a", encoding="utf-8") as lines:
         passages.add(corpus_chunks(squad_as_retrieval(data)))
         for question in questions[done:limit]:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..evaluation.lines import whole_lines
 from ..generation.generator import Generator
 from ..records import Chunk, Message, Progress
 from ..text.terms import terms
@@ -128,13 +129,7 @@ def _prompt(passage: Chunk) -> list[Message]:
 
 def _done(passages: Sequence[Chunk], output: Path) -> int:
     """How many passages ``output`` is through with; a last line cut off by a kill is taken away."""
-    if not output.is_file():
-        return 0
-    whole = output.read_bytes()
-    kept = whole[: whole.rfind(b"\n") + 1]
-    if len(kept) < len(whole):
-        output.write_bytes(kept)
-    lines = kept.decode("utf-8").split("\n")[:-1]
+    lines = whole_lines(output, cut=True)
     if not lines:
         return 0
     last = json.loads(lines[-1])["positive"]

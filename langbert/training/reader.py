@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import DataError
 from ..evaluation.datasets import Question, read_questions
+from ..evaluation.lines import read_lines
 from ..evaluation.reading import evaluate_reading
 from ..models.bert.checkpoint import load_bert
 from ..models.bert.span_reader import SpanReader, span_loss
@@ -24,7 +25,7 @@ from ..reading import Reader, passage_windows
 from .adapters import merged, save_adapters, starting_point
 from .batching import padded
 from .calibration import logistic
-from .data import held_out, read_lines
+from .data import held_out
 from .settings import LoraSettings, TrainSettings
 from .task import Batch, Task, seeded
 from .unanswerable import edited_question, names_in

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import MissingExtra
-from .settings import TrainSettings
+from .settings import Step, TrainReport, TrainSettings
 from .task import Task
 
-if TYPE_CHECKING:
-    from .loop import Step
+__all__ = ["CARD", "Recorder", "read_rows", "write_card", "write_curve"]
 
-__all__ = ["Recorder", "write_card", "write_curve"]
+CARD = "README.md"
+"""What says what a model is; in its folder once the run is through."""
 
 _CSV = "metrics.csv"
 _COLUMNS = ("step", "loss", "learning_rate", "tokens", "seconds", "metrics")
@@ -92,22 +91,20 @@ def _smoothed(values: list[float], weight: float = 0.98) -> list[float]:
     return smooth
 
 
-def write_card(
-    task: Task, settings: TrainSettings, metrics: Mapping[str, float], steps: int, seconds: float, folder: Path
-) -> None:
-    """``README.md``: what the model is, what it was trained on and how, and how good it is."""
+def write_card(task: Task, settings: TrainSettings, report: TrainReport) -> None:
+    """What the model is, what it was trained on and how, and how good it is."""
     facts = {
         "task": task.name,
         "examples": len(task),
-        "steps": steps,
-        "minutes": round(seconds / 60, 1),
+        "steps": report.steps,
+        "minutes": round(report.seconds / 60, 1),
         **task.facts(),
     }
     lines = [f"# {task.name}, trained by langbert", ""]
-    for title, rows in (("Scores", metrics), ("Training", facts), ("Settings", settings.to_dict())):
+    for title, rows in (("Scores", report.metrics), ("Training", facts), ("Settings", settings.to_dict())):
         lines += [f"## {title}", "", "| | |", "|---|---|"]
         lines += [
             f"| {key} | {round(value, 4) if isinstance(value, float) else value} |" for key, value in rows.items()
         ]
         lines.append("")
-    (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
+    (report.folder / CARD).write_text("\n".join(lines), encoding="utf-8")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..evaluation.datasets import read_questions
+from ..evaluation.lines import read_lines
 from ..models.bert.checkpoint import load_bert
 from ..models.bert.cross_encoder import CrossEncoder
 from ..models.files.tokenizer import TextTokenizer, TokenPair
@@ -23,7 +24,7 @@ from ..models.hardware import resolve_precision
 from .adapters import save_adapters, starting_point
 from .batching import padded
 from .calibration import logistic
-from .data import held_out, read_lines
+from .data import held_out
 from .settings import LoraSettings, TrainSettings
 from .task import Batch, Task, seeded
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from ..errors import CheckpointError, DataError
 from ..evaluation.datasets import read_questions
+from ..evaluation.lines import read_lines
 from ..generation.chat import ChatFormat
 from ..models import resolve
 from ..models.architectures.beam_search import greedy
@@ -29,7 +30,7 @@ from ..models.gpt.decoder import DecoderCheckpoint
 from ..models.gpt.loading import load_decoder
 from ..records import Message
 from .adapters import merged
-from .data import held_out, read_lines
+from .data import held_out
 from .decoders import END_OF_TEXT, byte_pairs, fresh_checkpoint, trainable
 from .packing import IGNORED
 from .rag_examples import rag_examples

@@ -1,13 +1,14 @@
-"""How to train: everything that is not the data and not the network."""
+"""How to train, which is everything that is not the data and not the network, and how a run goes."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..models.hardware import Precision
 
-__all__ = ["LoraSettings", "TrainSettings"]
+__all__ = ["LoraSettings", "Step", "TrainReport", "TrainSettings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +88,27 @@ class TrainSettings:
         if step < rising:
             return self.learning_rate * (step + 1) / rising
         return self.learning_rate * max(0.0, (total - step) / max(1, total - rising))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Where a run stands after an optimiser step; tokens and seconds since the run (re)started."""
+
+    number: int
+    total: int
+    loss: float
+    learning_rate: float
+    tokens: int
+    seconds: float
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """How a run ended: ``metrics`` are those of the kept (best) model, which lies in ``folder``."""
+
+    folder: Path
+    steps: int
+    loss: float
+    metrics: dict[str, float]
+    seconds: float

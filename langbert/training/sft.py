@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import CheckpointError, DataError
+from ..evaluation.lines import read_numbered
 from ..generation.chat import ChatFormat
 from ..records import Message
-from .data import held_out, read_numbered
+from .data import held_out
 from .decoders import LORA_TARGETS, base_decoder, save_trained
 from .packing import IGNORED, Scored, collated, pack, scored_logits
 from .settings import LoraSettings, TrainSettings
