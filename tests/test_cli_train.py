@@ -8,15 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from langbert import Tagger
-from langbert.cli import objectives
 from langbert.cli.app import invoke
+from langbert.cli.train import command_for
 from langbert.models.files.weights import read_tensors
-from langbert.training import TASKS, task_class
+from langbert.training import TASKS, TrainSettings, task_class
 
 FACTS = {
     "Bees": [("Bees make honey from nectar.", "honey"), ("A hive holds about 40,000 bees.", "40,000")],
@@ -53,14 +54,23 @@ def test_every_objective_has_its_command_and_says_what_it_takes(
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_command_and_its_class_take_the_same_with_the_same_defaults(name: str) -> None:
-    command = inspect.signature(getattr(objectives, name)).parameters
-    constructor = inspect.signature(task_class(name)).parameters
-    given = {key: parameter.default for key, parameter in command.items() if key != "data"}
-    taken = {key: parameter.default for key, parameter in constructor.items() if key not in ("data", "seed")}
-    if name == "reranker":
-        taken["negatives"] = None  # the command mines them
-    assert given == taken
+def test_a_command_takes_what_its_class_takes_with_the_same_defaults_and_says_what_each_is(name: str) -> None:
+    options = {option.name: option for option in command_for(name).params}
+    for key, parameter in inspect.signature(task_class(name)).parameters.items():
+        if parameter.default is not parameter.empty and key != "seed":
+            assert options[key].default == parameter.default, key
+    assert {field.name for field in fields(TrainSettings)} <= options.keys()
+    assert all(options[field.name].default is None for field in fields(TrainSettings))
+    assert [key for key, option in options.items() if option.required] == ["data", "output"]
+    assert [key for key, option in options.items() if not option.help] == []
+
+
+def test_bounds_of_a_signature_hold_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "reader", "--data", str(tmp_path), "--output", str(tmp_path / "run")]
+    assert invoke([*arguments, "--max-length", "16"]) == 2
+    assert "greater than or equal to 32" in capsys.readouterr().err
+    assert invoke([*arguments[:3], str(tmp_path / "nothing"), *arguments[4:]]) == 2
+    assert "there is nothing at" in capsys.readouterr().err
 
 
 @pytest.mark.models

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import LangbertError
-from . import ask, bench, doctor, evaluate, index, models, objectives, search, store
+from . import ask, bench, doctor, evaluate, index, models, search, store, train
 
 __all__ = ["app", "invoke"]
 
@@ -33,7 +33,7 @@ app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.add_typer(models.app, name="models")
 app.add_typer(evaluate.app, name="eval")
-app.add_typer(objectives.app, name="train")
+app.add_typer(train.app, name="train")
 app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)
 app.add_typer(store.app, name="store")

@@ -1,19 +1,19 @@
 """``langbert train``: adapt the encoder, the reranker, the reader or the decoder to one's own data.
 
-A command of :mod:`langbert.cli.objectives` only says what its objective can be told; :func:`objective` adds what all
-have in common and runs the one loop.
+What an objective can be told, its class in :mod:`langbert.training` says: a command gets its options from there when
+it is typed.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ..errors import LangbertError
 from .output import Debug, Json, Output, Quiet
@@ -22,87 +22,139 @@ if TYPE_CHECKING:
     from ..training import Step, TrainReport, TrainSettings
     from ..training.task import Task
 
-__all__ = ["app", "objective"]
+__all__ = ["app", "command_for"]
+
+_OBJECTIVES = {
+    "mlm": (
+        "BERT pre-training: guess hidden words, tell what follows what; from scratch or on your own documents.",
+        "langbert train mlm --data papers/ --base scratch --output my-bert",
+    ),
+    "lm": (
+        "GPT pre-training: guess the next token; from scratch or on your own documents.",
+        "langbert train lm --data papers/ --base scratch --output my-gpt",
+        "langbert train lm --data papers/ --base scratch --architecture transformer-xl --output my-xl",
+    ),
+    "sft": (
+        "Supervised fine-tuning: teach the decoder to answer as examples do; prompts carry no loss.",
+        "langbert train sft --data conversations.jsonl --output my-decoder",
+    ),
+    "embedder": (
+        "An embedder for your subject: from questions, scored pairs, a teacher, or documents alone.",
+        "langbert train embedder --data questions.jsonl --output my-embedder",
+        "langbert train embedder --data papers/ --questions asked.jsonl --output my-embedder",
+        "langbert train embedder --data questions.jsonl --architecture lstm --output my-lstm",
+    ),
+    "reranker": (
+        "A reranker: tell the passage that answers from those that only look like it.",
+        "langbert train reranker --data squad/train-v1.1.json --output my-reranker",
+    ),
+    "reader": (
+        "A reader: point at the words of a passage that answer a question.",
+        "langbert train reader --data squad/train-v1.1.json --output my-reader --epochs 1",
+        "langbert train reader --data my-questions.json --base minilm-reader --lora 64 --output my-reader",
+    ),
+    "classifier": (
+        "A classifier: what a text is, or how two texts stand to each other.",
+        "langbert train classifier --data tickets.tsv --output my-classifier",
+    ),
+    "tagger": (
+        "A tagger: names, parts of speech, or any other label for each word.",
+        "langbert train tagger --data names.conll --output my-tagger",
+        "langbert train tagger --data names.conll --architecture lstm --output my-bilstm",
+    ),
+    "seq2seq": (
+        "An encoder–decoder: a text in, a text out; a T5 on your own pairs or questions, or a small Transformer.",
+        "langbert train seq2seq --data squad/train-v1.1.json --output my-t5",
+        "langbert train seq2seq --data pairs.jsonl --base scratch --output my-transformer",
+    ),
+}
+"""What each learns, and how it is typed."""
+
+
+class _Objectives(TyperGroup):
+    """Lists the commands as they are in the table, and makes the one that is typed."""
+
+    def resolve_command(self, context: Any, arguments: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(context, arguments)
+        return name, command_for(name) if name else command, rest
+
 
 app = typer.Typer(
+    cls=_Objectives,
     help="Adapt a model to your own data, or train one from scratch. Runs can be stopped at any time and resumed.",
     no_args_is_help=True,
 )
 
 
+def command_for(objective: str) -> Any:
+    """The command of an objective, with the options of its class, of the settings, and those of every command."""
+    from ..training import task_class
+    from .options import fields_of, keywords_of, with_options
+
+    summary, *examples = _OBJECTIVES[objective]
+
+    def run(**given: Any) -> None:
+        _run(objective, **given)
+
+    kind = task_class(objective)
+    keywords = keywords_of(kind, without={"seed"})  # which is one of the settings
+    if objective == "reranker":  # what is not given is mined
+        keywords = [each.replace(default=None) if each.name == "negatives" else each for each in keywords]
+    common = inspect.signature(_common, eval_str=True).parameters.values()
+    settings = fields_of(kind.defaults, without={"lora"})
+    alone = typer.Typer(add_completion=False)
+    alone.command(objective, help="\n\n".join([summary, "Examples:", *examples]))(
+        with_options(run, [*keywords, *settings, *common])
+    )
+    return typer.main.get_command(alone)
+
+
+def _listed() -> None:
+    """Stands in the list of commands for the one that :func:`command_for` makes."""
+
+
+for _name, (_summary, *_) in _OBJECTIVES.items():
+    app.command(_name, help=_summary)(_listed)
+
+
 def _common(
     output: Annotated[Path, typer.Option("--output", "-o", help="A folder for model, checkpoints, metrics and curve.")],
-    epochs: Annotated[float | None, typer.Option(help="Passes over the data; may be a fraction.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Examples in one step.", min=1)] = None,
-    accumulation: Annotated[int | None, typer.Option(help="Batches summed into one step.", min=1)] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="At its peak.")] = None,
-    dropout: Annotated[float | None, typer.Option(help="0 trains about twice as fast on a CPU.")] = None,
     lora: Annotated[
         int | None, typer.Option(help="Train adapters of this rank instead of every weight; 0: every weight.", min=0)
     ] = None,
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16"] | None,
-        typer.Option(help="auto: bfloat16 where the hardware multiplies it."),
-    ] = None,
-    gradient_checkpointing: Annotated[
-        bool, typer.Option("--gradient-checkpointing", help="Less memory for a third more time.")
-    ] = False,
-    max_steps: Annotated[int | None, typer.Option(help="Stop after so many steps.", min=1)] = None,
-    eval_every: Annotated[int | None, typer.Option(help="Steps between evaluations; 0: only at the end.")] = None,
-    save_every: Annotated[int | None, typer.Option(help="Steps between checkpoints.")] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, order and masks.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run in --output stopped.")] = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """The options every objective has; None leaves a setting as the objective's defaults have it."""
-
-
-def objective(declare: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Make a command of ``declare``: its options and the common ones in; its dict goes to the objective's class."""
-    shared = inspect.signature(_common).parameters
-    hints = {**get_type_hints(_common, include_extras=True), **get_type_hints(declare, include_extras=True)}
-
-    def command(**given: Any) -> None:
-        common = {name: given.pop(name) for name in shared}
-        _run(declare.__name__, declare(**given), **common)
-
-    parameters = [*inspect.signature(declare).parameters.values(), *shared.values()]
-    required_first = sorted(parameters, key=lambda parameter: parameter.default is not parameter.empty)
-    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY) for p in required_first]
-    )
-    command.__annotations__ = {parameter.name: hints[parameter.name] for parameter in parameters}
-    command.__doc__ = declare.__doc__
-    app.command(declare.__name__)(command)
-    return declare
+    """The options every objective has beside the fields of its settings."""
 
 
 def _run(
-    name: str,
-    options: dict[str, Any],
+    objective: str,
+    *,
     output: Path,
     lora: int | None,
     resume: bool,
     json: bool,
     quiet: bool,
     debug: bool,
-    **given: Any,
+    **options: Any,
 ) -> None:
     first = os.environ.get("RANK", "0") == "0"  # with `accelerate launch`, one process speaks for all
     console = Output(as_json=json, quiet=quiet or not first, debug=debug)
-    with console.waiting("loading"):
-        from ..training import task_class
-        from ..training.loop import run
+    from ..training import TrainSettings, task_class
+    from ..training.loop import run
 
-        kind = task_class(name)
-        settings = _settings(kind.settings_for(options), lora, given)
-    if name == "reranker" and options["negatives"] is None:
+    kind = task_class(objective)
+    given = {each.name: options.pop(each.name) for each in fields(TrainSettings) if each.name in options}
+    settings = _settings(kind.settings_for(options), lora, given)
+    if not Path(options["data"]).exists():
+        raise typer.BadParameter(f"there is nothing at {options['data']}", param_hint="--data")
+    if objective == "reranker" and options["negatives"] is None:
         options["negatives"] = _mined(Path(options["data"]), output, options["base"], console)
-    base = options.get("base")
-    if base and base != "scratch":
-        console.model(base)
+    if options["base"] != "scratch":
+        console.model(options["base"])
     with console.waiting("reading the data"):
         try:
             task: Task = kind(options.pop("data"), **options, seed=settings.seed)  # type: ignore[call-arg]
@@ -120,7 +172,7 @@ def _settings(defaults: TrainSettings, lora: int | None, given: dict[str, Any]) 
     """The objective's defaults with what was given on the command line."""
     from ..training import LoraSettings
 
-    changes = {key: value for key, value in given.items() if value not in (None, False)}
+    changes = {key: value for key, value in given.items() if value is not None}
     if lora is not None:
         adapters = replace(defaults.lora or LoraSettings(), rank=lora, alpha=2 * lora) if lora else None
         changes["lora"] = adapters

@@ -19,7 +19,7 @@ from ..models.files.tokenizer import TextTokenizer, TokenPair
 from .adapters import merged
 from .batching import padded
 from .labelled import LabelledText, read_labelled, split
-from .settings import TrainSettings
+from .settings import Count, Holdout, TrainSettings
 from .task import Batch, Task, seeded
 
 __all__ = ["ClassifierTask"]
@@ -53,8 +53,8 @@ class ClassifierTask(Task):
         *,
         base: str = "minilm",
         dev: str | Path | None = None,
-        max_length: int = 256,
-        holdout: float = 0.1,
+        max_length: Count = 256,
+        holdout: Holdout = 0.1,
         seed: int = 0,
     ) -> None:
         rows = read_labelled(data)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, ClassVar, cast, get_args
+from typing import Annotated, Any, ClassVar, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ from .architectures import (
 )
 from .contrastive import cosent_loss, cosine_loss
 from .embedder_data import (
-    OBJECTIVES,
+    ObjectiveName,
     RankingData,
     every_text,
     is_documents,
@@ -49,7 +49,7 @@ from .embedder_data import (
 from .mining import mine_negatives
 from .objectives import Distillation, Objective, Ranking, Similarity, Teacher
 from .questions import make_questions
-from .settings import LoraSettings, TrainSettings
+from .settings import Bounds, Count, Holdout, LoraSettings, Share, TrainSettings
 from .task import SCRATCH, Batch, Task, seeded
 from .text_vectors import TextVectors
 from .tsdae import Decoder, Denoiser, Tsdae
@@ -79,8 +79,8 @@ class EmbedderTask(Task):
         data: a SQuAD file, JSON lines, or documents.
         base: the embedder, or any BERT, to start from. With an ``architecture``: whose tokenizer and word vectors the
             new network begins with; ``"scratch"`` makes a vocabulary of ``data``.
-        architecture: a new network instead of the base's: see :data:`~langbert.training.architectures.Architecture`.
-        objective: ``ranking``, ``distill``, ``similarity`` or ``tsdae``; None is as the data has it.
+        architecture: a new network instead of the base's.
+        objective: ``ranking``, ``distill``, ``similarity`` or ``tsdae``; by default what the data is made for.
         negatives: hard negatives mined from ``data`` by :func:`~langbert.training.mining.mine_negatives`.
         hard: negatives of its own that each question brings into a batch.
         hardest: from how many of the nearest they are drawn.
@@ -96,11 +96,15 @@ class EmbedderTask(Task):
         title_dropout: how often passages are read without their titles.
         delete: the share of words that ``tsdae`` deletes.
         decoder_layers: of the decoder that writes them again.
-        pooling: see :class:`~langbert.models.layers.pooling.Pooling`; None is as the base has it, or mean.
-        max_length: tokens of a text; None is as the base has it, or 256 for a new network.
-        n_layers, hidden_size, n_heads, vocab_size: of a new network: see
-            :class:`~langbert.training.architectures.Sizes`.
-        query_prompt, document_prompt: put before each text of that role; None is as the base has it.
+        pooling: ``cls``, ``mean``, ``max`` or another :class:`~langbert.models.layers.pooling.Pooling`; by default
+            as the base has it, or mean.
+        max_length: tokens of a text; by default as the base has it, or 256 for a new network.
+        n_layers: of a new network: by default one for recurrent networks, two for a Transformer.
+        hidden_size: of a new network: by default 256, or the base's for a Transformer that takes its words.
+        n_heads: of a new Transformer.
+        vocab_size: from scratch: pieces in the vocabulary.
+        query_prompt: put before questions; by default as the base has it.
+        document_prompt: put before passages; by default as the base has it.
         holdout: the share of titles, passages, pairs or texts kept for evaluation.
         max_held: at most so many questions, pairs or texts are evaluated.
 
@@ -123,36 +127,36 @@ class EmbedderTask(Task):
         *,
         base: str | Path = "minilm",
         architecture: Architecture | None = None,
-        objective: str | None = None,
+        objective: ObjectiveName | None = None,
         negatives: str | Path | None = None,
-        hard: int = 1,
-        hardest: int = 16,
+        hard: Annotated[int, Bounds(0)] = 1,
+        hardest: Count = 16,
         questions: str | Path | None = None,
         generator: str = "smollm2-135m-instruct",
         teacher: str | None = None,
-        distillation: str = "margin",
-        similarity: str = "cosine",
+        distillation: Literal["margin", "listwise"] = "margin",
+        similarity: Literal["cosine", "cosent"] = "cosine",
         matryoshka: str = "",
         scale: float = 20.0,
-        mini_batch: int = 0,
-        title_dropout: float = 0.3,
-        delete: float = 0.6,
-        decoder_layers: int = 1,
+        mini_batch: Annotated[int, Bounds(0)] = 0,
+        title_dropout: Share = 0.3,
+        delete: Share = 0.6,
+        decoder_layers: Count = 1,
         pooling: str | None = None,
-        max_length: int | None = None,
+        max_length: Count | None = None,
         query_prompt: str | None = None,
         document_prompt: str | None = None,
-        holdout: float = 0.05,
-        max_held: int = 500,
-        n_layers: int | None = None,
-        hidden_size: int | None = None,
-        n_heads: int = 4,
-        vocab_size: int = 8000,
+        holdout: Holdout = 0.05,
+        max_held: Count = 500,
+        n_layers: Count | None = None,
+        hidden_size: Count | None = None,
+        n_heads: Count = 4,
+        vocab_size: Annotated[int, Bounds(100)] = 8000,
         seed: int = 0,
     ) -> None:
         chosen = objective or objective_for(data, teacher=teacher is not None, questions=questions is not None)
         _check(
-            objective=(chosen, OBJECTIVES),
+            objective=(chosen, get_args(ObjectiveName)),
             distillation=(distillation, ("margin", "listwise")),
             similarity=(similarity, ("cosine", "cosent")),
         )

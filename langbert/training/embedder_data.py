@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..chunking import Chunker
 from ..errors import DataError
@@ -28,7 +28,7 @@ from ..text.sentences import sentences
 from .data import documents_in
 
 __all__ = [
-    "OBJECTIVES",
+    "ObjectiveName",
     "RankingData",
     "RankingRow",
     "ScoredPair",
@@ -44,7 +44,8 @@ __all__ = [
     "with_mined",
 ]
 
-OBJECTIVES = ("ranking", "similarity", "tsdae", "distill")
+ObjectiveName = Literal["ranking", "distill", "similarity", "tsdae"]
+"""What an embedder can be trained by."""
 
 _MIN_WORDS = 4  # of a sentence from which words are deleted
 
@@ -84,7 +85,7 @@ def is_documents(path: str | Path) -> bool:
     return Path(path).suffix.lower() not in (".json", ".jsonl")
 
 
-def objective_for(path: str | Path, *, teacher: bool = False, questions: bool = False) -> str:
+def objective_for(path: str | Path, *, teacher: bool = False, questions: bool = False) -> ObjectiveName:
     """The objective the data is clearly made for.
 
     Args:

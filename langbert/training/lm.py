@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from .data import documents_in
 from .decoders import END_OF_TEXT, base_decoder, byte_pairs, fresh_decoder, pieces, save_trained
 from .packing import Scored, collated, scored_logits
 from .recurrence import stream_loss
-from .settings import TrainSettings
+from .settings import Bounds, Count, Holdout, TrainSettings
 from .task import SCRATCH, Batch, Task
 
 __all__ = ["LmTask"]
@@ -66,15 +66,15 @@ class LmTask(Task):
         *,
         base: str | Path = "smollm2-135m-instruct",
         architecture: Architecture = "gpt",
-        max_length: int = 512,
+        max_length: Annotated[int, Bounds(8)] = 512,
         reset_at_documents: bool = False,
-        vocab_size: int = 8192,
-        n_layers: int = 6,
-        n_heads: int = 6,
-        hidden_size: int = 384,
-        segment_length: int = 128,
-        memory_length: int = 128,
-        holdout: float = 0.05,
+        vocab_size: Annotated[int, Bounds(300)] = 8192,
+        n_layers: Count = 6,
+        n_heads: Count = 6,
+        hidden_size: Annotated[int, Bounds(8)] = 384,
+        segment_length: Count = 128,
+        memory_length: Annotated[int, Bounds(0)] = 128,
+        holdout: Holdout = 0.05,
         seed: int = 0,
     ) -> None:
         if architecture not in get_args(Architecture):

@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from .adapters import merged
 from .batching import padded
 from .corpus import Corpus, Stretch, read_texts
 from .masking import choose, corrupt, words_of
-from .settings import TrainSettings
+from .settings import Bounds, Count, Holdout, TrainSettings
 from .task import SCRATCH, Batch, Task, seeded
 from .vocabulary import train_vocabulary, wordpiece_tokenizer, write_vocabulary
 
@@ -56,7 +56,11 @@ class MlmTask(Task):
         share: of the tokens, how many are to be guessed.
         holdout: the share of documents kept for evaluation; two at least, or none at 0.
         seed: of the held-out documents and of new weights.
-        layers, hidden, attention_heads, vocab_size, lowercase: of a new BERT; a checkpoint has its own.
+        layers: of a new BERT, from scratch; a checkpoint has its own.
+        hidden: likewise: the width.
+        attention_heads: likewise.
+        vocab_size: likewise: pieces in the vocabulary.
+        lowercase: likewise: no capital letters.
     """
 
     name = "mlm"
@@ -70,16 +74,16 @@ class MlmTask(Task):
         data: str | Path,
         *,
         base: str = "minilm",
-        masking: str = "word",
+        masking: Masking = "word",
         next_sentence: bool = True,
-        max_length: int = 128,
-        share: float = 0.15,
-        holdout: float = 0.05,
+        max_length: Annotated[int, Bounds(16)] = 128,
+        share: Annotated[float, Bounds(0.01, 0.9)] = 0.15,
+        holdout: Holdout = 0.05,
         seed: int = 0,
-        layers: int = 4,
-        hidden: int = 128,
-        attention_heads: int = 2,
-        vocab_size: int = 8000,
+        layers: Count = 4,
+        hidden: Annotated[int, Bounds(8)] = 128,
+        attention_heads: Count = 2,
+        vocab_size: Annotated[int, Bounds(100)] = 8000,
         lowercase: bool = True,
     ) -> None:
         if masking not in get_args(Masking):

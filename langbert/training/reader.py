@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from .adapters import merged, save_adapters, starting_point
 from .batching import padded
 from .calibration import logistic
 from .data import held_out
-from .settings import LoraSettings, TrainSettings
+from .settings import Bounds, Holdout, LoraSettings, TrainSettings
 from .task import Batch, Task, seeded
 from .unanswerable import edited_question, names_in
 
@@ -71,9 +71,9 @@ class ReaderTask(Task):
         *,
         base: str = "minilm",
         negatives: str | Path | None = None,
-        unanswerable: float = 0.5,
-        max_length: int = 384,
-        holdout: float = 0.03,
+        unanswerable: Annotated[float, Bounds(0)] = 0.5,
+        max_length: Annotated[int, Bounds(32, 512)] = 384,
+        holdout: Holdout = 0.03,
         seed: int = 0,
     ) -> None:
         self._max_length = max_length

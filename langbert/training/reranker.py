@@ -10,7 +10,7 @@ import random
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from .adapters import save_adapters, starting_point
 from .batching import padded
 from .calibration import logistic
 from .data import held_out
-from .settings import LoraSettings, TrainSettings
+from .settings import Bounds, Count, Holdout, LoraSettings, Share, TrainSettings
 from .task import Batch, Task, seeded
 
 __all__ = ["RerankerTask"]
@@ -49,12 +49,14 @@ class RerankerTask(Task):
 
     Args:
         data: a SQuAD file with the passages.
-        negatives: a JSON-lines file made by :func:`~langbert.training.mining.mine_negatives`.
+        negatives: a JSON-lines file made by :func:`~langbert.training.mining.mine_negatives`; the command line makes
+            one where none is given.
         base: the encoder to start from, or ``minilm-reranker`` and its like: adapters that are trained further.
         group: passages a question is compared with in one step: one right, the others wrong.
         hardest: from how many of the nearest negatives the wrong ones are drawn.
         title_dropout: how often a passage is read without its title, since documents may have none.
         holdout: the share of articles kept for evaluation.
+        max_held: evaluate at most so many questions.
     """
 
     name = "reranker"
@@ -68,11 +70,11 @@ class RerankerTask(Task):
         negatives: str | Path,
         *,
         base: str = "minilm",
-        group: int = 8,
-        hardest: int = 16,
-        title_dropout: float = 0.3,
-        holdout: float = 0.03,
-        max_held: int = 500,
+        group: Annotated[int, Bounds(2)] = 8,
+        hardest: Count = 16,
+        title_dropout: Share = 0.3,
+        holdout: Holdout = 0.03,
+        max_held: Count = 500,
         seed: int = 0,
     ) -> None:
         self.base, folder, self.start = starting_point(base)

@@ -10,7 +10,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from tokenizers import Tokenizer
@@ -34,7 +34,7 @@ from .data import held_out
 from .decoders import END_OF_TEXT, byte_pairs, fresh_checkpoint, trainable
 from .packing import IGNORED
 from .rag_examples import rag_examples
-from .settings import TrainSettings
+from .settings import Bounds, Count, Holdout, Share, TrainSettings
 from .task import SCRATCH, Batch, Task, seeded
 
 __all__ = ["Seq2SeqTask"]
@@ -71,11 +71,14 @@ class Seq2SeqTask(Task):
         max_length: tokens of a source; examples with a longer one are left out.
         max_target: tokens of a target; likewise.
         label_smoothing: the share of probability that goes to all tokens alike (Vaswani et al. 2017, §5.4: 0.1).
-        sources, unanswerable: of SQuAD files: the most passages a question is asked over, and the share of questions
-            whose passage is withheld, so that the right answer is the pipeline's refusal.
+        sources: of SQuAD files: the most passages a question is asked over.
+        unanswerable: of SQuAD files: the share of questions whose passage is withheld, so that the right answer is the
+            pipeline's refusal.
         positions: from scratch: ``"sinusoidal"`` or ``"learned"``.
         vocab_size: from scratch: tokens in the vocabulary, fewer where the data do not give as many.
-        n_layers, n_heads, hidden_size: from scratch: of encoder and decoder each.
+        n_layers: from scratch: layers of encoder and decoder each.
+        n_heads: from scratch: attention heads.
+        hidden_size: from scratch: width.
         holdout: the share of examples (or groups) kept for evaluation.
         max_held: evaluate at most so many of them.
         seed: of the held-out examples and of new weights.
@@ -91,18 +94,18 @@ class Seq2SeqTask(Task):
         data: str | Path,
         *,
         base: str = "google/flan-t5-small",
-        max_length: int = 1024,
-        max_target: int = 128,
-        label_smoothing: float = 0.0,
-        sources: int = 4,
-        unanswerable: float = 0.25,
+        max_length: Count = 1024,
+        max_target: Count = 128,
+        label_smoothing: Share = 0.0,
+        sources: Count = 4,
+        unanswerable: Share = 0.25,
         positions: Literal["sinusoidal", "learned"] = "sinusoidal",
-        vocab_size: int = 8192,
-        n_layers: int = 4,
-        n_heads: int = 4,
-        hidden_size: int = 256,
-        holdout: float = 0.05,
-        max_held: int = 200,
+        vocab_size: Annotated[int, Bounds(257)] = 8192,
+        n_layers: Count = 4,
+        n_heads: Count = 4,
+        hidden_size: Annotated[int, Bounds(8)] = 256,
+        holdout: Holdout = 0.05,
+        max_held: Count = 200,
         seed: int = 0,
     ) -> None:
         if not 0 <= label_smoothing < 1:

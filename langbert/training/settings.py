@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 from ..models.hardware import Precision
 
-__all__ = ["LoraSettings", "Step", "TrainReport", "TrainSettings"]
+__all__ = ["Bounds", "Count", "Holdout", "LoraSettings", "Share", "Step", "TrainReport", "TrainSettings"]
+
+
+class Bounds(NamedTuple):
+    """The least and the most a number may be; None where there is no such bound."""
+
+    least: float
+    most: float | None = None
+
+
+Count = Annotated[int, Bounds(1)]
+Share = Annotated[float, Bounds(0, 1)]
+Holdout = Annotated[float, Bounds(0, 0.5)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +49,8 @@ class TrainSettings:
         epochs: passes over the data; may be a fraction.
         batch_size: examples per optimiser step and process, before ``accumulation``.
         accumulation: forward passes summed into one optimiser step.
-        learning_rate: at its peak: after a linear rise over ``warmup`` (a share of all steps), falling linearly to 0.
+        learning_rate: at its peak; from there it falls linearly to 0.
+        warmup: the share of all steps in which the learning rate rises linearly to its peak.
         weight_decay: of matrices; biases and norms are never decayed.
         clip: the largest norm of the gradient.
         precision: of the forward pass; ``auto`` is bfloat16 autocast where the hardware multiplies it.

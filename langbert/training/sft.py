@@ -25,7 +25,7 @@ from ..records import Message
 from .data import held_out
 from .decoders import LORA_TARGETS, base_decoder, save_trained
 from .packing import IGNORED, Scored, collated, pack, scored_logits
-from .settings import LoraSettings, TrainSettings
+from .settings import Count, Holdout, LoraSettings, TrainSettings
 from .task import Batch, Task
 
 __all__ = ["SftTask"]
@@ -78,9 +78,9 @@ class SftTask(Task):
         data: str | Path,
         *,
         base: str | Path = "smollm2-135m-instruct",
-        max_length: int = 1024,
+        max_length: Count = 1024,
         packing: bool = True,
-        holdout: float = 0.03,
+        holdout: Holdout = 0.03,
         seed: int = 0,
     ) -> None:
         self.base = base

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from .architectures import NEW_LENGTH, Architecture, Sizes, base_encoder, new_en
 from .batching import padded
 from .bio import all_bio, as_bio, has_entity_tags
 from .labelled import TaggedSentence, read_tagged, split
-from .settings import TrainSettings
+from .settings import Bounds, Count, Holdout, TrainSettings
 from .task import Batch, Task, seeded
 
 __all__ = ["TaggerTask"]
@@ -49,14 +49,16 @@ class TaggerTask(Task):
             ``{"tokens": […], "tags": […]}`` in a ``.jsonl``.
         base: the encoder to start from. With an ``architecture``: whose tokenizer and word vectors the new network
             begins with; ``"scratch"`` makes a vocabulary of ``data``.
-        architecture: a new network instead of the base's: see :data:`~langbert.training.architectures.Architecture`.
+        architecture: a new network instead of the base's.
             A bidirectional LSTM without the conditional random field is the tagger of Huang et al. 2015, §2.2.
         dev: another such file, to evaluate on; nothing of ``data`` is held out then.
         column: of a CoNLL file: which one holds the tag, from 0; -1 is the last.
         max_length: tokens that are read at once, or as many as ``base`` has positions for.
         holdout: the share of sentences kept for evaluation; copies of one sentence stay together.
-        n_layers, hidden_size, n_heads, vocab_size: of a new network: see
-            :class:`~langbert.training.architectures.Sizes`.
+        n_layers: of a new network: by default one for recurrent networks, two for a Transformer.
+        hidden_size: of a new network: by default 256, or the base's for a Transformer that takes its words.
+        n_heads: of a new Transformer.
+        vocab_size: from scratch: pieces in the vocabulary.
         lowercase: from scratch: whether the vocabulary knows no capital letters, which names are told by.
         seed: of the holdout and of new weights.
     """
@@ -74,12 +76,12 @@ class TaggerTask(Task):
         architecture: Architecture | None = None,
         dev: str | Path | None = None,
         column: int = -1,
-        max_length: int = NEW_LENGTH,
-        holdout: float = 0.1,
-        n_layers: int | None = None,
-        hidden_size: int | None = None,
-        n_heads: int = 4,
-        vocab_size: int = 8000,
+        max_length: Count = NEW_LENGTH,
+        holdout: Holdout = 0.1,
+        n_layers: Count | None = None,
+        hidden_size: Count | None = None,
+        n_heads: Count = 4,
+        vocab_size: Annotated[int, Bounds(100)] = 8000,
         lowercase: bool = False,
         seed: int = 0,
     ) -> None:
