@@ -197,13 +197,6 @@ def as_sequence(
     return tokenizer.pair(first[: kept[0]], second[: kept[1]]), True
 
 
-def in_order(labels: set[str]) -> list[str]:
-    """Labels in the order they are numbered in: numbers by value, ``O`` first."""
-    if all(label.isascii() and label.isdigit() for label in labels):
-        return sorted(labels, key=lambda label: (int(label), label))
-    return sorted(labels, key=lambda label: (label != "O", label))
-
-
 def _checked(texts: Sequence[TextOrPair]) -> list[tuple[str, str | None]]:
     if isinstance(texts, (str, bytes)):
         raise TypeError(f"expected a list of texts, got one {type(texts).__name__}; put it in a list")

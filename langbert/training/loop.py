@@ -125,7 +125,8 @@ class _Run:
             write_curve(self.output, self.task.metric)
             write_card(self.task, self.settings, report)
             state = {**asdict(report), "folder": None, "settings": self.settings.to_dict()}
-            write_json(state, self.output / _RUN)
+            with replacing(self.output / _RUN) as file:
+                write_json(state, file)
             shutil.rmtree(self.checkpoints, ignore_errors=True)
         return report
 
