@@ -58,14 +58,7 @@ class SearchSpeed:
     recall: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "p50_ms": 1000 * self.timing.median,
-            "p95_ms": 1000 * self.timing.percentile(95),
-            "slowest_ms": 1000 * self.timing.slowest,
-            "hits": self.hits,
-            "recall": self.recall,
-        }
+        return {"kind": self.kind, **self.timing.latency(), "hits": self.hits, "recall": self.recall}
 
 
 class PreparedEmbedder:

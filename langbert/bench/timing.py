@@ -46,6 +46,14 @@ class Timing:
         """The seconds within which ``percent`` of the measurements stayed, interpolated."""
         return float(np.percentile(self.seconds, percent))
 
+    def latency(self) -> dict[str, float]:
+        """Milliseconds: the median, the 95th percentile and the slowest, under the names JSON documents have."""
+        return {
+            "p50_ms": 1000 * self.median,
+            "p95_ms": 1000 * self.percentile(95),
+            "slowest_ms": 1000 * self.slowest,
+        }
+
     def ratios(self, base: Timing) -> Timing:
         """How many times faster than ``base``, round by round as far as both were measured."""
         return Timing(tuple(theirs / own for own, theirs in zip(self.seconds, base.seconds, strict=False)))

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .bench_generate import generate
-from .bench_parts import machine, texts_of
 from .output import Debug, Json, Offline, Output, Quiet, StoreFolder, parse_where, plain_table
+from .stores import DEFAULT_EMBEDDER, DEFAULT_GENERATOR
 
 if TYPE_CHECKING:
-    from ..bench import EmbeddingSpeed, Profile, SearchSpeed, StoreQuestion
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..bench import EmbeddingSpeed, GenerationSpeed, Profile, SearchSpeed
     from ..embedding.embedder import Embedder
+    from ..generation.generator import Generator
     from ..records import Document, EmbeddingSpace
     from ..store import Store
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
-app.command()(generate)
+
+Paths = Annotated[
+    list[Path] | None, typer.Argument(help="Files and folders to read; without any, built-in texts.", exists=True)
+]
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option(help="auto, float32, bfloat16 …; several are measured in turns.", show_default="auto"),
+]
+Threads = Annotated[int | None, typer.Option(help="Threads.", min=1, show_default="every core")]
+Repeats = Annotated[int, typer.Option(help="Rounds that count; medians are shown.", min=1)]
 
 
 @app.callback()
@@ -33,21 +46,15 @@ def _group() -> None:
 
 @app.command()
 def embed(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Files and folders to embed, in chunks; without any, built-in texts.", exists=True),
-    ] = None,
+    paths: Paths = None,
     texts: Annotated[int, typer.Option(help="At most so many texts.", min=1)] = 256,
-    model: Annotated[str, typer.Option(help="minilm, owner/name on the hub, or a folder.")] = "minilm",
-    precision: Annotated[
-        list[str] | None,
-        typer.Option(help="auto, float32, bfloat16 …; several are measured in turns.", show_default="auto"),
-    ] = None,
+    model: Annotated[str, typer.Option(help="minilm, owner/name on the hub, or a folder.")] = DEFAULT_EMBEDDER,
+    precision: Precisions = None,
     max_length: Annotated[
         int | None, typer.Option(help="Tokens the encoder reads at once.", min=1, show_default=False)
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads.", min=1, show_default="every core")] = None,
-    repeats: Annotated[int, typer.Option(help="Rounds that count; medians are shown.", min=1)] = 3,
+    threads: Threads = None,
+    repeats: Repeats = 3,
     profile: Annotated[bool, typer.Option(help="Also show where the time goes.")] = False,
     offline: Offline = False,
     json: Json = False,
@@ -86,9 +93,68 @@ def embed(
         with output.waiting("profiling"):
             profiles = {name: profile_embedder(embedder, chosen) for name, embedder in embedders.items()}
     if json:
-        output.json(_document(model, embedders, speeds, profiles))
+        results = [
+            {"precision": name, "dtype": _dtype(embedders[name]), **speed.to_dict()} for name, speed in speeds.items()
+        ]
+        for result in results if profiles else ():
+            result["profile"] = profiles[result["precision"]].to_dict()
+        output.json({"model": model, "machine": _machine(), "results": results})
         return
-    _show(output, model, embedders, speeds, profiles)
+    _show_embedding(output, model, embedders, speeds, profiles)
+
+
+@app.command()
+def generate(
+    paths: Paths = None,
+    model: Annotated[
+        str, typer.Option(help="A catalogue name, owner/name on the hub, a folder or a .gguf file.")
+    ] = DEFAULT_GENERATOR,
+    precision: Precisions = None,
+    prompt_tokens: Annotated[int, typer.Option(help="About so many tokens to read.", min=16)] = 700,
+    tokens: Annotated[int, typer.Option(help="At most so many to write.", min=2)] = 64,
+    threads: Threads = None,
+    repeats: Repeats = 3,
+    offline: Offline = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Tokens read and written a second, and how near that is to what this machine can do.
+
+    Example:
+
+        langbert bench generate --precision auto --precision float32
+    """
+    output = Output(as_json=json, quiet=quiet, debug=debug)
+    from .stores import fetch
+
+    fetch(model, output, offline=offline)
+    from ..bench import measure_generators, rag_messages
+    from ..generation.generator import Generator
+    from ..models.hardware import Precision
+
+    generators: dict[str, Generator] = {}
+    with output.waiting(f"loading {model}"):
+        for name in precision or ["auto"]:
+            chosen: Precision = name  # type: ignore[assignment]  # Generator says what there is
+            generators[name] = Generator(model, precision=chosen, threads=threads, offline=True, prefix_cache_mb=0)
+    paragraphs = _texts_of(paths or [], lambda document: document.text.split("\n\n"), output)
+    messages = rag_messages(paragraphs, next(iter(generators.values())), prompt_tokens)
+    with output.bars() as bars:
+        task = bars.add_task("answering", total=(repeats + 1) * len(generators))
+        speeds = measure_generators(
+            generators,
+            messages,
+            max_tokens=tokens,
+            repeats=repeats,
+            threads=threads,
+            progress=lambda name: bars.update(task, advance=1, description=name),
+        )
+    if json:
+        results = [{"precision": name, **speed.to_dict()} for name, speed in speeds.items()]
+        output.json({"model": model, "machine": _machine(), "results": results})
+        return
+    _show_generation(output, model, speeds)
 
 
 @app.command()
@@ -112,7 +178,7 @@ def search(
     embed: Annotated[
         bool, typer.Option(help="Embed the questions, with the model of the store; else push vectors of chunks aside.")
     ] = True,
-    repeats: Annotated[int, typer.Option(help="Rounds that count; medians are shown.", min=1)] = 3,
+    repeats: Repeats = 3,
     seed: Annotated[int, typer.Option(help="Other questions.")] = 0,
     offline: Offline = False,
     json: Json = False,
@@ -132,7 +198,7 @@ def search(
     with open_plain(store) as plain:
         space = plain.space
         embedder = embedder_of(space, output, offline=offline) if space is not None and embed else None
-        from ..bench import make_questions, measure_search, timed
+        from ..bench import Timing, make_questions, measure_search, timed
 
         with output.bars() as bars:
             task = bars.add_task("making questions", total=queries)
@@ -141,10 +207,12 @@ def search(
             )
         if not questions:
             raise typer.BadParameter(f"there is no text in the store {store}; index something first")
-        embedding = []
+        embedding = None
         if embedder is not None:
-            embedding = [timed(partial(embedder.embed, [question.text], "query")) for question in questions]
-    with _prepared(store, questions, space) as opened:
+            calls = (partial(embedder.embed, [question.text], "query") for question in questions)
+            embedding = Timing(tuple(map(timed, calls)))
+    vectors = {question.text: question.vector for question in questions if question.vector is not None}
+    with _prepared(store, vectors, space) as opened:
         chunks, dimension = len(opened), opened.dimension
         with output.bars() as bars:
             task = bars.add_task("searching", total=6 * repeats)
@@ -158,20 +226,34 @@ def search(
                 progress=lambda kind: bars.update(task, advance=1, description=kind),
             )
     if json:
-        output.json(_search_document(store, (chunks, dimension), k, questions, speeds, embedding))
+        output.json(
+            {
+                "store": str(store),
+                "chunks": chunks,
+                "dimension": dimension,
+                "k": k,
+                "queries": len(questions),
+                "machine": _machine(),
+                "results": [speed.to_dict() for speed in speeds],
+                **({"embedding": embedding.latency()} if embedding else {}),
+            }
+        )
         return
-    _show_search(output, chunks, k, questions, speeds, embedding)
+    _show_search(output, k, speeds)
+    if embedding is not None:
+        taken = embedding.latency()
+        output.note(f"Embedding a question took {taken['p50_ms']:.1f} ms, p95 {taken['p95_ms']:.1f}.", "dim")
+    elif vectors:
+        output.note("The questions' vectors are those of chunks, pushed aside.", "dim")
+    output.note(f"{chunks:,} chunks, {len(questions)} questions made of their words", "dim")
 
 
-def _prepared(path: Path, questions: Sequence[StoreQuestion], space: EmbeddingSpace | None) -> Store:
+def _prepared(path: Path, vectors: dict[str, NDArray[np.float32]], space: EmbeddingSpace | None) -> Store:
     """The store with an embedder that has the questions' vectors ready, and stands in the store's own space."""
-    import os
-
     from ..bench import PreparedEmbedder
     from ..records import EmbeddingSpace
     from ..store import Store
 
-    vectors = {question.text: question.vector for question in questions if question.vector is not None}
     embedder = None
     if vectors:
         dimension = len(next(iter(vectors.values())))
@@ -180,54 +262,13 @@ def _prepared(path: Path, questions: Sequence[StoreQuestion], space: EmbeddingSp
     return Store.open(path, embedder=embedder, late_chunking=False, create=False, read_only=read_only)
 
 
-def _search_document(
-    path: Path,
-    size: tuple[int, int | None],
-    k: int,
-    questions: Sequence[StoreQuestion],
-    speeds: Sequence[SearchSpeed],
-    embedding: Sequence[float],
-) -> dict[str, Any]:
-    from ..bench import Timing
-
-    document = {
-        "store": str(path),
-        "chunks": size[0],
-        "dimension": size[1],
-        "k": k,
-        "queries": len(questions),
-        "machine": machine(),
-        "results": [speed.to_dict() for speed in speeds],
-    }
-    if embedding:
-        taken = Timing(tuple(embedding))
-        document["embedding"] = {"p50_ms": 1000 * taken.median, "p95_ms": 1000 * taken.percentile(95)}
-    return document
-
-
-def _show_search(
-    output: Output,
-    chunks: int,
-    k: int,
-    questions: Sequence[StoreQuestion],
-    speeds: Sequence[SearchSpeed],
-    embedding: Sequence[float],
-) -> None:
-    from ..bench import Timing
-
+def _show_search(output: Output, k: int, speeds: Sequence[SearchSpeed]) -> None:
     table = plain_table("search", "p50, ms", "p95, ms", "slowest", "hits", f"recall@{k}")
     for speed in speeds:
-        times = (speed.timing.median, speed.timing.percentile(95), speed.timing.slowest)
+        times = speed.timing.latency().values()
         recall = "" if speed.recall is None else f"{speed.recall:.3f}"
-        table.add_row(speed.kind, *(f"{1000 * seconds:,.2f}" for seconds in times), f"{speed.hits:.1f}", recall)
+        table.add_row(speed.kind, *(f"{each:,.2f}" for each in times), f"{speed.hits:.1f}", recall)
     output.out.print(table)
-    if embedding:
-        taken = Timing(tuple(embedding))
-        p50, p95 = 1000 * taken.median, 1000 * taken.percentile(95)
-        output.note(f"Embedding a question took {p50:.1f} ms, p95 {p95:.1f}.", "dim")
-    elif any(question.vector is not None for question in questions):
-        output.note("The questions' vectors are those of chunks, pushed aside.", "dim")
-    output.note(f"{chunks:,} chunks, {len(questions)} questions made of their words", "dim")
 
 
 def _texts(paths: Sequence[Path], most: int, embedder: Embedder, output: Output) -> list[str]:
@@ -239,29 +280,20 @@ def _texts(paths: Sequence[Path], most: int, embedder: Embedder, output: Output)
     def split(document: Document) -> Iterator[str]:
         return (chunk.contextual_text for chunk in chunker.split(document))
 
-    found = texts_of(paths, split, output, built_in=most)
+    found = _texts_of(paths, split, output, built_in=most)
     return [found[i * len(found) // most] for i in range(most)] if len(found) > most else found
 
 
 def _label(name: str, embedder: Embedder) -> str:
     """``auto`` with what it has become."""
-    meant = str(embedder.precision).removeprefix("torch.")
-    return name if name == meant or name != "auto" else f"auto ({meant})"
+    return f"auto ({_dtype(embedder)})" if name == "auto" else name
 
 
-def _document(
-    model: str, embedders: dict[str, Embedder], speeds: dict[str, EmbeddingSpeed], profiles: dict[str, Profile]
-) -> dict[str, Any]:
-    results = []
-    for name, speed in speeds.items():
-        result = {"precision": name, "dtype": str(embedders[name].precision).removeprefix("torch."), **speed.to_dict()}
-        if name in profiles:
-            result["profile"] = profiles[name].to_dict()
-        results.append(result)
-    return {"model": model, "machine": machine(), "results": results}
+def _dtype(embedder: Embedder) -> str:
+    return str(embedder.precision).removeprefix("torch.")
 
 
-def _show(
+def _show_embedding(
     output: Output,
     model: str,
     embedders: dict[str, Embedder],
@@ -290,3 +322,58 @@ def _show(
         + (f"; the roof, this machine's fastest matrix product: {roof}" if roof else ""),
         "dim",
     )
+
+
+def _show_generation(output: Output, model: str, speeds: dict[str, GenerationSpeed]) -> None:
+    columns = ("first token, ms", "read, tokens/s", "of the roof", "written, tokens/s", "of the roof")
+    table = plain_table("precision", *columns)
+    for name, speed in speeds.items():
+        arithmetic, memory = (
+            "" if share is None else f"{share:.0f} %"
+            for share in (speed.percent_of_arithmetic, speed.percent_of_memory)
+        )
+        table.add_row(
+            name,
+            f"{1000 * speed.first.median:,.0f}",
+            f"{speed.prefill_tokens_per_second:,.0f}",
+            arithmetic,
+            f"{speed.decode_tokens_per_second:,.1f}",
+            memory,
+        )
+    output.out.print(table)
+    first = next(iter(speeds.values()))
+    roofs = "" if first.reading_gflops is None else f"{first.reading_gflops:,.0f} GFLOP/s and "
+    output.note(
+        f"{model}: {first.prompt_tokens:,} tokens read, medians of {len(first.first.seconds)} rounds; the roofs, "
+        f"this machine's fastest matrix product and reading of memory: {roofs}{first.memory_gb:.0f} GB/s",
+        "dim",
+    )
+
+
+def _texts_of(
+    paths: Sequence[Path], split: Callable[[Document], Iterable[str]], output: Output, *, built_in: int = 1000
+) -> list[str]:
+    """The distinct pieces of all documents in the files; without files, so many built-in texts."""
+    if not paths:
+        from ..bench import sample_texts
+
+        return sample_texts(built_in)
+    from ..documents import read_documents
+
+    with output.waiting("reading"):
+        documents = read_documents(paths, on_skip=lambda path, error: output.note(f"skipped {path}: {error}", "dim"))
+        found = list(dict.fromkeys(piece for document in documents for piece in split(document) if piece.strip()))
+    if not found:
+        raise typer.BadParameter("there is no text in these files; name others, or none for built-in texts")
+    return found
+
+
+def _machine() -> dict[str, Any]:
+    """The machine, for a JSON document."""
+    import platform
+
+    import torch
+
+    from ..models.hardware import usable_cores
+
+    return {"system": platform.platform(), "cores": usable_cores(), "torch": torch.__version__}
