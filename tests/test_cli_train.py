@@ -61,7 +61,7 @@ def test_a_command_takes_what_its_class_takes_with_the_same_defaults_and_says_wh
             assert options[key].default == parameter.default, key
     assert {field.name for field in fields(TrainSettings)} <= options.keys()
     assert all(options[field.name].default is None for field in fields(TrainSettings))
-    assert [key for key, option in options.items() if option.required] == ["data", "output"]
+    assert [key for key, option in options.items() if option.required] == ["data", "folder"]
     assert [key for key, option in options.items() if not option.help] == []
 
 

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import GenerationError, LangbertError, QuestionError
 from ..records import Answer, Message
-from .output import Debug, Json, Offline, Output, Quiet, StoreFolder, parse_where
+from .output import Output, StoreFolder, command, parse_where
 from .search import Where, place
 from .stores import DEFAULT_GENERATOR
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["ask"]
 
 
+@command
 def ask(
+    output: Output,
     store: StoreFolder,
     question: Annotated[
         str | None, typer.Argument(help="A question about your documents. With --chat it may come later.")
@@ -44,10 +46,6 @@ def ask(
     generator: Annotated[
         str, typer.Option(help="The decoder that writes: a catalogue name, owner/name, a folder or a .gguf file.")
     ] = DEFAULT_GENERATOR,
-    offline: Offline = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Answer a question from the documents of a store, with the exact passages it rests on.
 
@@ -59,10 +57,9 @@ def ask(
 
         langbert ask --chat --store my-index
     """
-    if json and form not in (None, "json"):
+    if output.as_json and form not in (None, "json"):
         raise typer.BadParameter(f"--json and --format {form} exclude each other")
-    form = "json" if json else form
-    output = Output(as_json=form == "json", quiet=quiet, debug=debug)
+    form = "json" if output.as_json else form
     wanted = parse_where(where)
     from ..answering.rag import Rag
     from ..retrieval import checked_question
@@ -74,9 +71,9 @@ def ask(
         raise QuestionError(
             'there is no question: type one, or go on asking with --chat (langbert ask "…" --store DIR)'
         )
-    with open_existing(store, output, offline=offline) as opened:
-        writer = writer_for(mode, generator, output, offline=offline)
-        rag = Rag(opened, generator=writer, unsupported=unsupported, offline=offline or None)
+    with open_existing(store, output) as opened:
+        writer = writer_for(mode, generator, output)
+        rag = Rag(opened, generator=writer, unsupported=unsupported, offline=output.offline or None)
         options = {"mode": mode, "where": wanted}
         if chat:
             _talk(rag, question, options, form, output)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .output import Debug, Json, Offline, Output, Quiet, StoreFolder, parse_where, plain_table
+from .output import Output, StoreFolder, command, parse_where, plain_table
 from .stores import DEFAULT_EMBEDDER, DEFAULT_GENERATOR
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ def _group() -> None:
 
 
 @app.command()
+@command
 def embed(
+    output: Output,
     paths: Paths = None,
     texts: Annotated[int, typer.Option(help="At most so many texts.", min=1)] = 256,
     model: Annotated[str, typer.Option(help="minilm, owner/name on the hub, or a folder.")] = DEFAULT_EMBEDDER,
@@ -56,10 +58,6 @@ def embed(
     threads: Threads = None,
     repeats: Repeats = 3,
     profile: Annotated[bool, typer.Option(help="Also show where the time goes.")] = False,
-    offline: Offline = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Texts and tokens a second, and how near that is to the fastest matrix product of this machine.
 
@@ -67,14 +65,11 @@ def embed(
 
         langbert bench embed docs/ --precision auto --precision float32
     """
-    output = Output(as_json=json, quiet=quiet, debug=debug)
     from .stores import make_embedder
 
     embedders: dict[str, Embedder] = {}
     for name in precision or ["auto"]:
-        embedders[name] = make_embedder(
-            model, output, offline=offline, precision=name, threads=threads, max_length=max_length
-        )
+        embedders[name] = make_embedder(model, output, precision=name, threads=threads, max_length=max_length)
     from ..bench import measure_embedders, profile_embedder
 
     logging.getLogger("langbert").setLevel(logging.ERROR)  # every round would remark upon the same long texts
@@ -92,7 +87,7 @@ def embed(
     if profile:
         with output.waiting("profiling"):
             profiles = {name: profile_embedder(embedder, chosen) for name, embedder in embedders.items()}
-    if json:
+    if output.as_json:
         results = [
             {"precision": name, "dtype": _dtype(embedders[name]), **speed.to_dict()} for name, speed in speeds.items()
         ]
@@ -104,7 +99,9 @@ def embed(
 
 
 @app.command()
+@command
 def generate(
+    output: Output,
     paths: Paths = None,
     model: Annotated[
         str, typer.Option(help="A catalogue name, owner/name on the hub, a folder or a .gguf file.")
@@ -114,10 +111,6 @@ def generate(
     tokens: Annotated[int, typer.Option(help="At most so many to write.", min=2)] = 64,
     threads: Threads = None,
     repeats: Repeats = 3,
-    offline: Offline = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Tokens read and written a second, and how near that is to what this machine can do.
 
@@ -125,10 +118,9 @@ def generate(
 
         langbert bench generate --precision auto --precision float32
     """
-    output = Output(as_json=json, quiet=quiet, debug=debug)
     from .stores import fetch
 
-    fetch(model, output, offline=offline)
+    fetch(model, output)
     from ..bench import measure_generators, rag_messages
     from ..generation.generator import Generator
     from ..models.hardware import Precision
@@ -150,7 +142,7 @@ def generate(
             threads=threads,
             progress=lambda name: bars.update(task, advance=1, description=name),
         )
-    if json:
+    if output.as_json:
         results = [{"precision": name, **speed.to_dict()} for name, speed in speeds.items()]
         output.json({"model": model, "machine": _machine(), "results": results})
         return
@@ -158,7 +150,9 @@ def generate(
 
 
 @app.command()
+@command
 def search(
+    output: Output,
     store: StoreFolder,
     queries: Annotated[int, typer.Option(help="Questions, each a few words of one of its chunks.", min=1)] = 100,
     k: Annotated[int, typer.Option("-k", help="How many passages a search returns.", min=1)] = 10,
@@ -180,10 +174,6 @@ def search(
     ] = True,
     repeats: Repeats = 3,
     seed: Annotated[int, typer.Option(help="Other questions.")] = 0,
-    offline: Offline = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Latency of every kind of search in a store, and the recall of its index.
 
@@ -191,13 +181,12 @@ def search(
 
         langbert bench search --store my-index --where format=pdf
     """
-    output = Output(as_json=json, quiet=quiet, debug=debug)
     wanted = parse_where(where)
     from .stores import embedder_of, open_plain
 
     with open_plain(store) as plain:
         space = plain.space
-        embedder = embedder_of(space, output, offline=offline) if space is not None and embed else None
+        embedder = embedder_of(space, output) if space is not None and embed else None
         from ..bench import Timing, make_questions, measure_search, timed
 
         with output.bars() as bars:
@@ -225,7 +214,7 @@ def search(
                 where=wanted,
                 progress=lambda kind: bars.update(task, advance=1, description=kind),
             )
-    if json:
+    if output.as_json:
         output.json(
             {
                 "store": str(store),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .output import Debug, Json, Output, Quiet, StoreFolder
+from .output import Output, StoreFolder, command
 from .store import watching
 
 if TYPE_CHECKING:
@@ -29,14 +29,13 @@ _VERDICTS = {
 _SHOWN = 5  # names of one finding
 
 
+@command
 def doctor(
+    output: Output,
     store: StoreFolder,
     repair: Annotated[
         bool, typer.Option("--repair", help="Rebuild damaged indexes; save what can be saved into a new folder.")
     ] = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Check every text, vector and index of a store.
 
@@ -52,7 +51,6 @@ def doctor(
 
         langbert doctor --store my-index --repair --json
     """
-    output = Output(as_json=json, quiet=quiet, debug=debug)
     from ..store.maintenance.doctor import examine, rebuild
     from ..store.maintenance.rescue import rescue
 
@@ -66,7 +64,7 @@ def doctor(
         ):
             rebuild(store, watch=watch)
             rebuilt, found = True, examine(store, watch=watch)
-    if json:
+    if output.as_json:
         report: dict[str, Any] = {**checkup.to_dict(), "rebuilt": rebuilt, "saved": saved.to_dict() if saved else None}
         output.json({**report, "state_now": found.state})
     else:

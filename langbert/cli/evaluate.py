@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..records import SearchMode
-from .output import Debug, Json, Offline, Output, Quiet, plain_table
+from .output import Output, command, plain_table
 from .stores import DEFAULT_GENERATOR
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ def _group() -> None:
 
 
 @app.command()
+@command
 def retrieval(
+    output: Output,
     data: Annotated[Path, typer.Option(help="A BEIR folder, or a SQuAD JSON file.", exists=True)],
     mode: Annotated[SearchMode, typer.Option(help="By words and meaning, by meaning, or by words.")] = "hybrid",
     embedder: Annotated[str, typer.Option(help="minilm, owner/name on the hub, or a folder.")] = "minilm",
@@ -43,10 +45,6 @@ def retrieval(
     save: Annotated[
         Path | None, typer.Option(help="Keep the values of each query here, to compare runs.", show_default=False)
     ] = None,
-    offline: Offline = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Does the right passage come up: R@1, R@5, R@20, RR@10, nDCG@10.
 
@@ -56,7 +54,6 @@ def retrieval(
 
         langbert eval retrieval --data squad/dev-v1.1.json --mode dense --save dense.jsonl
     """
-    output = Output(as_json=json, quiet=quiet, debug=debug)
     from ..evaluation import evaluate_retrieval, read_retrieval_set, save_retrieval
     from ..evaluation.datasets import spread
     from ..evaluation.retrieval import corpus_chunks
@@ -66,8 +63,8 @@ def retrieval(
 
     dataset = read_retrieval_set(data, split)
     chosen = spread(list(dataset.queries), queries)
-    reorders = make_reranker(rerank, output, offline=offline) if rerank is not None else None
-    encoder = make_embedder(embedder, output, offline=offline, pooling=pooling)
+    reorders = make_reranker(rerank, output) if rerank is not None else None
+    encoder = make_embedder(embedder, output, pooling=pooling)
     with output.bars() as bars, Store.open(None, embedder=encoder) as store:
         chunks = corpus_chunks(dataset)
         passages = bars.add_task("passages", total=len(chunks))
@@ -81,7 +78,7 @@ def retrieval(
         )
     if save is not None:
         save_retrieval(report, dataset, save, embedder=embedder)
-    if json:
+    if output.as_json:
         output.json({**report.to_dict(), "embedder": embedder})
         return
     table = plain_table()
@@ -97,16 +94,14 @@ def retrieval(
 
 
 @app.command()
+@command
 def reading(
+    output: Output,
     data: Annotated[Path, typer.Option(help="A SQuAD JSON file, 1.1 or 2.0.", exists=True)],
     reader: Annotated[str, typer.Option(help="minilm-reader, owner/name on the hub, or a folder.")] = "minilm-reader",
     questions: Annotated[
         int | None, typer.Option(help="Only so many questions, evenly spread.", min=1, show_default=False)
     ] = None,
-    offline: Offline = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Does a reader point at the right words: exact match, F1, and whether it knows when there is no answer.
 
@@ -114,18 +109,17 @@ def reading(
 
         langbert eval reading --data squad/dev-v2.0.json
     """
-    output = Output(as_json=json, quiet=quiet, debug=debug)
     from ..evaluation import evaluate_reading, read_questions
     from ..evaluation.datasets import spread
     from .stores import make_reader
 
     asked = read_questions(data)
     chosen = spread(asked.questions, questions)
-    reads = make_reader(reader, output, offline=offline)
+    reads = make_reader(reader, output)
     with output.bars() as bars:
         bar = bars.add_task("questions", total=len(chosen))
         report = evaluate_reading(asked, reads, questions=chosen, progress=lambda n: bars.update(bar, advance=n))
-    if json:
+    if output.as_json:
         output.json({**report.to_dict(), "reader": reader})
         return
     auroc = f", no-answer AUROC {report.no_answer_auroc:.3f}" if report.no_answer_auroc is not None else ""
@@ -138,7 +132,9 @@ def reading(
 
 
 @app.command()
+@command
 def answers(
+    output: Output,
     data: Annotated[Path, typer.Option(help="A SQuAD JSON file, 1.1 or 2.0.", exists=True)],
     store: Annotated[
         Path | None,
@@ -164,10 +160,6 @@ def answers(
     report: Annotated[
         Path | None, typer.Option(help="Write an HTML page with plots and the worst answers.", show_default=False)
     ] = None,
-    offline: Offline = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """End to end, over all paragraphs: exact match, F1, citations, refusals, time, each with its 95 % interval.
 
@@ -177,7 +169,6 @@ def answers(
 
         langbert eval answers --data squad/dev-v2.0.json --mode extract --results run.jsonl --resume
     """
-    output = Output(as_json=json, quiet=quiet, debug=debug)
     if resume and results is None:
         raise typer.BadParameter("--resume needs --results FILE, which holds what there is to go on from")
     if absent and store is not None:
@@ -191,7 +182,7 @@ def answers(
 
     asked = read_questions(data)
     chosen = spread(asked.questions, questions)
-    writer = writer_for(mode, generator, output, offline=offline)
+    writer = writer_for(mode, generator, output)
     options: dict[str, Any] = {} if threshold is None else {"threshold": threshold}
     settings = {
         "absent": absent,
@@ -200,7 +191,7 @@ def answers(
         "embedder": embedder if store is None else None,
         "generator": generator if mode != "extract" else None,
     }
-    with _opened(store, embedder, output, offline=offline) as opened, output.bars() as bars:
+    with _opened(store, embedder, output) as opened, output.bars() as bars:
         if store is None:
             chunks = corpus_chunks(squad_as_retrieval(asked))
             passages = bars.add_task("passages", total=len(chunks))
@@ -208,7 +199,7 @@ def answers(
         bar = bars.add_task("questions", total=len(planned(chosen, absent=absent)))
         found = evaluate_answers(
             asked,
-            Rag(opened, generator=writer, offline=offline or None, **options),
+            Rag(opened, generator=writer, offline=output.offline or None, **options),
             mode=mode,
             questions=chosen,
             absent=absent,
@@ -221,7 +212,7 @@ def answers(
         from ..evaluation.html import write_answers_report
 
         write_answers_report(found, asked, report)
-    if json:
+    if output.as_json:
         output.json({**found.to_dict(), **settings})
         return
     output.out.print(_measures_table(found))
@@ -232,18 +223,20 @@ def answers(
         output.note(f"The report is in {report}.", "dim")
 
 
-def _opened(folder: Path | None, embedder: str, output: Output, *, offline: bool) -> Store:
+def _opened(folder: Path | None, embedder: str, output: Output) -> Store:
     """The store in ``folder``, or an empty one in memory."""
     from ..store import Store
     from .stores import make_embedder, open_existing
 
     if folder is not None:
-        return open_existing(folder, output, offline=offline)
-    return Store.open(None, embedder=make_embedder(embedder, output, offline=offline))
+        return open_existing(folder, output)
+    return Store.open(None, embedder=make_embedder(embedder, output))
 
 
 @app.command()
+@command
 def compare(
+    output: Output,
     first: Annotated[Path, typer.Argument(help="A run: `eval retrieval --save` or `eval answers --results`.")],
     second: Annotated[Path, typer.Argument(help="Another one, over the same data.")],
     measure: Annotated[
@@ -253,9 +246,6 @@ def compare(
     report: Annotated[
         Path | None, typer.Option(help="Write an HTML page of the comparison.", show_default=False)
     ] = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Is the second run better, or is it chance: each measure with its interval and a paired permutation test.
 
@@ -263,7 +253,6 @@ def compare(
 
         langbert eval compare dense.jsonl hybrid.jsonl
     """
-    output = Output(as_json=json, quiet=quiet, debug=debug)
     from ..evaluation import compare_runs, read_run
 
     found = compare_runs(read_run(first), read_run(second), measure=measure)
@@ -271,7 +260,7 @@ def compare(
         from ..evaluation.html import write_comparison_report
 
         write_comparison_report(found, (str(first), str(second)), report)
-    if json:
+    if output.as_json:
         output.json(found.to_dict(top))
         return
     _show_comparison(found, top, output)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import DocumentError
-from .output import Debug, Json, Offline, Output, Quiet, StoreFolder, plain_table
+from .output import Output, StoreFolder, command, plain_table
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -26,7 +26,9 @@ __all__ = ["index"]
 _NAMED = 10  # skipped files of one reason that are listed: a folder may hold thousands of pictures
 
 
+@command
 def index(
+    output: Output,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Files and folders.", exists=True)],
     store: StoreFolder,
     embedder: Annotated[
@@ -52,10 +54,6 @@ def index(
         bool, typer.Option("--prune", help="Remove documents of these folders whose files are gone.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Read every file again, changed or not.")] = False,
-    offline: Offline = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Read documents into a store; on the next run only what changed.
 
@@ -67,7 +65,6 @@ def index(
 
         langbert index reports/ notes.md --store my-index --prune
     """
-    output = Output(as_json=json, quiet=quiet, debug=debug)
     started = time.perf_counter()
     from ..store import Store
     from .stores import Watched
@@ -77,7 +74,7 @@ def index(
         _require_documents(changes, paths, output)
     encoder = None
     if changes.has_documents() or embedder or pooling:  # loading takes seconds: not where there is nothing to embed
-        encoder = _embedder(embedder, pooling, space, output, offline=offline)
+        encoder = _embedder(embedder, pooling, space, output)
     watched = Watched(encoder) if encoder else None
     with Store.open(store, embedder=watched, late_chunking=late_chunking or None) as opened:
         with _bar(output, changes.changed) as bar:
@@ -90,7 +87,7 @@ def index(
             changes.prune(opened)
         documents, passages, space = opened.n_documents, len(opened), opened.space
     seconds = time.perf_counter() - started
-    if json:
+    if output.as_json:
         holds = {"documents": documents, "passages": passages, "embedder": space.model if space else None}
         output.json({**changes.report.to_dict(), **holds, "store": str(store), "seconds": round(seconds, 2)})
         return
@@ -118,16 +115,14 @@ def _compared(paths: list[Path], store: Path, output: Output, *, force: bool) ->
         return changes, plain.space if plain is not None else None
 
 
-def _embedder(
-    name: str | None, pooling: str | None, space: EmbeddingSpace | None, output: Output, *, offline: bool
-) -> Embedder:
+def _embedder(name: str | None, pooling: str | None, space: EmbeddingSpace | None, output: Output) -> Embedder:
     """What the store was made with, unless something else is asked for."""
     from .stores import DEFAULT_EMBEDDER, embedder_of, make_embedder
 
     if name is None and pooling is None:
-        return embedder_of(space, output, offline=offline)
+        return embedder_of(space, output)
     model = name or (space.model if space else DEFAULT_EMBEDDER)
-    return make_embedder(model, output, offline=offline, pooling=pooling)
+    return make_embedder(model, output, pooling=pooling)
 
 
 def _require_documents(changes: Changes, paths: Iterable[Path], output: Output) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..models import CATALOGUE, cache_dir, local_path, resolve
-from .output import Debug, Json, Offline, Output, Quiet, plain_table
+from .output import Output, command, plain_table
 
 __all__ = ["app"]
 
@@ -21,11 +21,11 @@ Name = Annotated[str, typer.Argument(help="A name of the catalogue, owner/name o
 
 
 @app.command("list")
-def list_models(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+@command
+def list_models(output: Output) -> None:
     """Show the models known by name, and which of them are here."""
-    output = Output(as_json=json, quiet=quiet, debug=debug)
     rows = [(entry, local_path(entry.name)) for entry in CATALOGUE.values()]
-    if json:
+    if output.as_json:
         output.json(
             [
                 {
@@ -55,17 +55,14 @@ def list_models(json: Json = False, quiet: Quiet = False, debug: Debug = False) 
 
 
 @app.command()
+@command
 def pull(
+    output: Output,
     names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Catalogue names, or owner/name on the hub.")],
-    offline: Offline = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Fetch models now, so that they are here when needed, also offline."""
-    output = Output(as_json=json, quiet=quiet, debug=debug)
-    paths = {name: str(output.model(name, offline=offline)) for name in names}
-    if json:
+    paths = {name: str(output.model(name)) for name in names}
+    if output.as_json:
         output.json([{"name": name, "path": path} for name, path in paths.items()])
         return
     for path in paths.values():
@@ -73,11 +70,11 @@ def pull(
 
 
 @app.command()
-def path(name: Name, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+@command
+def path(output: Output, name: Name) -> None:
     """Print where a model lies on this machine. Never fetches."""
-    output = Output(as_json=json, quiet=quiet, debug=debug)
     here = resolve(name, offline=True)
-    if json:
+    if output.as_json:
         output.json({"name": name, "path": str(here)})
     else:
         output.out.print(str(here), soft_wrap=True, markup=False)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
 from dataclasses import fields
 from functools import reduce
 from operator import or_
@@ -18,7 +17,7 @@ import typer
 
 from ..training.settings import Bounds
 
-__all__ = ["described", "fields_of", "keywords_of", "with_options"]
+__all__ = ["described", "fields_of", "keywords_of"]
 
 _ENTRY = re.compile(r"^ {4}(\w+(?:, \w+)*): (.*(?:\n {8}.*)*)", re.MULTILINE)
 _ROLE = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
@@ -44,15 +43,6 @@ def fields_of(defaults: Any, *, without: set[str]) -> list[inspect.Parameter]:
         for name in (field.name for field in fields(defaults))
         if name not in without
     ]
-
-
-def with_options(run: Callable[..., None], parameters: list[inspect.Parameter]) -> Callable[..., None]:
-    """``run``, which takes any keywords, as a function that says it takes these; what must be given comes first."""
-    ordered = sorted(parameters, key=lambda parameter: parameter.default is not parameter.empty)
-    keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in ordered]
-    run.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
-    return run
 
 
 def described(kind: type, section: str) -> dict[str, str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -22,24 +23,31 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
     from rich.table import Table
 
-__all__ = ["Debug", "Json", "Offline", "Output", "Quiet", "StoreFolder", "parse_where", "plain_table"]
+__all__ = ["Output", "StoreFolder", "command", "parse_where", "plain_table", "taking"]
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for programs.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks: results and errors only.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Say more; show the traceback of an error.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Touch no network at all.")]
 StoreFolder = Annotated[
     Path, typer.Option("--store", "-s", help="The folder of the store.", envvar="LANGBERT_STORE", show_envvar=True)
 ]
 
 
 class Output:
-    """The two consoles of one command, and its progress bars."""
+    """The two consoles of one command, its progress bars, and whether it may use the network.
 
-    def __init__(self, *, as_json: bool = False, quiet: bool = False, debug: bool = False) -> None:
-        self.as_json = as_json
+    Its arguments are the options that every command has: see :func:`command`.
+    """
+
+    def __init__(
+        self,
+        json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for programs.")] = False,
+        quiet: Annotated[
+            bool, typer.Option("--quiet", "-q", help="No progress, no remarks: results and errors only.")
+        ] = False,
+        debug: Annotated[bool, typer.Option("--debug", help="Say more; show the traceback of an error.")] = False,
+        offline: Annotated[bool, typer.Option("--offline", help="Touch no network at all.")] = False,
+    ) -> None:
+        self.as_json = json
         self.quiet = quiet
-        self.debug = debug
+        self.offline = offline
         log = logging.getLogger("langbert")
         log.handlers[:] = [_ToConsole(self)]
         log.setLevel(logging.DEBUG if debug else logging.ERROR if quiet else logging.WARNING)
@@ -102,7 +110,7 @@ class Output:
 
         return Progress(*columns, console=self.err, transient=True, disable=not self.live)
 
-    def model(self, name: str, *, offline: bool = False) -> Path:
+    def model(self, name: str) -> Path:
         """:func:`langbert.models.resolve`, with a progress bar if there is something to fetch."""
         here = local_path(name)
         if here is not None:
@@ -118,12 +126,33 @@ class Output:
 
             path = resolve(
                 name,
-                offline=offline or is_offline(),
+                offline=self.offline or is_offline(),
                 progress=lambda n: bars.update(task, advance=n),
                 on_start=on_start,
             )
         self.note(f"{name} is here, every file checked against its SHA-256." if _pinned(name) else f"{name} is here.")
         return path
+
+
+def command(run: Callable[..., None]) -> Callable[..., None]:
+    """A command whose ``output`` is made of the options that every command has."""
+    common = inspect.signature(Output, eval_str=True).parameters
+
+    def called(**given: Any) -> None:
+        run(output=Output(**{name: given.pop(name) for name in common}), **given)
+
+    own = [each for each in inspect.signature(run, eval_str=True).parameters.values() if each.name != "output"]
+    called.__name__, called.__doc__ = run.__name__, run.__doc__
+    return taking(called, [*own, *common.values()])
+
+
+def taking(run: Callable[..., None], parameters: Iterable[inspect.Parameter]) -> Callable[..., None]:
+    """``run``, which takes any keywords, as a function that says it takes these; what has to be given comes first."""
+    keywords = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+    keywords.sort(key=lambda each: each.default is not each.empty)
+    run.__signature__ = inspect.Signature(keywords)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in keywords}
+    return run
 
 
 def plain_table(*columns: str) -> Table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..records import Candidate, SearchMode
-from .output import Debug, Json, Offline, Output, Quiet, StoreFolder, parse_where
+from .output import Output, StoreFolder, command, parse_where
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -26,7 +26,9 @@ Where = Annotated[
 ]
 
 
+@command
 def search(
+    output: Output,
     question: Annotated[str, typer.Argument(help="What to look for, in your own words.")],
     store: StoreFolder,
     k: Annotated[int, typer.Option("-k", help="How many passages.", min=1)] = 5,
@@ -38,10 +40,6 @@ def search(
         str | None,
         typer.Option(help="Let a reranker, e.g. minilm-reranker, reorder the first 20.", show_default=False),
     ] = None,
-    offline: Offline = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Find the passages nearest to a question.
 
@@ -51,20 +49,19 @@ def search(
 
         langbert search "两个任务" --store my-index --mode lexical --where format=pdf --json
     """
-    output = Output(as_json=json, quiet=quiet, debug=debug)
     wanted = parse_where(where)
     from ..retrieval import Retriever, checked_question
     from .stores import make_reranker, open_existing, open_plain
 
     checked_question(question)  # before anything is loaded
     lexical = mode == "lexical"  # needs no embedder, whose loading takes longer than the search
-    with open_plain(store) if lexical else open_existing(store, output, offline=offline) as opened:
-        reorders = make_reranker(rerank, output, offline=offline) if rerank is not None else None
+    with open_plain(store) if lexical else open_existing(store, output) as opened:
+        reorders = make_reranker(rerank, output) if rerank is not None else None
         started = time.perf_counter()
         candidates = Retriever(opened, mode=mode, reranker=reorders).retrieve(question, k, where=wanted)
         seconds = time.perf_counter() - started
         lines = _lines(opened, candidates)
-    if json:
+    if output.as_json:
         hits = [_hit(rank, candidate, lines[rank - 1]) for rank, candidate in enumerate(candidates, 1)]
         output.json({"question": question, "mode": mode, "hits": hits, "seconds": round(seconds, 4)})
         return

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .output import Debug, Json, Offline, Output, Quiet, StoreFolder
+from .output import Output, StoreFolder, command
 
 __all__ = ["app", "watching"]
 
@@ -31,14 +31,14 @@ Exported = Annotated[Path, typer.Argument(help="What `langbert store export` wro
 
 
 @app.command()
-def info(store: StoreFolder, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+@command
+def info(output: Output, store: StoreFolder) -> None:
     """Show what a store holds, which model made its vectors, and how it is searched."""
-    output = Output(as_json=json, quiet=quiet, debug=debug)
     from .stores import open_plain
 
     with open_plain(store) as opened:
         about = opened.info()
-    if json:
+    if output.as_json:
         output.json(about)
         return
     from rich.table import Table
@@ -72,14 +72,14 @@ def _short(value: object) -> str:
 
 
 @app.command()
-def compact(store: StoreFolder, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+@command
+def compact(output: Output, store: StoreFolder) -> None:
     """Give back the space of what was deleted or replaced. Searching goes on meanwhile."""
-    output = Output(as_json=json, quiet=quiet, debug=debug)
     from .stores import open_plain
 
     with open_plain(store) as opened, output.waiting("compacting"):
         sizes = opened.compact()
-    if json:
+    if output.as_json:
         output.json({"path": str(store), **sizes})
         return
     before, after = (sizes[name] / 1e6 for name in ("bytes_before", "bytes_after"))
@@ -87,13 +87,12 @@ def compact(store: StoreFolder, json: Json = False, quiet: Quiet = False, debug:
 
 
 @app.command("export")
+@command
 def export_command(
+    output: Output,
     path: Written,
     store: StoreFolder,
     format: Format = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Write everything, vectors too, as JSON Lines or Parquet for other programs, or for `langbert store import`.
 
@@ -103,7 +102,6 @@ def export_command(
 
         langbert store export my-tables/ --store my-index --format parquet
     """
-    output = Output(as_json=json, quiet=quiet, debug=debug)
     from ..store.maintenance.portable import export_store
     from .stores import open_plain
 
@@ -113,13 +111,12 @@ def export_command(
 
 
 @app.command("import")
+@command
 def import_command(
+    output: Output,
     path: Exported,
     store: StoreFolder,
     format: Format = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Make a new store of an export; it is the store that was exported, vectors and all.
 
@@ -127,7 +124,6 @@ def import_command(
 
         langbert store import my-index.jsonl --store another-index
     """
-    output = Output(as_json=json, quiet=quiet, debug=debug)
     from ..store.maintenance.portable import import_store
 
     with watching(output) as watch:
@@ -147,7 +143,9 @@ def _moved(output: Output, what: str, where: Path, counts: Any) -> None:
 
 
 @app.command()
+@command
 def migrate(
+    output: Output,
     store: StoreFolder,
     embedder: Annotated[str, typer.Option("--embedder", "-e", help="The new one: a name, a hub id, or a folder.")],
     pooling: Annotated[str | None, typer.Option(help="As in `langbert index`; by default the model's own.")] = None,
@@ -155,10 +153,6 @@ def migrate(
         bool,
         typer.Option("--keep-chunks", help="Leave all passages as they are cut; by default documents are cut anew."),
     ] = False,
-    offline: Offline = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """Embed a store again with another model, from the texts it holds.
 
@@ -169,17 +163,16 @@ def migrate(
 
         langbert store migrate --store my-index --embedder BAAI/bge-small-en-v1.5
     """
-    output = Output(as_json=json, quiet=quiet, debug=debug)
     from ..store.checks import check_folder
     from ..store.maintenance.migration import migrate as migrated
     from .stores import make_embedder
 
     check_folder(store, create=False)  # before a model is loaded
     options = {} if pooling is None else {"pooling": pooling}
-    made = make_embedder(embedder, output, offline=offline, **options)
+    made = make_embedder(embedder, output, **options)
     with watching(output) as watch:
         result = migrated(store, made, keep_chunks=keep_chunks, watch=watch)
-    if json:
+    if output.as_json:
         output.json({"path": str(store), "embedder": embedder, **result.to_dict()})
     elif not result.changed:
         output.out.print(f"{store} has vectors of this embedder already", soft_wrap=True, markup=False)

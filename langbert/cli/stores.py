@@ -63,21 +63,21 @@ def open_plain(path: Path) -> Store:
     return Store.open(path, create=False, read_only=not os.access(path, os.W_OK))
 
 
-def open_existing(path: Path, output: Output, *, offline: bool = False) -> Store:
+def open_existing(path: Path, output: Output) -> Store:
     """The store at ``path`` with the embedder it was made with."""
     from ..store import Store
 
     with open_plain(path) as plain:
         space = plain.space
-    embedder = embedder_of(space, output, offline=offline)
+    embedder = embedder_of(space, output)
     with output.waiting("opening the store"):
         return Store.open(path, embedder=embedder, create=False, read_only=not os.access(path, os.W_OK))
 
 
-def embedder_of(space: EmbeddingSpace | None, output: Output, *, offline: bool) -> Embedder:
+def embedder_of(space: EmbeddingSpace | None, output: Output) -> Embedder:
     """The embedder that makes vectors for ``space``, from what a store remembers of it."""
     if space is None:
-        return make_embedder(DEFAULT_EMBEDDER, output, offline=offline)
+        return make_embedder(DEFAULT_EMBEDDER, output)
     options = {
         "pooling": space.pooling,
         "normalize": space.normalize,
@@ -87,12 +87,12 @@ def embedder_of(space: EmbeddingSpace | None, output: Output, *, offline: bool) 
         "max_length": space.late_chunking or None,
     }
     with _without_remarks():  # on choices that were remarked upon when the store was made
-        return make_embedder(space.model, output, offline=offline, **options)
+        return make_embedder(space.model, output, **options)
 
 
-def make_embedder(name: str, output: Output, *, offline: bool, **options: Any) -> Embedder:
+def make_embedder(name: str, output: Output, **options: Any) -> Embedder:
     """An embedder by name; its model is fetched first, before everybody's eyes, if it is not here."""
-    output.model(name, offline=offline)
+    output.model(name)
     with output.waiting(f"loading {name}"):
         from ..embedding.embedder import Embedder
 
@@ -104,38 +104,38 @@ def make_embedder(name: str, output: Output, *, offline: bool, **options: Any) -
             raise typer.BadParameter(str(error)) from error
 
 
-def make_reranker(name: str, output: Output, *, offline: bool) -> Reranker:
+def make_reranker(name: str, output: Output) -> Reranker:
     """A reranker by name; what it needs is fetched first, before everybody's eyes, if it is not here."""
-    fetch(name, output, offline=offline)
+    fetch(name, output)
     with output.waiting(f"loading {name}"):
         from ..reranking import Reranker
 
         return Reranker(_label(name), offline=True)
 
 
-def make_reader(name: str, output: Output, *, offline: bool) -> Reader:
+def make_reader(name: str, output: Output) -> Reader:
     """A reader by name, had in the same way."""
-    fetch(name, output, offline=offline)
+    fetch(name, output)
     with output.waiting(f"loading {name}"):
         from ..reading import Reader
 
         return Reader(_label(name), offline=True)
 
 
-def writer_for(mode: AnswerMode, name: str, output: Output, *, offline: bool) -> str | None:
+def writer_for(mode: AnswerMode, name: str, output: Output) -> str | None:
     """What :class:`~langbert.Rag` is given as its generator: fetched now, while a bar can be shown, and loaded when it
     is needed; None for its own."""
     if mode != "extract":
-        fetch(name, output, offline=offline)
+        fetch(name, output)
     return None if name == DEFAULT_GENERATOR else name
 
 
-def fetch(name: str, output: Output, *, offline: bool) -> None:
+def fetch(name: str, output: Output) -> None:
     """See to it that a model is here, and the one that it is only adapters for."""
     from ..models.files.lora import base_name
 
-    if base := base_name(output.model(name, offline=offline)):
-        output.model(base, offline=offline)
+    if base := base_name(output.model(name)):
+        output.model(base)
 
 
 class Watched:

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..errors import LangbertError
-from .output import Debug, Json, Output, Quiet
+from .output import Output, command, taking
 
 if TYPE_CHECKING:
     from ..training import Step, TrainReport, TrainSettings
@@ -89,7 +89,7 @@ app = typer.Typer(
 def command_for(objective: str) -> Any:
     """The command of an objective, with the options of its class, of the settings, and those of every command."""
     from ..training import task_class
-    from .options import fields_of, keywords_of, with_options
+    from .options import fields_of, keywords_of
 
     summary, *examples = _OBJECTIVES[objective]
 
@@ -104,7 +104,7 @@ def command_for(objective: str) -> Any:
     settings = fields_of(kind.defaults, without={"lora"})
     alone = typer.Typer(add_completion=False)
     alone.command(objective, help="\n\n".join([summary, "Examples:", *examples]))(
-        with_options(run, [*keywords, *settings, *common])
+        command(taking(run, [*keywords, *settings, *common]))
     )
     return typer.main.get_command(alone)
 
@@ -118,14 +118,11 @@ for _name, (_summary, *_) in _OBJECTIVES.items():
 
 
 def _common(
-    output: Annotated[Path, typer.Option("--output", "-o", help="A folder for model, checkpoints, metrics and curve.")],
+    folder: Annotated[Path, typer.Option("--output", "-o", help="A folder for model, checkpoints, metrics and curve.")],
     lora: Annotated[
         int | None, typer.Option(help="Train adapters of this rank instead of every weight; 0: every weight.", min=0)
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run in --output stopped.")] = False,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
 ) -> None:
     """The options every objective has beside the fields of its settings."""
 
@@ -133,16 +130,15 @@ def _common(
 def _run(
     objective: str,
     *,
-    output: Path,
+    output: Output,
+    folder: Path,
     lora: int | None,
     resume: bool,
-    json: bool,
-    quiet: bool,
-    debug: bool,
     **options: Any,
 ) -> None:
     first = os.environ.get("RANK", "0") == "0"  # with `accelerate launch`, one process speaks for all
-    console = Output(as_json=json, quiet=quiet or not first, debug=debug)
+    if not first:
+        output = Output(quiet=True, offline=output.offline)
     from ..training import TrainSettings, task_class
     from ..training.loop import run
 
@@ -152,20 +148,20 @@ def _run(
     if not Path(options["data"]).exists():
         raise typer.BadParameter(f"there is nothing at {options['data']}", param_hint="--data")
     if objective == "reranker" and options["negatives"] is None:
-        options["negatives"] = _mined(Path(options["data"]), output, options["base"], console)
+        options["negatives"] = _mined(Path(options["data"]), folder, options["base"], output)
     if options["base"] != "scratch":
-        console.model(options["base"])
-    with console.waiting("reading the data"):
+        output.model(options["base"])
+    with output.waiting("reading the data"):
         try:
             task: Task = kind(options.pop("data"), **options, seed=settings.seed)  # type: ignore[call-arg]
         except LangbertError:
             raise
         except ValueError as error:  # an option is out of its range
             raise typer.BadParameter(str(error)) from error
-    with _Watch(console) as watch:
-        report = run(task, output, settings, resume=resume, watch=watch)
+    with _Watch(output) as watch:
+        report = run(task, folder, settings, resume=resume, watch=watch)
     if first:
-        _show(console, report, output)
+        _show(output, report, folder)
 
 
 def _settings(defaults: TrainSettings, lora: int | None, given: dict[str, Any]) -> TrainSettings:
@@ -182,22 +178,22 @@ def _settings(defaults: TrainSettings, lora: int | None, given: dict[str, Any]) 
         raise typer.BadParameter(str(error)) from error
 
 
-def _mined(data: Path, output: Path, base: str, console: Output) -> Path:
+def _mined(data: Path, folder: Path, base: str, output: Output) -> Path:
     """Hard negatives for every question of ``data``, found by our own search; a stopped search goes on."""
     from ..evaluation import read_questions
     from ..training.mining import mine_negatives
     from .stores import make_embedder
 
-    output.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     questions = read_questions(data)
-    embedder = make_embedder(base, console, offline=False, pooling=None)
-    with console.bars() as bars:
+    embedder = make_embedder(base, output, pooling=None)
+    with output.bars() as bars:
         bar = bars.add_task("mining negatives", total=len(questions.questions))
         return mine_negatives(
             questions,
             embedder,
-            output / "negatives.jsonl",
-            store=output / "passages",
+            folder / "negatives.jsonl",
+            store=folder / "passages",
             progress=lambda n: bars.update(bar, advance=n),
         )
 
@@ -235,9 +231,9 @@ def _scores(metrics: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
-def _show(console: Output, report: TrainReport, output: Path) -> None:
-    if console.as_json:
-        console.json(
+def _show(output: Output, report: TrainReport, folder: Path) -> None:
+    if output.as_json:
+        output.json(
             {
                 "model": str(report.folder),
                 "steps": report.steps,
@@ -248,5 +244,5 @@ def _show(console: Output, report: TrainReport, output: Path) -> None:
         )
         return
     scores = f"; {_scores(report.metrics)}" if report.metrics else ""
-    console.out.print(f"{report.steps} steps in {report.seconds / 60:.1f} min, loss {report.loss:.3f}{scores}")
-    console.out.print(f"The model is in {report.folder}, the curve in {output / 'learning-curve.png'}.", soft_wrap=True)
+    output.out.print(f"{report.steps} steps in {report.seconds / 60:.1f} min, loss {report.loss:.3f}{scores}")
+    output.out.print(f"The model is in {report.folder}, the curve in {folder / 'learning-curve.png'}.", soft_wrap=True)
