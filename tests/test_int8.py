@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from langbert.models.bert.calibration import calibration_sequences
 from langbert.models.bert.checkpoint import load_bert
-from langbert.models.bert.int8 import Int8Layer, Int8Projection, Levels, _split, int8_layers, weight_levels
-from langbert.models.bert.network import ACTIVATIONS, Bert, BertConfig
+from langbert.models.bert.int8 import Int8Layer, _split, calibration_sequences, int8_layers
+from langbert.models.bert.network import Bert, BertConfig
 from langbert.models.files.tokenizer import TextTokenizer
 from langbert.models.layers.attention import attend
+from langbert.models.layers.int8_projection import Int8Projection, Levels, weight_levels
+from langbert.models.layers.projection import ACTIVATIONS
 
 
 def works() -> bool:
@@ -194,7 +195,7 @@ def test_a_processor_without_vnni_gets_smaller_weights_and_right_products():
 import os
 os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
 import torch
-from langbert.models.bert.int8 import Int8Projection, Levels, weight_levels
+from langbert.models.layers.int8_projection import Int8Projection, Levels, weight_levels
 most = weight_levels()
 x, weight = torch.rand(16, 64) * 2, torch.rand(8, 64)
 product = Int8Projection(weight, torch.zeros(8), Levels(2 / 255, 0), most=most)(x)

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from langbert.models.bert.network import ACTIVATIONS
-from langbert.models.layers.projection import Projection
+from langbert.models.layers.projection import ACTIVATIONS, Projection
 
 SHAPES = [(1, 8, 4), (16, 32, 96), (33, 384, 384)]
 

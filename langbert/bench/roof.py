@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.hardware import planned_threads, resolve_device, using_threads
+from ..models.layers.projection import can_block
 
 __all__ = ["SHAPES", "MatrixProducts", "Roof", "Shape", "measure_roof"]
 
@@ -92,7 +93,7 @@ class MatrixProducts:
             )
             bias = torch.zeros(shape.columns, dtype=dtype, device=self._device)
             self._products.append((shape, "linear", _linear(rows, weight, bias)))
-            if self._device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            if can_block(weight):
                 self._products.append((shape, "prepacked", _prepacked(rows, weight, bias)))
 
     @torch.inference_mode()

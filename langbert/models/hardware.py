@@ -15,6 +15,7 @@ import torch
 __all__ = [
     "EncoderPrecision",
     "Precision",
+    "multiplies_bfloat16",
     "planned_threads",
     "resolve_device",
     "resolve_precision",
@@ -47,16 +48,25 @@ def resolve_precision(
     if precision not in choices:
         raise ValueError(f"precision {precision!r} is unknown; expected one of {', '.join(map(repr, choices))}")
     if precision == "auto":
-        return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
+        return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
     if precision == "int8" and device.type != "cpu":
         raise ValueError(f"precision 'int8' is for CPUs, and the device is {str(device)!r}; choose 'auto'")
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}[precision]
 
 
-def _multiplies_bfloat16(device: torch.device) -> bool:
+def multiplies_bfloat16(device: torch.device | str = "cpu") -> bool:
+    """Whether ``device`` multiplies bfloat16 in hardware; whoever would compute in it asks here first.
+
+    Of a CPU, oneDNN has to say so too: it may have been told to keep to older instructions (``ONEDNN_MAX_CPU_ISA``),
+    and then it refuses such products.
+    """
+    device = torch.device(device)
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool({"avx512_bf16", "amx_bf16"} & _cpu_flags())
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    if device.type != "cpu" or supported is None or not supported():
+        return False
+    return bool({"avx512_bf16", "amx_bf16"} & _cpu_flags())
 
 
 @lru_cache(maxsize=1)

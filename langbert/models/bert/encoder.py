@@ -18,8 +18,8 @@ from ..architectures.recurrent_folder import RecurrentTextEncoder, is_recurrent,
 from ..files.tokenizer import TextTokenizer
 from ..files.weights import read_json, save_tensors, write_json
 from ..layers.pooling import pack
-from .calibration import calibration_sequences
 from .checkpoint import bert_table, is_bert, load_bert, unparse_config
+from .int8 import calibration_sequences
 from .network import Bert
 from .packed import PackedBert
 

@@ -6,29 +6,17 @@ weights without padding, for inference.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..layers.attention import MultiHeadAttention
 from ..layers.lookup_table import lookup_table
+from ..layers.projection import ACTIVATIONS
 from .heads import Pooler
 
-__all__ = ["ACTIVATIONS", "Bert", "BertConfig"]
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_new": partial(F.gelu, approximate="tanh"),
-    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
-    "relu": F.relu,
-    "silu": F.silu,
-    "swish": F.silu,
-}
-"""The feed-forward activations a config may name; BERT's own is ``gelu`` through the error function."""
+__all__ = ["Bert", "BertConfig"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..hardware import multiplies_bfloat16
 from ..layers.attention import attend, attend_base_two
-from ..layers.projection import Projection, multiplies_bfloat16
-from .int8 import Int8Projection, int8_layers
+from ..layers.int8_projection import Int8Projection
+from ..layers.projection import Projection
+from .int8 import int8_layers
 from .network import Bert, Layer
 
 __all__ = ["PackedBert", "cumulative"]

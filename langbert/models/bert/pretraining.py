@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..layers.projection import ACTIVATIONS
 from .heads import Pooler
-from .network import ACTIVATIONS, Bert, BertConfig
+from .network import Bert, BertConfig
 
 __all__ = ["MaskedHead", "PreTrainingBert", "PreTrainingLogits", "pretraining_loss"]
 

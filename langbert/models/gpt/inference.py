@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..hardware import multiplies_bfloat16
 from ..layers.kv_cache import KVCache
-from ..layers.low_bit_linear import FewRows, Grid, Vocabulary, few_bits_work, few_rows
-from ..layers.projection import Projection, multiplies_bfloat16
+from ..layers.low_bit_linear import Grid, LowBitHead, LowBitLinear, low_bit_linear, low_bits_work
+from ..layers.projection import Projection
 from ..layers.rotary import rotary_table, rotate
 from .network import GPT, Block, FeedForward, SwiGLU
 
@@ -46,11 +47,11 @@ class PreparedLayer:
     up: Projection
     down: Projection
     step_attention_norm: Norm
-    step_qkv: FewRows
-    step_output: FewRows
+    step_qkv: LowBitLinear
+    step_output: LowBitLinear
     step_feed_forward_norm: Norm
-    step_up: FewRows
-    step_down: FewRows
+    step_up: LowBitLinear
+    step_down: LowBitLinear
 
 
 class PreparedGPT:
@@ -73,7 +74,7 @@ class PreparedGPT:
         self.embedding = model.token_embedding.weight.detach()
         self.position_embedding = None if model.position_embedding is None else model.position_embedding.weight.detach()
         self.norm = _norm(model.norm)
-        self.logits = Vocabulary(self.embedding if model.head is None else model.head.weight)
+        self.logits = LowBitHead(self.embedding if model.head is None else model.head.weight)
         self.layers: list[PreparedLayer] = []
         for i in range(self.config.n_layers):
             block, model.blocks[i] = model.blocks[i], nn.Identity()
@@ -144,7 +145,7 @@ def can_prepare(model: GPT) -> bool:
     """Whether :class:`PreparedGPT` takes this network: bfloat16, a CPU that multiplies it, norms before branches."""
     weight = model.token_embedding.weight
     fits = weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and model.config.norm_first
-    return fits and multiplies_bfloat16() and few_bits_work()
+    return fits and multiplies_bfloat16() and low_bits_work()
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -175,12 +176,12 @@ def _prepared(block: Block, name: str, grids: Mapping[str, Grid]) -> PreparedLay
     else:
         up = Projection(step_up, step_bias, "gelu_new")
 
-    def few(part: str, weight: Tensor, bias: Tensor | None) -> FewRows:
-        return few_rows(weight, bias, grids.get(f"{name}.{part}"))
+    def few(part: str, weight: Tensor, bias: Tensor | None) -> LowBitLinear:
+        return low_bit_linear(weight, bias, grids.get(f"{name}.{part}"))
 
     order = _pairs_together(attention.n_heads + attention.n_kv_heads, attention.n_kv_heads, attention.head_dim)
     grid = grids.get(f"{name}.attention.qkv")
-    step_qkv = few_rows(weight[order], None if bias is None else bias[order], grid and grid.rows(order))
+    step_qkv = low_bit_linear(weight[order], None if bias is None else bias[order], grid and grid.rows(order))
     return PreparedLayer(
         attention_norm=_norm(block.attention_norm),
         query=Projection(weight[:split], None if bias is None else bias[:split]),

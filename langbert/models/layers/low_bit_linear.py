@@ -16,9 +16,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..bert.int8 import weight_levels
+from .int8_projection import weight_levels
 
-__all__ = ["GROUP", "EightBit", "FewRows", "FourBit", "Grid", "Vocabulary", "few_bits_work", "few_rows", "find_grid"]
+__all__ = [
+    "GROUP",
+    "EightBitLinear",
+    "FourBitLinear",
+    "Grid",
+    "LowBitHead",
+    "LowBitLinear",
+    "find_grid",
+    "low_bit_linear",
+    "low_bits_work",
+]
 
 GROUP = 32
 """Neighbours in a row that share a grid, as in llama.cpp's formats."""
@@ -52,8 +62,8 @@ class Grid(NamedTuple):
         """The grid of ``weight[order]``."""
         return Grid(self.levels[order], self.scales[:, order].contiguous())
 
-    def unpacked(self) -> Tensor:
-        """The levels, ``(out, in)`` int32, 0 to 15."""
+    def expanded(self) -> Tensor:
+        """The levels one by one, ``(out, in)`` int32, 0 to 15."""
         pairs = torch.empty(*self.levels.shape, 2, dtype=torch.int32)
         pairs[..., 0] = self.levels >> 4
         pairs[..., 1] = self.levels & 15
@@ -62,7 +72,7 @@ class Grid(NamedTuple):
     def weight(self) -> Tensor:
         """``(out, in)`` float32."""
         scale, zero = self.scales.float().transpose(0, 1).unsqueeze(-1).unbind(2)  # (out, groups, 1) each
-        levels = self.unpacked().view(len(self.levels), -1, GROUP)
+        levels = self.expanded().view(len(self.levels), -1, GROUP)
         return ((levels - 8) * scale + zero).flatten(1)
 
 
@@ -86,7 +96,7 @@ def find_grid(weight: Tensor) -> Grid | None:
     return Grid(pairs[..., 0] << 4 | pairs[..., 1], scales)
 
 
-class FewRows:
+class LowBitLinear:
     """``x Wᵀ + b``: ``(n, in)`` → ``(n, out)``, both bfloat16, quickest for up to four rows."""
 
     def __init__(self, bias: Tensor | None) -> None:
@@ -105,12 +115,12 @@ class FewRows:
         raise NotImplementedError
 
 
-class FourBit(FewRows):
+class FourBitLinear(LowBitLinear):
     """With the weight on a :class:`Grid`."""
 
     def __init__(self, grid: Grid, bias: Tensor | None = None) -> None:
         super().__init__(bias)
-        self._weight = torch.ops.aten._convert_weight_to_int4pack_for_cpu(grid.unpacked(), 1)
+        self._weight = torch.ops.aten._convert_weight_to_int4pack_for_cpu(grid.expanded(), 1)
         self._scales = grid.scales.clone()  # or a mapped file would stay open for its sake
 
     def _product(self, x: Tensor) -> Tensor:
@@ -118,7 +128,7 @@ class FourBit(FewRows):
         return product
 
 
-class EightBit(FewRows):
+class EightBitLinear(LowBitLinear):
     """With the weight in 255 levels and a scale for each row."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
@@ -131,26 +141,28 @@ class EightBit(FewRows):
         return product
 
 
-def few_rows(weight: Tensor, bias: Tensor | None, grid: Grid | None) -> FewRows:
+def low_bit_linear(weight: Tensor, bias: Tensor | None, grid: Grid | None) -> LowBitLinear:
     """The layer in as few bits as its weight loses nothing, or next to nothing, by."""
-    return EightBit(weight, bias) if grid is None else FourBit(grid, bias)
+    return EightBitLinear(weight, bias) if grid is None else FourBitLinear(grid, bias)
 
 
-def few_bits_work() -> bool:
+def low_bits_work() -> bool:
     """Whether this build of torch, on this processor, has the products, and they come out right."""
     weight = torch.arange(64 * 64).view(64, 64) % 16 - 7.5
     x = torch.ones(1, 64, dtype=torch.bfloat16)
     grid = find_grid(weight)
     try:
         with torch.inference_mode():
-            products = [layer(x).float() for layer in (EightBit(weight), *([FourBit(grid)] if grid else []))]
+            products = [
+                layer(x).float() for layer in (EightBitLinear(weight), *([FourBitLinear(grid)] if grid else []))
+            ]
     except (AttributeError, RuntimeError, NotImplementedError):
         return False
     expected = weight.sum(1)
     return len(products) == 2 and all(torch.allclose(found[0], expected, atol=1.0) for found in products)
 
 
-class Vocabulary:
+class LowBitHead:
     """The output layer: hidden states → logits, in 8 bits, and once more in full for those that might be the largest.
 
     So the likeliest token is that of the full weight: of the tokens whose 8-bit logit is so near the largest that

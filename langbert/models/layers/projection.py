@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..bert.network import ACTIVATIONS
+from ..hardware import multiplies_bfloat16
 
 # oneDNN keeps a kernel for each of the last 1,024 shapes, hundreds of megabytes; those of a few batches are as quick.
 # It asks for this once, at its first product.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
-__all__ = ["POST_OPS", "ROWS", "Projection", "multiplies_bfloat16"]
+__all__ = ["ACTIVATIONS", "POST_OPS", "ROWS", "Projection", "can_block"]
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_new": partial(F.gelu, approximate="tanh"),
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+    "swish": F.silu,
+}
+"""The feed-forward activations a config may name; BERT's own is ``gelu`` through the error function."""
 
 ROWS = 1024
 """How many rows the weight's layout is chosen for; with others it works as well, a little slower."""
@@ -28,7 +39,7 @@ POST_OPS = {
     "silu": ("swish", ""),
     "swish": ("swish", ""),
 }
-"""What oneDNN calls the activations of :data:`~langbert.models.bert.network.ACTIVATIONS`, and which formula of it."""
+"""What oneDNN calls the :data:`ACTIVATIONS`, and which formula of it."""
 
 
 class Projection:
@@ -41,14 +52,14 @@ class Projection:
     Args:
         weight: ``(out, in)``, on the device and in the dtype to compute in.
         bias: ``(out,)``, likewise; None for none.
-        activation: of :meth:`activated`: a key of :data:`~langbert.models.bert.network.ACTIVATIONS`.
+        activation: of :meth:`activated`: a key of :data:`ACTIVATIONS`.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, activation: str = "gelu") -> None:
         self.out_features, self.in_features = weight.shape
         self._bias = None if bias is None else bias.detach().contiguous()
         self._activation: Callable[[Tensor], Tensor] = ACTIVATIONS[activation]
-        self._post_op = POST_OPS.get(activation) if _blocks(weight) else None
+        self._post_op = POST_OPS.get(activation) if can_block(weight) else None
         weight = weight.detach().contiguous()
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS) if self._post_op else weight
 
@@ -82,19 +93,11 @@ class Projection:
         return product
 
 
-def multiplies_bfloat16() -> bool:
-    """Whether oneDNN multiplies bfloat16 on this CPU."""
-    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return supported is not None and bool(supported())
-
-
-def _blocks(weight: Tensor) -> bool:
+def can_block(weight: Tensor) -> bool:
     """Whether oneDNN is there to multiply such a weight in blocks."""
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     ops = torch.ops.mkldnn
     if not (hasattr(ops, "_linear_pointwise") and hasattr(ops, "_reorder_linear_weight")):
         return False
-    if weight.dtype == torch.bfloat16:
-        return multiplies_bfloat16()
-    return weight.dtype == torch.float32
+    return weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and multiplies_bfloat16(weight.device))

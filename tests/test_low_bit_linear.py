@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langbert.models.layers.low_bit_linear import (
-    EightBit,
-    FourBit,
+    EightBitLinear,
+    FourBitLinear,
     Grid,
-    Vocabulary,
-    few_bits_work,
-    few_rows,
+    LowBitHead,
     find_grid,
+    low_bit_linear,
+    low_bits_work,
 )
 
-needs_products = pytest.mark.skipif(not few_bits_work(), reason="this torch has no products in few bits here")
+needs_products = pytest.mark.skipif(not low_bits_work(), reason="this torch has no products in few bits here")
 
 
 def on_a_grid(n_rows: int, n_columns: int, seed: int = 0) -> torch.Tensor:
@@ -64,9 +64,9 @@ def test_products_in_few_bits_are_those_of_the_weight(n: int, biased: bool) -> N
     weight, x = on_a_grid(48, 96) / 10, torch.randn(n, 96, generator=generator).bfloat16()
     bias = torch.randn(48, generator=generator).bfloat16() if biased else None
     grid = find_grid(weight)
-    four, eight = few_rows(weight, bias, grid), few_rows(weight, bias, None)
-    assert isinstance(four, FourBit)
-    assert isinstance(eight, EightBit)
+    four, eight = low_bit_linear(weight, bias, grid), low_bit_linear(weight, bias, None)
+    assert isinstance(four, FourBitLinear)
+    assert isinstance(eight, EightBitLinear)
     expected = x.float() @ weight.T + (0 if bias is None else bias.float())
     for found in (four(x), eight(x)):
         assert found.dtype == torch.bfloat16
@@ -84,7 +84,7 @@ def test_the_likeliest_token_is_that_of_the_whole_vocabulary(vocab_size: int, sc
     weight[vocab_size // 2 :] *= 1.01  # near ties, which 8 bits cannot tell apart
     hidden = (torch.randn(40, 64, generator=generator) * scale).bfloat16()
     expected = hidden.float() @ weight.float().T
-    found = Vocabulary(weight)(hidden)
+    found = LowBitHead(weight)(hidden)
     assert torch.equal(found.argmax(1), expected.argmax(1))
     assert float((found - expected).abs().max()) < 0.05 * float(expected.abs().max())
 
@@ -94,10 +94,10 @@ def test_the_likeliest_token_is_that_of_the_whole_vocabulary(vocab_size: int, sc
 def test_hidden_states_without_a_scale_give_what_the_weight_gives(value: float) -> None:
     weight = torch.randn(5000, 8, generator=torch.Generator().manual_seed(6)).bfloat16()
     hidden = torch.full((1, 8), value).bfloat16()
-    found: Any = Vocabulary(weight)(hidden)
+    found: Any = LowBitHead(weight)(hidden)
     torch.testing.assert_close(found, (hidden @ weight.T).float(), equal_nan=True)
 
 
 def test_a_grid_unpacks_to_its_levels() -> None:
     grid = Grid(torch.tensor([[0x0F, 0xA1]], dtype=torch.uint8), torch.ones(1, 1, 2, dtype=torch.bfloat16))
-    assert grid.unpacked().tolist() == [[0, 15, 10, 1]]
+    assert grid.expanded().tolist() == [[0, 15, 10, 1]]
