@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,15 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tokenizers import Encoding
+from torch import Tensor
+from torch.nn import functional as F
 
 from .models import resolve
-from .models.batching import computed
-from .models.bert.packed import PackedBert
-from .models.bert.span_reader import SpanReader
-from .models.bert.span_reader_folder import load_span_reader
-from .models.files.tokenizer import TextTokenizer, windows
+from .models.bert.inference import PreparedBert
+from .models.bert.loading import ReaderCheckpoint, load_span_reader
+from .models.files.tokenizer import windows
 from .models.hardware import Precision, planned_threads, resolve_device, resolve_precision
 from .models.log_odds import sigmoid
+from .models.runner import Runner, Window
 from .records import Progress, Span
 from .retrieval import checked_question
 
@@ -45,21 +47,12 @@ class ReadSpan(NamedTuple):
     logits: float
 
 
-class _Window(NamedTuple):
-    """A stretch of a passage beside the question: tokens ``[start, stop)`` of passage ``passage``."""
-
-    passage: int
-    start: int
-    stop: int
-    ids: list[int]
-    segments: list[int]
-
-
 class Reader:
     """A BERT with a start and an end head: it answers in the passage's own words, or says how sure it is that it can't.
 
     Args:
-        model: a catalogue name, a folder, or a name on the hub: our adapters, or a ``BertForQuestionAnswering``.
+        model: a catalogue name, a folder, or a name on the hub: our adapters, or a ``BertForQuestionAnswering``; or
+            what was loaded of one, whose weights are copied.
         precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the hardware multiplies it.
         device: ``"auto"``, or what torch calls it.
         threads: for one forward pass on the CPU; None takes every core this process may use.
@@ -72,36 +65,26 @@ class Reader:
 
     def __init__(
         self,
-        model: str | Path = "minilm-reader",
+        model: str | Path | ReaderCheckpoint = "minilm-reader",
         *,
         precision: Precision = "auto",
         device: str | torch.device = "auto",
         threads: int | None = None,
         offline: bool | None = None,
     ) -> None:
-        loaded = load_span_reader(resolve(model, offline=offline), offline=offline)
-        tokenizer = TextTokenizer.from_folder(loaded.tokenizer)
-        target = resolve_device(device)
-        self._prepare(loaded.network, tokenizer, resolve_precision(precision, target), target, planned_threads(threads))
-        self.name = str(model)
+        loaded = model
+        if not isinstance(loaded, ReaderCheckpoint):
+            loaded = load_span_reader(resolve(loaded, offline=offline), offline=offline)
+        self.name = "a checkpoint in memory" if isinstance(model, ReaderCheckpoint) else str(model)
         self.calibration = loaded.calibration
-
-    @classmethod
-    def of(cls, network: SpanReader, tokenizer: TextTokenizer, device: torch.device) -> Reader:
-        """A reader over a network that is being trained, in float32; later changes of the network do not reach it."""
-        reader = cls.__new__(cls)
-        reader._prepare(network, tokenizer, torch.float32, device, planned_threads(None))
-        reader.name, reader.calibration = "in training", (1.0, 0.0)
-        return reader
-
-    def _prepare(
-        self, network: SpanReader, tokenizer: TextTokenizer, dtype: torch.dtype, device: torch.device, threads: int
-    ) -> None:
-        self._packed = PackedBert(network.bert, dtype=dtype, device=device)
-        self._weight = network.head.weight.detach().to(device, torch.float32)  # (2, H)
-        self._bias = network.head.bias.detach().to(device, torch.float32)
-        self._tokenizer = tokenizer
-        self._device, self._threads = device, threads
+        self._device = resolve_device(device)
+        prepared = PreparedBert(
+            loaded.network.bert, dtype=resolve_precision(precision, self._device), device=self._device
+        )
+        self._runner = Runner(prepared, self._device, planned_threads(threads))
+        self._weight = loaded.network.head.weight.detach().to(self._device, torch.float32)  # (2, H)
+        self._bias = loaded.network.head.bias.detach().to(self._device, torch.float32)
+        self._tokenizer = loaded.tokenizer
 
     def read(
         self, question: str, passages: Sequence[str], *, top_n: int = 5, progress: Progress | None = None
@@ -158,69 +141,55 @@ class Reader:
         Args:
             headings: what each passage stands under: read before every window of it, never answered with.
         """
-        asked = self._encoded(questions)
-        read = self._encoded(passages)
-        above = self._encoded(headings if headings is not None else [""] * len(passages))
-        spread = [
-            window
-            for i, (question, heading, passage) in enumerate(zip(asked, above, read, strict=True))
-            for window in self._windows(i, question, heading, passage)
-        ]
-        best: list[dict[tuple[int, int], ReadSpan]] = [{} for _ in passages]
+        encode = self._tokenizer.encode_repeated
+        asked, read = encode(questions), encode(passages)
+        above = encode(headings if headings is not None else [""] * len(passages))
+        cut = [list(self._windows(*texts)) for texts in zip(asked, above, read, strict=True)]
 
-        def work(batch: Sequence[int]) -> list[list[ReadSpan]]:
-            chosen = [spread[i] for i in batch]
-            return [_best_spans(logits, window, n) for logits, window in zip(self._logits(chosen), chosen, strict=True)]
+        def head(states: Tensor, batch: Sequence[int]) -> list[list[ReadSpan]]:
+            logits = F.linear(states.float(), self._weight, self._bias).cpu().numpy()
+            ends = accumulate(len(window.ids) for i in batch for _, window in cut[i])
+            parts = iter(np.split(logits, list(ends)[:-1]))
+            return [_best_of(((next(parts), place) for place, _ in cut[i]), n) for i in batch]
 
-        lengths = [len(window.ids) for window in spread]
-        for batch, found in computed(work, lengths, self._device.type, self._threads):
-            for i, spans in zip(batch, found, strict=True):
-                passage = spread[i].passage
-                offsets = read[passage].offsets
-                for margin, first, last, sum_ in spans:
-                    span = ReadSpan(margin, offsets[first][0], offsets[last][1], sum_)
-                    known = best[passage].setdefault(span[1:3], span)
-                    best[passage][span[1:3]] = max(known, span)
-            if progress is not None:
-                progress(len({spread[i].passage for i in batch}))
-        return [sorted(spans.values(), reverse=True)[:n] for spans in best]
+        best: list[list[ReadSpan]] = [[] for _ in passages]
+        for i, spans in self._runner.run([[window for _, window in own] for own in cut], head, progress=progress):
+            offsets = read[i].offsets
+            best[i] = [span._replace(start=offsets[span.start][0], end=offsets[span.end][1]) for span in spans]
+        return best
 
-    def _encoded(self, texts: Sequence[str]) -> list[Encoding]:
-        """Each text tokenised; one that comes up many times (the question, beside each passage) only once."""
-        different = list(dict.fromkeys(texts))
-        encoded = dict(zip(different, self._tokenizer.encode(different), strict=True))
-        return [encoded[text] for text in texts]
-
-    def _windows(self, number: int, question: Encoding, heading: Encoding, passage: Encoding) -> Iterator[_Window]:
+    def _windows(self, question: Encoding, heading: Encoding, passage: Encoding) -> Iterator[tuple[slice, Window]]:
+        """A passage's windows, each with the question before it, and which of its tokens they hold."""
         question_ids, heading_ids = question.ids[: _MAX_LENGTH // 2], heading.ids[-_MAX_LENGTH // 4 :]
         room = _MAX_LENGTH - self._tokenizer.n_pair_special - len(question_ids) - len(heading_ids)
-        for start, stop in passage_windows(passage, room):
-            pair = self._tokenizer.pair(question_ids, heading_ids + passage.ids[start:stop])
-            yield _Window(number, start, stop, pair.ids, pair.segments)
-
-    def _logits(self, batch: Sequence[_Window]) -> list[NDArray[np.float32]]:
-        """``(T, 2)`` for each window."""
-        hidden = self._packed([window.ids for window in batch], [window.segments for window in batch])
-        logits = torch.nn.functional.linear(hidden.float(), self._weight, self._bias).cpu().numpy()
-        return np.split(logits, np.cumsum([len(window.ids) for window in batch])[:-1])
+        for cut in passage_windows(passage, room):
+            yield cut, Window.whole(*self._tokenizer.pair(question_ids, heading_ids + passage.ids[cut]))
 
     def __repr__(self) -> str:
         return f"Reader({self.name!r}, device={str(self._device)!r})"
 
 
-def passage_windows(passage: Encoding, room: int) -> Iterator[tuple[int, int]]:
-    """Where a passage is cut into windows of at most ``room`` tokens: token offsets, overlapping."""
-    if not passage.ids:
-        return
-    overlap = min(_OVERLAP, room // 3)
-    for window in windows(range(len(passage.ids)), passage.word_ids, room, overlap=overlap):
-        yield window[0], window[-1] + 1
+def passage_windows(passage: Encoding, room: int) -> Iterator[slice]:
+    """The tokens of each window of at most ``room`` that a passage is cut into; they overlap. None of no tokens."""
+    return windows(passage.word_ids, room, min(_OVERLAP, room // 3)) if passage.ids else iter(())
 
 
-def _best_spans(logits: NDArray[np.float32], window: _Window, n: int) -> list[ReadSpan]:
-    """The ``n`` best spans in a window, in tokens of the passage: the first, and the last itself."""
-    n_tokens = window.stop - window.start
-    offset = len(window.ids) - 1 - n_tokens  # the passage is followed by one [SEP]
+def _best_of(read: Iterable[tuple[NDArray[np.float32], slice]], n: int) -> list[ReadSpan]:
+    """The ``n`` best spans of a passage, whose windows were read, in its tokens: the first, and the last itself.
+
+    The same span in several windows counts once, with its best margin.
+    """
+    best: dict[tuple[int, int], ReadSpan] = {}
+    for logits, place in read:
+        for span in _best_spans(logits, place, n):
+            best[span[1:3]] = max(best.get(span[1:3], span), span)
+    return sorted(best.values(), reverse=True)[:n]
+
+
+def _best_spans(logits: NDArray[np.float32], place: slice, n: int) -> list[ReadSpan]:
+    """The ``n`` best spans in a window ``(T, 2)`` that holds the tokens ``place`` of a passage."""
+    n_tokens = place.stop - place.start
+    offset = len(logits) - 1 - n_tokens  # the passage is followed by one [SEP]
     starts, ends = logits[offset : offset + n_tokens, 0], logits[offset : offset + n_tokens, 1]
     top_starts, top_ends = np.argsort(-starts)[:_TOP], np.argsort(-ends)[:_TOP]
     scores = starts[top_starts][:, None] + ends[top_ends][None, :]  # (≤ 20, ≤ 20)
@@ -233,6 +202,6 @@ def _best_spans(logits: NDArray[np.float32], window: _Window, n: int) -> list[Re
     none = float(logits[0].sum())
     sums = [float(starts[first]) + float(ends[last]) for first, last in places]
     return [
-        ReadSpan(total - none, window.start + first, window.start + last, total)
+        ReadSpan(total - none, place.start + first, place.start + last, total)
         for total, (first, last) in zip(sums, places, strict=True)
     ]

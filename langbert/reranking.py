@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .errors import QuestionError
 from .models import resolve
-from .models.batching import computed
-from .models.bert.pair_scorer import load_pair_scorer
+from .models.encoder import load_pair_scorer
 from .models.files.lora import base_of
-from .models.files.tokenizer import TextTokenizer, TokenPair, windows
+from .models.files.tokenizer import TextTokenizer, windows
 from .models.hardware import Precision, planned_threads, resolve_device, resolve_precision
+from .models.runner import Runner, Window
 from .records import Candidate, Progress
 
 if TYPE_CHECKING:
@@ -61,7 +62,6 @@ class Reranker:
         trust_remote_code: bool = False,
     ) -> None:
         self.name = str(model)
-        self._threads = planned_threads(threads)
         self._device = resolve_device(device)
         self.precision = resolve_precision(precision, self._device)
         folder = resolve(model, offline=offline)
@@ -69,6 +69,7 @@ class Reranker:
         self._scorer = load_pair_scorer(
             folder, base, dtype=self.precision, device=self._device, trust_remote_code=trust_remote_code
         )
+        self._runner = Runner(self._scorer.states, self._device, planned_threads(threads))
         self._tokenizer = TextTokenizer.from_folder(base, trust_remote_code=trust_remote_code)
         most = self._scorer.max_length
         limits = [n for n in (self._tokenizer.model_max_length, most) if n is not None]
@@ -86,7 +87,7 @@ class Reranker:
         Args:
             question: not blank. If it fills more than half of ``max_length``, its end is cut, and that is logged.
             passages: any number, of any length.
-            progress: called with how many more windows are read.
+            progress: called with how many more passages are read.
 
         Returns:
             ``(n,)`` float32 in [0, 1], in the order of ``passages``.
@@ -96,16 +97,15 @@ class Reranker:
             TypeError: ``passages`` is not a sequence of strings.
         """
         passages = _checked(question, passages)
-        pairs, owners = self._pairs(question, passages)
+        pairs = self._pairs(question, passages)
+
+        def head(first_tokens: Tensor, batch: Sequence[int]) -> list[float]:
+            scores = torch.sigmoid(self._scorer.logits(first_tokens))
+            return [float(own.max()) for own in torch.split(scores, [len(pairs[i]) for i in batch])]
+
         scores = np.zeros(len(passages), dtype=np.float32)
-
-        def work(batch: Sequence[int]) -> NDArray[np.float32]:
-            return np.asarray(torch.sigmoid(self._scorer([pairs[i] for i in batch])).cpu().numpy(), dtype=np.float32)
-
-        for batch, found in computed(work, [len(pair.ids) for pair in pairs], self._device.type, self._threads):
-            np.maximum.at(scores, [owners[i] for i in batch], found)
-            if progress is not None:
-                progress(len(batch))
+        for i, score in self._runner.run(pairs, head, progress=progress):
+            scores[i] = score
         return scores
 
     def rerank(
@@ -139,21 +139,21 @@ class Reranker:
     def __repr__(self) -> str:
         return f"Reranker({self.name!r}, max_length={self.max_length}, device={str(self._device)!r})"
 
-    def _pairs(self, question: str, passages: Sequence[str]) -> tuple[list[TokenPair], list[int]]:
-        """Every window of every passage beside the question, and the passage each comes from."""
+    def _pairs(self, question: str, passages: Sequence[str]) -> list[list[Window]]:
+        """Every window of each passage beside the question, for the state of its first token."""
         asked, *read = self._tokenizer.encode([question, *passages])
         space = self.max_length - self._tokenizer.n_pair_special
         question_ids = asked.ids[: space // 2]
         if len(question_ids) < len(asked.ids):
             log.warning("the question has %d tokens; only the first %d are read", len(asked.ids), len(question_ids))
         room = space - len(question_ids)
-        pairs: list[TokenPair] = []
-        owners: list[int] = []
-        for i, passage in enumerate(read):
-            for window in windows(passage.ids, passage.word_ids, room, overlap=room // 4):
-                pairs.append(self._tokenizer.pair(question_ids, window))
-                owners.append(i)
-        return pairs, owners
+        return [
+            [
+                Window.first_token(*self._tokenizer.pair(question_ids, passage.ids[cut]))
+                for cut in windows(passage.word_ids, room, overlap=room // 4)
+            ]
+            for passage in read
+        ]
 
 
 def _checked(question: str, passages: Sequence[str]) -> list[str]:

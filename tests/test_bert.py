@@ -7,9 +7,10 @@ import torch
 import transformers
 
 from langbert.errors import CheckpointError
-from langbert.models.bert.checkpoint import is_bert, load_bert, load_cross_encoder, parse_config, unparse_config
+from langbert.models.bert.checkpoint import is_bert, parse_config, unparse_config
+from langbert.models.bert.inference import PreparedBert
+from langbert.models.bert.loading import load_bert, load_cross_encoder
 from langbert.models.bert.network import Bert, BertConfig
-from langbert.models.bert.packed import PackedBert
 from langbert.models.files.weights import read_tensors, save_tensors
 
 TINY = transformers.BertConfig(
@@ -98,16 +99,16 @@ def test_packed_agrees_with_padded(ours, batch):
     expected = ours(token_ids, mask, segment_ids)[real]
     sequences = [ids[is_token].tolist() for ids, is_token in zip(token_ids, real, strict=True)]
     segments = [ids[is_token].tolist() for ids, is_token in zip(segment_ids, real, strict=True)]
-    packed = PackedBert(ours)(sequences, segments)
+    packed = PreparedBert(ours)(sequences, segments)
     torch.testing.assert_close(packed, expected, atol=1e-5, rtol=0)
-    rough = PackedBert(ours, dtype=torch.bfloat16)(sequences, segments)
+    rough = PreparedBert(ours, dtype=torch.bfloat16)(sequences, segments)
     assert rough.dtype == torch.bfloat16
     assert torch.cosine_similarity(rough.float(), expected).min() > 0.999
 
 
 @torch.no_grad()
 def test_packed_gives_a_sequence_the_same_states_alone_and_in_a_batch(ours):
-    packed = PackedBert(ours)
+    packed = PreparedBert(ours)
     sequences = [torch.randint(0, 99, (length,)).tolist() for length in (1, 2, 2, 5, 6, 7, 9, 10, 11, 31, 40)]
     alone = torch.cat([packed([sequence]) for sequence in sequences])
     torch.testing.assert_close(packed(sequences), alone, atol=1e-6, rtol=0)
@@ -115,7 +116,7 @@ def test_packed_gives_a_sequence_the_same_states_alone_and_in_a_batch(ours):
 
 def test_packed_is_a_frozen_copy(ours, folder):
     trained = load_bert(folder)
-    packed = PackedBert(trained, dtype=torch.bfloat16)
+    packed = PreparedBert(trained, dtype=torch.bfloat16)
     before = packed([[0, 1, 2, 3, 4]])
     with torch.no_grad():
         trained.layers[0].up.weight.zero_()
@@ -123,16 +124,8 @@ def test_packed_is_a_frozen_copy(ours, folder):
 
 
 def test_packed_of_nothing(ours):
-    assert PackedBert(ours)([]).shape == (0, 32)
-    assert PackedBert(ours)([[], []]).shape == (0, 32)
-
-
-@torch.no_grad()
-def test_first_tokens_are_the_first_states(ours):
-    packed = PackedBert(ours, dtype=torch.bfloat16)
-    sequences, segments = [[1, 2], [3], [4, 5, 6]], [[0, 1], [0], [0, 0, 1]]
-    states = packed(sequences, segments)
-    assert torch.equal(packed.first_tokens(sequences, segments), states[[0, 2, 3]].float())
+    assert PreparedBert(ours)([]).shape == (0, 32)
+    assert PreparedBert(ours)([[], []]).shape == (0, 32)
 
 
 def test_learns():

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from langbert.errors import CheckpointError
-from langbert.models.bert.checkpoint import bert_table, load_bert
+from langbert.models.bert.checkpoint import bert_table
+from langbert.models.bert.loading import load_bert
 from langbert.models.files.weights import (
     SAME,
     TRANSPOSED,

@@ -21,8 +21,8 @@ from label_tools import write_bert
 from langbert.errors import CheckpointError
 from langbert.labels.classifier import Classifier
 from langbert.labels.tagger import Tagger, entity_spans, word_pieces, word_spans, word_windows
-from langbert.models.bert.label_folder import load_classifier, load_tagger, save_classifier, save_tagger
-from langbert.models.bert.token_classifier import TokenClassifier
+from langbert.models.bert.heads import TokenClassifier
+from langbert.models.bert.loading import load_classifier, load_tagger, save_classifier, save_tagger
 from langbert.models.files.tokenizer import TextTokenizer
 
 TEXTS = [

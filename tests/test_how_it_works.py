@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from langbert.models.bert.checkpoint import load_bert
+from langbert.models.bert.loading import load_bert
 from langbert.models.files.tokenizer import TextTokenizer
 
 DOCS = Path(__file__).parent.parent / "docs"

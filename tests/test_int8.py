@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from langbert.models.bert.checkpoint import load_bert
 from langbert.models.bert.int8 import Int8Layer, _split, calibration_sequences, int8_layers
+from langbert.models.bert.loading import load_bert
 from langbert.models.bert.network import Bert, BertConfig
 from langbert.models.files.tokenizer import TextTokenizer
 from langbert.models.layers.attention import attend

@@ -15,7 +15,7 @@ from store_tools import HashEmbedder, LineChunker
 
 from langbert import Chunker, Document, Embedder, Pooling, Store
 from langbert.cli import run
-from langbert.embedding.long_texts import ONE_TOKEN, SPAN_POOLINGS, TextReader, token_states
+from langbert.embedding.long_texts import ONE_TOKEN, SPAN_POOLINGS, TextReader
 from langbert.errors import StoreError, StoreMismatch
 from langbert.models.bert.checkpoint import bert_table, unparse_config
 from langbert.models.bert.network import Bert, BertConfig
@@ -95,8 +95,8 @@ def joined_states(embedder: Embedder, text: str, prompt: str = "") -> tuple[torc
     tokenizer = TextTokenizer.from_folder(embedder.name)
     reader = TextReader(tokenizer, prompt, include_prompt=True)
     ((read, _),) = reader.read([text], embedder.max_length)
-    states, _ = token_states(embedder._encoder, [read], "cpu")
-    ids = [token for window in read for token in window.ids[window.first : window.last]]
+    ((_, states),) = embedder._runner.run([read], lambda states, _: [states])
+    ids = [window.ids[row] for window in read for row in window.rows]
     return states, [VOCAB[i] for i in ids]
 
 
@@ -112,17 +112,17 @@ def test_joined_windows_hold_every_token_once_from_where_it_has_most_context(tin
     reader = TextReader(tokenizer, prompt, include_prompt=True)
     ((read, n_tokens),) = reader.read([text], limit)
     whole = [*tokenizer.prefix, *tokenizer.encode([prompt + text])[0].ids, *tokenizer.suffix]
-    assert [token for window in read for token in window.ids[window.first : window.last]] == whole
+    assert [window.ids[row] for window in read for row in window.rows] == whole
     assert n_tokens == len(whole) - 2
     assert all(len(window.ids) <= limit for window in read)
-    n_text, n_before = sum(window.last - window.first for window in read) - reader.n_around, reader.n_around - 1
+    n_text, n_before = sum(len(window.rows) for window in read) - reader.n_around, reader.n_around - 1
     if len(read) == 1:
         return
     stretches, own, done = [], [], 0  # in tokens of the text
     for window in read:
-        start = done - max(window.first - n_before, 0)
+        start = done - max(window.rows[0] - n_before, 0)
         stretches.append((start, start + len(window.ids) - reader.n_around))
-        stop = min(start + window.last - n_before, n_text)
+        stop = min(start + window.rows[-1] + 1 - n_before, n_text)
         own.append(range(done, stop))
         done = stop
     assert done == n_text

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from langbert.errors import CheckpointError
+from langbert.models.bert.heads import SpanReader
 from langbert.models.bert.network import Bert, BertConfig
-from langbert.models.bert.span_reader import SpanReader
 from langbert.models.files.lora import is_adapter, merge_adapters
 from langbert.models.files.weights import read_tensors, save_tensors
 from langbert.training.adapters import adapt, average_adapters, save_adapters

@@ -9,8 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langbert.models.bert.packed import cumulative
-from langbert.models.layers.pooling import AttentionPooling, Pooling, pack, pool, pool_padded
+from langbert.models.layers.pooling import AttentionPooling, Pooling, cumulative, pack, pool, pool_padded
 
 DEFINITIONS = {
     Pooling.CLS: lambda h, s: h[0],

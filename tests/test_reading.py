@@ -11,10 +11,10 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from langbert.errors import CheckpointError, QuestionError
+from langbert.models.bert.heads import SpanReader, span_loss
+from langbert.models.bert.loading import load_span_reader
 from langbert.models.bert.network import Bert, BertConfig
-from langbert.models.bert.span_reader import SpanReader, span_loss
-from langbert.models.bert.span_reader_folder import load_span_reader
-from langbert.reading import _LONGEST, Reader, _best_spans, _Window
+from langbert.reading import _LONGEST, Reader, _best_spans
 
 WORDS = """
 who what where did live in the a normans normandy bees make honey from nectar , . ? 诺 曼 人
@@ -107,8 +107,7 @@ def test_the_best_spans_are_those_brute_force_finds() -> None:
         n_question, n_passage = int(rng.integers(1, 8)), int(rng.integers(1, 19))
         length = 1 + n_question + 1 + n_passage + 1
         logits = rng.normal(size=(length, 2)).astype(np.float32)
-        window = _Window(0, 5, 5 + n_passage, [0] * length, [0] * length)
-        found = _best_spans(logits, window, 4)
+        found = _best_spans(logits, slice(5, 5 + n_passage), 4)
         offset = n_question + 2
         everything = sorted(
             (

@@ -16,15 +16,19 @@ from torch import Tensor, nn
 
 from langbert import Embedder, Tagger
 from langbert.errors import CheckpointError, DataError
-from langbert.models.architectures.recurrent import CELLS, Cell, PackedRecurrent, RecurrentConfig, RecurrentEncoder
-from langbert.models.architectures.recurrent_folder import (
+from langbert.models.architectures.recurrent import (
+    CELLS,
+    Cell,
+    PreparedRecurrent,
+    RecurrentConfig,
+    RecurrentEncoder,
     RecurrentTextEncoder,
     load_recurrent,
     parse_recurrent,
     unparse_recurrent,
 )
-from langbert.models.bert.encoder import load_encoder
 from langbert.models.bert.network import Bert
+from langbert.models.encoder import load_encoder
 from langbert.models.files.weights import read_json, read_tensors, save_tensors, write_json
 from langbert.models.layers.pooling import Pooling
 from langbert.training import train
@@ -80,7 +84,7 @@ def test_states_are_those_of_the_papers_formulas(cell: Cell) -> None:
     model, (sequence,) = network(cell), ids(9)
     forwards = by_hand(model, sequence)
     backwards = by_hand(model, sequence[::-1], "_reverse").flip(0)
-    states = PackedRecurrent(model)([sequence]).double()
+    states = PreparedRecurrent(model)([sequence]).double()
     assert (states - torch.cat([forwards, backwards], dim=1)).abs().max() < 1e-6
 
 
@@ -88,7 +92,7 @@ def test_states_are_those_of_the_papers_formulas(cell: Cell) -> None:
 def test_one_direction_sees_nothing_that_comes_later(cell: Cell) -> None:
     model, (sequence,) = network(cell, bidirectional=False, n_layers=2), ids(12)
     changed = [*sequence[:8], *((token + 1) % 60 for token in sequence[8:])]
-    states, others = PackedRecurrent(model)([sequence]), PackedRecurrent(model)([changed])
+    states, others = PreparedRecurrent(model)([sequence]), PreparedRecurrent(model)([changed])
     assert torch.equal(states[:8], others[:8])
     assert not torch.isclose(states[8:], others[8:]).all(dim=1).any()
 
@@ -139,9 +143,9 @@ def test_padding_on_any_side_changes_nothing(cell: Cell, both: bool, shapes: lis
     states = model(token_ids, mask)
     assert states.shape == (len(shapes), width, 16)
     assert (states[mask == 0] == 0).all()
-    alone = [PackedRecurrent(model)([sequence]) for sequence in sequences]
+    alone = [PreparedRecurrent(model)([sequence]) for sequence in sequences]
     assert (states[mask == 1] - torch.cat(alone)).abs().max() < 1e-6 if sum(map(len, sequences)) else True
-    assert torch.allclose(PackedRecurrent(model)(sequences), torch.cat(alone), atol=1e-6)
+    assert torch.allclose(PreparedRecurrent(model)(sequences), torch.cat(alone), atol=1e-6)
 
 
 def test_a_batch_without_padding_needs_no_mask() -> None:
@@ -170,7 +174,7 @@ def test_gradients_reach_every_weight_and_the_words_at_both_ends(cell: Cell) -> 
 
 def test_bfloat16_stays_close() -> None:
     model, sequences = network(n_layers=2), ids(30, 12, 5)
-    exact, rough = PackedRecurrent(model)(sequences), PackedRecurrent(model, dtype=torch.bfloat16)(sequences)
+    exact, rough = PreparedRecurrent(model)(sequences), PreparedRecurrent(model, dtype=torch.bfloat16)(sequences)
     assert rough.dtype == torch.bfloat16
     assert nn.functional.cosine_similarity(exact, rough.float()).min() > 0.99
 
@@ -187,7 +191,7 @@ def saved(tmp_path: Path) -> Path:
 def test_what_is_saved_is_loaded(saved: Path) -> None:
     encoder = load_encoder(saved, dtype=torch.float32, device=CPU)
     assert encoder.max_length is None
-    expected = PackedRecurrent(network("gru", n_layers=2))(ids(5, 9))
+    expected = PreparedRecurrent(network("gru", n_layers=2))(ids(5, 9))
     assert (encoder(ids(5, 9)) - expected).abs().max() < 1e-6
     assert parse_recurrent(unparse_recurrent(network().config)) == network().config
 

@@ -79,11 +79,12 @@ def test_a_long_passage_scores_as_its_best_window(bert):
     assert bert.max_length == 30
     words = [VOCAB[5 + i % 12] for i in range(70)]
     room = 30 - 3 - 3  # three special tokens, three of the question
-    parts = [" ".join(part) for part in windows(words, list(range(70)), room, overlap=room // 4)]
+    parts = [" ".join(words[cut]) for cut in windows(list(range(70)), room, overlap=room // 4)]
     read = []
     score = bert.score(QUESTION, [" ".join(words)], progress=read.append)
     np.testing.assert_allclose(score, bert.score(QUESTION, parts).max(keepdims=True), atol=1e-6)
-    assert sum(read) == len(parts) == 4
+    assert len(parts) == 4
+    assert read == [1]
 
 
 def test_a_long_question_is_cut_and_says_so(bert, caplog):

@@ -360,7 +360,7 @@ def test_a_reader_is_trained_saved_and_used(tmp_path: Path) -> None:
 @pytest.mark.models
 def test_a_reader_is_trained_further_from_where_it_stands(tmp_path: Path) -> None:
     from langbert.models import resolve
-    from langbert.models.bert.span_reader_folder import load_span_reader
+    from langbert.models.bert.loading import load_span_reader
     from langbert.models.files.weights import read_json
     from langbert.training.adapters import adapt, merged
     from langbert.training.reader import ReaderTask
@@ -429,7 +429,7 @@ def test_mined_negatives_train_a_reranker_that_langbert_loads(tmp_path: Path, mi
 
 @pytest.mark.models
 def test_pairs_run_by_length_have_the_logits_of_one_padded_batch(tmp_path: Path) -> None:
-    from langbert.models.bert.cross_encoder import CrossEncoder
+    from langbert.models.bert.heads import CrossEncoder
     from langbert.models.bert.network import BertConfig
     from langbert.models.files.tokenizer import TokenPair
     from langbert.training.batching import padded

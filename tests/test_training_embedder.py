@@ -27,8 +27,8 @@ from langbert import Chunk, Chunker, Embedder, Reranker
 from langbert.documents import read_documents
 from langbert.errors import CheckpointError, DataError
 from langbert.models.bert.checkpoint import bert_table, unparse_config
+from langbert.models.bert.heads import SentenceEncoder
 from langbert.models.bert.network import Bert, BertConfig
-from langbert.models.bert.sentence_encoder import SentenceEncoder
 from langbert.models.files.weights import read_tensors, save_tensors, write_json
 from langbert.models.layers.pooling import AttentionPooling, Pooling
 from langbert.records import Generation, Message

@@ -22,8 +22,8 @@ from langbert.errors import CheckpointError, DataError
 from langbert.labels.classifier import Classifier, in_order
 from langbert.labels.few_shot import FewShotClassifier
 from langbert.labels.tagger import Tagger, word_spans
-from langbert.models.bert.label_folder import load_classifier, load_tagger
-from langbert.models.bert.token_classifier import IGNORED
+from langbert.models.bert.heads import IGNORED
+from langbert.models.bert.loading import load_classifier, load_tagger
 from langbert.training.bio import all_bio, as_bio
 from langbert.training.classifier import ClassifierTask
 from langbert.training.labelled import read_labelled, read_tagged, split

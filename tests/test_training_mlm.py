@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from langbert.errors import CheckpointError, DataError, MissingExtra
-from langbert.models.bert.checkpoint import load_bert, load_pretraining, save_pretraining
+from langbert.models.bert.heads import PreTrainingBert, PreTrainingLogits, pretraining_loss
+from langbert.models.bert.loading import load_bert, load_pretraining, save_pretraining
 from langbert.models.bert.network import Bert, BertConfig
-from langbert.models.bert.pretraining import PreTrainingBert, PreTrainingLogits, pretraining_loss
 from langbert.models.files.weights import read_tensors, save_tensors
 from langbert.training.corpus import Corpus, read_texts
 from langbert.training.loop import run

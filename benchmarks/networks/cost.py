@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from langbert.bench.timing import interleaved
-from langbert.models.architectures.recurrent import Cell, PackedRecurrent, RecurrentConfig, RecurrentEncoder
+from langbert.models.architectures.recurrent import Cell, PreparedRecurrent, RecurrentConfig, RecurrentEncoder
+from langbert.models.bert.inference import PreparedBert
 from langbert.models.bert.network import Bert, BertConfig
-from langbert.models.bert.packed import PackedBert
 from langbert.models.hardware import resolve_precision
 from langbert.models.layers.pooling import pack
 
@@ -35,7 +35,7 @@ def network(architecture: str) -> Network:
 
 
 def packed(model: Network) -> Callable[[list[list[int]]], Tensor]:
-    return PackedRecurrent(model) if isinstance(model, RecurrentEncoder) else PackedBert(model)
+    return PreparedRecurrent(model) if isinstance(model, RecurrentEncoder) else PreparedBert(model)
 
 
 def texts(lengths: list[int]) -> list[list[int]]:

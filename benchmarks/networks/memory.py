@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from langbert.models.architectures.transformer_xl_folder import TransformerXLDecoder
+from langbert.models.architectures.transformer_xl import TransformerXLDecoder
 from langbert.models.gpt.loading import load_decoder
 from langbert.training import train
 from langbert.training.lm import LmTask

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langbert.models import cache_dir, resolve
-from langbert.models.bert.checkpoint import load_cross_encoder
-from langbert.models.bert.label_folder import save_classifier
+from langbert.models.bert.loading import load_cross_encoder, save_classifier
 from langbert.models.files.lora import base_of
 from langbert.models.files.tokenizer import TextTokenizer
 from langbert.models.files.weights import read_json, write_json

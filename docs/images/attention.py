@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from langbert.models import resolve
-from langbert.models.bert.checkpoint import load_bert
+from langbert.models.bert.loading import load_bert
 from langbert.models.bert.network import Bert
 from langbert.models.files.tokenizer import TextTokenizer
 

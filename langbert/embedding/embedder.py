@@ -16,17 +16,16 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, TextTooLong
 from ..models import cache_dir, resolve
-from ..models.batching import computed
-from ..models.bert.encoder import load_encoder
-from ..models.bert.packed import cumulative
+from ..models.encoder import load_encoder
 from ..models.files.sentence_folder import read_sentence_folder, write_sentence_folder
 from ..models.files.tokenizer import TextTokenizer
 from ..models.files.weights import tensors_sha256
 from ..models.hardware import EncoderPrecision, planned_threads, resolve_device, resolve_precision
-from ..models.layers.pooling import Pooling, pool
+from ..models.layers.pooling import Pooling, cumulative, pool
+from ..models.runner import Runner, Window
 from ..records import EmbeddingSpace, Progress, Role
 from .cache import Cached, EmbeddingCache, cache_keys
-from .long_texts import ONE_TOKEN, OVERLAP, SPAN_POOLINGS, TextReader, Window, checked_spans, token_states
+from .long_texts import ONE_TOKEN, OVERLAP, SPAN_POOLINGS, TextReader, checked_spans
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,7 +104,6 @@ class Embedder:
         self.on_overflow = on_overflow
         self.overflowed = 0
         self.tokens = 0
-        self._threads = planned_threads(threads)
         self._device = resolve_device(device)
         self.precision = resolve_precision(precision, self._device, get_args(EncoderPrecision))
 
@@ -113,6 +111,7 @@ class Embedder:
         self._encoder = load_encoder(
             self._folder.encoder, dtype=self.precision, device=self._device, trust_remote_code=trust_remote_code
         )
+        self._runner = Runner(self._encoder, self._device, planned_threads(threads))
         self._tokenizer = TextTokenizer.from_folder(
             self._folder.encoder, lowercase=self._folder.lowercase, trust_remote_code=trust_remote_code
         )
@@ -402,15 +401,13 @@ class Embedder:
                 )
             found.append(reader.one_token(read, self.pooling) if self.pooling in ONE_TOKEN else read)
 
-        def work(batch: Sequence[int]) -> NDArray[np.float32]:
-            states, lengths = token_states(self._encoder, [found[i] for i in batch], self._device.type)
-            return self._pooled(states, lengths, reader.skip)
+        def head(states: Tensor, batch: Sequence[int]) -> Sequence[NDArray[np.float32]]:
+            return list(self._pooled(states, [_n_rows(found[i]) for i in batch], reader.skip))
 
+        self._count(found)
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        for batch, pooled in computed(work, self._counted(found), self._device.type, self._threads):
-            vectors[batch] = pooled
-            if progress is not None:
-                progress(len(batch))
+        for i, vector in self._runner.run(found, head, progress=progress):
+            vectors[i] = vector
         return vectors, too_long
 
     def _in_context(
@@ -419,28 +416,25 @@ class Embedder:
         """Vectors ``(n_spans, dimension)`` of each text's spans."""
         vectors = [np.empty((0, self.dimension), dtype=np.float32)] * len(texts)
         read = list(self._readers["document"].read_for_spans(texts, self.max_length))
+        texts_windows, places = [own for own, _ in read], [own for _, own in read]
 
-        def work(batch: Sequence[int]) -> list[NDArray[np.float32]]:
-            states, lengths = token_states(self._encoder, [read[i][0] for i in batch], self._device.type)
+        def head(states: Tensor, batch: Sequence[int]) -> list[NDArray[np.float32]]:
             pooled = []
-            for i, own in zip(batch, torch.split(states, lengths), strict=True):
-                rows = [read[i][1].rows(*span) for span in spans[i]]
+            for i, own in zip(batch, torch.split(states, [_n_rows(texts_windows[i]) for i in batch]), strict=True):
+                rows = [places[i].rows(*span) for span in spans[i]]
                 picked = own[torch.tensor([row for some in rows for row in some], dtype=torch.int64)]
                 pooled.append(self._pooled(picked, [len(some) for some in rows]))
             return pooled
 
-        for batch, pooled in computed(work, self._counted([own for own, _ in read]), self._device.type, self._threads):
-            for i, own in zip(batch, pooled, strict=True):
-                vectors[i] = own
-                if progress is not None:
-                    progress(len(own))
+        self._count(texts_windows)
+        for i, own in self._runner.run(texts_windows, head):
+            vectors[i] = own
+            if progress is not None:
+                progress(len(own))
         return vectors
 
-    def _counted(self, texts: Sequence[Sequence[Window]]) -> list[int]:
-        """How many tokens the encoder reads of each text."""
-        lengths = [sum(len(window.ids) for window in text) for text in texts]
-        self.tokens += sum(lengths)
-        return lengths
+    def _count(self, texts: Sequence[Sequence[Window]]) -> None:
+        self.tokens += sum(len(window.ids) for text in texts for window in text)
 
     def _pooled(self, states: Tensor, lengths: Sequence[int], skip: int = 0) -> NDArray[np.float32]:
         """Packed states → ``(n, dimension)``, cut and normalised."""
@@ -456,6 +450,10 @@ class Embedder:
         vectors = self._dense(vectors)[:, : self._dimensions]
         pooled: Tensor = nn.functional.normalize(vectors) if self.normalize else vectors
         return pooled.cpu().numpy()
+
+
+def _n_rows(text: Sequence[Window]) -> int:
+    return sum(len(window.rows) for window in text)
 
 
 def _pooling(pooling: Pooling | str) -> Pooling:

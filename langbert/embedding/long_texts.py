@@ -1,4 +1,4 @@
-"""Texts of any length for an encoder that reads so many tokens at once: windows in, one hidden state a token out.
+"""Texts of any length for an encoder that reads so many tokens at once.
 
 A text over the limit is read in overlapping windows, and a token's state is taken from the window where it has the most
 context on its poorer side. Joined, the states are those of one long sequence with its special tokens at the ends.
@@ -14,14 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from tokenizers import Encoding
-from torch import Tensor
 
-from ..models.batching import plan
-from ..models.bert.encoder import Encoder
 from ..models.files.tokenizer import TextTokenizer, windows
 from ..models.layers.pooling import Pooling
+from ..models.runner import Window
 
 __all__ = [
     "ONE_TOKEN",
@@ -29,9 +26,7 @@ __all__ = [
     "SPAN_POOLINGS",
     "TextReader",
     "TokenSpans",
-    "Window",
     "checked_spans",
-    "token_states",
 ]
 
 OVERLAP = 0.25
@@ -43,15 +38,6 @@ for a long text; a part of a text has no such token."""
 
 SPAN_POOLINGS = (Pooling.MEAN, Pooling.MAX, Pooling.MEAN_SQRT_LEN, Pooling.ATTENTION)
 """Poolings that take the tokens of a part of a text as they take all of them, wherever it stands."""
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What the encoder reads at once: token ids with the special ones; states ``[first, last)`` are taken from it."""
-
-    ids: list[int]
-    first: int
-    last: int
 
 
 class TextReader:
@@ -106,24 +92,23 @@ class TextReader:
         for window in text:
             n_tokens = len(window.ids)
             first = min(max(n_tokens - 1, 0) if pooling is Pooling.LAST else self.skip, n_tokens)
-            found.append(Window(window.ids, first, min(first + 1, n_tokens)))
+            found.append(Window(window.ids, range(first, min(first + 1, n_tokens))))
         return found
 
     def _whole(self, ids: list[int]) -> Window:
-        around = [*self._tokenizer.prefix, *ids, *self._tokenizer.suffix]
-        return Window(around, 0, len(around))
+        return Window.whole([*self._tokenizer.prefix, *ids, *self._tokenizer.suffix])
 
     def _cut(self, text: Encoding, max_length: int) -> list[Window]:
         room = max_length - self.n_around
         n_tokens = len(text.ids)
-        cuts = windows(range(n_tokens), text.word_ids, room, int(OVERLAP * room))
-        stretches = [(tokens[0], tokens[-1] + 1) for tokens in cuts]
+        stretches = [(cut.start, cut.stop) for cut in windows(text.word_ids, room, int(OVERLAP * room))]
         middles = [(left[1] + right[0]) // 2 for left, right in pairwise(stretches)]
         found = []
         for (start, stop), (first, last) in zip(stretches, pairwise([0, *middles, n_tokens]), strict=True):
             ids = [*self._before, *text.ids[start:stop], *self._tokenizer.suffix]
             offset = len(self._before) - start
-            found.append(Window(ids, first + offset if first else 0, last + offset if last < n_tokens else len(ids)))
+            kept = range(first + offset if first else 0, last + offset if last < n_tokens else len(ids))
+            found.append(Window(ids, kept))
         return found
 
 
@@ -155,21 +140,6 @@ class TokenSpans:
         return list(
             range(self.before + first if first else self.skip, self.before + last if last < n_tokens else total)
         )
-
-
-def token_states(encoder: Encoder, texts: Sequence[Sequence[Window]], device_type: str) -> tuple[Tensor, list[int]]:
-    """The texts' ``(total, H)`` hidden states, and how many of them are each one's.
-
-    The encoder reads a batch at once, however long a text is.
-    """
-    reads = [window for text in texts for window in text]
-    states: list[Tensor] = [torch.empty(0)] * len(reads)
-    for batch in plan([len(window.ids) for window in reads], device_type, threads=1).batches:
-        sequences = [reads[i].ids for i in batch]
-        parts = torch.split(encoder(sequences), [len(ids) for ids in sequences])
-        for i, part in zip(batch, parts, strict=True):
-            states[i] = part[reads[i].first : reads[i].last]
-    return torch.cat(states), [sum(window.last - window.first for window in text) for text in texts]
 
 
 def checked_spans(texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]]) -> list[list[tuple[int, int]]]:

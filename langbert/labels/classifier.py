@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from ..models import resolve
-from ..models.batching import computed
-from ..models.bert.cross_encoder import CrossEncoder
-from ..models.bert.label_folder import load_classifier, sequence_length
-from ..models.bert.packed import PackedBert
+from ..models.bert.inference import PreparedBert
+from ..models.bert.loading import ClassifierCheckpoint, load_classifier, sequence_length
 from ..models.files.tokenizer import TextTokenizer, TokenPair
 from ..models.hardware import Precision, planned_threads, resolve_device, resolve_precision
+from ..models.runner import Runner, Window
 from ..records import Progress
 
 __all__ = ["Classifier", "Label", "TextOrPair", "as_sequence", "best_label", "in_order"]
@@ -50,7 +50,8 @@ class Classifier:
 
     Args:
         model: a folder, or a name on the hub: what :class:`~langbert.training.classifier.ClassifierTask` saved, or
-            any ``BertForSequenceClassification`` that chooses one label of several.
+            any ``BertForSequenceClassification`` that chooses one label of several; or what was loaded of one, in
+            evaluation mode, whose encoder is copied.
         precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the hardware multiplies it.
         device: ``"auto"``, or what torch calls it.
         threads: for one forward pass on the CPU; None takes every core this process may use.
@@ -68,7 +69,7 @@ class Classifier:
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path | ClassifierCheckpoint,
         *,
         precision: Precision = "auto",
         device: str | torch.device = "auto",
@@ -76,44 +77,17 @@ class Classifier:
         max_length: int | None = None,
         offline: bool | None = None,
     ) -> None:
-        folder = resolve(model, offline=offline)
-        loaded = load_classifier(folder)
-        tokenizer = TextTokenizer.from_folder(folder)
-        self.name = str(model)
-        self.max_length = sequence_length(max_length, tokenizer, loaded.network.bert.config.max_positions)
-        target = resolve_device(device)
-        self._prepare(loaded.network, loaded.labels, tokenizer, resolve_precision(precision, target), target, threads)
-
-    @classmethod
-    def of(
-        cls,
-        network: CrossEncoder,
-        labels: Sequence[str],
-        tokenizer: TextTokenizer,
-        device: torch.device,
-        *,
-        max_length: int,
-    ) -> Classifier:
-        """A classifier over a network in evaluation mode that is being trained, in float32; good until it changes."""
-        classifier = cls.__new__(cls)
-        classifier.name, classifier.max_length = "in training", max_length
-        classifier._prepare(network, labels, tokenizer, torch.float32, device, None)
-        return classifier
-
-    def _prepare(
-        self,
-        network: CrossEncoder,
-        labels: Sequence[str],
-        tokenizer: TextTokenizer,
-        dtype: torch.dtype,
-        device: torch.device,
-        threads: int | None,
-    ) -> None:
-        self.labels = tuple(labels)
-        self._packed = PackedBert(network.bert, dtype=dtype, device=device)
-        self._network = network.to(device)
-        self._tokenizer = tokenizer
-        self._device, self._threads = device, planned_threads(threads)
+        loaded = model if isinstance(model, ClassifierCheckpoint) else load_classifier(resolve(model, offline=offline))
+        self.name = "a checkpoint in memory" if isinstance(model, ClassifierCheckpoint) else str(model)
+        self.labels = loaded.labels
+        self.max_length = sequence_length(max_length, loaded.tokenizer, loaded.network.bert.config.max_positions)
+        self._device = resolve_device(device)
+        prepared = PreparedBert(
+            loaded.network.bert, dtype=resolve_precision(precision, self._device), device=self._device
+        )
+        self._runner = Runner(prepared, self._device, planned_threads(threads))
+        self._classify = nn.Sequential(loaded.network.pooler, loaded.network.classifier).to(self._device)
+        self._tokenizer = loaded.tokenizer
 
     def predict(self, texts: Sequence[TextOrPair], *, progress: Progress | None = None) -> list[Label]:
         """The likeliest label of each text or ``(first, second)`` pair, in their order.
@@ -130,17 +104,15 @@ class Classifier:
     def probabilities(self, texts: Sequence[TextOrPair], *, progress: Progress | None = None) -> NDArray[np.float32]:
         """``(n, n_labels)`` float32: how likely each label is; rows in the order of ``texts``, each sums to 1."""
         sequences = self._sequences(_checked(texts))
+
+        def head(first_tokens: Tensor, batch: Sequence[int]) -> list[NDArray[np.float32]]:
+            logits: Tensor = self._classify(first_tokens.float())
+            return list(logits.softmax(dim=1).cpu().numpy())
+
         rows = np.zeros((len(sequences), len(self.labels)), dtype=np.float32)
-
-        def work(batch: Sequence[int]) -> NDArray[np.float32]:
-            probabilities = self._logits([sequences[i] for i in batch]).softmax(dim=1)
-            return np.asarray(probabilities.cpu().numpy(), dtype=np.float32)
-
-        lengths = [len(sequence.ids) for sequence in sequences]
-        for batch, found in computed(work, lengths, self._device.type, self._threads):
-            rows[batch] = found
-            if progress is not None:
-                progress(len(batch))
+        read = [[Window.first_token(*sequence)] for sequence in sequences]
+        for i, probabilities in self._runner.run(read, head, progress=progress):
+            rows[i] = probabilities
         return rows
 
     def _sequences(self, texts: Sequence[tuple[str, str | None]]) -> list[TokenPair]:
@@ -155,12 +127,6 @@ class Classifier:
         if n_cut:
             log.warning("%d of %d texts were over %d tokens: cut off", n_cut, len(texts), self.max_length)
         return sequences
-
-    def _logits(self, sequences: Sequence[TokenPair]) -> torch.Tensor:
-        """``(n, n_labels)`` float32."""
-        return self._network.classify(
-            self._packed.first_tokens([s.ids for s in sequences], [s.segments for s in sequences])
-        )
 
     def __repr__(self) -> str:
         return f"Classifier({self.name!r}, labels={list(self.labels)!r:.80}, device={str(self._device)!r})"

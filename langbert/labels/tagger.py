@@ -5,21 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
 from ..models import resolve
-from ..models.architectures.recurrent import PackedRecurrent, RecurrentEncoder
-from ..models.batching import computed
-from ..models.bert.label_folder import WordKind, load_tagger, sequence_length
-from ..models.bert.packed import PackedBert
-from ..models.bert.token_classifier import TokenClassifier
+from ..models.architectures.recurrent import PreparedRecurrent, RecurrentEncoder
+from ..models.bert.inference import PreparedBert
+from ..models.bert.loading import TaggerCheckpoint, WordKind, load_tagger, sequence_length
 from ..models.files.tokenizer import TextTokenizer, windows
 from ..models.hardware import Precision, planned_threads, resolve_device, resolve_precision
+from ..models.runner import Runner, Window
 from ..records import Progress
 
 __all__ = ["Entity", "Tagger", "WordWindow", "entity_spans", "tag_parts", "word_spans", "word_windows"]
@@ -67,7 +69,7 @@ class Tagger:
 
     Args:
         model: a folder, or a name on the hub: what :class:`~langbert.training.tagger.TaggerTask` saved, or any
-            ``BertForTokenClassification``.
+            ``BertForTokenClassification``; or what was loaded of one, whose weights are copied.
         precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the hardware multiplies it.
         device: ``"auto"``, or what torch calls it.
         threads: for one forward pass on the CPU; None takes every core this process may use.
@@ -86,7 +88,7 @@ class Tagger:
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path | TaggerCheckpoint,
         *,
         precision: Precision = "auto",
         device: str | torch.device = "auto",
@@ -97,52 +99,23 @@ class Tagger:
     ) -> None:
         if words is not None and words not in _WORDS:
             raise ValueError(f"words {words!r} is unknown; expected one of {', '.join(_WORDS)}")
-        folder = resolve(model, offline=offline)
-        loaded = load_tagger(folder)
-        tokenizer = TextTokenizer.from_folder(folder)
-        self.name = str(model)
+        loaded = model if isinstance(model, TaggerCheckpoint) else load_tagger(resolve(model, offline=offline))
+        self.name = "a checkpoint in memory" if isinstance(model, TaggerCheckpoint) else str(model)
+        self.labels = loaded.labels
         self.words: WordKind = words or loaded.words
-        positions = loaded.network.encoder.config.max_positions
-        self.max_length = sequence_length(max_length, tokenizer, positions)
-        target = resolve_device(device)
-        self._prepare(loaded.network, loaded.labels, tokenizer, resolve_precision(precision, target), target, threads)
-
-    @classmethod
-    def of(
-        cls,
-        network: TokenClassifier,
-        labels: Sequence[str],
-        tokenizer: TextTokenizer,
-        device: torch.device,
-        *,
-        max_length: int,
-    ) -> Tagger:
-        """A tagger over a network that is being trained, in float32; good until that changes."""
-        tagger = cls.__new__(cls)
-        tagger.name, tagger.max_length, tagger.words = "in training", max_length, "words"
-        tagger._prepare(network, labels, tokenizer, torch.float32, device, None)
-        return tagger
-
-    def _prepare(
-        self,
-        network: TokenClassifier,
-        labels: Sequence[str],
-        tokenizer: TextTokenizer,
-        dtype: torch.dtype,
-        device: torch.device,
-        threads: int | None,
-    ) -> None:
-        self.labels = tuple(labels)
-        encoder = network.encoder
-        self._packed: PackedBert | PackedRecurrent = (
-            PackedRecurrent(encoder, dtype=dtype, device=device)
+        encoder = loaded.network.encoder
+        self.max_length = sequence_length(max_length, loaded.tokenizer, encoder.config.max_positions)
+        self._device = resolve_device(device)
+        dtype = resolve_precision(precision, self._device)
+        prepared: PreparedBert | PreparedRecurrent = (
+            PreparedRecurrent(encoder, dtype=dtype, device=self._device)
             if isinstance(encoder, RecurrentEncoder)
-            else PackedBert(encoder, dtype=dtype, device=device)
+            else PreparedBert(encoder, dtype=dtype, device=self._device)
         )
-        self._weight = network.head.weight.detach().to(device, torch.float32)  # (n_labels, H)
-        self._bias = network.head.bias.detach().to(device, torch.float32)
-        self._tokenizer = tokenizer
-        self._device, self._threads = device, planned_threads(threads)
+        self._runner = Runner(prepared, self._device, planned_threads(threads))
+        self._weight = loaded.network.head.weight.detach().to(self._device, torch.float32)  # (n_labels, H)
+        self._bias = loaded.network.head.bias.detach().to(self._device, torch.float32)
+        self._tokenizer = loaded.tokenizer
 
     def predict(self, texts: Sequence[str], *, progress: Progress | None = None) -> list[list[Entity]]:
         """The entities of each text, in order of appearance.
@@ -158,7 +131,9 @@ class Tagger:
         """
         texts = _checked(texts)
         spans = [word_spans(text, self.words) for text in texts]
-        pieces = self._pieces([[text[a:b] for a, b in places] for text, places in zip(texts, spans, strict=True)])
+        pieces = word_pieces(
+            self._tokenizer, [[text[a:b] for a, b in places] for text, places in zip(texts, spans, strict=True)]
+        )
         # what leaves no piece (control characters) is no word
         spans = [[span for span, ids in zip(*both, strict=True) if ids] for both in zip(spans, pieces, strict=True)]
         tagged = self._tagged([[ids for ids in words if ids] for words in pieces], progress)
@@ -169,7 +144,7 @@ class Tagger:
 
     def tag(self, sentences: Sequence[Sequence[str]], *, progress: Progress | None = None) -> list[list[str]]:
         """One tag for every word of sentences that are cut into words already."""
-        return [tags for tags, _ in self._tagged(self._pieces(sentences), progress)]
+        return [tags for tags, _ in self._tagged(word_pieces(self._tokenizer, sentences), progress)]
 
     def _entities(
         self, text: str, places: Sequence[tuple[int, int]], tags: Sequence[str], scores: Sequence[float]
@@ -177,9 +152,6 @@ class Tagger:
         for label, first, stop in entity_spans(tags, whole=not is_entity_scheme(self.labels)):
             start, end = places[first][0], places[stop - 1][1]
             yield Entity(text[start:end], label, start, end, float(np.mean(scores[first:stop])))
-
-    def _pieces(self, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
-        return word_pieces(self._tokenizer, sentences)
 
     def _tagged(
         self, sentences: Sequence[Sequence[Sequence[int]]], progress: Progress | None
@@ -189,35 +161,24 @@ class Tagger:
         best = [np.full(len(words), outside) for words in sentences]
         scores = [np.ones(len(words)) for words in sentences]
         room = self.max_length - self._tokenizer.n_special
-        found = [(i, window) for i, words in enumerate(sentences) for window in word_windows(words, room)]
-        left = np.bincount([i for i, _ in found], minlength=len(sentences))
-        if progress is not None and (empty := int((left == 0).sum())):
-            progress(empty)
+        found = [word_windows(words, room) for words in sentences]
+        prefix, suffix = self._tokenizer.prefix, self._tokenizer.suffix
 
-        def work(batch: Sequence[int]) -> list[NDArray[np.float32]]:
-            return self._probabilities([found[i][1] for i in batch])
+        def framed(window: WordWindow) -> Window:
+            return Window([*prefix, *window.ids, *suffix], [len(prefix) + place for place in window.places])
 
-        lengths = [len(window.ids) for _, window in found]
-        for batch, probabilities in computed(work, lengths, self._device.type, self._threads):
-            for (i, window), rows in zip((found[k] for k in batch), probabilities, strict=True):
-                best[i][window.words], scores[i][window.words] = rows.argmax(axis=1), rows.max(axis=1)
-                left[i] -= 1
-                if progress is not None and left[i] == 0:
-                    progress(1)
+        def head(states: Tensor, batch: Sequence[int]) -> list[NDArray[np.float32]]:
+            probabilities = F.linear(states.float(), self._weight, self._bias).softmax(dim=1).cpu().numpy()
+            ends = accumulate(sum(len(window.words) for window in found[i]) for i in batch)
+            return np.split(probabilities, list(ends)[:-1])
+
+        read = [[framed(window) for window in own] for own in found]
+        for i, rows in self._runner.run(read, head, progress=progress):
+            words = [word for window in found[i] for word in window.words]
+            best[i][words], scores[i][words] = rows.argmax(axis=1), rows.max(axis=1)
         return [
             ([self.labels[k] for k in tags], probable.tolist()) for tags, probable in zip(best, scores, strict=True)
         ]
-
-    def _probabilities(self, batch: Sequence[WordWindow]) -> list[NDArray[np.float32]]:
-        """``(words, n_labels)`` for each window."""
-        prefix, suffix = self._tokenizer.prefix, self._tokenizer.suffix
-        sequences = [[*prefix, *window.ids, *suffix] for window in batch]
-        lengths = [len(sequence) for sequence in sequences]
-        starts = np.cumsum([0, *lengths[:-1]]) + len(prefix)
-        rows = [start + place for start, window in zip(starts, batch, strict=True) for place in window.places]
-        hidden = self._packed(sequences)
-        logits = torch.nn.functional.linear(hidden[rows].float(), self._weight, self._bias)
-        return np.split(logits.softmax(dim=1).cpu().numpy(), np.cumsum([len(window.places) for window in batch])[:-1])
 
     def __repr__(self) -> str:
         return f"Tagger({self.name!r}, labels={list(self.labels)!r:.80}, device={str(self._device)!r})"
@@ -241,7 +202,7 @@ def word_windows(sentence: Sequence[Sequence[int]], room: int) -> list[WordWindo
     owners = [i for i, word in enumerate(sentence) for _ in word]
     if not ids:
         return []
-    cuts = [(cut[0], cut[-1] + 1) for cut in windows(range(len(ids)), owners, room, overlap=room // 4)]
+    cuts = [(cut.start, cut.stop) for cut in windows(owners, room, overlap=room // 4)]
     chosen: list[WordWindow] = [WordWindow(ids[start:stop], [], []) for start, stop in cuts]
     for place, word in enumerate(owners):
         if place and owners[place - 1] == word:
@@ -255,9 +216,8 @@ def word_windows(sentence: Sequence[Sequence[int]], room: int) -> list[WordWindo
 
 def word_pieces(tokenizer: TextTokenizer, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
     """The pieces of every word; each different word is cut once."""
-    different = list(dict.fromkeys(word for words in sentences for word in words))
-    ids = {word: encoding.ids for word, encoding in zip(different, tokenizer.encode(different), strict=True)}
-    return [[ids[word] for word in words] for words in sentences]
+    encodings = iter(tokenizer.encode_repeated([word for words in sentences for word in words]))
+    return [[next(encodings).ids for _ in words] for words in sentences]
 
 
 def word_spans(text: str, kind: WordKind = "words") -> list[tuple[int, int]]:

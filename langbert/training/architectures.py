@@ -12,11 +12,18 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..models import resolve
-from ..models.architectures.recurrent import Cell, RecurrentConfig, RecurrentEncoder
-from ..models.architectures.recurrent_folder import RecurrentTextEncoder, is_recurrent, load_recurrent
-from ..models.bert.checkpoint import is_bert, load_bert
-from ..models.bert.encoder import BertEncoder
+from ..models.architectures.recurrent import (
+    Cell,
+    RecurrentConfig,
+    RecurrentEncoder,
+    RecurrentTextEncoder,
+    is_recurrent,
+    load_recurrent,
+)
+from ..models.bert.checkpoint import is_bert
+from ..models.bert.loading import load_bert
 from ..models.bert.network import Bert, BertConfig
+from ..models.encoder import BertEncoder
 from ..models.files.sentence_folder import read_sentence_folder
 from ..models.files.tokenizer import TextTokenizer
 from ..models.files.weights import read_json

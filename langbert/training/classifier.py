@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from ..errors import DataError, MissingExtra
 from ..labels.classifier import Classifier, as_sequence, in_order
 from ..models import resolve
-from ..models.bert.checkpoint import load_bert
-from ..models.bert.cross_encoder import CrossEncoder
-from ..models.bert.label_folder import new_classifier, save_classifier, sequence_length
+from ..models.bert.heads import CrossEncoder
+from ..models.bert.loading import ClassifierCheckpoint, load_bert, new_classifier, save_classifier, sequence_length
 from ..models.files.tokenizer import TextTokenizer, TokenPair
 from .adapters import merged
 from .batching import padded
@@ -113,7 +112,8 @@ class ClassifierTask(Task):
         except ImportError as error:
             raise MissingExtra("scikit-learn", "train", "measuring a classifier") from error
         plain = cast(CrossEncoder, merged(network))
-        classifier = Classifier.of(plain, self.labels, self._tokenizer, device, max_length=self._max_length)
+        checkpoint = ClassifierCheckpoint(plain, self._tokenizer, tuple(self.labels))
+        classifier = Classifier(checkpoint, precision="float32", device=device, max_length=self._max_length)
         found = classifier.predict([row.text if row.pair is None else (row.text, row.pair) for row in self._held])
         truth, guesses = [row.label for row in self._held], [label.label for label in found]
         macro = f1_score(truth, guesses, average="macro", zero_division=0)

@@ -100,7 +100,7 @@ class Corpus:
                 n = len(encoding.ids)
                 joins = continued(part, encoding.offsets, encoding.word_ids) if whole_words else [False] * n
                 if n:
-                    sizes.extend(len(window) for window in windows(range(n), encoding.word_ids, longest))
+                    sizes.extend(cut.stop - cut.start for cut in windows(encoding.word_ids, longest))
                 ids.append(np.array(encoding.ids, dtype=np.int32))
                 goes_on.append(np.array(joins, dtype=np.bool_))
             if len(sizes) > before:

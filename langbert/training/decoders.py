@@ -16,8 +16,7 @@ from torch import nn
 
 from ..errors import CheckpointError
 from ..models import resolve
-from ..models.architectures.transformer_xl import TransformerXL, TransformerXLConfig
-from ..models.architectures.transformer_xl_folder import TransformerXLDecoder
+from ..models.architectures.transformer_xl import TransformerXL, TransformerXLConfig, TransformerXLDecoder
 from ..models.gpt.decoder import Decoder, DecoderCheckpoint, GPTDecoder, end_token_ids
 from ..models.gpt.loading import load_decoder
 from ..models.gpt.network import GPT, GPTConfig

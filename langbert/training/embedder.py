@@ -17,8 +17,8 @@ from ..embedding.embedder import Embedder
 from ..errors import CheckpointError, DataError
 from ..generation.generator import Generator
 from ..models import resolve
+from ..models.bert.heads import SentenceEncoder
 from ..models.bert.network import Bert
-from ..models.bert.sentence_encoder import SentenceEncoder
 from ..models.files.sentence_folder import Dense, SentenceFolder, read_sentence_folder, write_sentence_folder
 from ..models.layers.pooling import AttentionPooling, Pooling
 from ..records import Role

@@ -20,9 +20,9 @@ from torch.nn import functional as F
 
 from ..errors import DataError
 from ..models import resolve
-from ..models.bert.checkpoint import load_pretraining, save_pretraining
+from ..models.bert.heads import PreTrainingBert, PreTrainingLogits, pretraining_loss
+from ..models.bert.loading import load_pretraining, save_pretraining
 from ..models.bert.network import Bert, BertConfig
-from ..models.bert.pretraining import PreTrainingBert, PreTrainingLogits, pretraining_loss
 from ..models.files.tokenizer import TextTokenizer, TokenPair
 from .adapters import merged
 from .batching import padded

@@ -16,9 +16,8 @@ from ..errors import DataError
 from ..evaluation.datasets import Question, read_questions
 from ..evaluation.lines import read_lines
 from ..evaluation.reading import evaluate_reading
-from ..models.bert.checkpoint import load_bert
-from ..models.bert.span_reader import SpanReader, span_loss
-from ..models.bert.span_reader_folder import CALIBRATION
+from ..models.bert.heads import SpanReader, span_loss
+from ..models.bert.loading import CALIBRATION, ReaderCheckpoint, load_bert
 from ..models.files.tokenizer import TextTokenizer
 from ..models.files.weights import write_json
 from ..reading import Reader, passage_windows
@@ -129,9 +128,9 @@ class ReaderTask(Task):
         for i, (_, place, start, end) in enumerate(rows):
             room = self._max_length - self._tokenizer.n_pair_special - len(self._questions[i])
             first, last = _tokens_of(paragraphs[place].offsets, start, end)
-            for begin, stop in passage_windows(paragraphs[place], room):
-                inside = begin <= first and last < stop and first >= 0
-                self._examples.append(_Example(i, place, begin, stop, *((first, last) if inside else (-1, -1))))
+            for cut in passage_windows(paragraphs[place], room):
+                inside = cut.start <= first and last < cut.stop and first >= 0
+                self._examples.append(_Example(i, place, cut.start, cut.stop, *((first, last) if inside else (-1, -1))))
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -188,7 +187,8 @@ class ReaderTask(Task):
         return {"slope": slope, "bias": bias}
 
     def _reader(self, network: nn.Module, device: torch.device) -> Reader:
-        return Reader.of(cast(SpanReader, merged(network)), self._tokenizer, device)
+        checkpoint = ReaderCheckpoint(cast(SpanReader, merged(network)), self._tokenizer)
+        return Reader(checkpoint, precision="float32", device=device)
 
     def facts(self) -> Mapping[str, Any]:
         return {"data": self._name, "base": self.base, "held-out questions": len(self._held)}

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from ..evaluation.datasets import read_questions
 from ..evaluation.lines import read_lines
-from ..models.bert.checkpoint import load_bert
-from ..models.bert.cross_encoder import CrossEncoder
+from ..models.bert.heads import CrossEncoder
+from ..models.bert.loading import load_bert
 from ..models.files.tokenizer import TextTokenizer, TokenPair
 from ..models.hardware import resolve_precision
 from .adapters import save_adapters, starting_point

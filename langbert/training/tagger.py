@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ..errors import DataError, MissingExtra
 from ..labels.classifier import in_order
 from ..labels.tagger import Tagger, word_pieces, word_windows
-from ..models.bert.label_folder import WordKind, new_tagger, save_tagger, sequence_length
-from ..models.bert.token_classifier import IGNORED, TokenClassifier, token_loss
+from ..models.bert.heads import IGNORED, TokenClassifier, token_loss
+from ..models.bert.loading import TaggerCheckpoint, WordKind, new_tagger, save_tagger, sequence_length
 from ..models.files.tokenizer import TokenPair
 from .adapters import merged
 from .architectures import NEW_LENGTH, Architecture, Sizes, base_encoder, new_encoder, settings_for
@@ -180,7 +180,8 @@ class TaggerTask(Task):
         except ImportError as error:
             raise MissingExtra("seqeval and scikit-learn", "train", "measuring a tagger") from error
         plain = cast(TokenClassifier, merged(network))
-        tagger = Tagger.of(plain, self.labels, self._tokenizer, device, max_length=self._max_length)
+        checkpoint = TaggerCheckpoint(plain, self._tokenizer, tuple(self.labels))
+        tagger = Tagger(checkpoint, precision="float32", device=device, max_length=self._max_length)
         found = tagger.tag([sentence.words for sentence in self._held])
         truth = [list(sentence.tags) for sentence in self._held]
         scores = {

@@ -8,8 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..models.batching import plan
 from ..models.files.tokenizer import TextTokenizer, TokenPair
+from ..models.runner import plan
 from ..records import Role
 from .batching import padded
 from .gradient_cache import encode_in_chunks

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..models.bert.sentence_encoder import SentenceEncoder
+from ..models.bert.heads import SentenceEncoder
 from ..models.layers.attention import MultiHeadAttention
 from ..models.layers.lookup_table import lookup_table
 from .objectives import Objective

@@ -6,23 +6,41 @@
 * Both directions side by side: Schuster and Paliwal 1997; for vectors of texts Conneau et al. 2017, for labels of
   words Huang et al. 2015.
 
-The cells are torch's own. There are no positions to run out of: a text may be of any length, at a cost that grows with
-it and not with its square.
+The cells are torch's own, the layout on disk is ours, since nobody else has one: ``config.json`` with our
+``model_type``, and ``model.safetensors`` under the names the tensors have here. There are no positions to run out of: a
+text may be of any length, at a cost that grows with it and not with its square.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
 
+from ...errors import CheckpointError
+from ..files.weights import NameTable, Row, load_strict, parse_fields, read_json, read_tensors, save_tensors, write_json
 from ..layers.lookup_table import lookup_table
 
-__all__ = ["CELLS", "Cell", "PackedRecurrent", "RecurrentConfig", "RecurrentEncoder"]
+__all__ = [
+    "CELLS",
+    "Cell",
+    "PreparedRecurrent",
+    "RecurrentConfig",
+    "RecurrentEncoder",
+    "RecurrentTextEncoder",
+    "is_recurrent",
+    "load_recurrent",
+    "parse_recurrent",
+    "recurrent_rows",
+    "unparse_recurrent",
+]
+
+_MODEL_TYPE = "langbert-recurrent"
 
 Cell = Literal["lstm", "gru", "rnn"]
 
@@ -130,8 +148,9 @@ class RecurrentEncoder(nn.Module):
         return states
 
 
-class PackedRecurrent:
-    """A frozen :class:`RecurrentEncoder` for inference, as :class:`~langbert.models.bert.packed.PackedBert` is a BERT.
+class PreparedRecurrent:
+    """A frozen :class:`RecurrentEncoder` for inference, as a BERT becomes a
+    :class:`~langbert.models.bert.inference.PreparedBert`.
 
     Args:
         dtype: what to compute in: float32, or bfloat16 where the hardware multiplies it.
@@ -148,7 +167,70 @@ class PackedRecurrent:
         self._encoder.eval().requires_grad_(False)
 
     @torch.inference_mode()
-    def __call__(self, sequences: Sequence[Sequence[int]]) -> Tensor:
-        """Token ids → their hidden states, one sequence after the other: ``(total, H)``."""
+    def __call__(self, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> Tensor:
+        """Token ids → their hidden states, one sequence after the other: ``(total, H)``; it tells no segments apart."""
         ids = torch.tensor([i for sequence in sequences for i in sequence], dtype=torch.int64, device=self.device)
         return self._encoder.packed(ids, [len(sequence) for sequence in sequences])
+
+
+class RecurrentTextEncoder:
+    """A recurrent network as :class:`~langbert.models.encoder.Encoder` has it: texts may be of any length."""
+
+    def __init__(self, network: RecurrentEncoder, *, dtype: torch.dtype, device: torch.device) -> None:
+        self.network = network
+        self._prepared = PreparedRecurrent(network, dtype=dtype, device=device)
+        self.hidden_size = network.config.hidden_size
+        self.max_length: int | None = None
+        self.pooler: nn.Module | None = None
+
+    def __call__(self, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> Tensor:
+        return self._prepared(sequences)
+
+    def weights(self) -> Mapping[str, Tensor]:
+        return self.network.state_dict()
+
+    def save(self, folder: Path) -> None:
+        write_json(unparse_recurrent(self.network.config), folder / "config.json")
+        save_tensors(self.network.state_dict(), folder / "model.safetensors")
+
+
+def is_recurrent(settings: Mapping[str, Any]) -> bool:
+    """Whether a ``config.json`` is that of a recurrent network of ours."""
+    return settings.get("model_type") == _MODEL_TYPE
+
+
+def parse_recurrent(settings: Mapping[str, Any], source: str | Path = "config.json") -> RecurrentConfig:
+    """A ``config.json``'s object as a :class:`RecurrentConfig`.
+
+    Raises:
+        CheckpointError: a value is missing or of the wrong kind, or makes no sense.
+    """
+    names = {field.name: field.name for field in fields(RecurrentConfig)}
+    return parse_fields(RecurrentConfig, settings, names, source, complete=True)
+
+
+def unparse_recurrent(config: RecurrentConfig) -> dict[str, Any]:
+    """The ``config.json`` object that :func:`parse_recurrent` reads as ``config``."""
+    return {"model_type": _MODEL_TYPE, "architectures": ["RecurrentEncoder"], **asdict(config)}
+
+
+def recurrent_rows(network: RecurrentEncoder, prefix: str = "") -> list[Row]:
+    """Rows of a name table: what the network's tensors are called here, they are called on disk."""
+    return [Row(f"{prefix}{name}", (f"{prefix}{name}",)) for name in network.state_dict()]
+
+
+def load_recurrent(folder: str | Path) -> RecurrentEncoder:
+    """The encoder in a folder, in float32 and evaluation mode.
+
+    Raises:
+        CheckpointError: ``config.json`` makes no sense, or tensors are missing, unexpected or misshapen.
+    """
+    folder = Path(folder)
+    config = parse_recurrent(read_json(folder / "config.json"), folder / "config.json")
+    tensors = read_tensors(folder)
+    if config.n_layers > len(tensors):  # before as many are made
+        raise CheckpointError(f"{folder}: config.json announces {config.n_layers} layers for {len(tensors)} tensors")
+    with torch.device("meta"):
+        network = RecurrentEncoder(config)
+    load_strict(network, tensors, NameTable("recurrent encoder", tuple(recurrent_rows(network))), source=folder)
+    return network.eval()

@@ -8,23 +8,45 @@ Dai et al. 2019, "Transformer-XL: Attentive Language Models Beyond a Fixed-Lengt
   means the same in whichever segment it is looked at.
 
 The rest is the Transformer's: LayerNorm behind each residual sum, ReLU, the token embedding as output layer. The
-adaptive softmax of the paper's large vocabularies is not made.
+adaptive softmax of the paper's large vocabularies is not made. Nobody else computes it (transformers 5 has none any
+more), so its tensors on disk are called what they are called here.
 
 Shapes: B sequences, T tokens of one segment, M remembered ones, S = M + T, D = hidden_size.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...errors import CheckpointError
+from ..files.weights import NameTable, Row, load_strict, read_tensors
 from ..layers.lookup_table import lookup_table
 from .encoder_decoder import sinusoids
 
-__all__ = ["TransformerXL", "TransformerXLConfig", "relative_shift"]
+if TYPE_CHECKING:
+    from ..gpt.decoder import Session
+
+__all__ = [
+    "MODEL_TYPE",
+    "TransformerXL",
+    "TransformerXLConfig",
+    "TransformerXLDecoder",
+    "load_transformer_xl",
+    "relative_shift",
+    "transformer_xl_settings",
+]
+
+MODEL_TYPE = "langbert-transformer-xl"
+"""What a ``config.json`` calls it; transformers 4 had another layout of the same idea as ``transfo-xl``."""
+
+_UNLIMITED = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,3 +253,56 @@ class FeedForward(nn.Module):
         """(B, T, D) → (B, T, D)."""
         output: Tensor = self.down(F.relu(self.up(hidden)))
         return output
+
+
+class TransformerXLDecoder:
+    """:class:`TransformerXL` as a decoder: it never runs out of context, it forgets."""
+
+    def __init__(self, model: TransformerXL) -> None:
+        self.model = model.eval().requires_grad_(False)
+
+    @property
+    def context_length(self) -> int:
+        return _UNLIMITED
+
+    def start(self, capacity: int) -> Session:
+        return _TransformerXLSession(self.model)
+
+
+class _TransformerXLSession:
+    def __init__(self, model: TransformerXL) -> None:
+        self._model = model
+        self._memory: Tensor | None = None
+
+    @torch.inference_mode()
+    def read(self, token_ids: Sequence[int]) -> Tensor:
+        new = torch.tensor([token_ids], device=self._model.token_embedding.weight.device)  # (1, T)
+        hidden, self._memory = self._model.read(new, self._memory)
+        return self._model.logits(hidden[0, -1])
+
+
+def transformer_xl_settings(config: TransformerXLConfig) -> dict[str, Any]:
+    """The entries of a ``config.json`` that :func:`load_transformer_xl` reads as ``config``."""
+    return {"model_type": MODEL_TYPE, "architectures": ["TransformerXL"], **asdict(config)}
+
+
+def load_transformer_xl(
+    folder: Path, settings: Mapping[str, Any], *, dtype: torch.dtype, device: torch.device
+) -> TransformerXLDecoder:
+    """The network in ``folder``, whose ``config.json`` is ``settings``.
+
+    Raises:
+        CheckpointError: it is damaged: ``settings`` make no sense, or tensors are missing, unexpected or misshapen.
+    """
+    tensors = read_tensors(folder)
+    try:
+        config = TransformerXLConfig(**{field.name: settings[field.name] for field in fields(TransformerXLConfig)})
+        if config.n_layers > len(tensors):
+            raise ValueError(f"it announces {config.n_layers} layers for {len(tensors)} tensors")
+        with torch.device("meta"):
+            model = TransformerXL(config)
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise CheckpointError(f"{folder / 'config.json'}: does not describe a Transformer-XL: {error!r}") from error
+    table = NameTable("Transformer-XL", tuple(Row(name, (name,)) for name in model.state_dict()))
+    load_strict(model, tensors, table, source=folder, dtype=dtype)
+    return TransformerXLDecoder(model.to(device))

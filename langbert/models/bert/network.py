@@ -1,7 +1,7 @@
 """BERT as its paper has it (Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers").
 
-This is the definition: a plain padded network that can be trained. :mod:`langbert.models.bert.packed` runs the same
-weights without padding, for inference.
+This is the definition: a plain padded network that can be trained. :mod:`langbert.models.bert.inference` runs the same
+weights without padding.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from ..layers.attention import MultiHeadAttention
 from ..layers.lookup_table import lookup_table
 from ..layers.projection import ACTIVATIONS
-from .heads import Pooler
 
-__all__ = ["Bert", "BertConfig"]
+__all__ = ["Bert", "BertConfig", "Pooler"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +81,18 @@ class Layer(nn.Module):
         transformed = self.dropout(self.down(self.activation(self.up(hidden_states))))
         normed: Tensor = self.output_norm(hidden_states + transformed)
         return normed
+
+
+class Pooler(nn.Module):
+    """``tanh(W h + b)`` of the first token: what BERT's next-sentence task is read from (Devlin et al. 2019, §3.1)."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, first_tokens: Tensor) -> Tensor:
+        """``(B, H)`` hidden states of each sequence's first token → ``(B, H)`` in (-1, 1)."""
+        return torch.tanh(self.dense(first_tokens))
 
 
 class Bert(nn.Module):

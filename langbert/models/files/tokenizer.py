@@ -151,6 +151,12 @@ class TextTokenizer:
         """One ``Encoding`` a text, without special tokens, whole."""
         return self._tokenizer.encode_batch([_valid(text) for text in texts], add_special_tokens=False)
 
+    def encode_repeated(self, texts: Sequence[str]) -> list[Encoding]:
+        """The same where texts come up again and again, as the question beside each passage: each is cut once."""
+        different = list(dict.fromkeys(texts))
+        encoded = dict(zip(different, self.encode(different), strict=True))
+        return [encoded[text] for text in texts]
+
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Where in ``text`` each token stands: character offsets, end exclusive."""
         offsets: list[tuple[int, int]] = self._tokenizer.encode(_valid(text), add_special_tokens=False).offsets
@@ -207,27 +213,29 @@ class TextTokenizer:
         return sample.ids[: inside[0]], sample.ids[inside[-1] + 1 :]
 
 
-def windows(ids: Sequence[int], words: Sequence[int | None], room: int, overlap: int = 0) -> Iterator[Sequence[int]]:
-    """Cut ``ids`` into windows of nearly equal length, between words where there is a place.
+def windows(words: Sequence[int | None], room: int, overlap: int = 0) -> Iterator[slice]:
+    """Where a text is cut into windows of nearly equal length, between words where there is a place.
 
     Args:
-        ids: the tokens of one text.
-        words: which word each belongs to, as ``Encoding.word_ids``.
-        room: the most a window may hold.
+        words: which word each token belongs to, as ``Encoding.word_ids``.
+        room: the most tokens a window may hold.
         overlap: how many tokens a window shares with the one before; less than half of ``room``.
+
+    Yields:
+        the tokens of each window; of a text without tokens, one empty window.
     """
-    start = 0
+    start, n_tokens = 0, len(words)
     while True:
-        left = len(ids) - start
+        left = n_tokens - start
         shares = max(1, -(-(left - overlap) // (room - overlap)))  # windows still needed
         end = start + min(left, overlap - (-(left - overlap) // shares))
         cut = end
-        while start < cut < len(ids) and words[cut] is not None and words[cut] == words[cut - 1]:
+        while start < cut < n_tokens and words[cut] is not None and words[cut] == words[cut - 1]:
             cut -= 1
         if cut - start > (end - start + overlap) // 2:
             end = cut
-        yield ids[start:end]
-        if end >= len(ids):
+        yield slice(start, end)
+        if end >= n_tokens:
             return
         start = end - overlap
 

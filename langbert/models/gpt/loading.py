@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 
 from ...errors import CheckpointError
 from ..architectures.encoder_decoder_folder import SEQ2SEQ_FAMILIES, load_seq2seq
-from ..architectures.transformer_xl_folder import MODEL_TYPE as TRANSFORMER_XL
-from ..architectures.transformer_xl_folder import load_transformer_xl
+from ..architectures.transformer_xl import MODEL_TYPE as TRANSFORMER_XL
+from ..architectures.transformer_xl import load_transformer_xl
 from ..files.lora import base_of, is_adapter, merge_adapters
 from ..files.weights import load_strict, read_json, read_tensors
 from .checkpoint import hf_config, hf_table

@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..architectures.transformer_xl import TransformerXL
-from ..architectures.transformer_xl_folder import transformer_xl_settings
+from ..architectures.transformer_xl import TransformerXL, transformer_xl_settings
 from ..files.weights import save_tensors, write_json
 from .checkpoint import hf_settings, hf_table
 from .decoder import DecoderCheckpoint

@@ -7,12 +7,13 @@ first, which makes the side of the padding irrelevant by construction.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["AttentionPooling", "Pooling", "pack", "pool", "pool_padded"]
+__all__ = ["AttentionPooling", "Pooling", "cumulative", "pack", "pool", "pool_padded"]
 
 
 class Pooling(str, Enum):
@@ -101,6 +102,11 @@ def _softmax(scores: Tensor, owners: Tensor, n: int) -> Tensor:
     highest = scores.new_zeros(n).scatter_reduce(0, owners, scores.detach(), "amax", include_self=False)
     powers = (scores - highest[owners]).exp()
     return powers / powers.new_zeros(n).index_add(0, owners, powers)[owners]
+
+
+def cumulative(lengths: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+    """Where each sequence starts and the last one ends: ``cu_seqlens (n + 1,)`` int64."""
+    return nn.functional.pad(torch.tensor(lengths, dtype=torch.int64).cumsum(0), (1, 0)).to(device)
 
 
 def pack(hidden_states: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:

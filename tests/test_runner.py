@@ -1,8 +1,9 @@
-"""Batches that fit the device and divide the work evenly, computed side by side."""
+"""Batches that fit the device and divide the work evenly, computed side by side; each text has its own states."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langbert.models.batching import computed, plan
+from langbert.models.runner import Runner, Window, computed, plan
 
 
 @given(
@@ -84,3 +85,41 @@ def test_an_error_in_a_stream_reaches_the_caller_and_stops_the_rest() -> None:
     with pytest.raises(ValueError, match="broken"):
         list(computed(work, lengths, "cpu", 2))
     assert sum(done) < 400
+
+
+def states(sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> torch.Tensor:
+    """A state tells the token, the segment, and the length of its sequence."""
+    told = segments or [[0] * len(ids) for ids in sequences]
+    rows = [
+        (i, s, len(ids)) for ids, types in zip(sequences, told, strict=True) for i, s in zip(ids, types, strict=True)
+    ]
+    return torch.tensor(rows, dtype=torch.float32).view(-1, 3)
+
+
+def test_each_text_has_the_rows_of_its_own_windows_in_their_order() -> None:
+    texts = [
+        [Window.whole([1, 2, 3]), Window([4, 5, 6, 7, 8], [3, 1])],
+        [],
+        [Window.first_token([9, 10])],
+        *([Window([n] * 700, range(2, 4))] for n in range(20, 40)),
+    ]
+    read: list[int] = []
+
+    def head(rows: torch.Tensor, batch: Sequence[int]) -> list[torch.Tensor]:
+        return list(torch.split(rows, [sum(len(window.rows) for window in texts[i]) for i in batch]))
+
+    runner = Runner(states, torch.device("cpu"), threads=2)
+    found = dict(runner.run(texts, head, progress=read.append))
+    assert found.keys() == {i for i, text in enumerate(texts) if text}
+    assert found[0].tolist() == [[1, 0, 3], [2, 0, 3], [3, 0, 3], [7, 0, 5], [5, 0, 5]]
+    assert found[2].tolist() == [[9, 0, 2]]
+    assert all(found[i].tolist() == [[17 + i, 0, 700]] * 2 for i in range(3, 23))
+    assert read[0] == 1, "nothing to read is done at once"
+    assert sum(read) == len(texts)
+
+
+def test_segments_stay_with_their_tokens() -> None:
+    texts = [[Window.whole([5, 6, 7], [0, 1, 1])], [Window.whole([8], [1])]]
+    found = dict(Runner(states, torch.device("cpu"), 1).run(texts, lambda rows, batch: list(rows.split([1, 3]))))
+    assert found[0].tolist() == [[5, 0, 3], [6, 1, 3], [7, 1, 3]]
+    assert found[1].tolist() == [[8, 1, 1]]

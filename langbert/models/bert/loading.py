@@ -1,7 +1,7 @@
-"""Classifiers and taggers on disk: whole ``BertForSequenceClassification`` and ``BertForTokenClassification`` folders.
+"""BERTs out of folders and into them: the bare encoder, and each of its heads, as Hugging Face lays them out.
 
-What is saved here, transformers loads; what transformers (or anyone on the hub) saved, is loaded here. A tagger may
-also stand on a recurrent network, which only langbert has.
+What is saved here, transformers loads; what transformers (or anyone on the hub) saved, is loaded here. Readers and
+cross-encoders may also be adapters on a base; a tagger may stand on a recurrent network, which only langbert has.
 """
 
 from __future__ import annotations
@@ -15,51 +15,167 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import CheckpointError
-from ..architectures.recurrent import RecurrentEncoder
-from ..architectures.recurrent_folder import is_recurrent, parse_recurrent, recurrent_rows, unparse_recurrent
+from ..architectures.recurrent import (
+    RecurrentEncoder,
+    is_recurrent,
+    parse_recurrent,
+    recurrent_rows,
+    unparse_recurrent,
+)
+from ..files.lora import base_of, merge_adapters
 from ..files.tokenizer import TextTokenizer
 from ..files.weights import NameTable, Row, load_strict, read_json, read_tensors, save_tensors, write_json
-from .checkpoint import headed_table, is_bert, parse_config, unparse_config
-from .cross_encoder import CrossEncoder
-from .heads import Pooler, SequenceClassifier
-from .network import Bert, BertConfig
-from .token_classifier import TokenClassifier
+from .checkpoint import PRETRAINING_ROWS, RENAMES, bert_table, headed_table, is_bert, parse_config, unparse_config
+from .heads import CrossEncoder, PreTrainingBert, SequenceClassifier, SpanReader, TokenClassifier
+from .network import Bert, BertConfig, Pooler
 
 __all__ = [
-    "LoadedClassifier",
-    "LoadedTagger",
+    "CALIBRATION",
+    "ClassifierCheckpoint",
+    "ReaderCheckpoint",
+    "TaggerCheckpoint",
     "WordKind",
+    "load_bert",
     "load_classifier",
+    "load_cross_encoder",
+    "load_pretraining",
+    "load_span_reader",
     "load_tagger",
     "new_classifier",
     "new_tagger",
+    "save_bert",
     "save_classifier",
+    "save_pretraining",
     "save_tagger",
     "sequence_length",
 ]
+
+CALIBRATION = "calibration.json"
 
 WordKind = Literal["words", "characters"]
 """What a tagger was trained to label: words (of Chinese: characters), or every single character, digits too."""
 
 _CLASSIFIER, _TAGGER = "BertForSequenceClassification", "BertForTokenClassification"
 _RECURRENT_TAGGER = "RecurrentTokenClassifier"
+_TIED = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
 _USUAL_LENGTH = 256  # tokens, where neither network nor tokenizer says anything
 _WORD_KIND = "langbert_words"  # our own key in config.json; transformers keeps such keys and does not mind them
 
 
-class LoadedClassifier(NamedTuple):
-    """A classifier in float32 and the names of its labels, in the order of its logits."""
+class ReaderCheckpoint(NamedTuple):
+    """A reader in float32, its tokenizer, and how a margin becomes a probability.
+
+    Attributes:
+        calibration: ``(slope, bias)``: a span's score is ``sigmoid(slope · margin + bias)``, its margin being how far
+            its logits are above those of "no answer".
+    """
+
+    network: SpanReader
+    tokenizer: TextTokenizer
+    calibration: tuple[float, float] = (1.0, 0.0)
+
+
+class ClassifierCheckpoint(NamedTuple):
+    """A classifier in float32, its tokenizer, and the names of its labels in the order of its logits."""
 
     network: CrossEncoder
+    tokenizer: TextTokenizer
     labels: tuple[str, ...]
 
 
-class LoadedTagger(NamedTuple):
-    """A tagger in float32, the names of its labels in the order of its logits, and what it labels."""
+class TaggerCheckpoint(NamedTuple):
+    """A tagger in float32, its tokenizer, the names of its labels in the order of its logits, and what it labels."""
 
     network: TokenClassifier
+    tokenizer: TextTokenizer
     labels: tuple[str, ...]
-    words: WordKind
+    words: WordKind = "words"
+
+
+def load_bert(folder: str | Path, *, pooler: bool = True) -> Bert:
+    """The encoder in a checkpoint folder, in float32 and evaluation mode; task heads in it are left aside.
+
+    Args:
+        pooler: False leaves the pooler aside too, where the checkpoint has one.
+
+    Raises:
+        CheckpointError: the folder's files are not one whole BERT.
+    """
+    folder = Path(folder)
+    config = parse_config(read_json(folder / "config.json"), folder / "config.json")
+    tensors = read_tensors(folder)
+    table = bert_table(config)
+    has_pooler = "pooler.dense.weight" in table.canonical(tensors)
+    with torch.device("meta"):
+        bert = Bert(config, pooler=has_pooler)
+    load_strict(bert, tensors, table, source=folder)
+    if not pooler:
+        bert.pooler = None
+    return bert.eval()
+
+
+def save_bert(bert: Bert, folder: Path) -> None:
+    """``config.json`` and ``model.safetensors`` of a ``BertModel``."""
+    write_json(unparse_config(bert.config), folder / "config.json")
+    save_tensors(bert_table(bert.config).to_theirs(bert.state_dict()), folder / "model.safetensors")
+
+
+def load_cross_encoder(folder: str | Path, *, base: str | Path | None = None) -> CrossEncoder:
+    """A ``BertForSequenceClassification`` checkpoint, or our adapters, in float32 and evaluation mode.
+
+    Args:
+        base: the encoder that the adapters in ``folder`` belong to; None where ``folder`` holds everything.
+
+    Raises:
+        CheckpointError: the folder's files are not one whole BERT with pooler and classifier.
+    """
+    folder = Path(folder)
+    if base is not None:
+        bert = load_bert(base, pooler=False)
+        with torch.device("meta"):  # drawing an encoder's weights at random takes as long as all the rest
+            adapted = CrossEncoder(bert.config)
+        adapted.bert = bert
+        for head in (adapted.pooler, adapted.classifier):
+            head.to_empty(device="cpu")
+        merge_adapters(adapted, folder, heads=("pooler", "classifier"))
+        return adapted.eval()
+    config = parse_config(read_json(folder / "config.json"), folder / "config.json")
+    tensors = read_tensors(folder)
+    weight = tensors.get("classifier.weight")
+    if weight is None:
+        raise CheckpointError(
+            f"{folder}: no classifier.weight; expected a cross-encoder (BertForSequenceClassification)"
+        )
+    with torch.device("meta"):
+        network = CrossEncoder(config, n_labels=len(weight))
+    load_strict(network, tensors, headed_table(config, "BERT cross-encoder", "classifier.linear"), source=folder)
+    return network.eval()
+
+
+def load_span_reader(folder: Path, *, offline: bool | None = None) -> ReaderCheckpoint:
+    """The reader in ``folder``.
+
+    Raises:
+        CheckpointError: it is no BERT reader, or not whole.
+    """
+    base = base_of(folder, offline=offline)
+    config = read_json(base / "config.json")
+    if not is_bert(config):
+        raise CheckpointError(f"{folder}: a reader is a BERT here, not {config.get('model_type')!r}")
+    if base != folder:
+        network = SpanReader(load_bert(base, pooler=False))
+        merge_adapters(network, folder, heads=("head",))
+    else:
+        sizes = parse_config(config, base / "config.json")
+        with torch.device("meta"):
+            network = SpanReader(Bert(sizes, pooler=False))
+        table = headed_table(sizes, "BERT reader", "head", theirs="qa_outputs", pooled=False)
+        load_strict(network, read_tensors(folder), table, source=folder)
+    file = folder / CALIBRATION
+    values = read_json(file) if file.is_file() else {"slope": 1.0, "bias": 0.0}
+    return ReaderCheckpoint(
+        network.eval(), TextTokenizer.from_folder(base), (float(values["slope"]), float(values["bias"]))
+    )
 
 
 def new_classifier(bert: Bert, n_labels: int) -> CrossEncoder:
@@ -83,7 +199,7 @@ def new_tagger(encoder: Bert | RecurrentEncoder, n_labels: int) -> TokenClassifi
     return network
 
 
-def load_classifier(folder: str | Path) -> LoadedClassifier:
+def load_classifier(folder: str | Path) -> ClassifierCheckpoint:
     """The classifier in ``folder``.
 
     Raises:
@@ -100,10 +216,10 @@ def load_classifier(folder: str | Path) -> LoadedClassifier:
     with torch.device("meta"):
         network = CrossEncoder(sizes, len(labels))
     load_strict(network, tensors, _classifier_table(sizes), source=folder)
-    return LoadedClassifier(network.eval(), labels)
+    return ClassifierCheckpoint(network.eval(), TextTokenizer.from_folder(folder), labels)
 
 
-def load_tagger(folder: str | Path) -> LoadedTagger:
+def load_tagger(folder: str | Path) -> TaggerCheckpoint:
     """The tagger in ``folder``.
 
     Raises:
@@ -125,7 +241,49 @@ def load_tagger(folder: str | Path) -> LoadedTagger:
         encoder = Bert(sizes, pooler=False) if isinstance(sizes, BertConfig) else RecurrentEncoder(sizes)
         network = TokenClassifier(encoder, len(labels))
     load_strict(network, tensors, _tagger_table(network.encoder), source=folder)
-    return LoadedTagger(network.eval(), labels, words)
+    return TaggerCheckpoint(network.eval(), TextTokenizer.from_folder(folder), labels, words)
+
+
+def load_pretraining(folder: str | Path, *, next_sentence: bool = True) -> PreTrainingBert:
+    """A checkpoint to go on pre-training, in float32 and evaluation mode. A head it lacks is a new one.
+
+    Raises:
+        CheckpointError: the folder's files are not one whole BERT, or its masked-language head does not share the
+            encoder's token table.
+    """
+    folder = Path(folder)
+    network = PreTrainingBert(load_bert(folder), next_sentence=next_sentence)
+    tensors = read_tensors(folder)
+    decoder, table = tensors.get(_TIED[0]), network.bert.embeddings.tokens.weight
+    if decoder is not None and not torch.equal(decoder.float(), table):
+        raise CheckpointError(f"{folder}: {_TIED[0]} is not the token table; expected a tied head, as BERT has")
+    for part, theirs in (("masked_head", "cls.predictions."), ("next_head", "cls.seq_relationship.")):
+        found = {name: tensor for name, tensor in tensors.items() if name.startswith(theirs) and name not in _TIED}
+        head = getattr(network, part)
+        if found and head is not None:
+            rows = tuple(
+                Row(row.ours.removeprefix(f"{part}."), row.theirs)
+                for row in PRETRAINING_ROWS
+                if row.ours.startswith(part)
+            )
+            load_strict(head, found, NameTable(f"BERT {part}", rows, renames=RENAMES), source=folder)
+    return network.eval()
+
+
+def save_pretraining(network: PreTrainingBert, folder: str | Path) -> None:
+    """Write ``config.json`` and ``model.safetensors`` as ``transformers.BertForPreTraining`` has them.
+
+    Without a next-sentence head it is a ``BertForMaskedLM``. :func:`load_bert` takes the encoder out of either.
+    """
+    folder = Path(folder)
+    config = network.bert.config
+    encoder = bert_table(config).to_theirs(network.bert.state_dict())
+    heads = NameTable("BERT", PRETRAINING_ROWS).to_theirs(network.state_dict())
+    save_tensors(
+        {**{f"bert.{name}": tensor for name, tensor in encoder.items()}, **heads}, folder / "model.safetensors"
+    )
+    architecture = "BertForMaskedLM" if network.next_head is None else "BertForPreTraining"
+    write_json({**unparse_config(config), "architectures": [architecture]}, folder / "config.json")
 
 
 def save_classifier(network: CrossEncoder, labels: Sequence[str], folder: Path) -> None:

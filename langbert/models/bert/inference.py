@@ -1,6 +1,6 @@
 """The fast path: BERT for inference, without padding.
 
-:class:`PackedBert` computes what :class:`langbert.models.bert.network.Bert` defines, from a prepared copy of its
+:class:`PreparedBert` computes what :class:`langbert.models.bert.network.Bert` defines, from a prepared copy of its
 weights. All sequences lie one after the other in one ``(total, H)`` matrix, so that every linear layer is one matrix
 product over real tokens only; attention alone knows where a sequence ends.
 """
@@ -23,7 +23,7 @@ from ..layers.projection import Projection
 from .int8 import int8_layers
 from .network import Bert, Layer
 
-__all__ = ["PackedBert", "cumulative"]
+__all__ = ["PreparedBert"]
 
 
 _ROWS = 16
@@ -42,7 +42,7 @@ class _Run(NamedTuple):
     length: int
 
 
-class _PackedLayer(NamedTuple):
+class _PreparedLayer(NamedTuple):
     """One layer's weights, prepared, in the order they are used."""
 
     qkv: Projection | Int8Projection  # (total, H) → (total, 3H)
@@ -79,12 +79,7 @@ def _projections(
     return prepared(qkv, scales), prepared(layer.attention.output), prepared(layer.up), prepared(layer.down)
 
 
-def cumulative(lengths: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
-    """Where each sequence starts and the last one ends: ``cu_seqlens (n + 1,)`` int64."""
-    return F.pad(torch.tensor(lengths, dtype=torch.int64).cumsum(0), (1, 0)).to(device)
-
-
-class PackedBert:
+class PreparedBert:
     """A frozen, padding-free copy of a :class:`Bert`; training the original afterwards does not change it.
 
     Args:
@@ -131,7 +126,7 @@ class PackedBert:
             else [_projections(layer, self.config.activation, dtype, self.device, scale) for layer in layers]
         )
         self._layers = [
-            _PackedLayer(
+            _PreparedLayer(
                 qkv,
                 output,
                 _Norm(layer.attention_norm, self.dtype, self.device),
@@ -164,11 +159,6 @@ class PackedBert:
             hidden = self._through(layer, hidden, runs)
         return hidden[:total]
 
-    def first_tokens(self, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]]) -> Tensor:
-        """As :meth:`__call__`, but of each sequence only the first state: ``(n, H)`` float32."""
-        starts = cumulative([len(sequence) for sequence in sequences], self.device)[:-1]
-        return self(sequences, segments)[starts].float()
-
     def _embed(
         self, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None, runs: Sequence[_Run]
     ) -> Tensor:
@@ -177,7 +167,7 @@ class PackedBert:
         summed = self._tokens[_joined(sequences).to(self.device)] + self._positions[positions.to(self.device)] + types
         return self._norm(summed).to(self.dtype)
 
-    def _through(self, layer: _PackedLayer, hidden: Tensor, runs: Sequence[_Run]) -> Tensor:
+    def _through(self, layer: _PreparedLayer, hidden: Tensor, runs: Sequence[_Run]) -> Tensor:
         context = self._attention(layer.qkv(hidden), runs)
         hidden = layer.attention_norm(layer.output.added(context, hidden))
         return layer.output_norm(layer.down.added(layer.up.activated(hidden), hidden))
