@@ -23,8 +23,8 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 from sklearn.metrics import roc_auc_score
 
+from langbert.answering import evidence
 from langbert.answering.evidence import Weights, belief, chance, expected
-from langbert.answering.prompt import evidence as extraction
 from langbert.evaluation.scoring import AnswerScore, best_over_answers
 from langbert.models.log_odds import log_odds
 
@@ -71,7 +71,7 @@ def row(asked: Asked, read: int) -> Row:
 def fit_belief(rows: Sequence[Row]) -> Weights:
     """The weights of logits and score under which the right spans get most of the belief."""
     told = [
-        (row.logits, np.log(np.maximum(row.scores, extraction.FAINT)), np.array([score.f1 for score in row.right]))
+        (row.logits, np.log(np.maximum(row.scores, evidence.FAINT)), np.array([score.f1 for score in row.right]))
         for row in rows
     ]
 
@@ -143,7 +143,7 @@ def main() -> None:
     print(weights)
     if arguments.write:
         said = ", ".join(f"{name}={value}" for name, value in asdict(weights).items())
-        written(Path(extraction.__file__), "FITTED", f"Weights({said})")
+        written(Path(evidence.__file__), "FITTED", f"Weights({said})")
 
 
 if __name__ == "__main__":

@@ -27,16 +27,17 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from langbert import Chunk, Embedder, Reader
-from langbert.answering.checking import Evidence, evidence, numbers
-from langbert.answering.evidence import FoundSpan, best_spans
-from langbert.answering.grounding import Passages, Source, restated
+from langbert import Candidate, Chunk, Embedder, Reader
+from langbert.answering.checking import ClaimFeatures, claim_features, numbers
+from langbert.answering.evidence import Evidence, best_evidence
+from langbert.answering.grounding import Passages, restated
 from langbert.evaluation.datasets import Question, QuestionSet, read_questions
 from langbert.evaluation.scoring import best_over_answers
+from langbert.text.scripts import has_han
 from langbert.text.sentences import sentences
 
 PASSAGES = 4  # that a claim is looked for in, as in a prompt
-WORDS = [field.name for field in fields(Evidence)]
+WORDS = [field.name for field in fields(ClaimFeatures)]
 READER = ["answer", "clash"]
 SETS = {  # what each way of checking looks at
     "share of words": ["share"],
@@ -63,7 +64,7 @@ class Claim:
 def statement(question: str, answer: str) -> str | None:
     """Question and answer as one statement; None where that needs grammar."""
     asked, answer = question.strip().rstrip("?？ "), answer.rstrip(". ")
-    if re.search("[\u4e00-\u9fff]", asked):
+    if has_han(asked):
         wanted = re.search("什么时候|哪一年|什么|哪[里儿个位些]|谁|多少|几", asked)
         return asked[: wanted.start()] + answer + asked[wanted.end() :] + "。" if wanted else None
     subject = re.match(
@@ -193,7 +194,7 @@ def _other_name(text: str, answer: str, own: str, article: str, rng: random.Rand
 
 
 def _negated(text: str) -> str | None:
-    if re.search("[\u4e00-\u9fff]", text):
+    if has_han(text):
         new = re.sub(r"(?<!不)(是|有|在|能|会|可以)", lambda m: {"有": "没有"}.get(m[0], "不" + m[0]), text, count=1)
     else:
         new = re.sub(r"\b(is|was|are|were|has|have|had|can|could|will|would)\b(?! not)", r"\1 not", text, count=1)
@@ -210,17 +211,17 @@ def _swapped(text: str) -> str | None:
 def measured(rows: list[Claim], embedder: Embedder, reader: Reader | None) -> tuple[NDArray[np.float64], list[float]]:
     """``(n, 13)``: the :data:`COLUMNS` of every claim, noughts where no words are found; seconds for ``WORDS``."""
     found, seconds = [], []
-    spans: dict[tuple[str, tuple[str, ...]], list[FoundSpan]] = {}
+    spans: dict[tuple[str, tuple[str, ...]], list[Evidence]] = {}
     for claim in rows:
         chunks = [Chunk(str(i), str(i), text, source=claim.title) for i, text in enumerate(claim.passages)]
-        sources = [Source(i, chunk, 1.0) for i, chunk in enumerate(chunks, start=1)]
-        passages = Passages(sources)
+        candidates = [Candidate(chunk, 1.0) for chunk in chunks]
+        passages = Passages(candidates)
         begun = time.perf_counter()
         stretch = passages.nearest(claim.text, claim.question)
         if stretch is None:
             found.append([0.0] * len(COLUMNS))
             continue
-        words = evidence(claim.text, stretch.quote, title=claim.title, question=claim.question)
+        words = claim_features(claim.text, stretch.quote, title=claim.title, question=claim.question)
         seconds.append(time.perf_counter() - begun)
         said, names = numbers(claim.text), set(proper(claim.text))
         row = asdict(words) | {
@@ -234,7 +235,7 @@ def measured(rows: list[Claim], embedder: Embedder, reader: Reader | None) -> tu
             row |= dict(zip(READER, answers(claim, stretch.quote, reader), strict=True))
             asked = (claim.question, claim.passages)
             if asked not in spans:
-                spans[asked] = best_spans(claim.question, sources, reader)
+                spans[asked] = best_evidence(claim.question, candidates, reader)
             row["restated"] = float(restated(claim.text, claim.question, spans[asked]) is not None)
         found.append([row[column] for column in COLUMNS])
     return np.array(found), seconds

@@ -24,16 +24,20 @@ from asked.collect import Asked, Asking, halves
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from langbert.answering.prompt import refusal
-from langbert.answering.refusal import Features, features
+from langbert.answering import refusal
+from langbert.answering.refusal import HELD, Features, features
 
-HELD = 0.8  # the share of questions that have an answer, in the use that confidence is calibrated for
 READ = 5  # passages
 PARTS = {
     "search, reranker, reader": Features.__slots__,
-    "search, reader": ("cosine", "coverage", "margin", "quoted"),
-    "search, reranker": ("cosine", "coverage", "reranker"),
-    "search": ("cosine", "coverage"),
+    "search, reader": ("coverage", "cosine", "margin", "quoted"),
+    "search, reranker": ("coverage", "cosine", "reranker"),
+    "search": ("coverage", "cosine"),
+    # without our own vectors: a store of words only, somebody else's retriever
+    "words, reranker, reader": ("coverage", "reranker", "margin", "quoted"),
+    "words, reader": ("coverage", "margin", "quoted"),
+    "words, reranker": ("coverage", "reranker"),
+    "words": ("coverage",),
 }
 
 
@@ -49,7 +53,7 @@ class Row:
 
 def rows(kind: str, asked: Sequence[Asked]) -> list[Row]:
     found = [
-        (one, features(one.question.question, one.candidates, one.spans(READ) if one.read else ())) for one in asked
+        (one, features(one.question.question, one.candidates, one.evidence(READ) if one.read else ())) for one in asked
     ]
     return [Row(kind, one.question.title, one.held, known) for one, known in found if known is not None]
 

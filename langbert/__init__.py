@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .answering.rag import Rag
     from .chunking import Chunker
     from .documents import read_documents
+    from .embedding.cache import EmbeddingCache
     from .embedding.embedder import Embedder
     from .errors import LangbertError
     from .generation.generator import Generator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from .labels.tagger import Tagger
     from .models.layers.pooling import Pooling
     from .reading import Reader
-    from .records import Answer, Candidate, Chunk, Citation, Document, Span
+    from .records import Answer, AnswerMode, Candidate, Chunk, Citation, Document, Message, Span
     from .reranking import Reranker
     from .retrieval import Retriever
     from .store import Store
@@ -31,6 +32,7 @@ __version__ = _version("langbert")
 
 _HOME = {
     "Answer": "records",
+    "AnswerMode": "records",
     "Candidate": "records",
     "Chunk": "records",
     "Chunker": "chunking",
@@ -38,9 +40,11 @@ _HOME = {
     "Classifier": "labels.classifier",
     "Document": "records",
     "Embedder": "embedding.embedder",
+    "EmbeddingCache": "embedding.cache",
     "FewShotClassifier": "labels.few_shot",
     "Generator": "generation.generator",
     "LangbertError": "errors",
+    "Message": "records",
     "Pooling": "models.layers.pooling",
     "Rag": "answering.rag",
     "Reader": "reading",
@@ -55,6 +59,7 @@ _HOME = {
 
 __all__ = [
     "Answer",
+    "AnswerMode",
     "Candidate",
     "Chunk",
     "Chunker",
@@ -62,9 +67,11 @@ __all__ = [
     "Classifier",
     "Document",
     "Embedder",
+    "EmbeddingCache",
     "FewShotClassifier",
     "Generator",
     "LangbertError",
+    "Message",
     "Pooling",
     "Rag",
     "Reader",

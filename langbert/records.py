@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "AnswerMode",
     "Candidate",
     "Chunk",
     "Citation",
@@ -35,10 +36,16 @@ __all__ = [
     "SearchMode",
     "Span",
     "SpanEmbedderLike",
+    "Unsupported",
 ]
 
 Role = Literal["document", "query"]
 SearchMode = Literal["hybrid", "dense", "lexical"]
+AnswerMode = Literal["auto", "generate", "extract"]
+"""Who answers: the reader, in the words of the source (``extract``); the decoder, in its own (``generate``); or the
+reader where it is sure and the decoder elsewhere (``auto``)."""
+Unsupported = Literal["drop", "mark", "keep"]
+"""What becomes of a sentence that no source supports: left out, shown with ``[?]`` behind it, or shown as it is."""
 Progress = Callable[[int], None]
 """Called with how many more items (texts, files, bytes …) are done."""
 
@@ -103,6 +110,11 @@ class Chunk:
                 f"chunk {self.id!r}: offsets {self.start}:{self.end} span {self.end - self.start} characters, "
                 f"the text has {len(self.text)}"
             )
+
+    @property
+    def title(self) -> str:
+        """What a reader would call it: the source's name and the heading path."""
+        return " > ".join(part for part in (self.source, *self.headings) if part)
 
     @property
     def contextual_text(self) -> str:

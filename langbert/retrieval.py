@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -72,13 +72,21 @@ class Retriever:
             return self.store.search(question, k, mode=self.mode, where=where)
         pool = self.store.search(question, max(k, self.depth), mode=self.mode, where=where)
         scores = self.reranker.score(question, [candidate.chunk.contextual_text for candidate in pool]).tolist()
+        return self.blended(pool, scores, self.weight)[:k]
+
+    @staticmethod
+    def blended(candidates: Sequence[Candidate], scores: Sequence[float], weight: float = 0.4) -> list[Candidate]:
+        """Candidates of a search, best first by what a reranker says of them, in [0, 1], and by the search's own score.
+
+        Their ``scores`` hold both, as ``"reranker"`` and ``"search"``.
+        """
         total = max(sum(scores), _FAITH)
         blended = [
             replace(
                 candidate,
-                score=self.weight * score / total + (1 - self.weight) * candidate.score,
+                score=weight * score / total + (1 - weight) * candidate.score,
                 scores={**candidate.scores, "reranker": score, "search": candidate.score},
             )
-            for candidate, score in zip(pool, scores, strict=True)
+            for candidate, score in zip(candidates, scores, strict=True)
         ]
-        return sorted(blended, key=lambda candidate: -candidate.score)[:k]
+        return sorted(blended, key=lambda candidate: -candidate.score)

@@ -87,19 +87,7 @@ def test_the_core_never_imports_an_integration() -> None:
 def test_the_public_names_are_pinned() -> None:
     assert set(langbert.__all__) == {
         *("Answer", "Candidate", "Chunk", "Chunker", "Citation", "Document", "Embedder", "Generator", "LangbertError"),
-        *("Classifier", "FewShotClassifier", "Tagger"),
-        *(
-            "Pooling",
-            "Rag",
-            "Reader",
-            "Reranker",
-            "Retriever",
-            "Span",
-            "Store",
-            "read_documents",
-            "sync",
-            "__version__",
-        ),
+        *("AnswerMode", "Classifier", "EmbeddingCache", "FewShotClassifier", "Message", "Tagger", "sync"),
     }
     for name in langbert.__all__:
         assert getattr(langbert, name) is not None

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from langbert.answering.prompt import is_chinese
 from langbert.cli import run
 from langbert.errors import DataError
 from langbert.evaluation import AnswerRow, AnswersReport, QuestionSet, evaluate_answers, read_questions, read_run
@@ -19,6 +18,7 @@ from langbert.evaluation.html import worst_answers, write_answers_report
 from langbert.evaluation.plots import risk_coverage
 from langbert.evaluation.question_words import question_word
 from langbert.records import Answer, Citation
+from langbert.text.scripts import is_chinese
 
 pytest.importorskip("scipy")
 

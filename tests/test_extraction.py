@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langbert import Chunk, Document, Rag, Reader, Store, read_documents
-from langbert.answering.evidence import answer_words, belief, best_spans, chance, expected, quote_best_sentences
-from langbert.answering.grounding import Source
+from langbert import Candidate, Chunk, Document, Rag, Reader, Store, read_documents
+from langbert.answering.evidence import answer_words, belief, best_evidence, chance, expected, nearest_sentences
 
 NORMANDY = "The Normans were the people who in the 10th and 11th centuries gave their name to Normandy, in France."
 PASSAGES = [
@@ -22,9 +21,9 @@ PASSAGES = [
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 
 
-def sources(passages: list[str], scores: list[float] | None = None) -> list[Source]:
+def sources(passages: list[str], scores: list[float] | None = None) -> list[Candidate]:
     return [
-        Source(i + 1, Chunk(id=f"c{i}", document_id=f"d{i}", text=text), score)
+        Candidate(Chunk(id=f"c{i}", document_id=f"d{i}", text=text), score)
         for i, (text, score) in enumerate(zip(passages, scores or [0.5] * len(passages), strict=True))
     ]
 
@@ -88,46 +87,47 @@ def reader() -> Reader:
 @pytest.mark.models
 def test_the_words_that_answer_come_first_with_their_sentence(reader: Reader) -> None:
     given = sources(PASSAGES)
-    found = best_spans("When did the Normans take Sicily?", given, reader)
-    assert "1091" in found[0].text
-    for span in found:
-        text = span.support.source.chunk.text
-        assert text[span.start : span.start + len(span.text)] == span.text
-        assert span.support.start <= span.start
-        assert span.start + len(span.text) <= span.support.end
-        assert span.support.score == span.probability
-    assert found[0].support.quote == "The Normans took Sicily in 1091, after thirty years of war."
-    probabilities = [span.probability for span in found]
+    found = best_evidence("When did the Normans take Sicily?", given, reader)
+    assert "1091" in found[0].short
+    for evidence in found:
+        assert evidence.answer is not None
+        start, end = evidence.answer
+        assert evidence.candidate.text[start:end] == evidence.short
+        assert evidence.start <= start < end <= evidence.end
+    assert found[0].quote == "The Normans took Sicily in 1091, after thirty years of war."
+    probabilities = [evidence.score for evidence in found]
     assert probabilities == sorted(probabilities, reverse=True)
-    assert len({answer_words(span.text) for span in found}) == len(found)
+    assert len({answer_words(evidence.short) for evidence in found}) == len(found)
 
 
 @pytest.mark.models
 def test_the_order_of_the_sources_does_not_count_and_their_score_does(reader: Reader) -> None:
     question = "Who gave their name to Normandy?"
-    forward = best_spans(question, sources(PASSAGES), reader)
-    backward = best_spans(question, sources(PASSAGES[::-1]), reader)
-    assert forward[0].text == backward[0].text
-    assert forward[0].probability == pytest.approx(backward[0].probability, abs=1e-3)
+    forward = best_evidence(question, sources(PASSAGES), reader)
+    backward = best_evidence(question, sources(PASSAGES[::-1]), reader)
+    assert forward[0].short == backward[0].short
+    assert forward[0].score == pytest.approx(backward[0].score, abs=1e-3)
     twice = ["The bridge was built in 1850.", "The bridge was built in 1920."]
     for scores, year in (([0.9, 0.2], "1850"), ([0.2, 0.9], "1920")):
-        assert year in best_spans("When was the bridge built?", sources(twice, scores), reader)[0].text
+        assert year in best_evidence("When was the bridge built?", sources(twice, scores), reader)[0].short
 
 
 @pytest.mark.models
 def test_nothing_to_read_is_no_span(reader: Reader) -> None:
-    assert best_spans("Who?", [], reader) == []
-    assert best_spans("Who?", sources([""]), reader) == []
+    assert best_evidence("Who?", [], reader) == []
+    assert best_evidence("Who?", sources([""]), reader) == []
 
 
 @pytest.mark.models
 def test_a_right_answer_is_surer_than_one_from_another_subject(reader: Reader) -> None:
     question = "What do bees make honey from?"
-    right = best_spans(question, sources([PASSAGES[1]]), reader)[0]
-    wrong = best_spans(question, sources([NORMANDY]), reader)[0]
-    assert "nectar" in right.text
+    right = best_evidence(question, sources([PASSAGES[1]]), reader)[0]
+    wrong = best_evidence(question, sources([NORMANDY]), reader)[0]
+    assert "nectar" in right.short
+    assert right.margin is not None
+    assert wrong.margin is not None
     assert right.margin > wrong.margin
-    assert right.probability > wrong.probability
+    assert right.score > wrong.score
 
 
 @pytest.mark.models
@@ -145,5 +145,5 @@ def test_a_chinese_sentence_is_quoted_without_a_reader(minilm) -> None:
     text = "蜜蜂采集花蜜，在蜂巢里酿成蜂蜜。诺曼人在十一世纪征服了西西里岛。长城修建于秦朝。"
     document = Document("zh", text)
     chunk = Chunk(id="zh:0", document_id=document.id, text=text)
-    (best,) = quote_best_sentences("诺曼人什么时候征服了西西里岛？", [Source(1, chunk, 1.0)], minilm)
+    (best,) = nearest_sentences("诺曼人什么时候征服了西西里岛？", [Candidate(chunk, 1.0)], minilm)
     assert best.quote == "诺曼人在十一世纪征服了西西里岛。"

@@ -9,18 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langbert.answering.checking import SUPPORTED, numbers, probability
-from langbert.answering.evidence import FoundSpan
-from langbert.answering.grounding import (
-    Grounder,
-    Source,
-    Support,
-    Unsupported,
-    find_support,
-    is_refusal,
-    number_sources,
-    passage_sentences,
-)
-from langbert.records import Candidate, Chunk
+from langbert.answering.evidence import Evidence, passage_sentences
+from langbert.answering.grounding import Grounder, find_support, is_refusal
+from langbert.records import Candidate, Chunk, Unsupported
 
 PEP8 = Chunk(
     "c1",
@@ -32,7 +23,7 @@ PEP8 = Chunk(
     source="pep-0008.rst",
 )
 NORMANS = Chunk("c2", "d2", "诺曼人定居在法国北部。那里因此得名诺曼底。", source="诺曼人.txt")
-SOURCES = [Source(1, PEP8), Source(2, NORMANS)]
+SOURCES = [Candidate(PEP8, 0.0), Candidate(NORMANS, 0.0)]
 ASKED = "What does PEP 8 recommend as the maximum line length?"
 
 
@@ -84,17 +75,19 @@ def test_chinese_claims_that_change_what_the_source_says_have_no_support(claim: 
 
 
 def test_names_that_changed_places_are_no_support() -> None:
-    battle = Source(1, Chunk("c", "d", "In 1066 William of Normandy defeated King Harold at the Battle of Hastings."))
+    battle = Candidate(
+        Chunk("c", "d", "In 1066 William of Normandy defeated King Harold at the Battle of Hastings."), 0.0
+    )
     assert find_support("William of Normandy defeated King Harold at the Battle of Hastings.", [battle]) is not None
     swapped = "In 1066 King Harold of Hastings defeated William at the Battle of Normandy."
-    right, wrong = (probability(claim, battle.chunk.text) for claim in (battle.chunk.text, swapped))
+    right, wrong = (probability(claim, battle.text) for claim in (battle.text, swapped))
     assert wrong < SUPPORTED < right
 
 
 def test_numbers_compare_however_they_are_written() -> None:
     assert numbers("1,500 people") == numbers("１５００ people") == {"1500"}
     assert numbers("two of them") == {"2"}
-    town = [Source(1, Chunk("c", "d", "The town had 1,500 inhabitants and two churches in the year 1900."))]
+    town = [Candidate(Chunk("c", "d", "The town had 1,500 inhabitants and two churches in the year 1900."), 0.0)]
     assert find_support("The town had 1500 inhabitants in the year 1900.", town) is not None
     assert find_support("The town had 1600 inhabitants in the year 1900.", town) is None
 
@@ -201,17 +194,16 @@ def test_however_the_answer_is_cut_into_pieces_the_result_is_the_same(cuts: list
 @given(claim=st.text(max_size=80), text=st.text(min_size=1, max_size=200), start=st.integers(0, 1000))
 def test_a_quote_is_always_verbatim(claim: str, text: str, start: int) -> None:
     chunk = Chunk("c", "d", text, start=start)
-    support = find_support(claim, [Source(1, chunk)])
+    support = find_support(claim, [Candidate(chunk, 0.0)])
     if support is not None:
         citation = support.citation
         assert (" " * start + text)[citation.start : citation.end] == citation.quote
         assert 0 < citation.score <= 1
 
 
-def test_sources_are_numbered_in_the_order_of_the_candidates() -> None:
-    sources = number_sources([Candidate(NORMANS, 0.9), Candidate(PEP8, 0.8)])
-    assert [(source.number, source.chunk.id) for source in sources] == [(1, "c2"), (2, "c1")]
-    assert sources[1].title == "pep-0008.rst > PEP 8 – Style Guide for Python Code > Maximum Line Length"
+def test_what_a_reader_would_call_a_passage() -> None:
+    assert PEP8.title == "pep-0008.rst > PEP 8 – Style Guide for Python Code > Maximum Line Length"
+    assert NORMANS.title == "诺曼人.txt"
 
 
 PRINCIPLES = "Who wrote the short list of principles behind the design of the language?"
@@ -229,9 +221,9 @@ PRINCIPLES = "Who wrote the short list of principles behind the design of the la
     ],
 )
 def test_a_claim_may_say_in_the_questions_words_what_a_reader_found(claim: str, supported: bool) -> None:
-    source = Source(1, Chunk("c", "c", "Author: Tim Peters. Status: Active.", source="pep-0020.txt"))
+    source = Candidate(Chunk("c", "c", "Author: Tim Peters. Status: Active.", source="pep-0020.txt"), 0.0)
     for likely, let_through in ((0.9, supported), (0.3, False)):
-        found = [FoundSpan("Tim Peters", Support(source, 0, 19, likely), likely, 0.0)]
+        found = [Evidence(source, 0, 19, likely, (8, 18), 0.0)]
         grounder = Grounder([source], PRINCIPLES, found=found)
         said = "".join([*grounder.feed(claim), *grounder.finish()])
         assert said == (f"{claim} [1]" if let_through else "")
@@ -239,6 +231,6 @@ def test_a_claim_may_say_in_the_questions_words_what_a_reader_found(claim: str, 
 
 
 def test_tenses_of_irregular_verbs_compare() -> None:
-    source = Source(1, Chunk("c", "c", "Tim Peters wrote it, and Guido chose it.", source="pep-0020.txt"))
+    source = Candidate(Chunk("c", "c", "Tim Peters wrote it, and Guido chose it.", source="pep-0020.txt"), 0.0)
     assert find_support("Tim Peters has written it.", [source], "Who wrote it?") is not None
     assert find_support("Guido has chosen it.", [source], "Who has chosen it?") is not None

@@ -7,9 +7,8 @@ import re
 import pytest
 
 from langbert import Document, Generator, Rag, Store
-from langbert.answering.grounding import Source
 from langbert.answering.prompt import build_messages
-from langbert.records import Chunk
+from langbert.records import Candidate, Chunk
 
 pytestmark = pytest.mark.models
 
@@ -51,7 +50,7 @@ CASES = [(FACT, ASKED, *case) for case in ENGLISH] + [(FACT_ZH, ASKED_ZH, *case)
 
 
 def prompt_ids(generator: Generator, text: str, question: str) -> list[int]:
-    return generator._chat.encode(build_messages(question, [Source(1, Chunk("c", "d", text, source="ulm.txt"))]))
+    return generator._chat.encode(build_messages(question, [Candidate(Chunk("c", "d", text, source="ulm.txt"), 1.0)]))
 
 
 @pytest.mark.parametrize(("fact", "question", "order", "obeyed"), CASES)

@@ -133,7 +133,7 @@ async def test_a_reranker_decides_what_the_model_reads(store: LangBertVectorStor
             return [document for document in documents if document.id == "bees.txt"]
 
     chain = create_rag_chain(store, FakeListChatModel(responses=["Bees make honey from nectar."]), OnlyBees(), k=1)
-    for answer in (chain.invoke("Lines?"), await chain.ainvoke("Lines?")):
+    for answer in (chain.invoke("Bees?"), await chain.ainvoke("Bees?")):
         assert [document.id for document in answer["context"]] == ["bees.txt"]
         assert answer["citations"][0]["quote"] == "Bees make honey from nectar."
 

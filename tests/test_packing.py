@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langbert.answering.grounding import Source
 from langbert.answering.packing import fit, merge_neighbours, pack
-from langbert.records import Chunk
+from langbert.records import Candidate, Chunk
 from langbert.text.sentences import sentences
 
 TEXT = (
@@ -18,29 +17,28 @@ TEXT = (
 )
 
 
-def part(start: int, end: int, score: float = 0.5, number: int = 1, **chunk: object) -> Source:
+def part(start: int, end: int, score: float = 0.5, **chunk: object) -> Candidate:
     made = Chunk(f"d:{start}", "d", TEXT[start:end], start=start, source="bees.txt", **chunk)  # type: ignore[arg-type]
-    return Source(number, made, score)
+    return Candidate(made, score)
 
 
-def words(sources: Sequence[Source]) -> int:
+def words(sources: Sequence[Candidate]) -> int:
     """A prompt's length where a token is a character: strict, and the same everywhere."""
     return sum(len(source.chunk.text) + 5 for source in sources)
 
 
-def is_own(source: Source) -> bool:
+def is_own(source: Candidate) -> bool:
     return TEXT[source.chunk.start : source.chunk.end] == source.chunk.text
 
 
 def test_overlapping_chunks_become_one_and_say_nothing_twice() -> None:
-    merged = merge_neighbours([part(20, 80, 0.4, 1), part(0, 48, 0.9, 2)])
+    merged = merge_neighbours([part(20, 80, 0.4), part(0, 48, 0.9)])
     assert [(source.chunk.start, source.chunk.end, source.score) for source in merged] == [(0, 80, 0.9)]
     assert is_own(merged[0])
-    assert [chunk.start for chunk in merged[0].parts] == [0, 20]
 
 
 def test_what_lies_between_neighbours_is_fetched_from_the_document() -> None:
-    apart = [part(0, 48, 0.9, 1), part(50, 77, 0.4, 2)]
+    apart = [part(0, 48, 0.9), part(50, 77, 0.4)]
     assert len(merge_neighbours(apart)) == 2
     (whole,) = merge_neighbours(apart, lambda document, start, end: TEXT[start:end])
     assert whole.chunk.text == TEXT[:77]
@@ -48,26 +46,25 @@ def test_what_lies_between_neighbours_is_fetched_from_the_document() -> None:
 
 
 def test_a_chunk_within_another_one_adds_nothing() -> None:
-    (whole,) = merge_neighbours([part(0, 80, 0.2, 1), part(20, 48, 0.7, 2)])
+    (whole,) = merge_neighbours([part(0, 80, 0.2), part(20, 48, 0.7)])
     assert (whole.chunk.text, whole.score) == (TEXT[:80], 0.7)
 
 
 def test_texts_that_contradict_their_offsets_stay_apart() -> None:
-    liars = [Source(1, Chunk("a", "d", "One thing."), 0.5), Source(2, Chunk("b", "d", "Another thing."), 0.4)]
+    liars = [Candidate(Chunk("a", "d", "One thing."), 0.5), Candidate(Chunk("b", "d", "Another thing."), 0.4)]
     assert [source.chunk.text for source in merge_neighbours(liars)] == ["One thing.", "Another thing."]
 
 
 def test_the_same_text_in_two_documents_is_read_once() -> None:
-    copies = [Source(1, Chunk("a", "d", "One thing."), 0.5), Source(2, Chunk("b", "e", "One thing. "), 0.9)]
+    copies = [Candidate(Chunk("a", "d", "One thing."), 0.5), Candidate(Chunk("b", "e", "One thing. "), 0.9)]
     assert [source.chunk.document_id for source in merge_neighbours(copies)] == ["e"]
 
 
-def test_pages_and_headings_of_a_merged_passage() -> None:
+def test_headings_of_a_merged_passage() -> None:
     first = part(0, 48, page=1, headings=("Bees", "Hives"))
-    second = part(48, 100, number=2, page=2, headings=("Bees", "Queens"))
+    second = part(48, 100, page=2, headings=("Bees", "Queens"))
     (whole,) = merge_neighbours([first, second])
     assert whole.chunk.headings == ("Bees",)
-    assert [whole.page_at(0), whole.page_at(50)] == [1, 2]
 
 
 def test_a_passage_too_long_keeps_the_sentences_that_answer() -> None:
@@ -92,11 +89,10 @@ spans = st.tuples(st.integers(0, len(TEXT) - 1), st.integers(1, 80)).map(
 def test_whatever_is_packed_is_the_documents_own_within_the_budget(
     cuts: list[tuple[tuple[int, int], float]], budget: int, has_document: bool
 ) -> None:
-    sources = [part(start, end, score, n) for n, ((start, end), score) in enumerate(cuts, 1)]
+    sources = [part(start, end, score) for (start, end), score in cuts]
     between = (lambda document, start, end: TEXT[start:end]) if has_document else None
     packed = pack("Where do bees live?", sources, words, budget, between=between)
     assert words(packed) <= budget or not packed
-    assert [source.number for source in packed] == list(range(1, len(packed) + 1))
     assert [source.score for source in packed] == sorted((source.score for source in packed), reverse=True)
     taken: set[int] = set()
     for source in packed:

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from langbert import Answer, Document, Rag, Retriever, Store, read_documents
-from langbert.answering.grounding import Source
 from langbert.answering.packing import pack
 from langbert.answering.prompt import NOT_FOUND, build_messages, not_found
 from langbert.answering.refusal import confidence, features
 from langbert.errors import GenerationError, QuestionError
-from langbert.records import Chunk, Message
+from langbert.records import Candidate, Chunk, Message
 
 pytestmark = pytest.mark.models
 
@@ -102,7 +101,7 @@ def test_a_very_long_question_is_answered_all_the_same(rag: Rag, store: Store) -
 
 
 def test_the_prompt_keeps_within_its_budget(smollm2) -> None:
-    sources = [Source(n, Chunk(str(n), f"d{n}", f"Fact {n} stands here in so many words.")) for n in range(1, 40)]
+    sources = [Candidate(Chunk(str(n), f"d{n}", f"Fact {n} stands here in so many words."), 0.0) for n in range(1, 40)]
     kept = pack("Which fact?", sources, lambda part: smollm2.count_tokens(build_messages("Which fact?", part)), 300)
     assert 0 < len(kept) < len(sources)
     assert [source.chunk.text for source in kept] == [source.chunk.text for source in sources[: len(kept)]]

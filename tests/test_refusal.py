@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langbert import Candidate, Chunk, Reader, Reranker, Retriever, Store
-from langbert.answering.evidence import FoundSpan, best_spans
-from langbert.answering.grounding import Source, Support, number_sources
+from langbert.answering.evidence import Evidence, best_evidence
 from langbert.answering.refusal import FITTED, Features, confidence, features
 
 PASSAGES = {
@@ -23,7 +23,7 @@ ABSENT = ("How tall is the Eiffel Tower?", "Which pope crowned Charlemagne?", "W
 
 shares = st.floats(0, 1)
 logits = st.floats(-15, 15)
-known = st.builds(Features, shares, shares, st.none() | logits).flatmap(
+known = st.builds(Features, shares, st.none() | shares, st.none() | logits).flatmap(
     lambda found: st.one_of(
         st.just(found), st.tuples(logits, shares).map(lambda read: replace(found, margin=read[0], quoted=read[1]))
     )
@@ -39,11 +39,10 @@ def test_more_of_anything_never_makes_an_answer_less_likely(found: Features, nam
 
 
 def test_there_are_coefficients_for_every_set_of_parts() -> None:
-    for reranker in (None, 0.0):
-        for margin in (None, 0.0):
-            names, _ = Features(0.5, 0.5, reranker, margin, margin).known()
-            assert set(FITTED[names]) == {*names, "bias"}
-            assert all(weight >= 0 for name, weight in FITTED[names].items() if name != "bias")
+    for cosine, reranker, margin in itertools.product((None, 0.5), (None, 0.0), (None, 0.0)):
+        names, _ = Features(0.5, cosine, reranker, margin, margin).known()
+        assert set(FITTED[names]) == {*names, "bias"}
+        assert all(weight >= 0 for name, weight in FITTED[names].items() if name != "bias")
 
 
 def test_nothing_found_is_no_confidence() -> None:
@@ -54,11 +53,11 @@ def test_nothing_found_is_no_confidence() -> None:
 def test_what_speaks_for_an_answer() -> None:
     chunk = Chunk(id="a", document_id="a", text="Bees make honey. Wax too.", headings=("Insects",))
     found = [Candidate(chunk, 0.9, {"dense": 0.7, "reranker": 0.5}), Candidate(chunk, 0.1, {"dense": 0.9})]
-    assert features("Which insects make honey?", found[1:]) == Features(0.9, 1.0)
-    span = FoundSpan("Bees", Support(Source(1, chunk), 0, 16, 0.8), 0.8, 4.5)
+    assert features("Which insects make honey?", found[1:]) == Features(1.0, 0.9)
+    span = Evidence(found[0], 0, 16, 0.8, (0, 4), 4.5)
     told = features("Which insects make honey?", found, [span, replace(span, margin=5.0)])
-    assert told == Features(0.9, 1.0, pytest.approx(0.0), 5.0, 1.0)
-    elsewhere = replace(span, support=Support(Source(1, chunk), 17, 25, 0.8))
+    assert told == Features(1.0, 0.9, pytest.approx(0.0), 5.0, 1.0)
+    elsewhere = replace(span, start=17, end=25, answer=(17, 25))
     told = features("Which insects make honey?", found, [elsewhere])
     assert told is not None
     assert told.quoted == pytest.approx(1 / 3)  # "insects", of its heading
@@ -85,7 +84,7 @@ def test_what_is_held_is_told_from_what_is_not(store: Store, parts: str) -> None
 
     def sure(question: str) -> float:
         found = retriever.retrieve(question, 4)
-        spans = best_spans(question, number_sources(found), reader) if reader else ()
+        spans = best_evidence(question, found, reader) if reader else ()
         return confidence(features(question, found, spans))
 
     held, absent = [sure(question) for question in HELD], [sure(question) for question in ABSENT]

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from langbert import Generator
-from langbert.answering.grounding import Source
 from langbert.answering.prompt import build_messages
 from langbert.cli.app import invoke
 from langbert.errors import CheckpointError, DataError
@@ -27,7 +26,7 @@ from langbert.models.architectures.encoder_decoder_folder import Seq2SeqDecoder
 from langbert.models.gpt.loading import load_decoder
 from langbert.models.gpt.network import GPTConfig
 from langbert.models.gpt.saving import save_decoder
-from langbert.records import Chunk
+from langbert.records import Candidate, Chunk
 from langbert.training import train
 from langbert.training.decoders import byte_pairs, fresh_decoder
 from langbert.training.seq2seq import Seq2SeqTask
@@ -415,7 +414,7 @@ def test_questions_are_put_as_the_pipeline_puts_them(tmp_path: Path) -> None:
     )
     task.save(task.network, tmp_path)
     generator = Generator(tmp_path, precision="float32", offline=True)
-    source = Source(1, Chunk("p", "p", paragraph["context"], source="Bees"))  # type: ignore[arg-type]
+    source = Candidate(Chunk("p", "p", paragraph["context"], source="Bees"), 0.0)  # type: ignore[arg-type]
     messages = build_messages("What is honey made of?", [source])
     batch = task.collate([0], seed=0)
     assert batch["source_ids"][0].tolist() == generator._chat.encode(messages)

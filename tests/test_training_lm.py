@@ -27,7 +27,6 @@ from transformers import (
 )
 
 from langbert import Generator
-from langbert.answering.grounding import Source
 from langbert.answering.prompt import NOT_FOUND, build_messages, not_found
 from langbert.errors import CheckpointError, DataError
 from langbert.evaluation.datasets import read_questions
@@ -37,7 +36,7 @@ from langbert.models.gpt.checkpoint import hf_config, hf_settings, hf_table
 from langbert.models.gpt.loading import load_decoder
 from langbert.models.gpt.network import GPT, GPTConfig
 from langbert.models.layers.rotary import RotaryConfig
-from langbert.records import Chunk, Message
+from langbert.records import Candidate, Chunk, Message
 from langbert.training.adapters import adapt
 from langbert.training.decoders import END_OF_TEXT, LORA_TARGETS, byte_pairs, pieces
 from langbert.training.lm import LmTask
@@ -738,7 +737,7 @@ def test_examples_ask_as_the_pipeline_asks_and_answer_with_marks(tmp_path: Path)
             question = user["content"].split("Question: ")[1]
             passages = [source.split("\n", 1) for source in quoted]
             sources = [
-                Source(n, Chunk("", "", text, source=head.removeprefix(f"[{n}] ")))
+                Candidate(Chunk("", "", text, source=head.removeprefix(f"[{n}] ")), 0.0)
                 for n, (head, text) in enumerate(passages, start=1)
             ]
             prompt = build_messages(question, sources)

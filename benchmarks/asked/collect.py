@@ -18,8 +18,7 @@ from typing import Any
 from rich.progress import track
 
 from langbert import Candidate, Chunk, Embedder, Reader, Reranker, Retriever, Store
-from langbert.answering.evidence import FoundSpan, best_spans, heading_line
-from langbert.answering.grounding import number_sources
+from langbert.answering.evidence import Evidence, best_evidence, heading_line
 from langbert.evaluation import read_questions
 from langbert.evaluation.datasets import Question, squad_as_retrieval
 from langbert.evaluation.retrieval import corpus_chunks
@@ -55,10 +54,10 @@ class Asked:
         known = {candidate.text: spans for candidate, spans in zip(self.candidates, self.read, strict=False)}
         return [known[passage][:n] for passage in passages]
 
-    def spans(self, read: int = READ) -> list[FoundSpan]:
-        """What :func:`langbert.answering.evidence.best_spans` makes of the first ``read`` candidates."""
-        sources = number_sources(self.candidates[: min(read, len(self.read))])
-        return best_spans(self.question.question, sources, self)  # type: ignore[arg-type]
+    def evidence(self, read: int = READ) -> list[Evidence]:
+        """What :func:`langbert.answering.evidence.best_evidence` makes of the first ``read`` candidates."""
+        first = self.candidates[: min(read, len(self.read))]
+        return best_evidence(self.question.question, first, self)  # type: ignore[arg-type]
 
 
 class Asking:

@@ -14,16 +14,15 @@ if TYPE_CHECKING:
     from .embeddings import LangBertEmbeddings
     from .record_manager import LangBertRecordManager
     from .reranker import LangBertReranker
-    from .retrievers import LangBertRetriever
     from .text_splitter import LangBertTextSplitter
-    from .vectorstores import LangBertVectorStore
+    from .vectorstores import LangBertRetriever, LangBertVectorStore
 
 _HOME = {
     "ChatLangBert": "chat_models",
     "LangBertEmbeddings": "embeddings",
     "LangBertRecordManager": "record_manager",
     "LangBertReranker": "reranker",
-    "LangBertRetriever": "retrievers",
+    "LangBertRetriever": "vectorstores",
     "LangBertTextSplitter": "text_splitter",
     "LangBertVectorStore": "vectorstores",
     "create_rag_chain": "chains",

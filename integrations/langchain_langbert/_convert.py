@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage
 
-from langbert import Chunk
+from langbert import Candidate, Chunk, Message, Retriever
 from langbert import Document as CoreDocument
-from langbert.records import Message
 
-__all__ = ["chunk_of", "document_of", "messages_of", "passage_of"]
+__all__ = ["candidates_of", "chat_of", "chunk_of", "document_of", "messages_of", "passage_of", "spoken_of"]
+
+_UNKNOWN = 0.5  # the score of a document of which nobody has said how relevant it is
 
 _ROLES = {
     "system": "system",
@@ -74,6 +76,43 @@ def passage_of(document: Document) -> Chunk:
         source=source,
         metadata=metadata,
     )
+
+
+def candidates_of(
+    documents: Sequence[Document], searched: Sequence[Candidate], *, comparable: bool, calibrated: bool
+) -> list[Candidate]:
+    """Retrieved Documents as candidates, with what is known of their scores.
+
+    Args:
+        searched: what our own search said, of those it found.
+        comparable: its cosines are of one of our own encoders.
+        calibrated: the ``relevance_score`` of the documents is of our own reranker.
+    """
+    scores = {candidate.chunk.id: candidate for candidate in searched}
+    candidates = []
+    for document in documents:
+        known = scores.get(document.id or "")
+        parts = {name: value for name, value in known.scores.items() if comparable or name != "dense"} if known else {}
+        candidates.append(Candidate(passage_of(document), known.score if known else _UNKNOWN, parts))
+    told = [document.metadata.get("relevance_score") for document in documents]
+    relevances = [relevance for relevance in told if isinstance(relevance, float) and 0 <= relevance <= 1]
+    if len(relevances) < len(documents):
+        return candidates
+    if calibrated:
+        return Retriever.blended(candidates, relevances)
+    return [replace(one, score=relevance) for one, relevance in zip(candidates, relevances, strict=True)]
+
+
+def chat_of(messages: Sequence[Message]) -> list[BaseMessage]:
+    """Messages for a chat model."""
+    kinds = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
+    return [kinds[message.role](message.content) for message in messages]
+
+
+def spoken_of(messages: Sequence[BaseMessage]) -> list[Message]:
+    """What user and assistant said to each other: no system prompts, no tools' results, no empty turns."""
+    spoken = [m for m in messages if isinstance(m, (HumanMessage, AIMessage)) and m.text.strip()]
+    return [Message("user" if isinstance(m, HumanMessage) else "assistant", str(m.text)) for m in spoken]
 
 
 def messages_of(messages: Sequence[BaseMessage]) -> list[Message]:

@@ -1,15 +1,18 @@
-"""``create_rag_chain``: question → retriever → (reranker) → chat model → answer with checked citations."""
+"""``create_rag_chain``: question → retriever → (reranker) → chat model → answer with checked citations.
+
+What happens on the way is :func:`langbert.answering.answer_flow`'s; here LangChain's parts perform its steps.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.documents import BaseDocumentCompressor, Document
+from langchain_core.embeddings import Embeddings
 from langchain_core.language_models import LanguageModelLike
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, convert_to_messages
+from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.retrievers import RetrieverLike
@@ -17,24 +20,33 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, 
 from langchain_core.runnables.utils import AddableDict
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
-from langbert.answering.evidence import FoundSpan, best_spans, quote_best_sentences
-from langbert.answering.follow_up import rewriting_messages, standalone_question, with_key_words
-from langbert.answering.grounding import Grounder, Source, Unsupported
-from langbert.answering.packing import pack
-from langbert.answering.prompt import AnswerMode, build_messages, is_chinese, not_found, points
-from langbert.answering.rag import shipped
-from langbert.answering.refusal import confidence, features
-from langbert.errors import GenerationError, ModelNotFound
-from langbert.records import Answer, EmbedderLike, Message
-from langbert.retrieval import checked_question
+from langbert import Answer, AnswerMode, Candidate, Message
+from langbert.answering import (
+    Budget,
+    Part,
+    Policy,
+    PrepareReader,
+    PrepareWriter,
+    Quote,
+    Read,
+    Retrieve,
+    Rewrite,
+    Step,
+    Write,
+    adrive,
+    answer_flow,
+    best_evidence,
+    drive,
+    nearest_sentences,
+)
+from langbert.records import Unsupported
 
-from ._convert import passage_of
+from ._convert import candidates_of, chat_of, spoken_of
 from ._foreign import embedder_of
 from .chat_models import ChatLangBert
 from .embeddings import LangBertEmbeddings
 from .reranker import LangBertReranker
-from .retrievers import LangBertRetriever
-from .vectorstores import LangBertVectorStore
+from .vectorstores import LangBertRetriever, LangBertVectorStore
 
 if TYPE_CHECKING:
     from langbert import Reader
@@ -44,8 +56,6 @@ __all__ = ["create_rag_chain"]
 RagInput = str | Mapping[str, Any] | Sequence[BaseMessage]
 """A question; ``{"question": …}``, with ``"chat_history": […]`` if there is one; ``{"messages": […]}``; or messages,
 the last human one being the question and those before it the history."""
-
-log = logging.getLogger("langbert")
 
 _PROMPT_TOKENS = 1024
 _QUOTABLE = 0.5  # a sentence nearer to the question than this may stand for an answer
@@ -82,12 +92,15 @@ def create_rag_chain(
             ``llm`` the shipped one, for questions in English.
         mode: ``"generate"``, the default with an ``llm``; ``"extract"``: the words of a source that a reader points at;
             ``"auto"``, the default without: the reader where it is sure, else the model.
-        reader: what points at words; by default the shipped one, for questions in English.
+        reader: what points at words; by default the shipped one, for questions in English, unless ``mode`` is
+            ``"generate"``.
         k: how many documents of a vector store the answer may draw on.
         prompt_tokens: the longest prompt; by default 1024 for ``ChatLangBert``, and for other models, whose tokens are
             estimated, no limit. As many sources as fit go into it, best first, the last one cut between sentences.
-        threshold: over a ``LangBertVectorStore`` with ``LangBertEmbeddings``: below this confidence that it holds the
-            answer the model is not asked at all, and the chain refuses. Cosines of other embeddings mean other things.
+        threshold: below this confidence that the documents hold the answer the model is not asked at all, and the chain
+            refuses. How much is known decides how far that can be told: cosines of ``LangBertEmbeddings`` in a
+            ``LangBertVectorStore``, a ``LangBertReranker``, a reader; of any retriever at least the words. 0 where
+            question and documents are in different languages.
         sure: in mode ``"auto"``: how likely a span must be right for the model not to be asked.
         unsupported: what becomes of a sentence no source supports: ``"drop"``, ``"mark"`` (with ``[?]``) or ``"keep"``.
 
@@ -111,19 +124,23 @@ def create_rag_chain(
     """
     mode = mode or ("auto" if llm is None else "generate")
     default_reranker = llm is None and reranker is None and isinstance(retriever, VectorStore)
-    depth = k if reranker is None and not default_reranker else max(k, 20)
     chain = _RagChain(
-        _as_retriever(retriever, depth),
+        _as_retriever(retriever, k if reranker is None and not default_reranker else max(k, 20)),
         llm,
-        reranker,
-        reader,
-        default_reranker=default_reranker,
-        mode=mode,
-        k=k,
+        Part("reranker", reranker if reranker or default_reranker else False, lambda: LangBertReranker(top_n=k)),
+        Part("reader", False if reader is None and mode == "generate" else reader, _shipped_reader),
+        k=k if default_reranker else None,
         prompt_tokens=prompt_tokens,
-        threshold=threshold,
-        sure=sure,
-        unsupported=unsupported,
+        policy=Policy(
+            mode=mode,
+            k=None,
+            threshold=threshold,
+            sure=sure,
+            quotable=_QUOTABLE,
+            unsupported=unsupported,
+            rewrites=llm is not None,  # the shipped decoder is too small for that
+            writer=_name_of(llm),
+        ),
     )
     return RunnableGenerator(chain.stream, chain.astream, name="langbert_rag")  # type: ignore[arg-type]
 
@@ -136,209 +153,148 @@ def _as_retriever(given: RetrieverLike | VectorStore, depth: int) -> RetrieverLi
     return given.as_retriever(search_kwargs={"k": depth})
 
 
+def _shipped_reader() -> Reader:
+    from langbert import Reader
+
+    return Reader()
+
+
+def _name_of(llm: LanguageModelLike | None) -> str:
+    """Of our own models; empty for others, of which nothing is known."""
+    model = ChatLangBert() if llm is None else llm.bound if isinstance(llm, RunnableBinding) else llm
+    return model.model if isinstance(model, ChatLangBert) else ""
+
+
 class _RagChain:
-    """The steps, once for both ways of running them."""
+    """LangChain's parts, and what they do for a step.
+
+    Args:
+        k: how many documents are kept where nothing reranks them; None is all.
+    """
 
     def __init__(
         self,
         retriever: RetrieverLike,
         llm: LanguageModelLike | None,
-        reranker: BaseDocumentCompressor | None,
-        reader: Reader | None,
+        reranker: Part[BaseDocumentCompressor],
+        reader: Part[Reader],
         *,
-        default_reranker: bool,
-        mode: AnswerMode,
-        k: int,
+        k: int | None,
         prompt_tokens: int | None,
-        threshold: float,
-        sure: float,
-        unsupported: Unsupported,
+        policy: Policy,
     ) -> None:
         self.retriever = retriever
-        self.given_llm = llm is not None  # the shipped decoder knows no Chinese, and is too small to rewrite well
         self.llm = llm if llm is not None else ChatLangBert(max_tokens=128)
         self.writer = self.llm | StrOutputParser()
-        short = self.llm.bind(max_tokens=64, stop=["\n"]) if isinstance(self.llm, ChatLangBert) else self.llm
+        short = self.llm.bind(max_tokens=64) if isinstance(self.llm, ChatLangBert) else self.llm
         self.rewriter = (short | StrOutputParser()).with_config(run_name="rewrite_question", tags=["nostream"])
         self.reranker = reranker
-        self.default_reranker = default_reranker
-        self.reader: Reader | Literal[False] | None = reader
-        self.mode: AnswerMode = mode
+        self.reader = reader
         self.k = k
         self.prompt_tokens = prompt_tokens
-        self.threshold = threshold
-        self.sure = sure
-        self.unsupported: Unsupported = unsupported
+        self.policy = policy
 
     def stream(self, inputs: Iterator[RagInput], config: RunnableConfig) -> Iterator[AddableDict]:
         asked, history = _asked(list(inputs))
-        question = with_key_words(asked, history)
-        if history and self.given_llm:
-            rewritten = self.rewriter.invoke(_chat(rewriting_messages(asked, history)), config)
-            question = standalone_question(asked, rewritten, history)
-        documents = self.retriever.invoke(question, config)
-        if reranker := self._reranker_for(question):
-            documents = list(reranker.compress_documents(documents, question, config.get("callbacks")))
-        elif self.default_reranker:
-            documents = documents[: self.k]
-        draft = self._draft(asked, question, documents)
-        if draft.read:
-            try:
-                for piece in self.writer.stream(draft.prompt, config):
-                    yield from draft.feed(piece)
-            except Exception as error:
-                raise draft.broken(error) from error
-        yield from self._rest(draft)
+        run = _Run(self, config)
+        for event in drive(answer_flow(asked, self.policy, history), run.perform):
+            yield run.output(event)
 
     async def astream(self, inputs: AsyncIterator[RagInput], config: RunnableConfig) -> AsyncIterator[AddableDict]:
         asked, history = _asked([item async for item in inputs])
-        question = with_key_words(asked, history)
-        if history and self.given_llm:
-            rewritten = await self.rewriter.ainvoke(_chat(rewriting_messages(asked, history)), config)
-            question = standalone_question(asked, rewritten, history)
-        documents = await self.retriever.ainvoke(question, config)
-        # Models, counted tokens and checked sentences take their time: none of it belongs on the loop.
-        if reranker := await run_in_executor(None, self._reranker_for, question):
-            documents = list(await reranker.acompress_documents(documents, question, config.get("callbacks")))
-        elif self.default_reranker:
-            documents = documents[: self.k]
-        draft = await run_in_executor(None, self._draft, asked, question, documents)
-        if draft.read:
-            try:
-                async for piece in self.writer.astream(draft.prompt, config):
-                    for checked in await run_in_executor(None, _listed, draft.feed, piece):
-                        yield checked
-            except Exception as error:
-                raise draft.broken(error) from error
-        for rest in await run_in_executor(None, _listed, self._rest, draft):
-            yield rest
+        run = _Run(self, config)
+        async for event in adrive(answer_flow(asked, self.policy, history), run.aperform):
+            yield run.output(event)
 
-    def _draft(self, asked: str, question: str, documents: Sequence[Document]) -> _Draft:
-        """What is known before the model is asked: the sources it may read, none where it need not or must not."""
-        sources = [Source(n, passage_of(document), 1.0 / n) for n, document in enumerate(documents, start=1)]
-        spans: list[FoundSpan] = []
-        if sources and self.mode != "generate" and (reader := self._reader_for(question)):
-            spans = best_spans(question, sources[: self.k], reader)
-        grounder = Grounder(sources, question, found=spans, unsupported=self.unsupported)
-        draft = _Draft(asked, question, list(documents), grounder, spans)
-        if not sources or self._confidence(question, spans) < self.threshold:
-            draft.refused = True
-            return draft
-        quotes = not self.given_llm and self.embedder is not None
-        if not points(self.mode, question, spans, sure=self.sure, quotes_chinese=quotes):
-            draft.read = self._packed(question, sources)
-            grounder.sources = draft.read or sources
-        return draft
+    def perform(self, step: Step) -> Any:
+        """What a step asks for that LangChain has no part in."""
+        match step:
+            case PrepareReader(question):
+                return self.reader.knowing(question) is not None
+            case Read(question, candidates):
+                reader = self.reader.knowing(question)
+                return best_evidence(question, candidates, reader) if reader is not None else []
+            case PrepareWriter():
+                return self._budget()
+            case Quote(question, candidates):
+                embedder = embedder_of(self.embeddings) if self.embeddings is not None else None
+                return nearest_sentences(question, candidates, embedder)
+        return None  # what a retriever gives is all there is of a document
 
-    def _packed(self, question: str, sources: list[Source]) -> list[Source]:
+    def _budget(self) -> Budget:
         model = self.llm.bound if isinstance(self.llm, RunnableBinding) else self.llm
-        budget = self.prompt_tokens or (_PROMPT_TOKENS if isinstance(model, ChatLangBert) else None)
-        counter = model.generator.count_tokens if isinstance(model, ChatLangBert) else _approximate_tokens
-
-        def count(packed: Sequence[Source]) -> int:
-            return counter(build_messages(question, packed)) if budget else 0
-
-        return pack(question, sources, count, budget or 0)
-
-    def _rest(self, draft: _Draft) -> Iterator[AddableDict]:
-        """What is left to say when the model is done, or was not asked; then everything but the answer."""
-        grounder = draft.grounder
-        yield from map(_piece, grounder.finish())
-        if not (grounder.written or grounder.declined or draft.refused):
-            yield from map(_piece, self._quoted(draft))
-        if not grounder.written:
-            yield _piece(not_found(draft.asked))
-        yield draft.end()
-
-    def _quoted(self, draft: _Draft) -> Iterator[str]:
-        """The words a reader pointed at; without one, the sentence of the sources that answers best."""
-        grounder = draft.grounder
-        if draft.spans:
-            yield grounder.quote(draft.spans[0].text, draft.spans[0].support)
-        elif self.embedder is not None:
-            for support in quote_best_sentences(draft.question, grounder.sources, self.embedder):
-                if support.score >= _QUOTABLE:
-                    yield grounder.quote(support.quote, support)
-
-    def _confidence(self, question: str, spans: Sequence[FoundSpan]) -> float:
-        """How likely the store holds the answer, in [0, 1]; 1 where it cannot be told."""
-        retriever = self.retriever
-        if isinstance(retriever, LangBertRetriever) and isinstance(retriever.vectorstore.embedding, LangBertEmbeddings):
-            return confidence(features(question, retriever.candidates(question), spans))
-        return 1.0
-
-    def _reranker_for(self, question: str) -> BaseDocumentCompressor | None:
-        if not self.default_reranker:
-            return self.reranker
-        if is_chinese(question):
-            return None
-        if self.reranker is None:
-            try:
-                self.reranker = LangBertReranker(top_n=self.k)
-            except ModelNotFound as error:
-                log.warning("answering without a reranker: %s", error)
-                self.default_reranker = False
-        return self.reranker
-
-    def _reader_for(self, question: str) -> Reader | None:
-        if self.reader is None:
-            if is_chinese(question):
-                return None
-            self.reader = shipped("Reader", None)
-        return self.reader or None
+        if isinstance(model, ChatLangBert):
+            return Budget(model.generator.count_tokens, self.prompt_tokens or _PROMPT_TOKENS)
+        return Budget(lambda messages: count_tokens_approximately(chat_of(messages)), self.prompt_tokens)
 
     @property
-    def embedder(self) -> EmbedderLike | None:
-        """The retriever's own embedder, if it is one over a vector store."""
-        embeddings = self.retriever.vectorstore.embeddings if isinstance(self.retriever, VectorStoreRetriever) else None
-        return None if embeddings is None else embedder_of(embeddings)
+    def embeddings(self) -> Embeddings | None:
+        """The retriever's own, if it is one over a vector store."""
+        return self.retriever.vectorstore.embeddings if isinstance(self.retriever, VectorStoreRetriever) else None
 
 
-class _Draft:
-    """An answer in the making.
+class _Run:
+    """One question on its way through a chain."""
 
-    Attributes:
-        refused: whether the documents do not seem to hold it, so that nobody is asked.
-        spans: what a reader found.
-        read: the sources the model is to read; empty where it is not asked.
-    """
+    def __init__(self, chain: _RagChain, config: RunnableConfig) -> None:
+        self._chain = chain
+        self._config = config
+        self._documents: list[Document] = []
+        self._scored: list[Candidate] = []  # the documents with what the search said of them
 
-    def __init__(
-        self, asked: str, question: str, documents: list[Document], grounder: Grounder, spans: Sequence[FoundSpan]
-    ) -> None:
-        self.asked = asked
-        self.question = question
-        self.documents = documents
-        self.grounder = grounder
-        self.refused = False
-        self.spans = spans
-        self.read: Sequence[Source] = []
-        self._pieces: list[str] = []
+    def perform(self, step: Step) -> Any:
+        chain = self._chain
+        match step:
+            case Rewrite(messages):
+                return chain.rewriter.invoke(chat_of(messages), self._config)
+            case Retrieve(question):
+                documents: Sequence[Document] = chain.retriever.invoke(question, self._config, **self._scores())
+                reranker = chain.reranker.knowing(question)
+                if reranker is not None:
+                    documents = reranker.compress_documents(documents, question, self._config.get("callbacks"))
+                return self._found(documents, reranker)
+            case Write(messages):
+                return chain.writer.stream(chat_of(messages), self._config)
+        return chain.perform(step)
 
-    @property
-    def prompt(self) -> list[BaseMessage]:
-        return _chat(build_messages(self.question, self.read))
+    async def aperform(self, step: Step) -> Any:
+        chain = self._chain
+        match step:
+            case Rewrite(messages):
+                return await chain.rewriter.ainvoke(chat_of(messages), self._config)
+            case Retrieve(question):
+                documents: Sequence[Document] = await chain.retriever.ainvoke(question, self._config, **self._scores())
+                reranker = await run_in_executor(None, chain.reranker.knowing, question)
+                if reranker is not None:
+                    callbacks = self._config.get("callbacks")
+                    documents = await reranker.acompress_documents(documents, question, callbacks)
+                return self._found(documents, reranker)
+            case Write(messages):
+                return chain.writer.astream(chat_of(messages), self._config)
+        return await run_in_executor(None, chain.perform, step)
 
-    def feed(self, piece: str) -> Iterator[AddableDict]:
-        for checked in self.grounder.feed(piece):
-            self._pieces.append(checked)
-            yield _piece(checked)
+    def _scores(self) -> dict[str, Any]:
+        return {"scored": self._scored} if isinstance(self._chain.retriever, LangBertRetriever) else {}
 
-    def broken(self, error: Exception) -> Exception:
-        """What to raise: the model's own error if nothing was written yet, so that retries and fallbacks know it."""
-        if not self.grounder.written:
-            return error
-        text = "".join(self._pieces)
-        answer = Answer(text, tuple(self.grounder.citations), question=self.asked, standalone_question=self.question)
-        return GenerationError(f"the model broke off: {type(error).__name__}: {error}; until then: {text!r}", answer)
+    def _found(self, documents: Sequence[Document], reranker: BaseDocumentCompressor | None) -> list[Candidate]:
+        self._documents = list(documents if reranker is not None else documents[: self._chain.k])
+        return candidates_of(
+            self._documents,
+            self._scored,
+            comparable=isinstance(self._chain.embeddings, LangBertEmbeddings),
+            calibrated=isinstance(reranker, LangBertReranker),
+        )
 
-    def end(self) -> AddableDict:
+    def output(self, event: str | Answer) -> AddableDict:
+        """A piece of the answer; at the end, everything else."""
+        if isinstance(event, str):
+            return AddableDict(answer=event)
         return AddableDict(
-            citations=[asdict(citation) for citation in self.grounder.citations],
-            refused=not self.grounder.written,
-            context=self.documents,
-            question=self.asked,
-            standalone_question=self.question,
+            citations=[asdict(citation) for citation in event.citations],
+            refused=event.refused,
+            context=self._documents,
+            question=event.question,
+            standalone_question=event.standalone_question,
         )
 
 
@@ -346,7 +302,7 @@ def _asked(inputs: list[RagInput]) -> tuple[str, list[Message]]:
     """The question in whatever came, and the turns before it; streamed pieces of the input are put together.
 
     Raises:
-        ValueError: there is no question in it (a ``QuestionError`` if it is empty).
+        ValueError: there is no question in it.
     """
     given: Any = inputs[0]
     for more in inputs[1:]:
@@ -366,29 +322,5 @@ def _asked(inputs: list[RagInput]) -> tuple[str, list[Message]]:
             raise ValueError("no human message came: the last one is the question")
         history += messages[:last]
         given = messages[last].text
-    question = checked_question(str(given) if isinstance(given, str) else given)
-    turns = [Message("user" if isinstance(m, HumanMessage) else "assistant", str(m.text)) for m in _spoken(history)]
-    return question, turns if any(turn.role == "user" for turn in turns) else []
-
-
-def _spoken(messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-    """What user and assistant said to each other: no system prompts, no tools' results, no empty turns."""
-    return [message for message in messages if isinstance(message, (HumanMessage, AIMessage)) and message.text.strip()]
-
-
-def _chat(messages: Sequence[Message]) -> list[BaseMessage]:
-    kinds = {"system": SystemMessage, "user": HumanMessage, "assistant": AIMessage}
-    return [kinds[message.role](message.content) for message in messages]
-
-
-def _approximate_tokens(messages: Sequence[Message]) -> int:
-    return count_tokens_approximately(_chat(messages))
-
-
-def _piece(text: str) -> AddableDict:
-    return AddableDict(answer=text)
-
-
-def _listed(step: Callable[..., Iterator[AddableDict]], *arguments: Any) -> list[AddableDict]:
-    """Runs a step of the grounder to its end, for a worker thread."""
-    return list(step(*arguments))
+    turns = spoken_of(history)
+    return str(given) if isinstance(given, str) else given, turns if any(turn.role == "user" for turn in turns) else []

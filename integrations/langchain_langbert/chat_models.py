@@ -18,18 +18,20 @@ from pydantic import AliasChoices, ConfigDict, Field, model_validator
 from langbert.records import Generation
 
 from ._convert import messages_of
+from ._fields import check_fields
 from ._threads import iterate_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langbert import Generator
-    from langbert.models.hardware import Precision
 
 __all__ = ["ChatLangBert"]
 
+Precision = Literal["auto", "float32", "bfloat16"]
 _OPTIONS = ("temperature", "max_tokens", "top_p", "top_k", "repetition_penalty", "seed")
-_FOR_SERVERS = ("api_key", "base_url", "max_retries", "timeout")
+_NO_EFFECT = ("api_key", "max_retries", "timeout")  # LangChain's standard parameters: there is no server to ask
+_ADVICE = {"base_url": "it runs on this machine; for a server take the chat model of that server's package"}
 _LOADING = Lock()
 
 
@@ -63,8 +65,8 @@ class ChatLangBert(BaseChatModel):
         offline: True never touches the network.
 
     All of these down to ``stop`` can be given for one call too: ``chat.invoke(…, max_tokens=20)``,
-    ``chat.bind(stop=["\\n"])``. What only concerns servers (``api_key``, ``base_url``, ``timeout``, ``max_retries``) is
-    accepted, so that classes can be swapped, and has no effect.
+    ``chat.bind(stop=["\\n"])``. ``api_key``, ``timeout`` and ``max_retries``, which LangChain gives to every chat
+    model, have no effect; any other field it does not know is an error.
     """
 
     model: str = Field(default="smollm2-135m-instruct", validation_alias=AliasChoices("model", "model_name"))
@@ -76,7 +78,7 @@ class ChatLangBert(BaseChatModel):
     seed: int | None = None
     stop: list[str] | None = None
     streaming: bool = False
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     device: str = "auto"
     threads: int | None = None
     offline: bool | None = None
@@ -85,8 +87,9 @@ class ChatLangBert(BaseChatModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_what_is_for_servers(cls, values: Any) -> Any:
-        return {key: value for key, value in values.items() if key not in _FOR_SERVERS}
+    def _check_fields(cls, values: Any) -> Any:
+        own = {key: value for key, value in values.items() if key not in _NO_EFFECT}
+        return check_fields(cls, own, advice=_ADVICE)
 
     @property
     def model_name(self) -> str:

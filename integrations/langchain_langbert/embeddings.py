@@ -12,6 +12,8 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import run_in_executor
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
+from ._fields import check_fields
+
 if TYPE_CHECKING:
     from langbert import Embedder
 
@@ -95,12 +97,12 @@ class LangBertEmbeddings(BaseModel, Embeddings):
     @classmethod
     def _read_other_peoples_names(cls, values: Any) -> Any:
         if not isinstance(values, dict) or not values.keys() & set(_FOREIGN):
-            return values
+            return check_fields(cls, values)
         own = {key: value for key, value in values.items() if key not in _FOREIGN}
         for key, value in _translated(values).items():
             if own.setdefault(key, value) != value:
                 raise ValueError(f"{key} came twice: {own[key]!r} and {value!r}")
-        return own
+        return check_fields(cls, own)
 
     def model_post_init(self, context: Any, /) -> None:
         # Loaded here, so that a misspelt model name is an error where it was typed.
@@ -116,11 +118,9 @@ class LangBertEmbeddings(BaseModel, Embeddings):
     def _cache(self) -> Any:
         if self.cache is False:
             return None
-        from langbert.embedding.cache import EmbeddingCache
-        from langbert.models import cache_dir
+        from langbert import EmbeddingCache
 
-        folder = cache_dir() / "embeddings" if self.cache is True else self.cache
-        return EmbeddingCache(folder, max_bytes=self.cache_bytes)
+        return EmbeddingCache(None if self.cache is True else self.cache, max_bytes=self.cache_bytes)
 
     @property
     def embedder(self) -> Embedder:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.runnables import run_in_executor
-from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr
+from pydantic import AliasChoices, ConfigDict, Field, PrivateAttr, model_validator
+
+from ._fields import check_fields
 
 if TYPE_CHECKING:
     from langbert import Reranker
@@ -52,6 +54,11 @@ class LangBertReranker(BaseDocumentCompressor):
 
     model_config = ConfigDict(extra="forbid")
     _reranker: Reranker = PrivateAttr()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_fields(cls, values: Any) -> Any:
+        return check_fields(cls, values)
 
     def model_post_init(self, context: Any, /) -> None:
         if isinstance(self.model, LangBertReranker):

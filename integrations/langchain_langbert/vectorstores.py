@@ -1,35 +1,36 @@
-"""``LangBertVectorStore``: :class:`langbert.Store` as a LangChain vector store over any ``Embeddings``."""
+"""``LangBertVectorStore``: :class:`langbert.Store` as a LangChain vector store, and the retriever over it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 import numpy as np
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import run_in_executor
-from langchain_core.vectorstores import VectorStore
+from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
+from pydantic import Field, model_validator
 
-from langbert import Candidate, Store
+from langbert import Candidate, Chunk, Store
 from langbert.errors import StoreError
 from langbert.records import SearchMode
-from langbert.store.filters import Where
 
 from ._convert import chunk_of, document_of
+from ._fields import check_fields, check_options
 from ._foreign import embedder_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .record_manager import LangBertRecordManager
-    from .retrievers import LangBertRetriever
 
-__all__ = ["LangBertVectorStore", "where_of"]
+__all__ = ["LangBertRetriever", "LangBertVectorStore"]
 
 Filter = Mapping[str, Any] | Callable[[dict[str, Any]], bool]
 _MODES: dict[str, SearchMode] = {"similarity": "dense", "hybrid": "hybrid", "lexical": "lexical"}
@@ -84,7 +85,7 @@ class LangBertVectorStore(VectorStore):
         """Removes ``ids``, or all that match ``filter`` (``{}`` matches everything)."""
         if ids is None and filter is None:
             raise ValueError("delete() needs ids=[…] or filter={…}; filter={} removes everything")
-        self.store.delete(ids, where=where_of(filter))
+        self.store.delete(ids, where=_where_of(filter))
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
@@ -108,12 +109,18 @@ class LangBertVectorStore(VectorStore):
         self, query: str, k: int = 4, *, filter: Filter | None = None, mode: SearchMode = "dense", **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """Documents with their relevance in [0, 1], best first."""
-        return _scored(self.store.search(query, k, mode=mode, where=where_of(filter)))
+        return _scored(self.candidates(query, k, filter=filter, mode=mode))
+
+    def candidates(
+        self, query: str, k: int = 4, *, filter: Filter | None = None, mode: SearchMode = "hybrid", **kwargs: Any
+    ) -> list[Candidate]:
+        """What a search finds, best first, with all its scores, as the core gives it."""
+        return self.store.search(query, k, mode=mode, where=_where_of(filter))
 
     def similarity_search_by_vector(
         self, embedding: list[float], k: int = 4, *, filter: Filter | None = None, **kwargs: Any
     ) -> list[Document]:
-        candidates = self.store.search_vector(np.asarray(embedding, dtype=np.float32), k, where=where_of(filter))
+        candidates = self.store.search_vector(np.asarray(embedding, dtype=np.float32), k, where=_where_of(filter))
         return [document for document, _ in _scored(candidates)]
 
     def _select_relevance_score_fn(self) -> Any:
@@ -138,7 +145,7 @@ class LangBertVectorStore(VectorStore):
     ) -> list[Document]:
         query = np.asarray(embedding, dtype=np.float32)
         for attempts_left in reversed(range(10)):
-            candidates = self.store.search_vector(query, max(k, fetch_k), where=where_of(filter))
+            candidates = self.store.search_vector(query, max(k, fetch_k), where=_where_of(filter))
             if not candidates:
                 return []
             try:
@@ -152,8 +159,6 @@ class LangBertVectorStore(VectorStore):
 
     def as_retriever(self, **kwargs: Any) -> LangBertRetriever:
         """A retriever; ``search_type`` may also be ``"hybrid"`` or ``"lexical"``."""
-        from .retrievers import LangBertRetriever
-
         tags = kwargs.pop("tags", None) or self._get_retriever_tags()
         return LangBertRetriever(vectorstore=self, tags=tags, **{"search_type": "similarity", **kwargs})
 
@@ -169,6 +174,7 @@ class LangBertVectorStore(VectorStore):
         **kwargs: Any,
     ) -> Self:
         """Opens (or makes) a store and adds ``texts`` to it."""
+        check_options("from_texts", kwargs, {"metadatas", "ids", "path"})
         store = cls(embedding, path)
         store.add_texts(texts, metadatas, ids=ids)
         return store
@@ -192,6 +198,7 @@ class LangBertVectorStore(VectorStore):
         Raises:
             StoreError: there is no store; for a folder of LangChain's FAISS store see :meth:`from_langchain_faiss`.
         """
+        check_options("load_local", kwargs, {"allow_dangerous_deserialization"})
         if (old := Path(folder_path) / "index.pkl").exists():
             raise StoreError(
                 f"{old.parent} was saved by LangChain's FAISS store: {cls.__name__}.from_langchain_faiss(folder, "
@@ -240,11 +247,76 @@ class LangBertVectorStore(VectorStore):
         self.close()
 
 
+class LangBertRetriever(VectorStoreRetriever):
+    """Finds the passages for a question.
+
+    Attributes:
+        vectorstore: where to look.
+        k: how many documents to return.
+        search_type: ``"hybrid"`` (meaning and words fused), ``"similarity"``, ``"lexical"``, ``"mmr"`` or
+            ``"similarity_score_threshold"``.
+        filter: only documents whose metadata match, as a dict or a function of the metadata.
+        search_kwargs: anything else the search takes (``fetch_k``, ``lambda_mult``, ``score_threshold`` …); also
+            accepts ``k`` and ``filter``, as LangChain's own retrievers do.
+
+    ``invoke(question, k=3, filter={…})`` overrides them for one call; a list given as ``scored=`` is filled with the
+    candidates behind the documents, with all their scores.
+    """
+
+    vectorstore: LangBertVectorStore
+    k: int = Field(default=4, ge=1)
+    search_type: str = "hybrid"
+    filter: dict[str, Any] | Callable[[dict[str, Any]], bool] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_fields(cls, values: Any) -> Any:
+        return check_fields(cls, values)
+
+    allowed_search_types: ClassVar[Collection[str]] = (
+        "hybrid",
+        "similarity",
+        "lexical",
+        "mmr",
+        "similarity_score_threshold",
+    )
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,
+        scored: list[Candidate] | None = None,
+        **kwargs: Any,
+    ) -> list[Document]:
+        if self.search_type not in _MODES:
+            return self.vectorstore.search(query, self.search_type, **(self._options() | kwargs))
+        candidates = self.candidates(query, **kwargs)
+        if scored is not None:
+            scored += candidates
+        return [document_of(candidate.chunk) for candidate in candidates]
+
+    def candidates(self, question: str, **kwargs: Any) -> list[Candidate]:
+        """What the search finds, with all its scores, as the core gives it; a hybrid one for ``mmr`` and thresholds."""
+        mode = _MODES.get(self.search_type, "hybrid")
+        return self.vectorstore.candidates(question, mode=mode, **(self._options() | kwargs))
+
+    def _options(self) -> dict[str, Any]:
+        return {"k": self.k, "filter": self.filter} | self.search_kwargs
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
+    ) -> list[Document]:
+        return await run_in_executor(
+            None, self._get_relevant_documents, query, run_manager=run_manager.get_sync(), **kwargs
+        )
+
+
 def _scored(candidates: Sequence[Candidate]) -> list[tuple[Document, float]]:
     return [(document_of(candidate.chunk), candidate.score) for candidate in candidates]
 
 
-def where_of(filter: Filter | None) -> Where | None:
+def _where_of(filter: Filter | None) -> Mapping[str, Any] | Callable[[Chunk], bool] | None:
     """A function sees the metadata that callers see."""
     if not callable(filter):
         return filter

@@ -18,12 +18,23 @@ from itertools import pairwise
 
 from ..models.log_odds import sigmoid
 from ..text.base_forms import base_terms
+from ..text.languages import agree_in_negation
+from ..text.scripts import HAN, letters
 from ..text.sentences import sentences
 
-__all__ = ["ASKED", "SUPPORTED", "Evidence", "claim_weights", "evidence", "numbers", "probability", "restates"]
+__all__ = [
+    "ASKED",
+    "SUPPORTED",
+    "ClaimFeatures",
+    "claim_features",
+    "claim_weights",
+    "numbers",
+    "probability",
+    "restates",
+]
 
 # Fitted by benchmarks/grounding.py on half the articles of a half of SQuAD 1.1 dev.
-_WEIGHTS = {"held": 3.67, "complete": 3.11, "verbatim": 6.06, "negation": -2.73, "turned": -0.42, "astray": -2.73}
+_WEIGHTS = {"held": 3.67, "complete": 3.11, "verbatim": 6.06, "negation": -2.73, "reordered": -0.42, "displaced": -2.73}
 _BIAS = -6.1
 SUPPORTED = 0.61
 """How likely a quote must support a claim to be cited for it: nine of ten let through were supported."""
@@ -37,10 +48,6 @@ _NUMBER_WORDS = {
     word: str(value)
     for value, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())  # noqa: SIM905
 }
-_NEGATION = re.compile(
-    r"\b(?:not|no|never|none|nor|neither|nothing|nobody|without|cannot|unable|fail(?:s|ed)?)\b|n['’]t\b|[不没沒未無无]|并非",
-    re.IGNORECASE,
-)
 
 
 def numbers(text: str) -> set[str]:
@@ -71,32 +78,32 @@ def claim_weights(claim: str, question: str = "") -> dict[str, float]:
 
 def _names(claim: str) -> list[str]:
     """Words capitalised inside a sentence, and Latin ones inside Chinese."""
-    return re.findall(r"(?<=[a-z0-9,;\"'(] )[A-Z]\w+|(?<=[\u4e00-\u9fff])[A-Za-z]\w+", claim)
+    return re.findall(rf"(?<=[a-z0-9,;\"'(] )[A-Z]\w+|(?<=[{HAN}])[A-Za-z]\w+", claim)
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class ClaimFeatures:
     """What speaks for and against a claim, each in [0, 1].
 
     Attributes:
         held: the share of the claim's weight (:func:`claim_weights`) that title and one sentence of the quote hold.
         complete: 1 where the quote has all of the claim's numbers, and all of its terms that are not in the question.
-        verbatim: 1 where the claim stands in the quote letter by letter.
+        verbatim: 1 where the claim stands in the quote letter by letter, and nothing before it there denies it.
         negation: 1 where one of claim and quote denies and the other does not.
-        turned: in a claim of nothing but the quote's words, the share of neighbours that are none there; those
+        reordered: in a claim of nothing but the quote's words, the share of neighbours that are none there; those
             that the question brought in do not count.
-        astray: in such a claim, the share of names and numbers that stand beside none of their neighbours there.
+        displaced: in such a claim, the share of names and numbers that stand beside none of their neighbours there.
     """
 
     held: float
     complete: float
     verbatim: float
     negation: float
-    turned: float
-    astray: float
+    reordered: float
+    displaced: float
 
 
-def evidence(claim: str, quote: str, *, title: str = "", question: str = "") -> Evidence:
+def claim_features(claim: str, quote: str, *, title: str = "", question: str = "") -> ClaimFeatures:
     """What speaks for and against; ``title`` is read as part of the quote."""
     claim, quote = _folded(claim), _folded(quote)
     weights = claim_weights(claim, question)
@@ -109,19 +116,20 @@ def evidence(claim: str, quote: str, *, title: str = "", question: str = "") -> 
     missing = news.difference(*held) or _digits(claim) - numbers(f"{title} {quote}")
     share = max(shares) / (sum(weights.values()) or 1.0)
     whole = share > _WHOLE
-    return Evidence(
+    agrees = agree_in_negation(claim, nearest)
+    return ClaimFeatures(
         held=share,
         complete=float(bool(news) and not missing),
-        verbatim=float(_letters(claim) in _letters(quote)),
-        negation=float(_denies(claim) != _denies(nearest)),
-        turned=1.0 - _order(base_terms(claim), base_terms(quote), news) if whole else 0.0,
-        astray=1.0 - _company(claim, quote) if whole else 0.0,
+        verbatim=float(agrees and letters(claim) in letters(quote)),
+        negation=float(not agrees),
+        reordered=1.0 - _order(base_terms(claim), base_terms(quote), news) if whole else 0.0,
+        displaced=1.0 - _company(claim, quote) if whole else 0.0,
     )
 
 
 def probability(claim: str, quote: str, *, title: str = "", question: str = "") -> float:
     """How likely ``quote``, read under ``title``, supports ``claim``, in [0, 1]; :data:`SUPPORTED` is enough."""
-    found = asdict(evidence(claim, quote, title=title, question=question))
+    found = asdict(claim_features(claim, quote, title=title, question=question))
     return sigmoid(_BIAS + sum(weight * found[name] for name, weight in _WEIGHTS.items()))
 
 
@@ -135,15 +143,7 @@ def restates(claim: str, question: str, answer: str) -> bool:
     if not answered or not answered <= said <= answered.union(base_terms(question)):
         return False
     whole = f"{question} {answer}"
-    return _denies(claim) == _denies(whole) and numbers(claim) <= numbers(whole)
-
-
-def _denies(text: str) -> bool:
-    return len(_NEGATION.findall(text)) % 2 == 1
-
-
-def _letters(text: str) -> str:
-    return "".join(re.findall(r"\w", text)).casefold()
+    return agree_in_negation(claim, whole) and numbers(claim) <= numbers(whole)
 
 
 def _company(claim: str, quote: str) -> float:

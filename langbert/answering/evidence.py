@@ -1,4 +1,4 @@
-"""Sources → the words that answer, quoted: a reader's spans, or the sentence nearest to the question.
+"""Candidates → Evidence: the words that answer, a reader's or the sentence nearest to the question.
 
 A reader looks at one passage at a time and will find some span in each, so what decides is the choice among passages.
 Every span gets a share of belief: the softmax, over all spans of all passages, of the reader's logits and the passage's
@@ -20,15 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..models.log_odds import log_odds, sigmoid
-from ..records import Chunk, EmbedderLike
+from ..records import Candidate, Chunk, Citation, EmbedderLike
+from ..text.scripts import cjk_words, letters
 from ..text.sentences import sentences
 from ..text.terms import terms
-from .grounding import Source, Support, passage_sentences
 
 if TYPE_CHECKING:
     from ..reading import Reader
 
-__all__ = ["FoundSpan", "best_spans", "heading_line", "quote_best_sentences"]
+__all__ = ["Evidence", "best_evidence", "heading_line", "nearest_sentences", "passage_sentences"]
 
 _FEWEST_TERMS = 3
 _PER_PASSAGE = 10  # spans of a passage that are weighed
@@ -36,8 +36,55 @@ _LISTED = 5  # answers given back
 FAINT = 1e-3  # a passage's score is not taken for less
 _NEGLIGIBLE = 1e-3  # of the highest share
 
-_WORD = re.compile("[\u3400-\u9fff]|[^\\W\u3400-\u9fff]+")
+MARKUP = re.compile(r"\.\. [\w-]+::")
+"""A directive of reStructuredText, which says nothing by itself."""
+
 _ARTICLES = frozenset({"a", "an", "the"})
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Words of a candidate that answer a question or support a sentence: ``candidate.text[start:end] == quote``.
+
+    Attributes:
+        start, end: of the sentence or sentences that are quoted, in the candidate's own offsets.
+        score: how likely they answer, or support, in [0, 1]. Of an answer: that it shares at least half its words with
+            what people answer.
+        answer: the offsets of the words in it that answer; None where all of it does.
+        margin: how much surer a reader is of ``answer`` than of "no answer", in logits; None where none has looked.
+    """
+
+    candidate: Candidate
+    start: int
+    end: int
+    score: float
+    answer: tuple[int, int] | None = None
+    margin: float | None = None
+
+    @property
+    def quote(self) -> str:
+        """What is quoted."""
+        return self.candidate.text[self.start : self.end]
+
+    @property
+    def short(self) -> str:
+        """The words in it that answer."""
+        start, end = self.answer or (self.start, self.end)
+        return self.candidate.text[start:end]
+
+    @property
+    def citation(self) -> Citation:
+        """The quote in document offsets, on the page its chunk begins on."""
+        chunk = self.candidate.chunk
+        return Citation(
+            source=chunk.source,
+            document_id=chunk.document_id,
+            page=chunk.page,
+            start=chunk.start + self.start,
+            end=chunk.start + self.end,
+            quote=self.quote,
+            score=round(self.score, 4),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,48 +107,28 @@ class Weights:
 FITTED = Weights(logits=0.908, score=4.498, agreed=1.528, surest=0.13, bias=1.097)
 
 
-@dataclass(frozen=True, slots=True)
-class FoundSpan:
-    """Words that may answer a question.
-
-    Attributes:
-        text: as it stands in the source.
-        support: the sentence or sentences it stands in; its score is ``probability``.
-        probability: how likely it is right, in [0, 1]: that it shares at least half its words with what people answer.
-        margin: how much surer the reader is of it than of "no answer", in logits.
-        start: where it begins in its source's own offsets; it ends at ``start + len(text)``.
-    """
-
-    text: str
-    support: Support
-    probability: float
-    margin: float
-    start: int = 0
-
-
-def best_spans(question: str, sources: Sequence[Source], reader: Reader) -> list[FoundSpan]:
-    """The answers that ``sources`` offer, best first, each once however often it is written; empty without any words.
+def best_evidence(question: str, candidates: Sequence[Candidate], reader: Reader) -> list[Evidence]:
+    """The answers that ``candidates`` offer, best first, each once however often it is written; none without words.
 
     Args:
         question: not blank.
-        sources: all of them are read; ``source.score`` counts, the order does not.
+        candidates: all of them are read; their score counts, the order does not.
         reader: proposes the spans.
     """
-    texts = [source.chunk.text for source in sources]
-    headings = [heading_line(source.chunk) for source in sources]
+    texts = [candidate.text for candidate in candidates]
+    headings = [heading_line(candidate.chunk) for candidate in candidates]
     found = reader.best_spans([question] * len(texts), texts, _PER_PASSAGE, headings=headings)
-    spots = [(source, span) for source, spans in zip(sources, found, strict=True) for span in spans]
-    spots = [(source, span) for source, span in spots if span.end > span.start]
+    spots = [(candidate, span) for candidate, spans in zip(candidates, found, strict=True) for span in spans]
+    spots = [(candidate, span) for candidate, span in spots if span.end > span.start]
     if not spots:
         return []
-    shares = belief([span.logits for _, span in spots], [source.score for source, _ in spots])
+    shares = belief([span.logits for _, span in spots], [candidate.score for candidate, _ in spots])
     surest = max(span.margin for _, span in spots)
     listed = []
-    for i, agreed in expected([source.chunk.text[span.start : span.end] for source, span in spots], shares)[:_LISTED]:
-        (source, span), probability = spots[i], chance(agreed, surest)
-        support = Support(source, *_sentences_around(source.chunk.text, span.start, span.end), probability)
-        text = source.chunk.text[span.start : span.end]
-        listed.append(FoundSpan(text, support, probability, span.margin, span.start))
+    for i, agreed in expected([candidate.text[span.start : span.end] for candidate, span in spots], shares)[:_LISTED]:
+        candidate, span = spots[i]
+        around = _sentences_around(candidate.text, span.start, span.end)
+        listed.append(Evidence(candidate, *around, chance(agreed, surest), (span.start, span.end), span.margin))
     return listed
 
 
@@ -138,7 +165,7 @@ def expected(texts: Sequence[str], shares: NDArray[np.float64]) -> list[tuple[in
 
 def answer_words(text: str) -> tuple[str, ...]:
     """What counts when answers are compared: lower-cased words without articles; Chinese characters one by one."""
-    words = _WORD.findall(text.lower())
+    words = cjk_words(text.lower())
     return tuple(word for word in words if word not in _ARTICLES) or tuple(words) or (text,)
 
 
@@ -154,32 +181,43 @@ def _sentences_around(text: str, start: int, end: int) -> tuple[int, int]:
     return min([start, *(sentence[0] for sentence in around)]), max([end, *(sentence[1] for sentence in around)])
 
 
-def quote_best_sentences(
-    question: str, sources: Sequence[Source], embedder: EmbedderLike, *, count: int = 1
-) -> list[Support]:
-    """The sentences of ``sources`` nearest to the question, best first.
+def nearest_sentences(
+    question: str, candidates: Sequence[Candidate], embedder: EmbedderLike | None, *, count: int = 1
+) -> list[Evidence]:
+    """The sentences of ``candidates`` nearest to the question, best first.
 
-    A sentence's score is the mean of its cosine to the question, read under its headings; of the share of the
-    question's words that it holds, counted with and without the headings; and of its passage's score. Works in any
-    language the encoder and :func:`terms` know. With the passages of 20 candidates the best sentence holds the answer
-    to 74 % of 250 questions of SQuAD 1.1's dev set; with cosine and share alone, to 72 %.
+    A sentence's score is the mean of its cosine to the question, read under its headings (left out without an
+    embedder); of the share of the question's words that it holds, counted with and without the headings; and, at half
+    the weight, of its passage's score. Works in any language the encoder and :func:`terms` know. With the passages of
+    20 candidates the best sentence holds the answer to 74 % of 250 questions of SQuAD 1.1's dev set; with cosine and
+    share alone, to 72 %.
     """
-    spots = [(source, start, end) for source in sources for start, end in passage_sentences(source.chunk)]
-    telling = [spot for spot in spots if len(terms(spot[0].chunk.text[spot[1] : spot[2]])) >= _FEWEST_TERMS]
+    spots = [(candidate, start, end) for candidate in candidates for start, end in passage_sentences(candidate.chunk)]
+    telling = [spot for spot in spots if len(terms(spot[0].text[spot[1] : spot[2]])) >= _FEWEST_TERMS]
     spots = telling or spots  # under its headings even ".. note::" would look like an answer
     if not spots:
         return []
+    texts = [f"{' > '.join(candidate.chunk.headings)}\n{candidate.text[start:end]}" for candidate, start, end in spots]
     asked = set(terms(question))
-    scores = []
-    texts = [f"{' > '.join(source.chunk.headings)}\n{source.chunk.text[start:end]}" for source, start, end in spots]
-    cosines = embedder.embed(texts) @ embedder.embed([question], "query")[0]  # (n_sentences,)
-    for (source, start, end), text, cosine in zip(spots, texts, cosines, strict=True):
-        own, under_headings = set(terms(source.chunk.text[start:end])), set(terms(text))
-        share = (len(asked & own) + len(asked & under_headings)) / 2 / max(len(asked), 1)
-        scores.append((cosine + share + source.score / 2) / 2.5)
-    order = np.argsort(-np.array(scores), kind="stable")[:count]
+    held = [
+        len(asked.intersection(terms(candidate.text[start:end]))) + len(asked.intersection(terms(text)))
+        for (candidate, start, end), text in zip(spots, texts, strict=True)
+    ]
+    scores = np.array(held) / 2 / max(len(asked), 1) + np.array([candidate.score / 2 for candidate, _, _ in spots])
+    weight = 1.5
+    if embedder is not None:
+        scores += embedder.embed(texts) @ embedder.embed([question], "query")[0]  # (n_sentences,)
+        weight += 1.0
+    scores = np.clip(scores / weight, 0.0, 1.0)
+    best = np.argsort(-scores, kind="stable")[:count]
+    return [Evidence(candidate, start, end, float(scores[i])) for i in best for candidate, start, end in [spots[i]]]
+
+
+def passage_sentences(chunk: Chunk) -> list[tuple[int, int]]:
+    """The sentences of a chunk that say something, in its own offsets: no headings, rules or bare list marks."""
+    nothing = {letters(heading) for heading in chunk.headings} | {""}
     return [
-        Support(source, start, end, min(max(float(scores[i]), 0.0), 1.0))
-        for i in order
-        for source, start, end in [spots[i]]
+        (start, end)
+        for start, end in sentences(chunk.text)
+        if letters(chunk.text[start:end]) not in nothing and not MARKUP.match(chunk.text, start)
     ]

@@ -1,4 +1,4 @@
-"""Claim → Citation: which exact words of which source support a sentence of an answer.
+"""Claim → Evidence: which exact words of which candidate support a sentence of an answer.
 
 A claim is looked for in stretches of one to three neighbouring sentences, read under their headings: the one that holds
 most of its content words is the candidate, and :mod:`langbert.answering.checking` says whether it really supports the
@@ -11,35 +11,20 @@ the answer, so it is verbatim by construction.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from ..records import Candidate, Chunk, Citation
+from ..records import Candidate, Citation, Unsupported
 from ..text.base_forms import base_terms
+from ..text.scripts import letters
 from ..text.sentences import sentences
 from .checking import ASKED, SUPPORTED, claim_weights, probability, restates
+from .evidence import MARKUP, Evidence, passage_sentences
 
-__all__ = [
-    "Found",
-    "Grounder",
-    "Passages",
-    "Source",
-    "Support",
-    "Unsupported",
-    "find_support",
-    "is_refusal",
-    "number_sources",
-    "passage_sentences",
-    "restated",
-]
-
-Unsupported = Literal["drop", "mark", "keep"]
-"""What becomes of a sentence that no source supports: left out, shown with ``[?]`` behind it, or shown as it is."""
+__all__ = ["Grounder", "Passages", "find_support", "is_refusal", "restated"]
 
 _LONGEST_QUOTE = 3  # sentences
 _HELD = 0.4  # a stretch with less of the claim's weight is not worth verifying
-_MARKUP = re.compile(r"\.\. [\w-]+::")  # a directive of reStructuredText says nothing by itself
 _WHOLE = re.compile(r"[.!?。！？…:：][\"'”’»)\]`*」』]*$")  # how a sentence ends
 _MARK = re.compile(r"\s*\[(?:\d+(?:\s*,\s*\d+)*|\?)\]")
 _REFUSAL = re.compile(
@@ -58,148 +43,71 @@ _REFUSAL = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A numbered passage of the prompt; ``[number]`` in an answer points at it.
-
-    Attributes:
-        parts: the chunks it was merged from, in order; empty where it is one.
-    """
-
-    number: int
-    chunk: Chunk
-    score: float = 0.0
-    parts: tuple[Chunk, ...] = ()
-
-    @property
-    def title(self) -> str:
-        """What a reader would call it: the source's name and the heading path."""
-        return " > ".join(part for part in (self.chunk.source, *self.chunk.headings) if part)
-
-    def page_at(self, offset: int) -> int | None:
-        """The page of the part that holds ``offset``, in the passage's own offsets."""
-        place = self.chunk.start + offset
-        held = [part for part in self.parts if part.start <= place < part.end]
-        return held[-1].page if held else self.chunk.page
-
-
-@dataclass(frozen=True, slots=True)
-class Support:
-    """The stretch of a source that holds a claim, in the source's own offsets; score in [0, 1]."""
-
-    source: Source
-    start: int
-    end: int
-    score: float
-
-    @property
-    def quote(self) -> str:
-        """Its words."""
-        return self.source.chunk.text[self.start : self.end]
-
-    @property
-    def citation(self) -> Citation:
-        """The quote in document offsets."""
-        chunk = self.source.chunk
-        return Citation(
-            source=chunk.source,
-            document_id=chunk.document_id,
-            page=self.source.page_at(self.start),
-            start=chunk.start + self.start,
-            end=chunk.start + self.end,
-            quote=self.quote,
-            score=round(self.score, 4),
-        )
-
-
-class Found(Protocol):
-    """Words that answer, and where they stand; the support's score is how likely they are right."""
-
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def support(self) -> Support: ...
-
-
-def number_sources(candidates: Iterable[Candidate]) -> list[Source]:
-    """Candidates as sources, numbered from 1 in the order given."""
-    return [Source(number, candidate.chunk, candidate.score) for number, candidate in enumerate(candidates, start=1)]
-
-
 def is_refusal(sentence: str) -> bool:
     """Whether a model says that it cannot tell: "The sources do not mention it.", "文档中没有提到。"."""
     return _REFUSAL.search(sentence.strip()) is not None
 
 
-class Passages:
-    """Sources, cut into sentences and terms once for all the claims that are looked for in them."""
+class _Stretch(NamedTuple):
+    """One to three sentences of a candidate: ``text[start:end]``, the terms they hold, and those of the title."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self._stretches: list[tuple[Source, int, int, frozenset[str]]] = []
-        self._titles = [frozenset(base_terms(source.title)) if source.title else frozenset() for source in sources]
-        self._owners: list[int] = []
-        for i, source in enumerate(sources):
-            spans = passage_sentences(source.chunk)
-            held = [frozenset(base_terms(source.chunk.text[start:end])) for start, end in spans]
-            for first in range(len(spans)):
+    candidate: Candidate
+    start: int
+    end: int
+    held: frozenset[str]
+    title: frozenset[str]
+
+
+class Passages:
+    """Candidates, cut into sentences and terms once for all the claims that are looked for in them."""
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self._stretches: list[_Stretch] = []
+        for candidate in candidates:
+            title = frozenset(base_terms(candidate.chunk.title)) if candidate.chunk.title else frozenset()
+            spans = passage_sentences(candidate.chunk)
+            held = [frozenset(base_terms(candidate.text[start:end])) for start, end in spans]
+            for first, (start, _) in enumerate(spans):
                 together: frozenset[str] = frozenset()
                 for last in range(first, min(first + _LONGEST_QUOTE, len(spans))):
                     together |= held[last]
-                    self._stretches.append((source, spans[first][0], spans[last][1], together))
-                    self._owners.append(i)
+                    self._stretches.append(_Stretch(candidate, start, spans[last][1], together, title))
 
-    def nearest(self, claim: str, question: str = "") -> Support | None:
+    def nearest(self, claim: str, question: str = "") -> Evidence | None:
         """The stretch with most of the claim's weight, which is its score; None where none is worth a second look.
 
-        Among stretches that hold the same share the shortest wins, then the earlier source.
+        Among stretches that hold the same share the shortest wins, then the earlier candidate.
         """
         weights = claim_weights(claim, question)
-        total = sum(weights.values())
-        best: Support | None = None
+        news = {term for term, weight in weights.items() if weight > ASKED}
+        total = sum(weights.values()) or 1.0
+        best: _Stretch | None = None
         best_rank = (0.0, 0)
-        for owner, (source, start, end, held) in zip(self._owners, self._stretches, strict=True):
-            title = self._titles[owner]
-            share = sum(weight for term, weight in weights.items() if term in held or term in title) / (total or 1.0)
-            rank = (share, start - end)
-            if share < _HELD or rank <= best_rank:
-                continue
-            if any(term in held and term not in title for term, weight in weights.items() if weight > ASKED):
-                best, best_rank = Support(source, start, end, share), rank
-        return best
+        for stretch in self._stretches:
+            known = stretch.held | stretch.title
+            share = sum(weight for term, weight in weights.items() if term in known) / total
+            rank = (share, stretch.start - stretch.end)
+            if share >= _HELD and rank > best_rank and news & (stretch.held - stretch.title):
+                best, best_rank = stretch, rank
+        return Evidence(best.candidate, best.start, best.end, best_rank[0]) if best else None
 
 
-def find_support(claim: str, sources: Sequence[Source] | Passages, question: str = "") -> Support | None:
-    """The stretch of ``sources`` that supports ``claim``, its score being how likely it does; None if none does."""
-    passages = sources if isinstance(sources, Passages) else Passages(sources)
+def find_support(claim: str, candidates: Sequence[Candidate] | Passages, question: str = "") -> Evidence | None:
+    """The stretch of ``candidates`` that supports ``claim``, its score being how likely it does; None if none does."""
+    passages = candidates if isinstance(candidates, Passages) else Passages(candidates)
     found = passages.nearest(claim, question)
     if found is None:
         return None
-    score = probability(claim, found.quote, title=found.source.title, question=question)
-    return Support(found.source, found.start, found.end, score) if score >= SUPPORTED else None
+    score = probability(claim, found.quote, title=found.candidate.chunk.title, question=question)
+    return Evidence(found.candidate, found.start, found.end, score) if score >= SUPPORTED else None
 
 
-def restated(claim: str, question: str, found: Sequence[Found]) -> Support | None:
-    """The support of the answer in ``found``, likely enough, that ``claim`` gives to ``question`` and says no more."""
-    for answer in found:
-        if answer.support.score >= SUPPORTED and restates(claim, question, answer.text):
-            return answer.support
+def restated(claim: str, question: str, found: Sequence[Evidence]) -> Evidence | None:
+    """The answer in ``found``, likely enough, that ``claim`` gives to ``question`` and says no more."""
+    for evidence in found:
+        if evidence.score >= SUPPORTED and restates(claim, question, evidence.short):
+            return evidence
     return None
-
-
-def passage_sentences(chunk: Chunk) -> list[tuple[int, int]]:
-    """The sentences of a chunk that say something, in its own offsets: no headings, rules or bare list marks."""
-    headings = {_letters(heading) for heading in chunk.headings}
-    spans = sentences(chunk.text)
-    return [
-        (start, end)
-        for start, end in spans
-        if _letters(chunk.text[start:end]) not in headings | {""} and not _MARKUP.match(chunk.text, start)
-    ]
-
-
-def _letters(text: str) -> str:
-    return "".join(character for character in text if character.isalnum()).casefold()
 
 
 class Grounder:
@@ -209,36 +117,37 @@ class Grounder:
     up, and nothing twice. ``citations`` fills up on the way; equal quotes share a number.
 
     Args:
-        sources: what may be quoted.
+        candidates: what may be quoted.
         question: what is being answered.
         found: what a reader answers.
-        unsupported: what becomes of a sentence that no source supports.
+        unsupported: what becomes of a sentence that nothing supports.
 
     Attributes:
-        unsupported: the sentences no source supports, whatever became of them.
-        written: whether anything was let through.
+        candidates: as given, or what a decoder was shown of them.
+        text: what was let through.
+        unsupported: the sentences nothing supports, whatever became of them.
         declined: whether the model said that the sources do not hold the answer; such a sentence is never let through.
     """
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        candidates: Sequence[Candidate],
         question: str = "",
         *,
-        found: Sequence[Found] = (),
+        found: Sequence[Evidence] = (),
         unsupported: Unsupported = "drop",
     ) -> None:
-        self.question = question
-        self.found = found
+        self.text = ""
         self.citations: list[Citation] = []
         self.unsupported: list[str] = []
         self.declined = False
-        self.sources = sources
+        self.candidates = candidates
+        self._question = question
+        self._found = found
         self._mode = unsupported
         self._passages: Passages | None = None
         self._pending = ""
         self._said: set[str] = set()
-        self.written = False
 
     def feed(self, piece: str) -> Iterator[str]:
         """Take some more of the answer; yields what of it has become certain."""
@@ -253,37 +162,40 @@ class Grounder:
         """The answer is over: yields what was still pending. A last sentence that breaks off goes, unless it is all."""
         for start, end in sentences(self._pending):
             sentence = self._pending[start:end]
-            if not self.written or _WHOLE.search(_MARK.sub("", sentence)):
+            if not self.text or _WHOLE.search(_MARK.sub("", sentence)):
                 yield from self._checked(sentence)
         self._pending = ""
+
+    def quote(self, evidence: Evidence) -> str:
+        """The words that answer, with their mark: not checked, for they are cut out of the source."""
+        return self._written(" ".join(evidence.short.split()), f" [{self._cite(evidence)}]")
 
     def _checked(self, sentence: str) -> Iterator[str]:
         claim = _MARK.sub("", sentence).strip()
         # small decoders repeat themselves, and the markup of their sources
-        if _letters(claim) in self._said or _MARKUP.match(claim):
+        if letters(claim) in self._said or MARKUP.match(claim):
             return
-        self._said.add(_letters(claim))
-        if is_refusal(claim):
+        self._said.add(letters(claim))
+        self._passages = self._passages or Passages(self.candidates)
+        support = find_support(claim, self._passages, self._question)
+        if support is None and is_refusal(claim):  # "The documents need not be notarised." may well be their own words
             self.declined = True
             return
-        self._passages = self._passages or Passages(self.sources)
-        support = find_support(claim, self._passages, self.question) or restated(claim, self.question, self.found)
+        support = support or restated(claim, self._question, self._found)
         if support is None:
             self.unsupported.append(claim)
             if self._mode == "drop":
                 return
-        mark = f" [{self.cite(support)}]" if support else " [?]" if self._mode == "mark" else ""
-        yield (" " if self.written else "") + claim + mark
-        self.written = True
+        yield self._written(claim, f" [{self._cite(support)}]" if support else " [?]" if self._mode == "mark" else "")
 
-    def quote(self, words: str, support: Support) -> str:
-        """Words that stand in a source, as an answer with their mark: not checked, for they are cut out of it."""
-        before, self.written = (" " if self.written else ""), True
-        return f"{before}{' '.join(words.split())} [{self.cite(support)}]"
+    def _written(self, words: str, mark: str) -> str:
+        piece = f"{' ' if self.text else ''}{words}{mark}"
+        self.text += piece
+        return piece
 
-    def cite(self, support: Support) -> int:
-        """The number of the citation for ``support``, entering it if it is new."""
-        citation = support.citation
+    def _cite(self, evidence: Evidence) -> int:
+        """The number of its citation, entering it if it is new."""
+        citation = evidence.citation
         for number, known in enumerate(self.citations, start=1):
             if (known.document_id, known.start, known.end) == (citation.document_id, citation.start, citation.end):
                 return number

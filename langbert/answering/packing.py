@@ -1,4 +1,4 @@
-"""Sources → the sources a prompt holds: neighbours merged, nothing said twice, the most useful first, within a budget.
+"""Candidates → the passages of a prompt: neighbours merged, nothing said twice, the most useful first, within a budget.
 
 What is packed stays the document's own text: a merged passage is one stretch of its document, and where a passage does
 not fit whole, a run of its sentences does; no sentence is ever cut.
@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
-from ..records import Chunk
+from ..records import Candidate
 from ..text.sentences import sentences
 from ..text.terms import terms
-from .grounding import Source
 
 __all__ = ["fit", "merge_neighbours", "pack"]
 
@@ -29,46 +28,50 @@ _GAP = 200  # characters between chunks that still are neighbours: blank lines, 
 
 def pack(
     question: str,
-    sources: Sequence[Source],
-    count: Callable[[Sequence[Source]], int],
+    candidates: Sequence[Candidate],
+    count: Callable[[Sequence[Candidate]], int],
     budget: int,
     *,
     between: Between | None = None,
-) -> list[Source]:
-    """The sources a prompt of at most ``budget`` tokens holds, best first, numbered from 1.
+) -> list[Candidate]:
+    """The passages a prompt of at most ``budget`` tokens holds, best first.
 
     Args:
         question: decides which sentences of a passage too long are kept.
-        sources: in any order; a higher score is more useful.
-        count: the tokens of the whole prompt over these sources.
+        candidates: in any order; a higher score is more useful.
+        count: the tokens of the whole prompt over these passages.
         between: gives what lies between two chunks; without it only chunks that touch or overlap are merged.
     """
-    return fit(question, merge_neighbours(sources, between), count, budget)
+    return fit(question, merge_neighbours(candidates, between), count, budget)
 
 
-def merge_neighbours(sources: Sequence[Source], between: Between | None = None) -> list[Source]:
+def merge_neighbours(candidates: Sequence[Candidate], between: Between | None = None) -> list[Candidate]:
     """Chunks of one document that overlap, touch or nearly touch become one; a text that another one holds is dropped.
 
     Best first, the score of a merged passage being its best part's; equal ones stay in the order given.
     """
-    by_place = sorted(sources, key=lambda source: (source.chunk.document_id, source.chunk.start, -source.chunk.end))
-    merged: list[Source] = []
-    for source in by_place:
-        joined = _joined(merged[-1], source, between) if merged else None
+
+    def place(item: tuple[int, Candidate]) -> tuple[str, int, int]:
+        chunk = item[1].chunk
+        return chunk.document_id, chunk.start, -chunk.end
+
+    merged: list[tuple[int, Candidate]] = []  # with the rank of the best part
+    for rank, candidate in sorted(enumerate(candidates), key=place):
+        joined = _joined(merged[-1][1], candidate, between) if merged else None
         if joined is None:
-            merged.append(source)
+            merged.append((rank, candidate))
         else:
-            merged[-1] = joined
-    given = {source.number: place for place, source in enumerate(sources)}
-    merged.sort(key=lambda source: (-source.score, given[source.number]))
-    kept: list[Source] = []
-    for source in merged:
-        if not any(source.chunk.text.strip() in other.chunk.text for other in kept):
-            kept.append(source)
+            first_rank, first = merged[-1]
+            merged[-1] = (rank if candidate.score > first.score else first_rank, joined)
+    merged.sort(key=lambda item: (-item[1].score, item[0]))
+    kept: list[Candidate] = []
+    for _, candidate in merged:
+        if not any(candidate.text.strip() in other.text for other in kept):
+            kept.append(candidate)
     return kept
 
 
-def _joined(one: Source, other: Source, between: Between | None) -> Source | None:
+def _joined(one: Candidate, other: Candidate, between: Between | None) -> Candidate | None:
     """Both as one passage; None where they are no neighbours, or their texts contradict their offsets."""
     a, b = one.chunk, other.chunk
     if a.document_id != b.document_id or b.start > a.end + _GAP:
@@ -85,36 +88,34 @@ def _joined(one: Source, other: Source, between: Between | None) -> Source | Non
         text = a.text + gap + b.text
     shared = takewhile(lambda pair: pair[0] == pair[1], zip(a.headings, b.headings, strict=False))
     chunk = replace(a, text=text, end=a.start + len(text), headings=tuple(heading for heading, _ in shared))
-    best = max(one, other, key=lambda source: source.score)
-    return Source(best.number, chunk, best.score, (*(one.parts or (a,)), *(other.parts or (b,))))
+    return replace(other if other.score > one.score else one, chunk=chunk)
 
 
 def fit(
-    question: str, sources: Sequence[Source], count: Callable[[Sequence[Source]], int], budget: int
-) -> list[Source]:
-    """The head of ``sources`` whose prompt stays within ``budget``, numbered from 1.
+    question: str, candidates: Sequence[Candidate], count: Callable[[Sequence[Candidate]], int], budget: int
+) -> list[Candidate]:
+    """The head of ``candidates`` whose prompt stays within ``budget``.
 
     The first one that does not fit whole is there with the sentences around the one that has most words of the
     question, as many as fit; if not even one does, it is left out, and so is all that follows a shortened one.
     """
-    kept: list[Source] = []
-    for source in sources:
-        source = replace(source, number=len(kept) + 1)
-        if count([*kept, source]) <= budget:
-            kept.append(source)
+    kept: list[Candidate] = []
+    for candidate in candidates:
+        if count([*kept, candidate]) <= budget:
+            kept.append(candidate)
             continue
-        shorter = _shortened(question, source, lambda part, kept=kept: count([*kept, part]) <= budget)  # type: ignore[misc]
+        shorter = _shortened(question, candidate, lambda part, kept=kept: count([*kept, part]) <= budget)  # type: ignore[misc]
         if shorter is not None:
             return [*kept, shorter]
-        log.warning("no sentence of %s fits into the prompt", source.title or source.chunk.id)
+        log.warning("no sentence of %s fits into the prompt", candidate.chunk.title or candidate.chunk.id)
     return kept
 
 
-def _shortened(question: str, source: Source, fits: Callable[[Source], bool]) -> Source | None:
+def _shortened(question: str, candidate: Candidate, fits: Callable[[Candidate], bool]) -> Candidate | None:
     """The longest run of sentences around the most telling one that fits; None if not even that sentence does."""
-    spans = sentences(source.chunk.text)
+    spans = sentences(candidate.text)
     asked = set(terms(question))
-    shared = [len(asked.intersection(terms(source.chunk.text[start:end]))) for start, end in spans]
+    shared = [len(asked.intersection(terms(candidate.text[start:end]))) for start, end in spans]
     if not spans:
         return None
     middle = shared.index(max(shared))
@@ -124,13 +125,12 @@ def _shortened(question: str, source: Source, fits: Callable[[Source], bool]) ->
         first, last = runs[-1]
         grows_back = first > 0 and (middle - first < last - middle or last == len(spans) - 1)
         runs.append((first - 1, last) if grows_back else (first, last + 1))
-    cut = [_cut(source, spans[first][0], spans[last][1]) for first, last in runs]
+    cut = [_cut(candidate, spans[first][0], spans[last][1]) for first, last in runs]
     n_fitting = bisect_right(cut, False, key=lambda part: not fits(part))
     return cut[n_fitting - 1] if n_fitting else None
 
 
-def _cut(source: Source, start: int, end: int) -> Source:
-    chunk: Chunk = source.chunk
-    place = chunk.start + start
-    part = replace(chunk, text=chunk.text[start:end], start=place, end=chunk.start + end, page=source.page_at(start))
-    return replace(source, chunk=part)
+def _cut(candidate: Candidate, start: int, end: int) -> Candidate:
+    chunk = candidate.chunk
+    part = replace(chunk, text=chunk.text[start:end], start=chunk.start + start, end=chunk.start + end)
+    return replace(candidate, chunk=part)

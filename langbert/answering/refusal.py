@@ -10,18 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from ..models.log_odds import log_odds, sigmoid
 from ..records import Candidate
 from ..text.base_forms import base_terms
+from ..text.languages import languages_of
 from ..text.terms import terms
 from .checking import claim_weights
-
-if TYPE_CHECKING:
-    from .evidence import FoundSpan
+from .evidence import Evidence
 
 __all__ = ["Features", "confidence", "features"]
+
+HELD = 0.8
+"""The share of questions that have an answer in the documents, in the use that confidence is calibrated for."""
 
 _LOOKED_AT = 4  # candidates: more of them find a word somewhere for any question
 
@@ -31,16 +32,17 @@ class Features:
     """What speaks for an answer.
 
     Attributes:
-        cosine: the best of the first candidates, question against passage.
-        coverage: the largest share of the question's words that one of the first candidates holds.
+        coverage: the largest share of the question's words that one of the first candidates holds; None where these are
+            in another language, and nothing else is known.
+        cosine: the best of the first candidates, question against passage; None where nobody told any.
         reranker: the log-odds of the best score it gave; None without a reranker.
         margin: of the span the reader is surest of, over "no answer", in logits; None without a reader.
         quoted: the share of the question, numbers and names counting most, that the sentence of the best span holds
             with its headings; None without a reader.
     """
 
-    cosine: float
-    coverage: float
+    coverage: float | None = None
+    cosine: float | None = None
     reranker: float | None = None
     margin: float | None = None
     quoted: float | None = None
@@ -52,67 +54,88 @@ class Features:
         return tuple(kept), tuple(kept.values())
 
 
-def features(question: str, candidates: Sequence[Candidate], spans: Sequence[FoundSpan] = ()) -> Features | None:
+def features(question: str, candidates: Sequence[Candidate], found: Sequence[Evidence] = ()) -> Features | None:
     """What speaks for an answer to ``question`` in ``candidates``; None where there are none.
 
     Args:
         candidates: best first.
-        spans: what :func:`langbert.answering.evidence.best_spans` found in them; empty without a reader.
+        found: what :func:`langbert.answering.evidence.best_evidence` found in them; empty without a reader.
     """
     if not candidates:
         return None
     first = candidates[:_LOOKED_AT]
     asked = set(terms(question))
     shared = max(len(asked.intersection(terms(candidate.chunk.contextual_text))) for candidate in first)
+    cosines = [candidate.scores["dense"] for candidate in first if "dense" in candidate.scores]
     scores = [candidate.scores["reranker"] for candidate in candidates if "reranker" in candidate.scores]
+    margins = [evidence.margin for evidence in found if evidence.margin is not None]
+    weighed = cosines or scores or margins
     return Features(
-        cosine=max(candidate.scores.get("dense", 0.0) for candidate in first),
-        coverage=shared / max(len(asked), 1),
+        coverage=shared / max(len(asked), 1) if weighed or _in_one_language(question, first) else None,
+        cosine=max(cosines) if cosines else None,
         reranker=log_odds(max(scores)) if scores else None,
-        margin=max(span.margin for span in spans) if spans else None,
-        quoted=_quoted(question, spans[0]) if spans else None,
+        margin=max(margins) if margins else None,
+        quoted=_quoted(question, found[0]) if margins else None,
     )
 
 
 def confidence(known: Features | None) -> float:
     """How likely the documents hold the answer, in [0, 1]; 0 where nothing was found.
 
-    It is calibrated for a user four of whose five questions have an answer in the documents. At 0.5, refusing is right
-    as often as answering.
+    It is calibrated for a user four of whose five questions have an answer in the documents, and so much it is where
+    nothing speaks for an answer or against it. At 0.5, refusing is right as often as answering.
     """
     if known is None:
         return 0.0
     names, values = known.known()
+    if not names:
+        return HELD
     weights = FITTED[names]
     logit = sum(weights[name] * value for name, value in zip(names, values, strict=True)) + weights["bias"]
     return sigmoid(logit)
 
 
-def _quoted(question: str, span: FoundSpan) -> float:
+def _in_one_language(question: str, candidates: Sequence[Candidate]) -> bool:
+    """Whether their words can be compared: as far as their languages are known, they have one in common."""
+    asked, told = languages_of(question), languages_of("\n".join(candidate.text for candidate in candidates))
+    return not asked or not told or not set(asked).isdisjoint(told)
+
+
+def _quoted(question: str, evidence: Evidence) -> float:
     weights = claim_weights(question)
-    held = set(base_terms(" ".join((*span.support.source.chunk.headings, span.support.quote))))
+    held = set(base_terms(" ".join((*evidence.candidate.chunk.headings, evidence.quote))))
     return sum(weight for term, weight in weights.items() if term in held) / (sum(weights.values()) or 1.0)
 
 
 # Fitted by benchmarks/refusal.py, which says how well it tells what is held from what is not.
 FITTED: Mapping[tuple[str, ...], Mapping[str, float]] = MappingProxyType(
     {
-        ("cosine", "coverage", "reranker", "margin", "quoted"): {
-            "cosine": 6.866,
+        ("coverage", "cosine", "reranker", "margin", "quoted"): {
             "coverage": 0.0,
+            "cosine": 6.866,
             "reranker": 0.0,
             "margin": 0.218,
             "quoted": 1.855,
             "bias": -3.402,
         },
-        ("cosine", "coverage", "margin", "quoted"): {
-            "cosine": 6.866,
+        ("coverage", "cosine", "margin", "quoted"): {
             "coverage": 0.0,
+            "cosine": 6.866,
             "margin": 0.218,
             "quoted": 1.855,
             "bias": -3.402,
         },
-        ("cosine", "coverage", "reranker"): {"cosine": 6.745, "coverage": 1.98, "reranker": 0.264, "bias": -3.181},
-        ("cosine", "coverage"): {"cosine": 8.205, "coverage": 3.678, "bias": -5.363},
+        ("coverage", "cosine", "reranker"): {"coverage": 1.98, "cosine": 6.745, "reranker": 0.264, "bias": -3.181},
+        ("coverage", "cosine"): {"coverage": 3.678, "cosine": 8.205, "bias": -5.363},
+        ("coverage", "reranker", "margin", "quoted"): {
+            "coverage": 0.0,
+            "reranker": 0.126,
+            "margin": 0.211,
+            "quoted": 2.031,
+            "bias": 0.14,
+        },
+        ("coverage", "margin", "quoted"): {"coverage": 0.075, "margin": 0.247, "quoted": 2.263, "bias": -0.177},
+        ("coverage", "reranker"): {"coverage": 1.799, "reranker": 0.431, "bias": 0.491},
+        ("coverage",): {"coverage": 5.185, "bias": -2.304},
     }
 )

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..answering.rag import AnswerMode
     from ..embedding.embedder import Embedder
     from ..reading import Reader
-    from ..records import EmbeddingSpace, Progress, Role, SpanEmbedderLike
+    from ..records import AnswerMode, EmbeddingSpace, Progress, Role, SpanEmbedderLike
     from ..reranking import Reranker
     from ..store import Store
 

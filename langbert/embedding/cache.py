@@ -20,6 +20,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..models import cache_dir
+
 __all__ = ["Cached", "EmbeddingCache", "cache_keys"]
 
 log = logging.getLogger("langbert")
@@ -50,7 +52,7 @@ class EmbeddingCache:
     """Key → vector, kept in ``folder``.
 
     Args:
-        folder: made if it is not there.
+        folder: made if it is not there; None is ``embeddings`` in langbert's own cache folder.
         max_bytes: of all that is kept; the oldest rows make room for new ones.
 
     Raises:
@@ -58,10 +60,10 @@ class EmbeddingCache:
         ValueError: ``max_bytes`` is not positive.
     """
 
-    def __init__(self, folder: str | Path, *, max_bytes: int = 1 << 30) -> None:
+    def __init__(self, folder: str | Path | None = None, *, max_bytes: int = 1 << 30) -> None:
         if max_bytes < 1:
             raise ValueError(f"max_bytes is {max_bytes}, expected at least 1")
-        folder = Path(folder).expanduser()
+        folder = Path(folder).expanduser() if folder is not None else cache_dir() / "embeddings"
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / _FILE
         self.max_bytes = max_bytes

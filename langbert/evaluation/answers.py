@@ -8,16 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from ..records import Answer, Progress
+from ..records import Answer, AnswerMode, Progress
 from .datasets import Question, QuestionSet
 from .estimates import Estimate, estimate_auroc, estimate_mean, estimate_percentile
 from .runs import RunFile
 from .scoring import best_over_answers, holds_answer
-
-if TYPE_CHECKING:
-    from ..answering.rag import AnswerMode
 
 __all__ = [
     "AnswerRow",

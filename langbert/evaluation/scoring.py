@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
+from ..text.scripts import HAN, has_han
+
 __all__ = ["AnswerScore", "best_over_answers", "holds_answer", "segments"]
 
-_CHINESE = re.compile("[\u4e00-\u9fff]")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _CHINESE_PUNCTUATION = str.maketrans("", "", string.punctuation + "，。：？！“”；‘’《》…·、「」『』（）－—～【】")
-_CHINESE_SEGMENT = re.compile("[\u4e00-\u9fff]|[^\\s\u4e00-\u9fff]+")
+_CHINESE_SEGMENT = re.compile(rf"[{HAN}]|[^\s{HAN}]+")
 
 
 class AnswerScore(NamedTuple):
@@ -38,7 +39,7 @@ def best_over_answers(predicted: str, answers: Sequence[str]) -> AnswerScore:
 def holds_answer(text: str, answers: Sequence[str]) -> bool:
     """Whether ``text`` holds one of the ``answers`` word by word (Chinese: character by character)."""
     for answer in answers:
-        chinese = bool(_CHINESE.search(answer))
+        chinese = has_han(answer)
         wanted = segments(answer, chinese=chinese)
         if wanted and f" {' '.join(wanted)} " in f" {' '.join(segments(text, chinese=chinese))} ":
             return True
@@ -53,7 +54,7 @@ def segments(text: str, *, chinese: bool) -> list[str]:
 
 
 def _score(predicted: str, answer: str) -> AnswerScore:
-    chinese = bool(_CHINESE.search(predicted + answer))
+    chinese = has_han(predicted + answer)
     guess, truth = segments(predicted, chinese=chinese), segments(answer, chinese=chinese)
     exact = float(guess == truth)
     if not guess or not truth:

@@ -23,19 +23,19 @@ from ..models.files.tokenizer import TextTokenizer, windows
 from ..models.hardware import Precision, planned_threads, resolve_device, resolve_precision
 from ..models.runner import Runner, Window
 from ..records import Progress
+from ..text.scripts import HAN
 
 __all__ = ["Entity", "Tagger", "WordWindow", "entity_spans", "tag_parts", "word_spans", "word_windows"]
 
 _OUTSIDE = "O"
 _TAG = re.compile(r"([BIMESLU])-(.+)", re.DOTALL)
 
-_CHINESE = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002ceaf\U0002f800-\U0002fa1f"  # as BERT has them
-_LETTERS = rf"(?:[^\W{_CHINESE}]|[\u0300-\u036f])+"  # digits too, and accents that stand by themselves
+_LETTERS = rf"(?:[^\W{HAN}]|[\u0300-\u036f])+"  # digits too, and accents that stand by themselves
 _CLITIC = r"['’](?:s|S)\b"  # John's is two words in the corpora
 _WORDS: Mapping[WordKind, re.Pattern[str]] = {
     "words": re.compile(
-        rf"[{_CHINESE}]"
-        rf"|(?:[^\W\d_{_CHINESE}]\.){{2,}}"  # U.S.
+        rf"[{HAN}]"
+        rf"|(?:[^\W\d_{HAN}]\.){{2,}}"  # U.S.
         rf"|{_LETTERS}(?:(?:(?<=\d)[.,:/](?=\d)|(?!{_CLITIC})['’&-]){_LETTERS})*"  # 3,000 O'Brien well-known
         rf"|{_CLITIC}"
         r"|\S"

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 
+from .scripts import CJK
+
 __all__ = ["sentences"]
 
 _CLOSERS = "\"'”’»)\\]】」』）》〉］｝〕"
 
 # A sentence may end: at CJK punctuation anywhere, at Western punctuation before white space.
 _END = re.compile(
-    rf"(?P<cjk>[。！？；｡]+[{_CLOSERS}…]*|(?<!…)…{{2,}}[{_CLOSERS}]*(?=[\u3040-\u30ff\u3400-\u9fff]))"
+    rf"(?P<cjk>[。！？；｡]+[{_CLOSERS}…]*|(?<!…)…{{2,}}[{_CLOSERS}]*(?=[{CJK}]))"
     # The lookbehind keeps a page full of dots from being tried at every dot.
     rf"|(?P<western>(?<![.!?…։؟۔।॥])[.!?…։؟۔।॥]+[{_CLOSERS}*_`]*)(?=\s|\Z)"
 )

@@ -15,6 +15,8 @@ from functools import lru_cache
 
 from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
+from .scripts import UNSPACED
+
 __all__ = [
     "ANALYSIS_VERSION",
     "asked_about",
@@ -31,17 +33,7 @@ ANALYSIS_VERSION = 1
 
 _LONGEST_TERM = 128  # bytes; longer runs without a break are data, not words
 
-# Scripts written without spaces between words, and Hangul, whose words carry their particles.
-_UNSPACED = (
-    "\u0e00-\u0eff"  # Thai, Lao
-    "\u1000-\u109f"  # Myanmar
-    "\u1780-\u17ff"  # Khmer
-    "\u3005-\u3007\u3041-\u309f\u30a1-\u30ff\u31f0-\u31ff"  # Japanese
-    "\u3105-\u312f"  # Bopomofo
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Chinese characters
-    "\uac00-\ud7a3"  # Hangul
-)
-_RUN = re.compile(f"[{_UNSPACED}]+")
+_RUN = re.compile(f"[{UNSPACED}]+")
 
 _IDENTIFIER = re.compile(
     r"_*[^\W_]+(?:[-_.]+[^\W_]+)+_*"  # PEP-0008, max_length, numpy.linalg, CVE-2024-1234, 3.14
@@ -141,11 +133,6 @@ def _variants(name: str) -> list[str]:
 def word_analyzer() -> TextAnalyzer:
     """For indexing: every word, lower-cased, without accents, stemmed (Snowball English)."""
     return _chain().filter(Filter.stemmer("english")).build()
-
-
-@lru_cache(maxsize=1)
-def _plain_analyzer() -> TextAnalyzer:
-    return _chain().build()
 
 
 @lru_cache(maxsize=1)

@@ -24,6 +24,7 @@ from ..evaluation.datasets import Question, QuestionSet, read_questions
 from ..evaluation.lines import read_lines, read_numbered
 from ..models.files.tokenizer import TextTokenizer
 from ..records import Chunk
+from ..text.scripts import count_han
 from ..text.sentences import sentences
 from .data import documents_in
 
@@ -269,7 +270,7 @@ def read_passages(path: str | Path, tokenizer: TextTokenizer, max_tokens: int) -
 
 def _words(text: str) -> int:
     """Words between spaces; in writing without spaces, characters."""
-    return max(len(text.split()), sum("\u3400" <= character <= "\u9fff" for character in text))
+    return max(len(text.split()), count_han(text))
 
 
 def _text(value: Any) -> str:

@@ -11,11 +11,11 @@ import re
 from collections.abc import Collection, Sequence
 
 from ..errors import MissingExtra
+from ..text.scripts import HAN
 
 __all__ = ["choose", "continued", "corrupt", "seen_instead", "words_of"]
 
-_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_HAN_RUN = re.compile(f"[{_HAN}]{{2,}}")
+_HAN_RUN = re.compile(f"[{HAN}]{{2,}}")
 
 
 def continued(text: str, offsets: Sequence[tuple[int, int]], word_ids: Sequence[int | None]) -> list[bool]:

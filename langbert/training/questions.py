@@ -15,6 +15,7 @@ from pathlib import Path
 from ..evaluation.lines import whole_lines
 from ..generation.generator import Generator
 from ..records import Chunk, Message, Progress
+from ..text.scripts import has_han, is_chinese
 from ..text.terms import terms
 
 __all__ = ["make_questions"]
@@ -22,7 +23,6 @@ __all__ = ["make_questions"]
 _MOST_TOKENS = 40
 _MOST_CHARACTERS = 800  # of a passage: a small decoder loses its way in more
 _SHARED = 0.4  # of a question's content words, at least, occur in the passage
-_HAN = re.compile("[\u3400-\u9fff]")
 _LABEL = re.compile(r"^\W*(?:question|问题|问|q)\s*[:：]\s*", re.IGNORECASE)
 _POINTS_AT_TEXT = re.compile(
     r"\b(?:th(?:is|e|ese) (?:above |following |given |provided |first |second )?"
@@ -109,7 +109,7 @@ def usable_question(written: str, passage: str) -> str | None:
     if not match:
         return None
     question = _LABEL.sub("", match[0].strip()).strip(" \"'“”*")
-    long_enough = len(question) >= 5 if _HAN.search(question) else len(question.split()) >= 4
+    long_enough = len(question) >= 5 if has_han(question) else len(question.split()) >= 4
     if not long_enough or len(question) > 200 or _POINTS_AT_TEXT.search(question):
         return None
     asked = set(terms(question))
@@ -119,8 +119,7 @@ def usable_question(written: str, passage: str) -> str | None:
 def _prompt(passage: Chunk) -> list[Message]:
     """Examples as earlier turns: a small decoder follows those better than an instruction."""
     text = " ".join(passage.text.split())[:_MOST_CHARACTERS]
-    is_chinese = len(_HAN.findall(text)) > len(text) / 4
-    asking, examples = (_ASKING_ZH, _EXAMPLES_ZH) if is_chinese else (_ASKING, _EXAMPLES)
+    asking, examples = (_ASKING_ZH, _EXAMPLES_ZH) if is_chinese(text) else (_ASKING, _EXAMPLES)
     turns: list[Message] = []
     for example, question in examples:
         turns += [Message("user", asking.format(example)), Message("assistant", question)]

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..answering.grounding import Source
-from ..answering.prompt import build_messages, is_chinese, not_found
+from ..answering.prompt import build_messages, not_found
 from ..errors import DataError
 from ..evaluation.datasets import Question, QuestionSet, read_questions
-from ..records import Chunk
+from ..records import Candidate, Chunk
+from ..text.scripts import is_chinese
 
 __all__ = ["rag_examples", "write_rag_examples"]
 
@@ -81,7 +81,7 @@ def rag_examples(
         rng.shuffle(names)
         answered = bool(question.answers) and not withheld
         answer = _marked(question, names.index(question.paragraph) + 1) if answered else not_found(question.question)
-        turns = build_messages(question.question, _sources(names, data))
+        turns = build_messages(question.question, _passages(names, data))
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
         yield {
             "id": question.id,
@@ -99,11 +99,11 @@ def _without_answer(names: Sequence[str], question: Question, data: QuestionSet)
     ]
 
 
-def _sources(names: Sequence[str], data: QuestionSet) -> list[Source]:
+def _passages(names: Sequence[str], data: QuestionSet) -> list[Candidate]:
     found = (data.paragraphs[name] for name in names)
     return [
-        Source(number, Chunk(id=name, document_id=name, text=text, source=title))
-        for number, (name, (title, text)) in enumerate(zip(names, found, strict=True), start=1)
+        Candidate(Chunk(id=name, document_id=name, text=text, source=title), 0.0)
+        for name, (title, text) in zip(names, found, strict=True)
     ]
 
 

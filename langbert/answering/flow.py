@@ -1,0 +1,353 @@
+"""Question → Answer: the whole policy, as one generator that yields what it needs and is sent the result.
+
+What a step needs (a search, a model, a document's text) is somebody else's to give: :class:`langbert.Rag` gives it out
+of a store, LangChain's chain out of any retriever and chat model, blocking or not. So who answers, when nobody does,
+what is checked and what is cited is written down here and nowhere else::
+
+    candidates → evidence → (prompt → text →) checked sentences → Answer
+
+:func:`drive` and :func:`adrive` run it: they perform the steps, and hand on the pieces of the answer as they come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from ..errors import GenerationError
+from ..records import Answer, AnswerMode, Candidate, Citation, Document, Message, Unsupported
+from ..retrieval import checked_question
+from ..text.scripts import is_latin
+from .evidence import Evidence
+from .follow_up import rewriting_messages, standalone_question, with_key_words
+from .grounding import Grounder
+from .packing import pack
+from .prompt import build_messages, not_found
+from .refusal import confidence, features
+
+__all__ = [
+    "SMALL_DECODER",
+    "Budget",
+    "Fetch",
+    "Flow",
+    "Policy",
+    "PrepareReader",
+    "PrepareWriter",
+    "Quote",
+    "Read",
+    "Retrieve",
+    "Rewrite",
+    "Step",
+    "Write",
+    "adrive",
+    "answer_flow",
+    "drive",
+]
+
+SMALL_DECODER = "smollm2-135m-instruct"
+"""The catalogue's decoder that writes where none is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Let a chat model rewrite a follow-up question. Sent its text."""
+
+    messages: Sequence[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieve:
+    """Find what may hold the answer. Sent ``list[Candidate]``, best first."""
+
+    question: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareReader:
+    """Make a reader ready that knows the question's language. Sent whether there is one."""
+
+    question: str
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Let the reader point at the words that answer. Sent ``list[Evidence]``, best first."""
+
+    question: str
+    candidates: Sequence[Candidate]
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareWriter:
+    """Make the decoder ready. Sent its :class:`Budget`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Let the decoder answer. Yielded again for each piece: sent the next one, None at the end."""
+
+    messages: Sequence[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Find the sentences that answer best, where nobody points or writes. Sent ``list[Evidence]``, best first."""
+
+    question: str
+    candidates: Sequence[Candidate]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Get a whole document. Sent ``Document | None``."""
+
+    document_id: str
+
+
+Step = Rewrite | Retrieve | PrepareReader | Read | PrepareWriter | Write | Quote | Fetch
+Flow = Generator[Step | str | Answer, Any, None]
+"""Steps to perform, checked pieces of the answer (``str``), and at the end the :class:`~langbert.Answer`."""
+
+
+class Budget(NamedTuple):
+    """How long a prompt may be.
+
+    Attributes:
+        count: the tokens of a conversation.
+        tokens: the most it may have; None is no limit.
+    """
+
+    count: Callable[[Sequence[Message]], int]
+    tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is up to the user.
+
+    Attributes:
+        mode: who answers.
+        k: candidates that are read and written from; None is all. Quoted from are all in any case.
+        threshold: refuse below this confidence.
+        sure: in mode ``auto``: the reader answers where its words are at least so probably right, else the decoder.
+        quotable: a sentence that answers less well than this, in [0, 1], is not quoted.
+        unsupported: what becomes of a decoder's sentence that no source supports.
+        rewrites: whether follow-up questions are rewritten by a chat model.
+        writer: the decoder's name: :data:`SMALL_DECODER` writes English, so that in mode ``auto`` it is not asked
+            questions in another script.
+    """
+
+    mode: AnswerMode = "auto"
+    k: int | None = 4
+    threshold: float = 0.5
+    sure: float = 0.3
+    quotable: float = 0.0
+    unsupported: Unsupported = "drop"
+    rewrites: bool = False
+    writer: str = ""
+
+
+def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> Flow:
+    """The way from a question, and the conversation before it, to its answer.
+
+    Raises:
+        QuestionError: the question is empty or not text.
+        GenerationError: the decoder broke off; ``error.answer`` holds what was checked until then. Its own error
+            where nothing was, if that is another one: then it can be tried again, or by another model.
+    """
+    clock = _Clock()
+    asked = checked_question(asked)
+    question = with_key_words(asked, history)
+    if policy.rewrites and history:
+        question = standalone_question(asked, (yield Rewrite(rewriting_messages(asked, history))), history)
+    candidates: list[Candidate] = yield Retrieve(question)
+    clock.lap("retrieve")
+    first = candidates[: policy.k]
+    has_reader = bool(first) and (yield PrepareReader(question))
+    clock.lap("load")
+    found: list[Evidence] = (yield Read(question, first)) if has_reader else []
+    sure = confidence(features(question, candidates, found))
+    clock.lap("read")
+    documents = _Documents(candidates)
+    grounder = Grounder(candidates, question, found=found, unsupported=policy.unsupported)
+
+    def answer() -> Generator[Step, Any, Answer]:
+        return Answer(
+            text=grounder.text or not_found(asked),
+            citations=(yield from documents.on_their_pages(grounder.citations)),
+            refused=not grounder.text,
+            confidence=sure,
+            timings=clock.laps(),
+            question=asked,
+            standalone_question=question,
+            unsupported=tuple(grounder.unsupported),
+        )
+
+    if sure >= policy.threshold:
+        if not _points(policy, question, found):
+            try:
+                yield from _written(question, first, grounder, documents, clock)
+            except Exception as error:
+                if isinstance(error, GenerationError):
+                    reason = str(error)
+                elif grounder.text:
+                    reason = f"the model broke off: {type(error).__name__}: {error}"
+                else:
+                    raise
+                broken = replace((yield from answer()), text=grounder.text)
+                raise GenerationError(f"{reason}; written until then: {grounder.text!r}", broken) from error
+        if not grounder.text and not grounder.declined:
+            nearest: list[Evidence] = [] if found else (yield Quote(question, candidates))
+            for evidence in found[:1] or [one for one in nearest if one.score >= policy.quotable]:
+                yield grounder.quote(evidence)
+    if not grounder.text:
+        yield not_found(asked)
+    yield (yield from answer())
+
+
+def _points(policy: Policy, question: str, found: Sequence[Evidence]) -> bool:
+    """Whether words of a source answer, instead of the decoder."""
+    if policy.mode == "auto":
+        return found[0].score >= policy.sure if found else policy.writer == SMALL_DECODER and not is_latin(question)
+    return policy.mode == "extract"
+
+
+def _written(
+    question: str, candidates: Sequence[Candidate], grounder: Grounder, documents: _Documents, clock: _Clock
+) -> Flow:
+    """What the decoder writes, as far as the candidates support it."""
+    budget: Budget = yield PrepareWriter()
+    clock.lap("load")
+    yield from documents.fetch(candidates)
+    count = (lambda packed: budget.count(build_messages(question, packed))) if budget.tokens else (lambda packed: 0)
+    packed = pack(question, candidates, count, budget.tokens or 0, between=documents.between)
+    if packed:
+        grounder.candidates = packed
+        write = Write(build_messages(question, packed))
+        while (piece := (yield write)) is not None:
+            yield from grounder.feed(piece)
+        yield from grounder.finish()
+    clock.lap("generate")
+
+
+class _Documents:
+    """The documents behind the candidates, each fetched once."""
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self._candidates = candidates
+        self._known: dict[str, Document | None] = {}
+
+    def fetch(self, candidates: Sequence[Candidate]) -> Generator[Step, Any, None]:
+        """Have those of which there are several candidates ready for :meth:`between`."""
+        counts = Counter(candidate.document_id for candidate in candidates)
+        for document_id in [name for name, count in counts.items() if count > 1]:
+            yield from self._get(document_id)
+
+    def between(self, document_id: str, start: int, end: int) -> str | None:
+        """The text there, where the document was fetched and is to be had."""
+        document = self._known.get(document_id)
+        return document.text[start:end] if document is not None else None
+
+    def on_their_pages(self, citations: Sequence[Citation]) -> Generator[Step, Any, tuple[Citation, ...]]:
+        """A chunk bears the page it begins on; a quote out of it, or out of several, may stand on the next."""
+        placed = []
+        for citation in citations:
+            if citation.page is not None:
+                document = yield from self._get(citation.document_id)
+                page = document.page_at(citation.start) if document is not None else self._page(citation)
+                citation = replace(citation, page=page)
+            placed.append(citation)
+        return tuple(placed)
+
+    def _page(self, citation: Citation) -> int | None:
+        """As far as the chunks know it."""
+        chunks = (candidate.chunk for candidate in self._candidates)
+        begin = [c for c in chunks if c.document_id == citation.document_id and c.start <= citation.start < c.end]
+        return max(begin, key=lambda chunk: chunk.start).page if begin else citation.page
+
+    def _get(self, document_id: str) -> Generator[Step, Any, Document | None]:
+        if document_id not in self._known:
+            self._known[document_id] = yield Fetch(document_id)
+        return self._known[document_id]
+
+
+class _Clock:
+    """Seconds per stage."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._laps[stage] = self._laps.get(stage, 0.0) + now - self._last
+        self._last = now
+
+    def laps(self) -> Mapping[str, float]:
+        return {**self._laps, "total": time.perf_counter() - self._start}
+
+
+def drive(flow: Flow, perform: Callable[[Step], Any]) -> Iterator[str | Answer]:
+    """Run ``flow``: the pieces of the answer, then the answer.
+
+    Args:
+        perform: gives the result of a step; of :class:`Write`, an iterator over its pieces.
+    """
+    writing: Step | None = None
+    pieces: Iterator[str] = iter(())
+    try:
+        step = next(flow)
+        while not isinstance(step, Answer):
+            result: Any = None
+            try:
+                if isinstance(step, str):
+                    yield step
+                elif isinstance(step, Write):
+                    if step is not writing:
+                        writing, pieces = step, perform(step)
+                    result = next(pieces, None)
+                else:
+                    result = perform(step)
+            except Exception as error:
+                step = flow.throw(error)
+            else:
+                step = flow.send(result)
+        yield step
+    finally:
+        if close := getattr(pieces, "close", None):
+            close()
+
+
+async def adrive(flow: Flow, perform: Callable[[Step], Awaitable[Any]]) -> AsyncIterator[str | Answer]:
+    """:func:`drive` on an event loop; the flow itself, which counts and checks, runs in worker threads.
+
+    Args:
+        perform: awaited for the result of a step; of :class:`Write`, an async iterator over its pieces.
+    """
+    writing: Step | None = None
+    pieces: Any = None  # an async iterator
+    try:
+        step = await asyncio.to_thread(next, flow)
+        while not isinstance(step, Answer):
+            result: Any = None
+            try:
+                if isinstance(step, str):
+                    yield step
+                elif isinstance(step, Write):
+                    if step is not writing:
+                        writing, pieces = step, await perform(step)
+                    result = await anext(pieces, None)
+                else:
+                    result = await perform(step)
+            except Exception as error:
+                step = await asyncio.to_thread(flow.throw, error)
+            else:
+                step = await asyncio.to_thread(flow.send, result)
+        yield step
+    finally:
+        if close := getattr(pieces, "aclose", None):
+            await close()

@@ -1,0 +1,100 @@
+"""In which script a text is written: the one place that knows the Unicode blocks of Chinese and its neighbours.
+
+The constants are ranges for a regular expression's character class, ``re.compile(f"[{HAN}]+")``.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = [
+    "CJK",
+    "HAN",
+    "HANGUL",
+    "KANA",
+    "UNSPACED",
+    "cjk_words",
+    "count_han",
+    "has_han",
+    "is_chinese",
+    "is_japanese",
+    "is_latin",
+    "letters",
+]
+
+HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Chinese characters, with those of Japanese and old Korean."""
+
+KANA = "\u3041-\u309f\u30a1-\u30ff\u31f0-\u31ff"
+"""The syllables of Japanese."""
+
+HANGUL = "\uac00-\ud7a3"
+"""The syllables of Korean."""
+
+CJK = f"{HAN}{KANA}"
+"""Chinese and Japanese, which put no spaces between words."""
+
+UNSPACED = (
+    "\u0e00-\u0eff"  # Thai, Lao
+    "\u1000-\u109f"  # Myanmar
+    "\u1780-\u17ff"  # Khmer
+    "\u3005-\u3007"  # Japanese marks of repetition, and the round zero
+    "\u3105-\u312f"  # Bopomofo
+    f"{CJK}{HANGUL}"  # Hangul has spaces, but its words carry their particles
+)
+"""Scripts whose words cannot be told apart by spaces."""
+
+_FEW_KANA = 6  # Chinese characters to one kana, where it is Chinese that quotes a word
+_HAN = re.compile(f"[{HAN}]")
+_CJK_WORD = re.compile(rf"[{CJK}]|[^\W{CJK}]+")
+_LATIN = "A-Za-z\u00c0-\u024f\u1e00-\u1eff"
+_LATIN_WORD = re.compile(f"[{_LATIN}]+")
+_KANA = re.compile(f"[{KANA}]")
+_OTHER_WORD = re.compile(rf"[{UNSPACED}]|[^\W\d_{_LATIN}{UNSPACED}]+")
+
+
+def count_han(text: str) -> int:
+    """How many Chinese characters ``text`` has."""
+    return len(_HAN.findall(text))
+
+
+def has_han(text: str) -> bool:
+    """Whether ``text`` has a Chinese character."""
+    return _HAN.search(text) is not None
+
+
+def is_japanese(text: str) -> bool:
+    """Whether ``text`` has kana, and more than Chinese borrows of it (``の`` for one)."""
+    return len(_KANA.findall(text.replace("の", ""))) * _FEW_KANA > count_han(text)
+
+
+def is_chinese(text: str) -> bool:
+    """Whether ``text`` has more Chinese characters than Latin words, and is not Japanese.
+
+    >>> [is_chinese(text) for text in ("如何用 Cursor 连接 MCP Server？", "What does 你好 mean?", "東京はどこですか")]
+    [True, False, False]
+    """
+    return count_han(text) > len(_LATIN_WORD.findall(text)) and not is_japanese(text)
+
+
+def is_latin(text: str) -> bool:
+    """Whether ``text`` has no more words (characters, in scripts without spaces) of other scripts than Latin ones.
+
+    >>> [is_latin(text) for text in ("What does 你好 mean?", "Кто это написал?", "2024?")]
+    [True, False, True]
+    """
+    return len(_LATIN_WORD.findall(text)) >= len(_OTHER_WORD.findall(text))
+
+
+def cjk_words(text: str) -> list[str]:
+    """The words of ``text`` in order, Chinese and Japanese characters one by one.
+
+    >>> cjk_words("诺曼底 in France")
+    ['诺', '曼', '底', 'in', 'France']
+    """
+    return _CJK_WORD.findall(text)
+
+
+def letters(text: str) -> str:
+    """Letters and digits alone, case folded: what stays the same however a text is set."""
+    return "".join(character for character in text if character.isalnum()).casefold()

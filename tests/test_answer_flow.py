@@ -1,0 +1,200 @@
+"""The flow from a question to its answer, its steps performed by hand: who is asked for what, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from langbert.answering import (
+    Budget,
+    Evidence,
+    Fetch,
+    Policy,
+    PrepareReader,
+    PrepareWriter,
+    Quote,
+    Read,
+    Retrieve,
+    Rewrite,
+    Step,
+    Write,
+    adrive,
+    answer_flow,
+    drive,
+)
+from langbert.errors import GenerationError, QuestionError
+from langbert.records import Answer, Candidate, Chunk, Document, Message
+
+TEXT = "Bees live in hives. They make honey from nectar.\n\nA queen lays all the eggs. Drones have no sting."
+MIDDLE = TEXT.index("A queen")
+
+
+def candidate(start: int, end: int, score: float, page: int | None = None) -> Candidate:
+    chunk = Chunk(f"bees:{start}", "bees", TEXT[start:end], start=start, page=page, source="bees.txt")
+    return Candidate(chunk, score, {"dense": 0.9})
+
+
+class Performer:
+    """Performs the steps from a script, and remembers them."""
+
+    def __init__(
+        self,
+        *written: str,
+        candidates: Sequence[Candidate] = (candidate(0, len(TEXT), 0.9),),
+        found: Sequence[Evidence] | None = None,
+        document: Document | None = None,
+        failing: Exception | None = None,
+        rewritten: str = "",
+    ) -> None:
+        self.written, self.candidates, self.found, self.document = written, candidates, found, document
+        self.failing, self.rewritten = failing, rewritten
+        self.steps: list[Step] = []
+        self.closed = False
+
+    def __call__(self, step: Step) -> Any:
+        self.steps.append(step)
+        match step:
+            case Rewrite():
+                return self.rewritten
+            case Retrieve():
+                return list(self.candidates)
+            case PrepareReader():
+                return self.found is not None
+            case Read():
+                return self.found
+            case PrepareWriter():
+                return Budget(lambda messages: sum(len(message.content) for message in messages), 2000)
+            case Write():
+                return self.pieces()
+            case Quote(_, candidates):
+                return [Evidence(candidates[0], 0, 19, 0.4)]
+            case Fetch():
+                return self.document
+
+    def pieces(self) -> Iterator[str]:
+        try:
+            yield from self.written
+            if self.failing:
+                raise self.failing
+        finally:
+            self.closed = True
+
+    async def asynchronous(self, step: Step) -> Any:
+        result = self(step)
+
+        async def pieces() -> AsyncIterator[str]:
+            for piece in result:
+                yield piece
+
+        return pieces() if isinstance(step, Write) else result
+
+    @property
+    def names(self) -> list[str]:
+        return [type(step).__name__ for step in self.steps]
+
+
+def run(performer: Performer, question: str = "What do bees make?", **policy: Any) -> tuple[list[str], Answer]:
+    *pieces, answer = drive(answer_flow(question, Policy(**policy)), performer)
+    assert isinstance(answer, Answer)
+    return [piece for piece in pieces if isinstance(piece, str)], answer
+
+
+def test_what_is_asked_for_in_which_order() -> None:
+    performer = Performer("They make honey from nectar. ", "Drones have no sting.")
+    pieces, answer = run(performer, mode="generate")
+    assert performer.names == ["Retrieve", "PrepareReader", "PrepareWriter", "Write"]
+    assert pieces == ["They make honey from nectar. [1]", " Drones have no sting. [2]"]
+    assert answer.text == "".join(pieces)
+    assert not answer.refused
+    assert set(answer.timings) == {"retrieve", "load", "read", "generate", "total"}
+
+
+async def test_both_drivers_give_the_same() -> None:
+    written = ("They make honey from nectar. ", "Drones have no sting.")
+    blocking = list(drive(answer_flow("Bees?", Policy(mode="generate")), Performer(*written)))
+    other = Performer(*written)
+    events = [event async for event in adrive(answer_flow("Bees?", Policy(mode="generate")), other.asynchronous)]
+    assert events[:-1] == blocking[:-1]
+    assert isinstance(events[-1], Answer)
+    assert isinstance(blocking[-1], Answer)
+    assert events[-1].citations == blocking[-1].citations
+
+
+def test_a_sure_reader_is_quoted_and_nobody_writes() -> None:
+    held = candidate(0, len(TEXT), 0.9)
+    found = [Evidence(held, 20, 48, 0.8, (30, 35), 4.0)]
+    performer = Performer(found=found)
+    _, answer = run(performer)
+    assert answer.text == "honey [1]"
+    assert answer.citations[0].quote == "They make honey from nectar."
+    assert performer.names == ["Retrieve", "PrepareReader", "Read"]
+    unsure = Performer("They make honey from nectar.", found=[Evidence(held, 20, 48, 0.1, (30, 35), 4.0)])
+    assert run(unsure)[1].text == "They make honey from nectar. [1]"
+
+
+def test_nothing_found_asks_nobody() -> None:
+    performer = Performer(candidates=())
+    _, answer = run(performer)
+    assert performer.names == ["Retrieve"]
+    assert (answer.refused, answer.confidence) == (True, 0.0)
+
+
+def test_where_nothing_written_is_supported_a_sentence_is_quoted_if_it_is_near_enough() -> None:
+    performer = Performer("The moon is made of green cheese.")
+    _, answer = run(performer, mode="generate")
+    assert answer.text == "Bees live in hives. [1]"
+    assert answer.unsupported == ("The moon is made of green cheese.",)
+    assert run(Performer("The moon is green."), mode="generate", quotable=0.5)[1].refused
+    declining = Performer("The sources do not say.")
+    assert run(declining, mode="generate")[1].refused
+    assert "Quote" not in declining.names
+
+
+def test_a_quote_is_on_the_page_it_stands_on_also_in_passages_that_were_merged() -> None:
+    parts = (candidate(0, MIDDLE, 0.9, page=1), candidate(MIDDLE, len(TEXT), 0.8, page=2))
+    says = "They make honey from nectar. Drones have no sting."
+    _, answer = run(Performer(says, candidates=parts), mode="generate")
+    assert [citation.page for citation in answer.citations] == [1, 2]
+    pages = Document("bees", TEXT, page_starts=(0, 10, TEXT.index("Drones")))
+    _, answer = run(Performer(says, candidates=parts, document=pages), mode="generate")
+    assert [citation.page for citation in answer.citations] == [2, 3]
+
+
+def test_a_follow_up_is_rewritten_where_somebody_can() -> None:
+    history = [Message("user", "Where do bees live?"), Message("assistant", "In hives.")]
+    performer = Performer("They make honey from nectar.", rewritten="What do bees make?")
+    flow = answer_flow("What do they make?", Policy(mode="generate", rewrites=True), history)
+    *_, answer = drive(flow, performer)
+    assert isinstance(answer, Answer)
+    assert performer.steps[1] == Retrieve("What do bees make?")
+    assert (answer.question, answer.standalone_question) == ("What do they make?", "What do bees make?")
+    without = Performer("They make honey from nectar.")
+    list(drive(answer_flow("What do they make?", Policy(), history), without))
+    assert without.names[0] == "Retrieve"
+
+
+def test_a_writer_that_breaks_off_leaves_what_was_checked() -> None:
+    failing = Performer("They make honey from nectar. ", "And", failing=ConnectionError("the line went dead"))
+    with pytest.raises(GenerationError, match="the line went dead") as caught:
+        run(failing, mode="generate")
+    assert caught.value.answer is not None
+    assert caught.value.answer.text == "They make honey from nectar. [1]"
+    with pytest.raises(ConnectionError):  # nothing was said: it can be tried again
+        run(Performer("They", failing=ConnectionError("the line went dead")), mode="generate")
+
+
+def test_whoever_stops_listening_stops_the_writer() -> None:
+    performer = Performer("They make honey from nectar. ", "Drones have no sting. ", "A queen lays all the eggs.")
+    events = drive(answer_flow("Bees?", Policy(mode="generate")), performer)
+    assert next(events) == "They make honey from nectar. [1]"
+    events.close()  # type: ignore[attr-defined]
+    assert performer.closed
+
+
+def test_an_empty_question_asks_for_nothing() -> None:
+    performer = Performer()
+    with pytest.raises(QuestionError):
+        run(performer, " ")
+    assert not performer.steps
