@@ -51,7 +51,7 @@ def test_what_denies_is_told_in_many_languages(language: str, says: str, denies:
 
 @pytest.mark.parametrize(("language", "says", "denies"), CONTRACTS, ids=[language for language, *_ in CONTRACTS])
 def test_a_sentence_that_says_the_contrary_of_its_source_has_no_support(language: str, says: str, denies: str) -> None:
-    source = [Candidate(Chunk("c", "d", f"§ 4. {denies} Art. 5."), 0.0)]
+    source = [Candidate(Chunk("c", "d", f"§ 4.\n\n{denies}\n\nArt. 5."), 0.0)]
     assert find_support(says, source) is None
     assert find_support(denies, source) is not None
 
