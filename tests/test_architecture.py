@@ -88,6 +88,7 @@ def test_the_public_names_are_pinned() -> None:
     assert set(langbert.__all__) == {
         *("Answer", "Candidate", "Chunk", "Chunker", "Citation", "Document", "Embedder", "Generator", "LangbertError"),
         *("AnswerMode", "Classifier", "EmbeddingCache", "FewShotClassifier", "Message", "Tagger", "sync"),
+        *("Pooling", "Rag", "Reader", "Reranker", "Retriever", "Span", "Store", "read_documents", "__version__"),
     }
     for name in langbert.__all__:
         assert getattr(langbert, name) is not None
