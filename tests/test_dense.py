@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from langbert.records import Chunk
 from langbert.store import Store
 from langbert.store.codec import Codec, unit
+from langbert.store.schema import FORMAT
 from langbert.store.segment import checksum_of, open_segment
 
 DIMENSION = 16
@@ -31,7 +32,6 @@ def few(monkeypatch):
     monkeypatch.setattr("langbert.store.view.GATHER", 30)
     monkeypatch.setattr("langbert.store.segment._MAPPED_FROM", 1)
     monkeypatch.setattr("langbert.store.segment._VERIFIED_AT_ONCE", 1)
-    monkeypatch.setattr("langbert.store.columns.COLUMNS_FROM", 0)
 
 
 def clustered(n: int, seed: int = 0) -> np.ndarray:
@@ -367,7 +367,7 @@ def test_compact_gives_space_back_and_others_begin_anew(tmp_path):
 
 def as_format_1(path: Path) -> None:
     connection = sqlite3.connect(path / "store.sqlite", isolation_level=None)
-    connection.execute("DROP TABLE touched")
+    connection.execute("DROP TABLE postings")
     connection.execute("PRAGMA user_version = 1")
     connection.close()
 
@@ -382,7 +382,7 @@ def test_a_store_of_the_first_format_is_read_as_it_is_and_brought_up_when_writte
         assert recall(store, vectors, alive, {"bucket": 7}) == 1
         assert store.info()["format"] == 1
     with Store.open(tmp_path / "s") as store:
-        assert store.info()["format"] == 2
+        assert store.info()["format"] == FORMAT
         assert recall(store, vectors, alive, {"bucket": 7}) == 1
         store.add_vectors([Chunk("c7", "d", "text 7", metadata={"bucket": 8})], vectors[7:8])
         alive[7] = False

@@ -16,6 +16,7 @@ from store_tools import DIMENSION, HashEmbedder, LineChunker
 from langbert.errors import QuestionError, StoreCorrupt, StoreError, StoreLocked, StoreMismatch
 from langbert.records import Chunk, Document, EmbeddingSpace, Heading
 from langbert.store import Store
+from langbert.store.schema import FORMAT
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -507,7 +508,7 @@ def test_info(tmp_path):
     with Store.open(tmp_path / "s", embedder=HashEmbedder(), chunker=LineChunker()) as store:
         store.add([DOCUMENT])
         info = store.info()
-        assert (info["documents"], info["chunks"], info["dimension"], info["format"]) == (1, 3, DIMENSION, 2)
+        assert (info["documents"], info["chunks"], info["dimension"], info["format"]) == (1, 3, DIMENSION, FORMAT)
         assert info["embedding_space"]["pooling"] == "mean"
         assert info["bytes"] > 0
 

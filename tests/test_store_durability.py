@@ -279,7 +279,7 @@ def test_a_write_that_fails_half_way_leaves_nothing(tmp_path, monkeypatch):
             raise sqlite3.OperationalError("disk I/O error")
 
         with monkeypatch.context() as patched:
-            patched.setattr("langbert.store.snapshot.Transaction.finish", fail)
+            patched.setattr("langbert.store.transaction.Transaction.finish", fail)
             with pytest.raises(StoreError, match="disk under"):
                 store.add([Chunk("b", "b", "bananas"), Chunk("a", "a", "changed")])
         assert [item.text for item in store.get(["a", "b"])] == ["apples"]

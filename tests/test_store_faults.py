@@ -159,7 +159,7 @@ def test_a_full_database_changes_nothing_and_can_be_written_again(tmp_path: Path
     before = everything(path)
     for extra in (0, 1, 3, 8):
         with open_store(path) as store:
-            (connection,) = store._truth._idle
+            (connection,) = store._database._idle
             (pages,) = connection.execute("PRAGMA page_count").fetchone()
             connection.execute(f"PRAGMA max_page_count = {pages + extra}")
             with pytest.raises(StoreError, match=r"no space left .* nothing was lost"):

@@ -141,17 +141,17 @@ def test_a_killed_migration_goes_on_where_it_stopped(path: Path) -> None:
 def test_a_full_disk_leaves_the_store_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sqlite3
 
-    from langbert.store.database import Truth
+    from langbert.store.database import Database
 
-    configure = Truth._configure
+    configure = Database._configure
 
-    def limited(self: Truth, connection: sqlite3.Connection) -> None:
+    def limited(self: Database, connection: sqlite3.Connection) -> None:
         configure(self, connection)
         if self.file is not None and "migrating" in str(self.file):
             connection.execute("PRAGMA max_page_count = 14")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Truth, "_configure", limited)
+        patched.setattr(Database, "_configure", limited)
         with pytest.raises(StoreError, match=r"no space left .* is as it was.*goes on from there"):
             migrate(path, HashEmbedder(NEW), chunker=LineChunker())
     with Store.open(path, embedder=HashEmbedder()) as store:

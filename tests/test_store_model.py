@@ -165,7 +165,6 @@ def _cells():
         patch.setattr("langbert.store.dense.ANN_FROM", 3)
         patch.setattr("langbert.store.dense._FEW", 1)
         patch.setattr("langbert.store.view.GATHER", 1)
-        patch.setattr("langbert.store.columns.COLUMNS_FROM", 0)
         patch.setattr("langbert.store.partition.Partition.probes_for", lambda self, _: len(self))
         yield
 

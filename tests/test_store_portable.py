@@ -30,7 +30,7 @@ def _needs_pyarrow(request: pytest.FixtureRequest) -> None:
 
 
 def content(store: Store) -> dict[str, Any]:
-    with store._truth.reading() as snapshot:
+    with store._database.reading() as snapshot:
         return {
             "documents": list(document_rows(snapshot)),
             "chunks": [chunk for block in chunk_blocks(snapshot) for chunk in block],

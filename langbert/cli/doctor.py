@@ -60,7 +60,7 @@ def doctor(
         if repair and checkup.state == "truth":
             saved = rescue(store, watch=watch)
         elif repair and (
-            checkup.state == "unfinished" or any(finding.where.startswith("derived") for finding in checkup.findings)
+            checkup.state in ("unfinished", "derived") or any(f.where.startswith("derived") for f in checkup.findings)
         ):
             rebuild(store, watch=watch)
             rebuilt, found = True, examine(store, watch=watch)

@@ -1,8 +1,8 @@
-"""The store: SQLite is the truth, FAISS and Tantivy are derived from it.
+"""The store: SQLite holds everything, FAISS and Tantivy are derived from it.
 
-One direction: ``schema``, ``encoding``, ``filters`` → ``snapshot`` (the queries) → ``truth`` (connections, locks) and
-what is derived: ``dense`` (made of ``codec``, ``partition``, ``segment``, ``view``), ``lexical``, ``columns`` →
-``ingest``, ``ranking``, ``selection`` → ``store`` (what users call).
+One direction: ``filters``, ``postings`` (the index of the metadata), ``schema``, ``encoding`` → ``snapshot`` (the
+queries), ``transaction`` (the changes) → ``database`` (connections, locks) and what is derived: ``dense`` (made of
+``codec``, ``partition``, ``segment``, ``view``), ``lexical`` → ``ingest``, ``ranking`` → ``store`` (what users call).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The SQLite file: connections, locks, snapshots, transactions, and its errors in our words.
+"""The SQLite file: how it is created, connections, locks, snapshots, transactions, and its errors in our words.
 
 One process writes at a time: SQLite's own lock decides, which the operating system lets go when a process dies. It is
 held for a commit only, never while texts are embedded. Any number of threads and processes read meanwhile; each read
@@ -8,6 +8,7 @@ sees one commit and nothing of the next (WAL snapshots).
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import sqlite3
 import threading
@@ -17,16 +18,18 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import StoreCorrupt, StoreError, StoreLocked
-from .making import PAGE_SIZE, make_store_file
-from .schema import bring_up, check_format, create_tables, is_blank, is_old
-from .snapshot import Snapshot, Transaction
+from ..files import private_folder, sync_folder
+from .schema import check_format, create_tables, is_blank, is_outdated, upgrade
+from .snapshot import Snapshot
+from .transaction import Transaction
 
-__all__ = ["Durability", "Truth", "Unfinished"]
+__all__ = ["Database", "Durability", "Unfinished"]
 
 Durability = Literal["normal", "full"]
 """``"full"``: what was committed survives a power cut (an fsync a commit). ``"normal"``: a power cut may take back the
 last commits, never more and never half of one. Both survive the process being killed."""
 
+_PAGE_SIZE = 8192  # bytes: five 384-float vectors a page; 4096 would waste a quarter
 _SYNCHRONOUS = {"normal": "NORMAL", "full": "FULL"}
 
 
@@ -34,7 +37,7 @@ class Unfinished(StoreError):
     """Whoever was making the store was stopped before it was one; nothing can have been stored in it."""
 
 
-class Truth:
+class Database:
     """The database of one store.
 
     Args:
@@ -56,7 +59,7 @@ class Truth:
         self._idle: list[sqlite3.Connection] = []  # open connections nobody uses
         with self._errors():
             if file is not None and not read_only and not file.exists():
-                make_store_file(file)
+                _create(file)
             self._idle.append(self._first_connection())
 
     def close(self) -> None:
@@ -116,7 +119,7 @@ class Truth:
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def copy_to(self, other: Truth) -> None:
+    def copy_to(self, other: Database) -> None:
         """Makes ``other`` what this is now, in one commit."""
         with self._borrowed() as mine, other._writing, other._borrowed() as theirs, self._errors():
             mine.backup(theirs)
@@ -162,9 +165,9 @@ class Truth:
             if blank:
                 self._initialise(connection)
             check_format(connection, self.name)
-            if not self.read_only and is_old(connection):
+            if not self.read_only and is_outdated(connection):
                 connection.execute("BEGIN IMMEDIATE")
-                bring_up(connection)
+                upgrade(connection)
                 connection.execute("COMMIT")
         except BaseException:
             connection.close()
@@ -172,7 +175,7 @@ class Truth:
         return connection
 
     def _initialise(self, connection: sqlite3.Connection) -> None:
-        connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+        connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
         deadline = time.monotonic() + self._timeout
         while True:
             try:
@@ -261,3 +264,48 @@ class Truth:
         ):
             return self._damaged(said)
         return StoreError(f"{self.name}: {said}")
+
+
+def _create(file: Path) -> None:
+    """Sees to it that there is a store in ``file``: an empty one, or that of another process that was quicker. It is
+    made in a private folder and then linked to its name, so that nobody ever sees half of it.
+
+    Where the file system knows no links there is an empty file, which its first connection makes a store of.
+
+    Raises:
+        StoreError: the folder cannot be written.
+        sqlite3.Error: nor can a database in it.
+    """
+    try:
+        # SQLite would make the file readable by all; its log takes over these permissions.
+        mode = file.parent.stat().st_mode & 0o666
+        with private_folder(file) as apart:
+            whole = apart / file.name
+            _lay_out(whole, mode)
+            try:
+                os.link(whole, file)
+            except FileExistsError:
+                return
+            except OSError:
+                os.close(os.open(file, os.O_CREAT | os.O_RDWR, mode))
+        sync_folder(file.parent)
+    except OSError as error:
+        raise StoreError(f"cannot make {file}: {error.strerror or error}") from error
+
+
+def _lay_out(file: Path, mode: int) -> None:
+    handle = os.open(file, os.O_CREAT | os.O_RDWR, mode)
+    try:
+        connection = sqlite3.connect(file, isolation_level=None)
+        try:
+            connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+            connection.execute("PRAGMA journal_mode = OFF")
+            connection.execute("BEGIN IMMEDIATE")
+            create_tables(connection)
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA journal_mode = WAL")
+        finally:
+            connection.close()
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,4 +1,4 @@
-"""``where``: a mapping that says which chunks count, as SQL for the store and as plain Python for the tests.
+"""``where``: a mapping that says which chunks count.
 
 ::
 
@@ -21,11 +21,12 @@ so it satisfies ``$ne`` and ``$nin``; ``None`` equals an explicit null only. Int
 from __future__ import annotations
 
 import difflib
-import json
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,19 @@ from numpy.typing import NDArray
 from ..errors import FilterError
 from ..records import Chunk
 
-__all__ = ["Condition", "Scalar", "Test", "Where", "compile_where", "fields_of", "matches", "parse_where"]
+__all__ = [
+    "RANGES",
+    "Condition",
+    "Mask",
+    "Scalar",
+    "Test",
+    "Where",
+    "fields_of",
+    "kind_of",
+    "matches",
+    "narrowed",
+    "parse_where",
+]
 
 Where = Mapping[str, Any] | Callable[[Chunk], bool]
 """A mapping as above, or a function: slower, for it is asked about every chunk, and with the same promise of k results.
@@ -41,30 +54,24 @@ It must not use the store it is asked for."""
 
 Scalar = str | int | float | bool | None
 
-_RANGES: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
-    "$gt": (">", lambda stored, given: stored > given),
-    "$gte": (">=", lambda stored, given: stored >= given),
-    "$lt": ("<", lambda stored, given: stored < given),
-    "$lte": ("<=", lambda stored, given: stored <= given),
+RANGES = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+"""How SQL writes them."""
+
+_COMPARED: dict[str, Callable[[Any, Any], bool]] = {
+    "$gt": operator.gt,
+    "$gte": operator.ge,
+    "$lt": operator.lt,
+    "$lte": operator.le,
 }
-_FIELD_OPERATORS = ("$eq", "$ne", "$in", "$nin", *_RANGES, "$contains", "$exists", "$not")
+_FIELD_OPERATORS = ("$eq", "$ne", "$in", "$nin", *RANGES, "$contains", "$exists", "$not")
 _GROUPS = ("$and", "$or", "$not")
 _MAX_CONDITIONS = 200
 _MAX_DEPTH = 32
 _INT64 = 2**63
 
 
-def compile_where(where: Mapping[str, Any]) -> tuple[str, list[Any]]:
-    """A SQL condition over the table ``chunks`` and its parameters.
-
-    Raises:
-        FilterError: ``where`` cannot be understood.
-    """
-    return parse_where(where).sql()
-
-
 def matches(where: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
-    """Whether ``fields`` (see :func:`fields_of`) satisfies ``where``: the reference the SQL is tested against.
+    """Whether ``fields`` (see :func:`fields_of`) satisfies ``where``: the reference that the index is tested against.
 
     Raises:
         FilterError: ``where`` cannot be understood.
@@ -73,7 +80,7 @@ def matches(where: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
 
 
 def parse_where(where: Mapping[str, Any]) -> Condition:
-    """A condition that can be turned into SQL, put to one chunk's fields, or looked up in columns.
+    """A condition that can be put to one chunk's fields, or looked up in an index.
 
     Raises:
         FilterError: ``where`` cannot be understood.
@@ -106,11 +113,6 @@ class Group:
     word: str
     parts: tuple[Condition, ...]
 
-    def sql(self) -> tuple[str, list[Any]]:
-        compiled = [part.sql() for part in self.parts]
-        text = f" {self.word} ".join(f"({sql})" for sql, _ in compiled) or "1"
-        return text, [parameter for _, parameters in compiled for parameter in parameters]
-
     def holds(self, fields: Mapping[str, Any]) -> bool:
         return (all if self.word == "AND" else any)(part.holds(fields) for part in self.parts)
 
@@ -125,10 +127,6 @@ class Group:
 class Not:
     part: Condition
 
-    def sql(self) -> tuple[str, list[Any]]:
-        text, parameters = self.part.sql()
-        return f"NOT ({text})", parameters
-
     def holds(self, fields: Mapping[str, Any]) -> bool:
         return not self.part.holds(fields)
 
@@ -138,49 +136,12 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """``field`` is there and its value passes the test; the SQL is 0 or 1, never NULL."""
+    """``field`` is there and its value passes the test."""
 
     field: str
-    operator: str  # "exists", "in", "contains" or a key of _RANGES
+    operator: Literal["exists", "in", "contains", "range"]
     values: tuple[Scalar, ...] = ()
-
-    def sql(self) -> tuple[str, list[Any]]:
-        match self.field:
-            case "id" | "document_id":
-                return self._test("'text'", f"chunks.{self.field}")
-            case "source":
-                return self._column_or_metadata("'text'", "chunks.source", "chunks.source <> ''", "chunks.source = ''")
-            case "page":
-                there, missing = "chunks.page IS NOT NULL", "chunks.page IS NULL"
-                return self._column_or_metadata("'integer'", "chunks.page", there, missing)
-        return self._metadata()
-
-    def _column_or_metadata(self, kind: str, column: str, there: str, missing: str) -> tuple[str, list[Any]]:
-        own, own_parameters = self._test(kind, column)
-        other, other_parameters = self._metadata()
-        return f"({there} AND {own}) OR ({missing} AND {other})", own_parameters + other_parameters
-
-    def _metadata(self) -> tuple[str, list[Any]]:
-        # json_each compares the key itself, so no key needs quoting and none can inject a path
-        test, parameters = self._test("m.type", "m.value")
-        sql = f"EXISTS (SELECT 1 FROM json_each(chunks.metadata) m WHERE m.key = ? AND {test})"  # noqa: S608
-        return sql, [self.field, *parameters]
-
-    def _test(self, kind: str, value: str) -> tuple[str, list[Any]]:
-        if self.operator == "exists":
-            return "1", []
-        if self.operator == "contains":
-            if kind != "m.type":
-                return "0", []
-            inner, parameters = _equals_any("e.type", "e.value", self.values)
-            sql = f"(m.type = 'array' AND EXISTS (SELECT 1 FROM json_each(m.value) e WHERE {inner}))"  # noqa: S608
-            return sql, parameters
-        if self.operator == "in":
-            return _equals_any(kind, value, self.values)
-        (bound,) = self.values
-        kinds = "'text'" if isinstance(bound, str) else "'integer', 'real'"
-        compared, parameter = _parameter(bound)
-        return f"({kind} IN ({kinds}) AND {value} {_RANGES[self.operator][0]} {compared})", [parameter]
+    bounds: tuple[str, ...] = ()  # of a range: how it compares with each of the values, keys of RANGES
 
     def holds(self, fields: Mapping[str, Any]) -> bool:
         if self.field not in fields:
@@ -192,8 +153,10 @@ class Test:
             return isinstance(stored, list | tuple) and any(_same(item, v) for item in stored for v in self.values)
         if self.operator == "in":
             return any(_same(stored, value) for value in self.values)
-        (bound,) = self.values
-        return _kind(stored) == _kind(bound) and _RANGES[self.operator][1](_narrow(stored), _narrow(bound))
+        return all(
+            kind_of(stored) == kind_of(value) and _COMPARED[bound](narrowed(stored), narrowed(value))
+            for bound, value in zip(self.bounds, self.values, strict=True)
+        )
 
     def mask(self, look_up: LookUp, n: int) -> Mask:
         return look_up(self)
@@ -202,37 +165,8 @@ class Test:
 Condition = Group | Not | Test
 
 
-def _equals_any(kind: str, value: str, values: Sequence[Scalar]) -> tuple[str, list[Any]]:
-    """SQL for "the value is one of these": one JSON parameter a type, however many values there are."""
-    tests: list[str] = []
-    parameters: list[Any] = []
-    for kinds, wanted in (("'text'", "text"), ("'integer', 'real'", "number")):
-        of_kind = [given for given in values if _kind(given) == wanted and given not in (math.inf, -math.inf)]
-        if len(of_kind) == 1:
-            compared, parameter = _parameter(of_kind[0])
-            tests.append(f"({kind} IN ({kinds}) AND {value} = {compared})")
-            parameters.append(parameter)
-        elif of_kind:
-            tests.append(f"({kind} IN ({kinds}) AND {value} IN (SELECT value FROM json_each(?)))")  # noqa: S608
-            parameters.append(json.dumps(of_kind))
-    tests += [
-        f"{kind} = '{literal}'"
-        for literal, meant in (("true", True), ("false", False), ("null", None))
-        if any(given is meant for given in values)
-    ]
-    return f"({' OR '.join(tests) or '0'})", parameters
-
-
-def _parameter(value: Scalar) -> tuple[str, Any]:
-    """Floats go in as JSON, so that SQLite reads stored and given digits with the same routine."""
-    if isinstance(value, int) and not -_INT64 <= value < _INT64:
-        value = float(value)
-    if isinstance(value, float) and math.isfinite(value):
-        return "json_extract(?, '$')", json.dumps(value)
-    return "?", value
-
-
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """The type of a JSON value, as filters tell them apart."""
     match value:
         case None:
             return "null"
@@ -245,13 +179,14 @@ def _kind(value: object) -> str:
     return "other"
 
 
-def _narrow(value: Any) -> Any:
+def narrowed(value: Any) -> Any:
+    """Integers beyond 64 bits as floats."""
     return float(value) if isinstance(value, int) and not -_INT64 <= value < _INT64 else value
 
 
 def _same(stored: Any, given: Scalar) -> bool:
-    kind = _kind(stored)
-    return kind == _kind(given) and (kind not in ("number", "text") or bool(_narrow(stored) == _narrow(given)))
+    kind = kind_of(stored)
+    return kind == kind_of(given) and (kind not in ("number", "text") or bool(narrowed(stored) == narrowed(given)))
 
 
 # --- from the user's mapping to conditions ---------------------------------------------------------------------------
@@ -286,7 +221,14 @@ class _Parser:
             return self._operator(field, "$eq", value, depth)
         if not value:
             raise FilterError(f"{field!r}: {{}} says nothing; give a value or an operator such as {{'$gte': 3}}")
-        return Group("AND", tuple(self._operator(field, op, given, depth) for op, given in value.items()))
+        parts = [self._operator(field, op, given, depth) for op, given in value.items()]
+        ranges = [part for part in parts if isinstance(part, Test) and part.operator == "range"]
+        if len(ranges) > 1:  # one stretch of the index
+            values = chain.from_iterable(part.values for part in ranges)
+            bounds = chain.from_iterable(part.bounds for part in ranges)
+            parts = [part for part in parts if part not in ranges]
+            parts.append(Test(field, "range", tuple(values), tuple(bounds)))
+        return Group("AND", tuple(parts))
 
     def _operator(self, field: str, operator: object, value: object, depth: int) -> Condition:
         self.conditions += 1
@@ -314,7 +256,7 @@ class _Parser:
             case "$gt" | "$gte" | "$lt" | "$lte":
                 if isinstance(value, bool) or not isinstance(value, str | int | float):
                     raise FilterError(f"{field!r}: {operator} takes a number or a str; got {_show(value)}")
-                return Test(field, operator, (_scalar(field, value),))
+                return Test(field, "range", (_scalar(field, value),), (operator,))
         raise FilterError(f"{field!r}: unknown operator {operator!r}{_near(str(operator), _FIELD_OPERATORS)}")
 
 

@@ -18,7 +18,8 @@ from ..errors import StoreError
 from ..records import Chunk, Document, EmbedderLike, SpanEmbedderLike
 from .checks import checked_vectors
 from .encoding import ChunkRow, DocumentRow, encode_chunk, encode_document, in_context, vector_to
-from .snapshot import Snapshot, Transaction
+from .snapshot import Snapshot
+from .transaction import Transaction
 
 __all__ = [
     "Batch",

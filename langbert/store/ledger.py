@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 
 from ..errors import StoreError
-from .database import Truth
+from .database import Database
 from .schema import LEDGER
 
 __all__ = ["Ledger"]
@@ -26,20 +26,20 @@ class Ledger:
     whatever the machine's clock does: what was recorded before :meth:`now` was called is older than what it returned.
     """
 
-    def __init__(self, truth: Truth, namespace: str) -> None:
+    def __init__(self, database: Database, namespace: str) -> None:
         self.namespace = _text("the namespace", namespace)
-        self._truth = truth
+        self._database = database
         self._clock = threading.Lock()
         self._latest = 0.0
 
     def create(self) -> None:
         """Makes the table, where this is the store's first ledger; :meth:`record` does it too."""
-        with self._truth.writing() as transaction:
+        with self._database.writing() as transaction:
             transaction.sql.execute(LEDGER)
 
     def now(self) -> float:
         """Later than everything recorded, and no earlier than what it returned before."""
-        with self._truth.reading() as snapshot:
+        with self._database.reading() as snapshot:
             last = None
             if snapshot.has_ledger:
                 query = "SELECT max(updated_at) FROM ledger WHERE namespace = ?"
@@ -64,7 +64,7 @@ class Ledger:
         ]
         if not rows:
             return
-        with self._truth.writing() as transaction:
+        with self._database.writing() as transaction:
             transaction.sql.execute(LEDGER)
             transaction.sql.executemany(
                 "INSERT INTO ledger (namespace, key, group_id, updated_at) VALUES (?, ?, ?, ?) "
@@ -75,7 +75,7 @@ class Ledger:
 
     def known(self, keys: Sequence[str]) -> set[str]:
         """Those of ``keys`` that are recorded."""
-        with self._truth.reading() as snapshot:
+        with self._database.reading() as snapshot:
             if not snapshot.has_ledger:
                 return set()
             found = snapshot.sql.execute(
@@ -104,7 +104,7 @@ class Ledger:
         ]
         conditions += [condition for condition, value in given if value is not None]
         values = [*parameters, *(value for _, value in given if value is not None), -1 if limit is None else limit]
-        with self._truth.reading() as snapshot:
+        with self._database.reading() as snapshot:
             if not snapshot.has_ledger:
                 return []
             found = snapshot.sql.execute(
@@ -115,7 +115,7 @@ class Ledger:
 
     def forget(self, keys: Sequence[str]) -> None:
         """Strikes ``keys`` out; those that are not there are no error."""
-        with self._truth.writing() as transaction:
+        with self._database.writing() as transaction:
             if transaction.has_ledger:
                 transaction.sql.execute(
                     "DELETE FROM ledger WHERE namespace = ? AND key IN (SELECT value FROM json_each(?))",

@@ -1,4 +1,4 @@
-"""The tables of ``store.sqlite``, the only truth, and what opening one checks before believing it.
+"""The tables of ``store.sqlite``, and what opening one checks before believing it.
 
 Every commit takes the next *change numbers*, one for each row born or gone. A chunk's ``row_id`` is the change number
 it was born with, so row ids grow, are never used again, and name one text and one vector for ever: a chunk whose text
@@ -10,21 +10,35 @@ index made from another history (a restored backup) is recognised.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 
 from ..errors import StoreCorrupt, StoreError
+from . import postings
 
-__all__ = ["FORMAT", "LEDGER", "OLDEST_FORMAT", "bring_up", "check_format", "create_tables", "is_blank", "is_old"]
+__all__ = [
+    "FORMAT",
+    "INDEXED_METADATA",
+    "LEDGER",
+    "OLDEST_FORMAT",
+    "check_format",
+    "create_tables",
+    "is_blank",
+    "is_outdated",
+    "upgrade",
+]
 
-FORMAT = 2
+FORMAT = 3
 """The version of the layout. Raise it for changes that older versions of langbert cannot read or keep up. What a store
-of an older format lacks is added when it is opened for writing (:func:`bring_up`); for reading it is taken as it is.
+of an older format lacks is added when it is opened for writing (:func:`upgrade`); for reading it is taken as it is.
 
-1 → 2: the table ``touched``.
+1 → 2: the table ``touched``. 2 → 3: the table ``postings`` takes its place.
 """
+
+INDEXED_METADATA = 3
+"""The first format with ``postings``."""
 
 OLDEST_FORMAT = 1
 
-_NEEDED = {"meta", "commits", "documents", "chunks", "vectors", "tombstones"}
 _APPLICATION_ID = 0x4C424552  # "LBER"
 
 _TABLES = """
@@ -83,14 +97,8 @@ _COLUMNS = {
         *("row_id", "id", "document_id", "text", "start", "page", "headings", "source", "metadata"),
         *("record_hash", "index_hash", "embedded_hash"),
     },
+    "postings": {"field", "part", "value", "block", "places"},
 }
-
-_TOUCHED = """
-CREATE TABLE touched (             -- rows whose place, page, metadata or document changed
-    change INTEGER PRIMARY KEY,
-    row_id INTEGER NOT NULL
-)
-"""
 
 LEDGER = """
 CREATE TABLE IF NOT EXISTS ledger (
@@ -118,7 +126,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
     for statement in _TABLES.split(";\n"):
         if statement.strip():
             connection.execute(statement)
-    connection.execute(_TOUCHED)
+    connection.execute(postings.TABLE)
     connection.execute("INSERT INTO meta VALUES ('chunks', 0)")
     connection.execute("INSERT INTO meta VALUES ('documents', 0)")
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
@@ -141,19 +149,21 @@ def check_format(connection: sqlite3.Connection, where: str) -> None:
             + ("upgrade langbert to open it" if version > FORMAT else "index the documents again into a new folder")
         )
     found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    missing = _NEEDED - found if version == 1 else (_NEEDED | {"touched"}) - found
+    needed = _COLUMNS.keys() if version >= INDEXED_METADATA else _COLUMNS.keys() - {"postings"}
+    missing = needed - found
     if missing:
         raise StoreCorrupt(f"{where} lacks the table {', '.join(sorted(missing))}: restore it from a backup")
-    _check_harmless(connection, where)
+    _check_harmless(connection, where, needed)
 
 
-def _check_harmless(connection: sqlite3.Connection, where: str) -> None:
+def _check_harmless(connection: sqlite3.Connection, where: str, needed: Iterable[str]) -> None:
     """Refuses a schema that does more than hold rows, which langbert never writes: it came from somebody else."""
     query = "SELECT type, name, sql FROM sqlite_master"
     for kind, name, sql in connection.execute(query):
         if kind not in ("table", "index") or str(sql).upper().startswith("CREATE VIRTUAL"):
             raise StoreCorrupt(f"{where} holds the {kind} {name!r}, which langbert never makes: do not trust this file")
-    for table, columns in _COLUMNS.items():
+    for table in needed:
+        columns = _COLUMNS[table]
         # hidden: 0 for a column that is stored, 2 and 3 for one that is computed
         found = {name: hidden for _, name, *_, hidden in connection.execute(f"PRAGMA table_xinfo({table})")}
         if not columns <= found.keys() or any(found.values()):
@@ -161,15 +171,17 @@ def _check_harmless(connection: sqlite3.Connection, where: str) -> None:
             raise StoreCorrupt(f"{where}: the table {table} lacks {lacking}: restore it from a backup")
 
 
-def is_old(connection: sqlite3.Connection) -> bool:
-    """Whether :func:`bring_up` has something to do."""
+def is_outdated(connection: sqlite3.Connection) -> bool:
+    """Whether :func:`upgrade` has something to do."""
     return _pragma(connection, "user_version") < FORMAT
 
 
-def bring_up(connection: sqlite3.Connection) -> None:
+def upgrade(connection: sqlite3.Connection) -> None:
     """A store of an older format to this one, inside the caller's transaction."""
-    if is_old(connection):  # nobody else was first
-        connection.execute(_TOUCHED)
+    if is_outdated(connection):  # nobody else was first
+        connection.execute("DROP TABLE IF EXISTS touched")
+        connection.execute(postings.TABLE)
+        postings.fill(connection)
         connection.execute(f"PRAGMA user_version = {FORMAT}")
 
 

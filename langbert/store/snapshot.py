@@ -1,4 +1,4 @@
-"""The queries: what can be asked of one commit (:class:`Snapshot`) and done in one (:class:`Transaction`)."""
+"""What can be asked of one commit."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import random
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,22 +15,19 @@ from numpy.typing import NDArray
 
 from ..errors import StoreCorrupt
 from ..records import Chunk, Document, EmbeddingSpace
+from . import postings, schema
 from .encoding import (
     CHUNK_COLUMNS,
     DOCUMENT_COLUMNS,
-    ChunkRow,
-    DocumentRow,
     chunk_from,
     stored_chunk,
     stored_document,
     vector_from,
 )
-from .filters import Where, compile_where
+from .filters import Where, fields_of, parse_where
+from .postings import Rows
 
-__all__ = ["ChunkState", "Mark", "Rows", "Snapshot", "StoredDocument", "Transaction"]
-
-Rows = NDArray[np.int64]
-"""Row ids of chunks."""
+__all__ = ["ChunkState", "Mark", "Rows", "Snapshot", "StoredDocument", "as_json", "singles"]
 
 _MOST_DIMENSIONS = 1 << 16
 _BLOCK = 2048  # rows read at a time where all are wanted
@@ -89,11 +86,6 @@ class Snapshot:
         """Whether anybody has recorded anything (see ledger.py)."""
         return self.sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'ledger'").fetchone() is not None
 
-    @property
-    def keeps_touched(self) -> bool:
-        """Whether it is recorded which rows changed in place: not in a store of format 1."""
-        return self.sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'touched'").fetchone() is not None
-
     def knows(self, mark: Mark) -> bool:
         """Whether ``mark`` is a point of this store's own past."""
         if mark == Mark():
@@ -138,13 +130,21 @@ class Snapshot:
     # --- chunks and documents ----------------------------------------------------------------------------------------
 
     def matching(self, where: Where) -> Rows:
-        """The rows that satisfy ``where``, ascending."""
+        """The rows that satisfy ``where``, ascending.
+
+        Raises:
+            FilterError: ``where`` cannot be understood.
+        """
         if callable(where):
-            stored = self.sql.execute(f"SELECT row_id, {CHUNK_COLUMNS} FROM chunks ORDER BY row_id")  # noqa: S608
-            return np.array([row for row, *columns in stored if where(chunk_from(columns))], dtype=np.int64)
-        condition, parameters = compile_where(where)
-        found = self.sql.execute(f"SELECT row_id FROM chunks WHERE {condition} ORDER BY row_id", parameters)  # noqa: S608
-        return np.fromiter((row for (row,) in found), dtype=np.int64)
+            return self._passing(where)
+        condition = parse_where(where)
+        if self.format < schema.INDEXED_METADATA:  # an older store, opened for reading only
+            return self._passing(lambda chunk: condition.holds(fields_of(chunk)))
+        return postings.lookup(self.sql, condition)
+
+    def _passing(self, test: Callable[[Chunk], bool]) -> Rows:
+        stored = self.sql.execute(f"SELECT row_id, {CHUNK_COLUMNS} FROM chunks ORDER BY row_id")  # noqa: S608
+        return np.array([row for row, *columns in stored if test(chunk_from(columns))], dtype=np.int64)
 
     def sample_rows(self, n: int, chance: random.Random) -> list[int]:
         """At most ``n`` different rows in no order, without reading more than that."""
@@ -163,13 +163,13 @@ class Snapshot:
         found = self.sql.execute(
             f"SELECT row_id, {CHUNK_COLUMNS}, record_hash FROM chunks "  # noqa: S608
             "WHERE row_id IN (SELECT value FROM json_each(?))",
-            (_listed(rows),),
+            (as_json(rows),),
         )
         return {row: stored_chunk(columns, record_hash) for row, *columns, record_hash in found}
 
     def chunks_by_id(self, ids: Iterable[str]) -> dict[str, Chunk]:
         found: dict[str, Chunk] = {}
-        for (id,) in _singles(ids):
+        for (id,) in singles(ids):
             query = f"SELECT {CHUNK_COLUMNS}, record_hash FROM chunks WHERE id = ?"  # noqa: S608
             columns = self.sql.execute(query, (id,)).fetchone()
             if columns:
@@ -196,7 +196,7 @@ class Snapshot:
     def document_states(self, ids: Iterable[str]) -> dict[str, tuple[bytes, str]]:
         """Id → content hash and chunking, of the documents that are there."""
         found = {}
-        for (id,) in _singles(ids):
+        for (id,) in singles(ids):
             row = self.sql.execute("SELECT content_hash, chunking FROM documents WHERE id = ?", (id,)).fetchone()
             if row:
                 found[id] = row
@@ -205,7 +205,7 @@ class Snapshot:
     def states(self, ids: Iterable[str]) -> dict[str, ChunkState]:
         """Id → state, of the chunks that are there."""
         found = {}
-        for (id,) in _singles(ids):
+        for (id,) in singles(ids):
             row = self.sql.execute(
                 "SELECT row_id, document_id, record_hash, index_hash, embedded_hash FROM chunks WHERE id = ?", (id,)
             ).fetchone()
@@ -231,7 +231,7 @@ class Snapshot:
             StoreCorrupt: one is missing or its checksum is wrong.
         """
         found = {}
-        for (row,) in _singles(rows):
+        for (row,) in singles(rows):
             stored = self.sql.execute("SELECT vector, checksum FROM vectors WHERE row_id = ?", (row,)).fetchone()
             if stored is None or not isinstance(stored[0], bytes) or zlib.crc32(stored[0]) != stored[1]:
                 what = "is missing" if stored is None else "fails its checksum"
@@ -243,7 +243,7 @@ class Snapshot:
         """The vectors of those of ``rows`` that are there, whatever their checksums say."""
         dimension = self.dimension or 0
         found: dict[int, NDArray[np.float32]] = {}
-        for (row,) in _singles(rows):
+        for (row,) in singles(rows):
             stored = self.sql.execute("SELECT vector FROM vectors WHERE row_id = ?", (row,)).fetchone()
             if stored is not None:
                 found[row] = vector_from([stored[0]], dimension)[0]
@@ -278,151 +278,11 @@ class Snapshot:
                 raise StoreCorrupt(f"the chunk in row {row} is unreadable: `langbert doctor` says more")
             yield row, text, "\n".join(json.loads(headings)) if headings != "[]" else "", source
 
-    def fields_since(self, change: int) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Row, and what a filter sees of it but for its ids, of the rows born after ``change``, ascending."""
-        found = self.sql.execute(
-            "SELECT row_id, source, page, metadata FROM chunks WHERE row_id > ? ORDER BY row_id", (change,)
-        )
-        for row, *columns in found:
-            yield row, _fields(*columns)
-
-    def fields_touched_since(self, change: int) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The same of the rows that changed in place after ``change``."""
-        found = self.sql.execute(
-            "SELECT row_id, source, page, metadata FROM chunks "
-            "WHERE row_id IN (SELECT row_id FROM touched WHERE change > ?)",
-            (change,),
-        )
-        for row, *columns in found:
-            yield row, _fields(*columns)
-
     def count_since(self, change: int) -> int:
         """How many rows were born or died after ``change``."""
         (born,) = self.sql.execute("SELECT count(*) FROM chunks WHERE row_id > ?", (change,)).fetchone()
         (died,) = self.sql.execute("SELECT count(*) FROM tombstones WHERE change > ?", (change,)).fetchone()
         return int(born + died)
-
-
-class Transaction(Snapshot):
-    """Changes that become one commit. Nothing is seen outside before :meth:`finish`."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        super().__init__(connection)
-        self._change = self.mark.change
-        self._started_at = self.mark.change
-        self._touched = False
-
-    def _next_change(self) -> int:
-        self._change += 1
-        return self._change
-
-    def finish(self, token: int) -> None:
-        """Records the commit, if anything changed."""
-        if self._change == self._started_at and not self._touched:
-            return
-        if self._change == self._started_at:
-            self._next_change()  # only metadata changed, still another commit
-        self.sql.execute("INSERT INTO commits VALUES (?, ?)", (self._change, token))
-        self.mark = Mark(self._change, token)
-
-    def set_meta(self, key: str, value: Any) -> None:
-        self.sql.execute(
-            "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value)
-        )
-
-    def set_space(self, space: EmbeddingSpace) -> None:
-        self.set_meta("space", json.dumps(asdict(space)))
-
-    def strike_from_ledger(self, rows: Sequence[int]) -> None:
-        """In every namespace, the ids of chunks about to be deleted for good."""
-        if self.has_ledger:
-            chunks = "SELECT id FROM chunks WHERE row_id IN (SELECT value FROM json_each(?))"
-            self.sql.execute(f"DELETE FROM ledger WHERE key IN ({chunks})", (_listed(rows),))  # noqa: S608
-
-    def _count(self, key: str, by: int) -> None:
-        if by:
-            self.sql.execute("UPDATE meta SET value = value + ? WHERE key = ?", (by, key))
-
-    def forget_before(self, mark: Mark) -> int:
-        """What was recorded for indexes that have not seen ``mark`` yet: they will be unknown, and begin anew."""
-        before = self.sql.total_changes
-        self.sql.execute("DELETE FROM tombstones WHERE change <= ?", (mark.change,))
-        self.sql.execute("DELETE FROM touched WHERE change <= ?", (mark.change,))
-        self.sql.execute("DELETE FROM commits WHERE change < ?", (mark.change,))
-        return self.sql.total_changes - before
-
-    # --- chunks ------------------------------------------------------------------------------------------------------
-
-    def insert_chunks(self, chunks: Sequence[tuple[ChunkRow, tuple[bytes, int] | None]]) -> None:
-        """New rows with their vectors, if they have any; no chunk of the same id may be there."""
-        if not chunks:
-            return
-        rows = [self._next_change() for _ in chunks]
-        self.sql.executemany(
-            f"INSERT INTO chunks (row_id, {CHUNK_COLUMNS}, record_hash, index_hash, embedded_hash) "  # noqa: S608
-            f"VALUES ({', '.join('?' * 12)})",
-            (
-                (row, *chunk.columns, chunk.record_hash, chunk.index_hash, chunk.embedded_hash)
-                for row, (chunk, _) in zip(rows, chunks, strict=True)
-            ),
-        )
-        self.sql.executemany(
-            "INSERT INTO vectors VALUES (?, ?, ?)",
-            ((row, *vector) for row, (_, vector) in zip(rows, chunks, strict=True) if vector is not None),
-        )
-        self._count("chunks", len(rows))
-
-    def update_chunk(self, row: int, chunk: ChunkRow) -> None:
-        """Changes what no derived index reads: place, page, metadata, document."""
-        names = ", ".join(f"{name} = ?" for name in CHUNK_COLUMNS.split(", "))
-        self.sql.execute(
-            f"UPDATE chunks SET {names}, record_hash = ? WHERE row_id = ?",  # noqa: S608
-            (*chunk.columns, chunk.record_hash, row),
-        )
-        self.sql.execute("INSERT INTO touched VALUES (?, ?)", (self._next_change(), row))
-
-    def delete_chunks(self, rows: Sequence[int]) -> None:
-        """Rows that are there, each leaving a tombstone."""
-        if not rows:
-            return
-        self.sql.executemany("DELETE FROM chunks WHERE row_id = ?", _singles(rows))
-        self.sql.executemany("DELETE FROM vectors WHERE row_id = ?", _singles(rows))
-        self.sql.executemany("INSERT INTO tombstones VALUES (?, ?)", ((self._next_change(), row) for row in rows))
-        self._count("chunks", -len(rows))
-
-    def parents(self, rows: Sequence[int]) -> set[str]:
-        """The stored documents these rows belong to."""
-        found = self.sql.execute(
-            "SELECT DISTINCT document_id FROM chunks WHERE row_id IN (SELECT value FROM json_each(?)) "
-            "AND document_id IN (SELECT id FROM documents)",
-            (_listed(rows),),
-        )
-        return {id for (id,) in found}
-
-    # --- documents ---------------------------------------------------------------------------------------------------
-
-    def put_document(self, document: DocumentRow, chunking: str) -> None:
-        there = self.sql.execute("SELECT 1 FROM documents WHERE id = ?", (document.id,)).fetchone()
-        self.sql.execute(
-            f"INSERT OR REPLACE INTO documents ({DOCUMENT_COLUMNS}, content_hash, chunking) "  # noqa: S608
-            f"VALUES ({', '.join('?' * 8)})",
-            (*document.columns, document.content_hash, chunking),
-        )
-        self._count("documents", 0 if there else 1)
-        self._touched = True
-
-    def delete_documents(self, ids: Iterable[str]) -> int:
-        """How many were there; their chunks are the caller's."""
-        before = self.sql.total_changes
-        self.sql.executemany("DELETE FROM documents WHERE id = ?", _singles(ids))
-        gone = self.sql.total_changes - before
-        self._count("documents", -gone)
-        self._touched = self._touched or gone > 0
-        return gone
-
-    def forget_chunking(self, ids: Iterable[str]) -> None:
-        """These documents' chunks are no longer what their text gives: adding them again must cut them again."""
-        self.sql.executemany("UPDATE documents SET chunking = '' WHERE id = ?", _singles(ids))
 
 
 def _whole(value: object, what: str, most: int = 2**62) -> int:
@@ -432,19 +292,11 @@ def _whole(value: object, what: str, most: int = 2**62) -> int:
     return value
 
 
-def _fields(source: str, page: int | None, metadata: str) -> dict[str, Any]:
-    fields: dict[str, Any] = {} if metadata == "{}" else json.loads(metadata)
-    if source:
-        fields["source"] = source
-    if page is not None:
-        fields["page"] = page
-    return fields
-
-
-def _singles(values: Iterable[Any]) -> list[tuple[Any]]:
+def singles(values: Iterable[Any]) -> list[tuple[Any]]:
+    """Ids or rows as the parameters of so many statements."""
     return [(value if isinstance(value, str) else int(value),) for value in values]
 
 
-def _listed(rows: Iterable[int]) -> str:
+def as_json(rows: Iterable[int]) -> str:
     """One JSON parameter, however many rows: SQLite limits the number of parameters."""
     return json.dumps([int(row) for row in rows])

@@ -10,7 +10,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -25,8 +25,7 @@ from ..records import Candidate, Chunk, Document, EmbedderLike, EmbeddingSpace, 
 from . import ingest
 from .checks import STORE_FILE, check_choice, check_folder, checked_vectors, span_embedder
 from .codec import IndexPrecision
-from .columns import Columns
-from .database import Durability, Truth
+from .database import Database, Durability
 from .dense import Damaged, DenseIndex
 from .encoding import encode_chunk, vector_to
 from .filters import Where
@@ -35,8 +34,8 @@ from .ingest import ChunkerLike
 from .ledger import Ledger
 from .lexical import LexicalIndex
 from .ranking import Hit, dense_hits, hybrid_hits, lexical_hits
-from .selection import Selections, rows_to_delete
-from .snapshot import Rows, Snapshot, StoredDocument, Transaction
+from .snapshot import Rows, Snapshot, StoredDocument
+from .transaction import Transaction
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -77,7 +76,7 @@ class Store:
         self.embedder = embedder
         self.read_only = read_only
         self._chunker = chunker
-        self._truth = Truth(
+        self._database = Database(
             None if folder is None else folder / STORE_FILE,
             read_only=read_only,
             durability=durability,
@@ -87,23 +86,22 @@ class Store:
         if folder is not None and derived is not None and not read_only:
             sweep(folder)
             sweep(derived)
+            with suppress(OSError):  # of releases that kept the metadata by column
+                (derived / "columns.index").unlink()
         self._dense = DenseIndex(derived and derived / "dense.index", read_only=read_only, precision=index_precision)
         self._lexical = LexicalIndex(derived and derived / "lexical", read_only=read_only)
-        self._columns = Columns(derived and derived / "columns.index", read_only=read_only)
-        self._selections = Selections(self._columns)
         self._adding = threading.RLock()  # one add at a time computes vectors
         self._unabsorbed = 0  # changes committed here that the indexes may not have seen
-        self._written = 0  # changes committed here
         self._checked: str | None = None  # the stored embedding space that the embedder is known to fit
         self._closed = False
         try:
-            with self._truth.reading() as snapshot:
+            with self._database.reading() as snapshot:
                 if late_chunking is None:
                     late_chunking = snapshot.space is not None and snapshot.space.late_chunking > 0
                 self._spans = span_embedder(embedder) if late_chunking and embedder is not None else None
                 self._check_space(snapshot)
         except BaseException:
-            self._truth.close()
+            self._database.close()
             raise
 
     @classmethod
@@ -168,14 +166,12 @@ class Store:
                 if self._unabsorbed:
                     self._absorb()
                 self._dense.save()
-                with self._truth.reading() as snapshot:
-                    self._columns.save(snapshot, written=self._written)
         except StoreError as error:
-            _LOG.warning("closing %s: the indexes will catch up at the next opening (%s)", self._truth.name, error)
+            _LOG.warning("closing %s: the indexes will catch up at the next opening (%s)", self._database.name, error)
         finally:
             self._closed = True
             self._lexical.close()
-            self._truth.close()
+            self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -187,25 +183,25 @@ class Store:
 
     def __len__(self) -> int:
         """How many chunks there are."""
-        with self._truth.reading() as snapshot:
+        with self._database.reading() as snapshot:
             return snapshot.n_chunks
 
     @property
     def space(self) -> EmbeddingSpace | None:
         """What made the stored vectors; None where there are none, or nobody said."""
-        with self._truth.reading() as snapshot:
+        with self._database.reading() as snapshot:
             return snapshot.space
 
     @property
     def dimension(self) -> int | None:
         """Of the stored vectors; None before the first one."""
-        with self._truth.reading() as snapshot:
+        with self._database.reading() as snapshot:
             return snapshot.dimension
 
     @property
     def n_documents(self) -> int:
         """How many documents there are; chunks may have come without theirs."""
-        with self._truth.reading() as snapshot:
+        with self._database.reading() as snapshot:
             return snapshot.n_documents
 
     def __repr__(self) -> str:
@@ -248,18 +244,18 @@ class Store:
         embedder = self.embedder
         chunker = self.chunker if any(isinstance(item, Document) for item in items) else None
         chunking = ingest.chunking_key(chunker) if chunker else ""
-        with self._truth.reading() as snapshot:
+        with self._database.reading() as snapshot:
             self._check_space(snapshot)
             if embedder is None and snapshot.dimension is not None:
                 raise StoreError(
-                    f"{self._truth.name} holds vectors, so adding text needs the embedder that made them: "
+                    f"{self._database.name} holds vectors, so adding text needs the embedder that made them: "
                     "Store.open(path, embedder=Embedder(…)); vectors of your own go in with add_vectors"
                 )
             changes = ingest.changed(items, snapshot, chunking)
         if not changes.documents and not changes.chunks:
             return
         batch = ingest.cut(changes, chunker, late=self._spans is not None)
-        with self._truth.reading() as snapshot:
+        with self._database.reading() as snapshot:
             ingest.reuse_vectors(batch, snapshot)
         if self._spans is not None:
             ingest.embed_in_context(batch, self._spans)
@@ -325,16 +321,7 @@ class Store:
             raise StoreError(f"ids must be a list of ids; got the str {ids!r}: put it in a list")
         names = None if ids is None else list(ids)
         with self._writing() as transaction:
-            rows = rows_to_delete(transaction, names, where)
-            parents = transaction.parents(rows)
-            transaction.strike_from_ledger(rows)
-            transaction.delete_chunks(rows)
-            gone = {name for name in parents if not transaction.states_of_document(name)}
-            transaction.forget_chunking(parents - gone)
-            if not where:  # documents without a chunk match no filter, but can be named
-                gone.update(transaction.document_ids() if names is None else names)
-            transaction.delete_documents(gone)
-            return len(rows)
+            return transaction.delete(names, where)
 
     # --- searching ---------------------------------------------------------------------------------------------------
 
@@ -420,12 +407,12 @@ class Store:
             raise ValueError(f"k must be an int of at least 1; got {k!r}")
         candidates: list[Candidate] = []
         for _ in range(_ATTEMPTS):
-            with self._truth.reading() as snapshot:
+            with self._database.reading() as snapshot:
                 if dimension is not None:
                     self._check_space(snapshot, dimension)
                 for index in indexes:
                     index.refresh(snapshot)
-                rows = self._selections.rows(where, snapshot)
+                rows = None if where is None or where == {} else snapshot.matching(where)
                 try:
                     hits = find(min(k, max(snapshot.n_chunks, 1)), rows, snapshot)
                 except Damaged:  # the next refresh makes the index anew
@@ -443,7 +430,7 @@ class Store:
         if isinstance(ids, str):
             raise StoreError(f"ids must be a list of ids; got the str {ids!r}: put it in a list")
         names = list(ids)
-        with self._truth.reading() as snapshot:
+        with self._database.reading() as snapshot:
             found: dict[str, Document | Chunk] = {**snapshot.chunks_by_id(names)}
             for name in snapshot.document_states(names):
                 if document := snapshot.document(name):
@@ -452,14 +439,14 @@ class Store:
 
     def document(self, document_id: str) -> Document | None:
         """The document with its text, or None."""
-        with self._truth.reading() as snapshot:
+        with self._database.reading() as snapshot:
             return snapshot.document(document_id)
 
     def documents(self) -> Iterator[StoredDocument]:
         """All documents without their texts, by id; chunks added without a document have none."""
         last = ""
         while True:
-            with self._truth.reading() as snapshot:
+            with self._database.reading() as snapshot:
                 page = snapshot.documents_after(last, _PAGE)
             yield from page
             if len(page) < _PAGE:
@@ -472,31 +459,31 @@ class Store:
         Raises:
             StoreError: an id is not that of a stored chunk.
         """
-        with self._truth.reading() as snapshot:
+        with self._database.reading() as snapshot:
             rows = snapshot.rows_of(ids)
             missing = [id for id in ids if id not in rows]
             if missing:
                 raise StoreError(
-                    f"no chunk {missing[0]!r} in {self._truth.name} ({len(missing)} of {len(ids)} missing)"
+                    f"no chunk {missing[0]!r} in {self._database.name} ({len(missing)} of {len(ids)} missing)"
                 )
             return snapshot.vectors([rows[id] for id in ids])
 
     def vector_blocks(self) -> Iterator[NDArray[np.float32]]:
         """All vectors of one commit, block by block, ``(n, dim)`` float32, as they were given."""
-        with self._truth.reading() as snapshot:
+        with self._database.reading() as snapshot:
             for _, vectors in snapshot.vectors_since(0):
                 yield vectors
 
     def sample(self, n: int, *, seed: int = 0) -> list[Chunk]:
         """At most ``n`` different chunks, chosen by chance; those next to deleted ones a little more often."""
-        with self._truth.reading() as snapshot:
+        with self._database.reading() as snapshot:
             rows = snapshot.sample_rows(n, random.Random(seed))  # noqa: S311 - no secret
             chunks = snapshot.chunks(rows)
         return [chunks[row] for row in rows]
 
     def ledger(self, namespace: str) -> Ledger:
         """Keeps account, in this store's file, of which keys of an outside source are indexed."""
-        return Ledger(self._truth, namespace)
+        return Ledger(self._database, namespace)
 
     def copy_to(self, path: str | Path) -> None:
         """Writes all the store holds into the folder ``path``, as one commit; a store that is there is replaced.
@@ -510,11 +497,11 @@ class Store:
         if self.path is not None and folder.absolute().resolve() == self.path.absolute().resolve():
             return
         with Store.open(folder) as copy:
-            self._truth.copy_to(copy._truth)
+            self._database.copy_to(copy._database)
 
     def info(self) -> dict[str, Any]:
         """What the store holds and where, as JSON values; brings the dense index up to date, to describe it."""
-        with self._truth.reading() as snapshot:
+        with self._database.reading() as snapshot:
             space = snapshot.space
             self._dense.refresh(snapshot)
             return {
@@ -541,17 +528,17 @@ class Store:
             StoreLocked: another process has been writing for longer than ``lock_timeout``.
         """
         if self.read_only:
-            raise StoreError(f"{self._truth.name} was opened with read_only=True: open it without to compact it")
+            raise StoreError(f"{self._database.name} was opened with read_only=True: open it without to compact it")
         before = self._bytes()
         with self._adding:
-            with self._truth.reading() as snapshot:
+            with self._database.reading() as snapshot:
                 self._dense.refresh(snapshot)
                 self._lexical.refresh(snapshot)
                 mark = snapshot.mark
             self._dense.save(always=True)
-            with self._truth.writing() as transaction:
+            with self._database.writing() as transaction:
                 forgotten = transaction.forget_before(mark)
-            self._truth.vacuum()
+            self._database.vacuum()
         return {"bytes_before": before, "bytes_after": self._bytes(), "forgotten": forgotten}
 
     # --- keeping in order --------------------------------------------------------------------------------------------
@@ -563,18 +550,17 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[Transaction]:
-        with self._truth.writing() as transaction:
+        with self._database.writing() as transaction:
             before = transaction.mark.change
             yield transaction
         self._unabsorbed += transaction.mark.change - before
-        self._written += transaction.mark.change - before
 
     def _absorb_if_many(self) -> None:
         if self._unabsorbed >= _ABSORB_NOW:
             self._absorb()
 
     def _absorb(self) -> None:
-        with self._truth.reading() as snapshot:
+        with self._database.reading() as snapshot:
             self._dense.refresh(snapshot)
             self._lexical.refresh(snapshot)
         self._unabsorbed = 0
@@ -590,11 +576,13 @@ class Store:
         stored = snapshot.dimension
         if dimension is not None and stored is None and snapshot.n_chunks:
             raise StoreMismatch(
-                f"{self._truth.name} was filled without an embedder and holds words only: search with mode='lexical', "
-                "or add everything again to a new store with an embedder"
+                f"{self._database.name} was filled without an embedder and holds words only: search with "
+                "mode='lexical', or add everything again to a new store with an embedder"
             )
         if dimension is not None and stored is not None and stored != dimension:
-            raise StoreMismatch(f"the vectors of {self._truth.name} have {stored} dimensions, this one has {dimension}")
+            raise StoreMismatch(
+                f"the vectors of {self._database.name} have {stored} dimensions, this one has {dimension}"
+            )
         mine = self._space
         text = snapshot.meta("space")  # looked at each time: another process may have migrated the store
         if mine is None or stored is None or (text is not None and text == self._checked):
@@ -606,7 +594,7 @@ class Store:
         if differences:
             made = f" by {theirs.model!r}" if theirs else ""
             raise StoreMismatch(
-                f"the vectors of {self._truth.name} were made{made} in another embedding space (stored != given): "
+                f"the vectors of {self._database.name} were made{made} in another embedding space (stored != given): "
                 f"{'; '.join(differences)}. Open it with the embedder it was made with, or index into a new folder"
             )
         self._checked = text

@@ -12,8 +12,9 @@ from ...errors import StoreError
 from ...files import replacing
 from ..encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, ChunkRow, DocumentRow, chunk_from, encode_chunk
 from ..schema import LEDGER
-from ..snapshot import Snapshot, Transaction
+from ..snapshot import Snapshot
 from ..store import Store
+from ..transaction import Transaction
 
 __all__ = [
     "StoredChunk",

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LangbertError
-from ..columns import Columns
+from .. import postings
 from ..dense import DenseIndex, unit
 from ..lexical import LexicalIndex
+from ..schema import INDEXED_METADATA
 from ..segment import Damaged
 from ..snapshot import Rows, Snapshot
 from .copying import Watch
@@ -37,11 +38,9 @@ def check_derived(checkup: Checkup, snapshot: Snapshot, chunks: Rows, tell: Watc
     folder = checkup.path / "derived"
     dense = DenseIndex(folder / "dense.index", read_only=True)
     lexical = LexicalIndex(folder / "lexical", read_only=True)
-    columns = Columns(folder / "columns.index", read_only=True)
-    steps: list[tuple[Path, DenseIndex | LexicalIndex | Columns, Callable[[], str]]] = [
+    steps: list[tuple[Path, DenseIndex | LexicalIndex, Callable[[], str]]] = [
         (folder / "dense.index", dense, lambda: _check_dense(dense, snapshot, chunks)),
         (folder / "lexical", lexical, lambda: _check_lexical(lexical, snapshot, chunks)),
-        (folder / "columns.index", columns, lambda: _check_columns(columns, snapshot, chunks)),
     ]
     for done, (path, index, check) in enumerate(steps):
         tell("indexes", done, len(steps))
@@ -57,6 +56,8 @@ def check_derived(checkup: Checkup, snapshot: Snapshot, chunks: Rows, tell: Watc
         distrusted = f"of no use as it is: {index.distrusted}" if index.distrusted else ""
         for said in filter(None, (distrusted, problem)):
             checkup.note("derived", f"derived/{path.name}", said)
+    if snapshot.format >= INDEXED_METADATA and (different := postings.count_differing(snapshot.sql)):
+        checkup.note("derived", "table postings", f"{different} lists of chunks are not what their metadata says")
     tell("indexes", len(steps), len(steps))
 
 
@@ -74,11 +75,6 @@ def _check_dense(index: DenseIndex, snapshot: Snapshot, chunks: Rows) -> str:
         found = np.stack([index.cosines(query, rows) for query in queries], axis=1)
         different += int((np.abs(found - expected) > _TOLERANCE).any(axis=1).sum())
     return f"{different} of {len(chunks)} vectors are not those that are stored" if different else ""
-
-
-def _check_columns(columns: Columns, snapshot: Snapshot, chunks: Rows) -> str:
-    different = columns.differing(snapshot)
-    return f"{different} of {len(chunks)} chunks have other fields than are stored" if different else ""
 
 
 def _check_lexical(index: LexicalIndex, snapshot: Snapshot, chunks: Rows) -> str:

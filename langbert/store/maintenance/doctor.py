@@ -25,7 +25,7 @@ from ...errors import StoreCorrupt, StoreError, StoreLocked
 from ...files import is_leftover
 from ...records import Chunk
 from ..checks import STORE_FILE, check_folder
-from ..database import Truth, Unfinished
+from ..database import Database, Unfinished
 from ..encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, chunk_from, document_from, encode_chunk, encode_document
 from ..snapshot import Rows, Snapshot
 from ..store import Store
@@ -109,7 +109,7 @@ def examine(folder: str | Path, *, watch: Watch | None = None) -> Checkup:
     check_folder(folder, create=False)
     checkup = Checkup(folder)
     try:
-        with open_truth(folder) as snapshot:
+        with open_database(folder) as snapshot:
             _Examination(checkup, snapshot, watch or _nobody).run()
     except Unfinished as error:
         checkup.note("unfinished", STORE_FILE, str(error))
@@ -148,20 +148,22 @@ def rebuild(folder: str | Path, *, watch: Watch | None = None) -> None:
     except OSError as error:
         raise StoreError(f"cannot write {derived}: {error.strerror or error}") from error
     with Store.open(folder, create=False) as store:
+        with store._writing() as transaction:
+            transaction.rebuild_postings()
         store._absorb()
     tell("indexes", 1, 1)
 
 
 @contextmanager
-def open_truth(folder: Path) -> Iterator[Snapshot]:
+def open_database(folder: Path) -> Iterator[Snapshot]:
     """The store as it is, read-only, with texts that are not UTF-8 still readable (as lone surrogates)."""
-    truth = Truth(folder / STORE_FILE, read_only=True, durability="normal", lock_timeout=30)
+    database = Database(folder / STORE_FILE, read_only=True, durability="normal", lock_timeout=30)
     try:
-        with truth.reading() as snapshot:
+        with database.reading() as snapshot:
             snapshot.sql.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
             yield snapshot
     finally:
-        truth.close()
+        database.close()
 
 
 def sound_chunk(columns: Sequence[Any]) -> tuple[Chunk | None, str]:

@@ -19,8 +19,9 @@ from ...errors import StoreError, StoreLocked, StoreMismatch
 from ...records import Chunk, Document, EmbedderLike
 from ..encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, chunk_from, document_from, encode_document
 from ..ingest import ChunkerLike
-from ..snapshot import Mark, Transaction
+from ..snapshot import Mark
 from ..store import Store
+from ..transaction import Transaction
 from .copying import Watch, chunk_blocks, document_rows, put_chunks, put_documents
 
 __all__ = ["Migration", "migrate"]
@@ -135,7 +136,7 @@ class _Mover:
 
     def _embed(self) -> Mark:
         """Brings the new store up to what the old one holds; the moment from which that is true, if nobody wrote."""
-        with self._source._truth.reading() as snapshot:
+        with self._source._database.reading() as snapshot:
             mark = snapshot.mark
             cut = f"SELECT count(*) FROM documents WHERE {self._cut_anew}"  # noqa: S608
             loose = f"SELECT count(*) FROM chunks WHERE {self._is_loose}"  # noqa: S608
@@ -173,7 +174,7 @@ class _Mover:
         last = ""
         query = f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE {condition} AND id > ? ORDER BY id LIMIT ?"  # noqa: S608
         while True:
-            with self._source._truth.reading() as snapshot:  # briefly: a long read would make the log grow
+            with self._source._database.reading() as snapshot:  # briefly: a long read would make the log grow
                 page = [document_from(row) for row in snapshot.sql.execute(query, (last, _PAGE))]
             if not page:
                 return
@@ -187,7 +188,7 @@ class _Mover:
             "ORDER BY row_id LIMIT ?"
         )
         while True:
-            with self._source._truth.reading() as snapshot:
+            with self._source._database.reading() as snapshot:
                 page = snapshot.sql.execute(query, (last, _PAGE)).fetchall()
             if not page:
                 return
@@ -196,7 +197,7 @@ class _Mover:
 
     def _forget_what_is_gone(self, documents: set[str], loose: set[str]) -> None:
         """What a migration that was interrupted had taken over, and has been deleted since."""
-        with self._target._truth.reading() as snapshot:
+        with self._target._database.reading() as snapshot:
             gone = set(snapshot.document_ids()) - documents
             query = f"SELECT id FROM chunks WHERE {self._is_loose}"  # noqa: S608
             gone.update(id for (id,) in snapshot.sql.execute(query) if id not in loose)
@@ -206,7 +207,7 @@ class _Mover:
     # --- in one commit -----------------------------------------------------------------------------------------------
 
     def _swap(self, transaction: Transaction) -> None:
-        with self._target._truth.reading() as new:
+        with self._target._database.reading() as new:
             total, moved = new.n_chunks, 0
             self._tell("swapping", 0, total)
             ids_before = _ids(transaction.sql.execute("SELECT id FROM chunks")) if transaction.has_ledger else set()

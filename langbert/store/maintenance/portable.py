@@ -80,7 +80,7 @@ def export_store(store: Store, path: str | Path, *, format: Format | None = None
         raise StoreError(f"{path} exists already, and nothing is ever written over: give another name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with store._truth.reading() as snapshot:
+        with store._database.reading() as snapshot:
             header = _header(snapshot)
             records = _watched(_records(snapshot), header, watch, "exporting")
             if format == "jsonl":

@@ -204,7 +204,7 @@ class _Salvage:
         self._result.remarks += [f"table chunks: {problem}" for problem in table.problems]
         expected = self._expected["chunks"]
         if table.problems or self._result.chunks != expected:  # any document may lack one
-            with store._truth.reading() as snapshot:
+            with store._database.reading() as snapshot:
                 self._incomplete.update(snapshot.document_ids())
 
     def _chunk(self, store: Store, row: Sequence[Any], dimension: int | None) -> StoredChunk | None:

@@ -1,0 +1,187 @@
+"""What can be done in one commit."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ..records import EmbeddingSpace
+from . import postings
+from .encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, ChunkRow, DocumentRow
+from .filters import Where
+from .postings import fields_in
+from .snapshot import Mark, Snapshot, as_json, singles
+
+__all__ = ["Transaction"]
+
+_PAGE, _SOURCE, _METADATA = (CHUNK_COLUMNS.split(", ").index(name) for name in ("page", "source", "metadata"))
+
+
+class Transaction(Snapshot):
+    """Changes that become one commit. Nothing is seen outside before :meth:`finish`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self._change = self.mark.change
+        self._started_at = self.mark.change
+        self._changed = False
+
+    def _next_change(self) -> int:
+        self._change += 1
+        return self._change
+
+    def finish(self, token: int) -> None:
+        """Records the commit, if anything changed."""
+        if self._change == self._started_at and not self._changed:
+            return
+        if self._change == self._started_at:
+            self._next_change()  # only metadata changed, still another commit
+        self.sql.execute("INSERT INTO commits VALUES (?, ?)", (self._change, token))
+        self.mark = Mark(self._change, token)
+
+    def set_meta(self, key: str, value: Any) -> None:
+        self.sql.execute(
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value)
+        )
+
+    def set_space(self, space: EmbeddingSpace) -> None:
+        self.set_meta("space", json.dumps(asdict(space)))
+
+    def strike_from_ledger(self, rows: Sequence[int]) -> None:
+        """In every namespace, the ids of chunks about to be deleted for good."""
+        if self.has_ledger:
+            chunks = "SELECT id FROM chunks WHERE row_id IN (SELECT value FROM json_each(?))"
+            self.sql.execute(f"DELETE FROM ledger WHERE key IN ({chunks})", (as_json(rows),))  # noqa: S608
+
+    def _count(self, key: str, by: int) -> None:
+        if by:
+            self.sql.execute("UPDATE meta SET value = value + ? WHERE key = ?", (by, key))
+
+    def forget_before(self, mark: Mark) -> int:
+        """What was recorded for indexes that have not seen ``mark`` yet: they will be unknown, and begin anew."""
+        before = self.sql.total_changes
+        self.sql.execute("DELETE FROM tombstones WHERE change <= ?", (mark.change,))
+        self.sql.execute("DELETE FROM commits WHERE change < ?", (mark.change,))
+        return self.sql.total_changes - before
+
+    def rebuild_postings(self) -> None:
+        """Makes the index of the metadata anew."""
+        postings.fill(self.sql)
+
+    # --- chunks ------------------------------------------------------------------------------------------------------
+
+    def insert_chunks(self, chunks: Sequence[tuple[ChunkRow, tuple[bytes, int] | None]]) -> None:
+        """New rows with their vectors, if they have any; no chunk of the same id may be there."""
+        if not chunks:
+            return
+        rows = [self._next_change() for _ in chunks]
+        self.sql.executemany(
+            f"INSERT INTO chunks (row_id, {CHUNK_COLUMNS}, record_hash, index_hash, embedded_hash) "  # noqa: S608
+            f"VALUES ({', '.join('?' * 12)})",
+            (
+                (row, *chunk.columns, chunk.record_hash, chunk.index_hash, chunk.embedded_hash)
+                for row, (chunk, _) in zip(rows, chunks, strict=True)
+            ),
+        )
+        self.sql.executemany(
+            "INSERT INTO vectors VALUES (?, ?, ?)",
+            ((row, *vector) for row, (_, vector) in zip(rows, chunks, strict=True) if vector is not None),
+        )
+        postings.post(self.sql, ((row, _fields(chunk)) for row, (chunk, _) in zip(rows, chunks, strict=True)))
+        self._count("chunks", len(rows))
+
+    def update_chunk(self, row: int, chunk: ChunkRow) -> None:
+        """Changes what no derived index reads: place, page, metadata, document."""
+        postings.unpost(self.sql, self._fields_of([row]))
+        names = ", ".join(f"{name} = ?" for name in CHUNK_COLUMNS.split(", "))
+        self.sql.execute(
+            f"UPDATE chunks SET {names}, record_hash = ? WHERE row_id = ?",  # noqa: S608
+            (*chunk.columns, chunk.record_hash, row),
+        )
+        postings.post(self.sql, [(row, _fields(chunk))])
+        self._changed = True
+
+    def delete_chunks(self, rows: Sequence[int]) -> None:
+        """Rows that are there, each leaving a tombstone."""
+        if not rows:
+            return
+        postings.unpost(self.sql, self._fields_of(rows))
+        self.sql.executemany("DELETE FROM chunks WHERE row_id = ?", singles(rows))
+        self.sql.executemany("DELETE FROM vectors WHERE row_id = ?", singles(rows))
+        self.sql.executemany("INSERT INTO tombstones VALUES (?, ?)", ((self._next_change(), row) for row in rows))
+        self._count("chunks", -len(rows))
+
+    def _fields_of(self, rows: Sequence[int]) -> list[tuple[int, dict[str, Any]]]:
+        found = self.sql.execute(
+            "SELECT row_id, source, page, metadata FROM chunks WHERE row_id IN (SELECT value FROM json_each(?))",
+            (as_json(rows),),
+        )
+        return [(row, fields_in(*columns)) for row, *columns in found]
+
+    def parents(self, rows: Sequence[int]) -> set[str]:
+        """The stored documents these rows belong to."""
+        found = self.sql.execute(
+            "SELECT DISTINCT document_id FROM chunks WHERE row_id IN (SELECT value FROM json_each(?)) "
+            "AND document_id IN (SELECT id FROM documents)",
+            (as_json(rows),),
+        )
+        return {id for (id,) in found}
+
+    def delete(self, ids: Sequence[str] | None, where: Where | None) -> int:
+        """Removes for good the chunks of ``ids`` (of chunks, or of documents with all their chunks) that match
+        ``where``, and documents whose last chunk goes. None asks for no ids, or for all.
+
+        Returns:
+            How many chunks were removed.
+        """
+        rows = self._matching(ids, where)
+        parents = self.parents(rows)
+        self.strike_from_ledger(rows)
+        self.delete_chunks(rows)
+        gone = {name for name in parents if not self.states_of_document(name)}
+        self.forget_chunking(parents - gone)
+        if not where:  # documents without a chunk match no filter, but can be named
+            gone.update(self.document_ids() if ids is None else ids)
+        self.delete_documents(gone)
+        return len(rows)
+
+    def _matching(self, ids: Sequence[str] | None, where: Where | None) -> list[int]:
+        matching = None if where is None else self.matching(where).tolist()
+        if ids is None:
+            return matching or []
+        named = set(self.rows_of(ids).values())
+        for id in ids:
+            named.update(state.row_id for state in self.states_of_document(id).values())
+        return sorted(named if matching is None else named.intersection(matching))
+
+    # --- documents ---------------------------------------------------------------------------------------------------
+
+    def put_document(self, document: DocumentRow, chunking: str) -> None:
+        there = self.sql.execute("SELECT 1 FROM documents WHERE id = ?", (document.id,)).fetchone()
+        self.sql.execute(
+            f"INSERT OR REPLACE INTO documents ({DOCUMENT_COLUMNS}, content_hash, chunking) "  # noqa: S608
+            f"VALUES ({', '.join('?' * 8)})",
+            (*document.columns, document.content_hash, chunking),
+        )
+        self._count("documents", 0 if there else 1)
+        self._changed = True
+
+    def delete_documents(self, ids: Iterable[str]) -> int:
+        """How many were there; their chunks are the caller's."""
+        before = self.sql.total_changes
+        self.sql.executemany("DELETE FROM documents WHERE id = ?", singles(ids))
+        gone = self.sql.total_changes - before
+        self._count("documents", -gone)
+        self._changed = self._changed or gone > 0
+        return gone
+
+    def forget_chunking(self, ids: Iterable[str]) -> None:
+        """These documents' chunks are no longer what their text gives: adding them again must cut them again."""
+        self.sql.executemany("UPDATE documents SET chunking = '' WHERE id = ?", singles(ids))
+
+
+def _fields(chunk: ChunkRow) -> dict[str, Any]:
+    return fields_in(chunk.columns[_SOURCE], chunk.columns[_PAGE], chunk.columns[_METADATA])
