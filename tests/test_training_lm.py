@@ -38,11 +38,11 @@ from langbert.models.gpt.network import GPT, GPTConfig
 from langbert.models.layers.rotary import RotaryConfig
 from langbert.records import Candidate, Chunk, Message
 from langbert.training.adapters import adapt
+from langbert.training.conversations import questions_over_sources
 from langbert.training.decoders import END_OF_TEXT, LORA_TARGETS, byte_pairs, pieces
 from langbert.training.lm import LmTask
 from langbert.training.loop import run
 from langbert.training.packing import IGNORED, Scored, collated, pack, scored_logits
-from langbert.training.rag_examples import rag_examples, write_rag_examples
 from langbert.training.recurrence import segment_losses, stream_loss
 from langbert.training.settings import LoraSettings, Step, TrainSettings
 from langbert.training.sft import SftTask
@@ -731,41 +731,40 @@ def test_examples_ask_as_the_pipeline_asks_and_answer_with_marks(tmp_path: Path)
     texts = {text: (title, question, answer) for title, rows in ARTICLES.items() for text, question, answer in rows}
     answered = refused = 0
     for seed in range(12):
-        for row in rag_examples(data, sources=2, unanswerable=0.4, seed=seed):
-            system, user, answer = row["messages"]
-            quoted = user["content"].removeprefix("Sources:\n\n").split("\n\nQuestion: ")[0].split("\n\n")
-            question = user["content"].split("Question: ")[1]
+        for row in questions_over_sources(data, sources=2, unanswerable=0.4, seed=seed):
+            system, user, answer = row.messages
+            quoted = user.content.removeprefix("Sources:\n\n").split("\n\nQuestion: ")[0].split("\n\n")
+            question = user.content.split("Question: ")[1]
             passages = [source.split("\n", 1) for source in quoted]
             sources = [
                 Candidate(Chunk("", "", text, source=head.removeprefix(f"[{n}] ")), 0.0)
                 for n, (head, text) in enumerate(passages, start=1)
             ]
             prompt = build_messages(question, sources)
-            assert [message.content for message in prompt] == [system["content"], user["content"]]
+            assert [message.content for message in prompt] == [system.content, user.content]
             held = {text: number for number, (_, text) in enumerate(passages, start=1) if texts[text][1] == question}
             assert all(head.endswith(texts[text][0]) for head, text in passages)
             words = next(iter(texts[text][2] for text in held), None)
             if words is None:
                 refused += 1
-                assert answer["content"] == not_found(question)
+                assert answer.content == not_found(question)
             else:
                 answered += 1
                 stop = "。" if question[0] > "z" else "."
-                assert answer["content"] == f"{words} [{next(iter(held.values()))}]{stop}"
+                assert answer.content == f"{words} [{next(iter(held.values()))}]{stop}"
     assert answered > 20
     assert refused > 20
 
 
-def test_examples_are_a_file_that_fine_tuning_reads(tmp_path: Path) -> None:
-    file = tmp_path / "rag.jsonl"
-    assert write_rag_examples(squad(tmp_path / "squad.json"), file, unanswerable=0.0) == 6
-    task = SftTask(file, base=chat_folder(tmp_path / "base", template=None, context=512), max_length=512, holdout=0.34)
+def test_fine_tuning_reads_questions_over_sources(tmp_path: Path) -> None:
+    file = squad(tmp_path / "squad.json")
+    base = chat_folder(tmp_path / "base", template=None, context=512)
+    task = SftTask(file, base=base, max_length=512, unanswerable=0.0, holdout=0.34)
     assert len(task._held) == 2  # one article
     assert (task.facts()["examples"], task.facts()["left out as too long"]) == (4, 0)
-    assert write_rag_examples(tmp_path / "squad.json", file, limit=2) <= 2
-    (tmp_path / "none.json").write_text('{"data": []}')
+    file.write_text('{"data": []}')
     with pytest.raises(DataError, match="has no questions"):
-        write_rag_examples(tmp_path / "none.json", file)
+        SftTask(file, base=base)
 
 
 def test_the_refusal_is_the_pipelines_own() -> None:

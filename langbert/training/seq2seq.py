@@ -19,8 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import CheckpointError, DataError
-from ..evaluation.datasets import read_questions
-from ..evaluation.lines import read_lines
 from ..generation.chat import ChatFormat
 from ..models import resolve
 from ..models.architectures.beam_search import greedy
@@ -28,12 +26,11 @@ from ..models.architectures.encoder_decoder import Seq2Seq, Seq2SeqConfig
 from ..models.architectures.encoder_decoder_folder import Seq2SeqDecoder, save_seq2seq
 from ..models.gpt.decoder import DecoderCheckpoint
 from ..models.gpt.loading import load_decoder
-from ..records import Message
 from .adapters import merged
+from .conversations import Conversation, read_conversations
 from .data import held_out
 from .decoders import END_OF_TEXT, byte_pairs, fresh_checkpoint, trainable
 from .packing import IGNORED
-from .rag_examples import rag_examples
 from .settings import Bounds, Count, Holdout, Share, TrainSettings
 from .task import SCRATCH, Batch, Task, seeded
 
@@ -41,16 +38,7 @@ __all__ = ["Seq2SeqTask"]
 
 log = logging.getLogger("langbert")
 
-_EXPECTED = '{"source": …, "target": …}, {"prompt": …, "answer": …} or {"messages": [{"role": …, "content": …}, …]}'
 _HELD_BATCH = 16
-
-
-class _Row(NamedTuple):
-    """What is asked, what is to be written, and the group that stays on one side of the holdout."""
-
-    messages: list[Message]
-    target: str
-    group: str
 
 
 class _Example(NamedTuple):
@@ -111,7 +99,7 @@ class Seq2SeqTask(Task):
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing is {label_smoothing}, expected 0 or more and less than 1")
         self.base, self._smoothing, self._max_target, self._name = base, label_smoothing, max_target, Path(data).name
-        rows = list(_rows(Path(data), sources, unanswerable, seed))
+        rows = list(_ending_in_answers(data, sources, unanswerable, seed))
         held = held_out((row.group for row in rows), holdout, seed)
         if base == SCRATCH:
             learnt = [row for row in rows if row.group not in held]
@@ -156,9 +144,12 @@ class Seq2SeqTask(Task):
         chat = ChatFormat(checkpoint.tokenizer, checkpoint.chat_template, checkpoint.tokens)
         ends = checkpoint.end_ids
 
-        def encode(row: _Row) -> tuple[list[int], list[int]]:
-            target = chat.encode_text(row.target)
-            return chat.encode(row.messages), target if target[-1:] and target[-1] in ends else [*target, min(ends)]
+        def encode(row: Conversation) -> tuple[list[int], list[int]]:
+            target = chat.encode_text(row.messages[-1].content)
+            return chat.encode(row.messages[:-1]), target if target[-1:] and target[-1] in ends else [
+                *target,
+                min(ends),
+            ]
 
         return encode
 
@@ -251,9 +242,9 @@ def _fresh(config: Seq2SeqConfig, tokenizer: Tokenizer, seed: int) -> tuple[Seq2
     return trainable(decoder.model), fresh_checkpoint(decoder, tokenizer, "eos_token", "pad_token")
 
 
-def _tokenizer(rows: Sequence[_Row], vocab_size: int) -> Tokenizer:
+def _tokenizer(rows: Sequence[Conversation], vocab_size: int) -> Tokenizer:
     """A byte-level BPE vocabulary of sources and targets; its one control token ends every text."""
-    texts = {message.content for row in rows for message in row.messages} | {row.target for row in rows}
+    texts = {message.content for row in rows for message in row.messages}
     tokenizer = byte_pairs(sorted(texts), vocab_size)
     ends = [(END_OF_TEXT, _end_id(tokenizer))]
     tokenizer.post_processor = TemplateProcessing(single=f"$A {END_OF_TEXT}", special_tokens=ends)
@@ -264,33 +255,10 @@ def _end_id(tokenizer: Tokenizer) -> int:
     return int(tokenizer.get_vocab()[END_OF_TEXT])
 
 
-def _rows(data: Path, sources: int, unanswerable: float, seed: int) -> Iterator[_Row]:
-    """What ``data`` holds.
-
-    Raises:
-        DataError: it is in neither form.
-    """
-    if data.suffix.lower() != ".json":
-        yield from read_lines(data, _row, _EXPECTED)
-        return
-    for row in rag_examples(read_questions(data), sources=sources, unanswerable=unanswerable, seed=seed):
-        yield _row(row)
-
-
-def _row(row: Any) -> _Row:
-    """A line of the file.
-
-    Raises:
-        KeyError, TypeError, ValueError: it has no source and target.
-    """
-    if "messages" in row:
-        *asked, last = (Message(turn["role"], turn["content"]) for turn in row["messages"])
-        if not asked or last.role != "assistant":
-            raise ValueError("it does not end in an answer")
-        target = last.content
-    else:
-        asked = [Message("user", row["source"] if "source" in row else row["prompt"])]
-        target = row["target"] if "target" in row else row["answer"]
-    if not all(isinstance(text, str) and text.strip() for text in (target, *(turn.content for turn in asked))):
-        raise ValueError("a text is empty, or none")
-    return _Row(asked, target, str(row.get("group", asked)))
+def _ending_in_answers(data: str | Path, sources: int, unanswerable: float, seed: int) -> Iterator[Conversation]:
+    """The conversations of ``data``; raises DataError where one has no source, or does not end in an answer."""
+    for number, row in read_conversations(data, sources=sources, unanswerable=unanswerable, seed=seed):
+        *asked, last = row.messages
+        if not asked or last.role != "assistant" or not all(turn.content.strip() for turn in asked):
+            raise DataError(f'{data}:{number}: expected a "source" and a "target", or turns that end in an answer')
+        yield row

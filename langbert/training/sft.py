@@ -12,39 +12,30 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import CheckpointError, DataError
-from ..evaluation.lines import read_numbered
 from ..generation.chat import ChatFormat
-from ..records import Message
+from .conversations import read_conversations
 from .data import held_out
 from .decoders import LORA_TARGETS, base_decoder, save_trained
 from .packing import IGNORED, Scored, collated, pack, scored_logits
-from .settings import Count, Holdout, LoraSettings, TrainSettings
+from .settings import Count, Holdout, LoraSettings, Share, TrainSettings
 from .task import Batch, Task
 
 __all__ = ["SftTask"]
 
 log = logging.getLogger("langbert")
 
-_EXPECTED = '{"messages": [{"role": …, "content": …}, …]} or {"prompt": …, "answer": …}'
 _PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}:\n{{ message['content'] }}{{ eos_token }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:\n{% endif %}"
 )
 """For a base that was never taught to chat: the one control token it knows ends every turn."""
-
-
-class _Row(NamedTuple):
-    """A conversation, and the group that stays on one side of the holdout."""
-
-    messages: list[Message]
-    group: str
 
 
 class SftTask(Task):
@@ -54,12 +45,16 @@ class SftTask(Task):
     ends it; system's and users' turns are only read.
 
     Args:
-        data: a JSON-lines file of ``{"messages": [{"role", "content"}, …]}`` or ``{"prompt", "answer"}``. Rows with
-            the same ``"group"`` are all trained on or all held out.
+        data: a JSON-lines file of ``{"messages": [{"role", "content"}, …]}`` or ``{"prompt", "answer"}``, or a SQuAD
+            ``.json`` file, whose questions are put as :class:`langbert.Rag` puts them, passages with them. Rows with
+            the same ``"group"`` (of SQuAD: article) are all trained on or all held out.
         base: the decoder to go on with.
         max_length: tokens of a sequence; longer conversations are left out.
         packing: put several conversations into one sequence, where they do not see one another. A sequence is then
             what ``batch_size`` counts.
+        sources: of SQuAD files: the most passages a question is asked over.
+        unanswerable: of SQuAD files: the share of questions whose passage is withheld, so that the right answer is the
+            pipeline's refusal.
         holdout: the share of conversations (or groups) kept for evaluation.
     """
 
@@ -80,11 +75,13 @@ class SftTask(Task):
         base: str | Path = "smollm2-135m-instruct",
         max_length: Count = 1024,
         packing: bool = True,
+        sources: Count = 4,
+        unanswerable: Share = 0.25,
         holdout: Holdout = 0.03,
         seed: int = 0,
     ) -> None:
         self.base = base
-        rows = list(read_numbered(data, _row, _EXPECTED))
+        rows = list(read_conversations(data, sources=sources, unanswerable=unanswerable, seed=seed))
         network, checkpoint = base_decoder(base)
         if not 1 <= max_length <= network.config.context_length:
             raise ValueError(f"max_length is {max_length}; {base} reads 1 to {network.config.context_length} tokens")
@@ -168,23 +165,3 @@ class SftTask(Task):
 def _scored(ids: Sequence[int], own: Sequence[bool]) -> Scored:
     """Each token with its successor, where the assistant wrote that one; the last is only ever predicted."""
     return Scored(ids[:-1], [ids[i] if own[i] else IGNORED for i in range(1, len(ids))])
-
-
-def _row(row: Any) -> _Row:
-    """A line of the file.
-
-    Raises:
-        KeyError, TypeError, ValueError: it is no conversation, or one without an answer.
-    """
-    if "messages" in row:
-        messages = [Message(turn["role"], turn["content"]) for turn in row["messages"]]
-    else:
-        messages = [Message("user", row["prompt"]), Message("assistant", row["answer"])]
-    for message in messages:
-        if message.role not in ("system", "user", "assistant") or not isinstance(message.content, str):
-            raise ValueError(f"{message} is no turn")
-        if message.role == "assistant" and not message.content.strip():
-            raise ValueError("an answer is empty")
-    if all(message.role != "assistant" for message in messages):
-        raise ValueError("there is no answer")
-    return _Row(messages, str(row.get("group", tuple(message.content for message in messages))))
