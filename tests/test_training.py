@@ -432,7 +432,7 @@ def test_pairs_run_by_length_have_the_logits_of_one_padded_batch(tmp_path: Path)
     from langbert.models.bert.heads import CrossEncoder
     from langbert.models.bert.network import BertConfig
     from langbert.models.files.tokenizer import TokenPair
-    from langbert.training.batching import padded
+    from langbert.training.batching import padded_pairs
     from langbert.training.reranker import _logits
 
     torch.manual_seed(0)
@@ -440,7 +440,7 @@ def test_pairs_run_by_length_have_the_logits_of_one_padded_batch(tmp_path: Path)
     network = CrossEncoder(sizes).eval()
     rng = random.Random(0)
     pairs = [TokenPair([rng.randrange(50) for _ in range(n)], [0] * n) for n in (30, 3, 17, 9, 12, 25, 4, 8, 21, 2, 11)]
-    batch = padded(pairs)
+    batch = padded_pairs(pairs)
     whole = network(batch["token_ids"], batch["attention_mask"], batch["segment_ids"])[:, 0]
     assert torch.allclose(_logits(network, batch), whole, atol=1e-5)
 

@@ -51,12 +51,12 @@ from langbert.training.embedder_data import (
     read_texts,
     with_mined,
 )
-from langbert.training.gradient_cache import encode_in_chunks
 from langbert.training.loop import run
 from langbert.training.mining import mine_negatives
 from langbert.training.objectives import Teacher
 from langbert.training.questions import make_questions, usable_question
 from langbert.training.settings import LoraSettings, TrainSettings
+from langbert.training.text_vectors import encode_in_chunks
 from langbert.training.tsdae import delete_words
 
 TINY = {"hidden_size": 48, "n_layers": 1, "n_heads": 2, "intermediate_size": 96, "max_positions": 64}

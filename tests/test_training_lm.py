@@ -38,11 +38,11 @@ from langbert.models.gpt.network import GPT, GPTConfig
 from langbert.models.layers.rotary import RotaryConfig
 from langbert.records import Candidate, Chunk, Message
 from langbert.training.adapters import adapt
+from langbert.training.batching import IGNORED, Scored, collated, pack, scored_logits
 from langbert.training.conversations import questions_over_sources
 from langbert.training.decoders import END_OF_TEXT, LORA_TARGETS, byte_pairs, pieces
 from langbert.training.lm import LmTask
 from langbert.training.loop import run
-from langbert.training.packing import IGNORED, Scored, collated, pack, scored_logits
 from langbert.training.recurrence import segment_losses, stream_loss
 from langbert.training.settings import LoraSettings, Step, TrainSettings
 from langbert.training.sft import SftTask

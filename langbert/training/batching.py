@@ -1,16 +1,38 @@
-"""Which examples make up which batch: a pure function of the seed, so that a run can be resumed anywhere."""
+"""Which examples make up which batch, and what they become as tensors: padded, or packed into one sequence.
+
+Batches are a pure function of the seed, so that a run can be resumed anywhere. Examples packed into one sequence do not
+see one another, and each begins at position 0 (Krell et al. 2021, "Efficient Sequence Packing without
+Cross-contamination"): an example's loss is the same alone and packed, there is only less padding.
+"""
 
 from __future__ import annotations
 
 import random
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
 
 from ..models.files.tokenizer import TokenPair
 from .task import Batch
 
-__all__ = ["batches_from", "epoch_batches", "padded"]
+__all__ = [
+    "IGNORED",
+    "Scored",
+    "batches_from",
+    "collated",
+    "epoch_batches",
+    "pack",
+    "padded",
+    "padded_pairs",
+    "padded_rows",
+    "scored_logits",
+]
+
+IGNORED = -100
+"""The label of a token after which nothing is to be learnt; the number is transformers' and torch's."""
 
 _POOL = 50  # batches sorted by length together: little padding, still a random order
 
@@ -43,12 +65,69 @@ def batches_from(lengths: Sequence[int], batch_size: int, seed: int, start: int)
             number += 1
 
 
-def padded(pairs: Sequence[TokenPair]) -> Batch:
-    """Pairs of texts, padded on the right: token ids, segment ids and attention mask, each ``(B, T)`` int64."""
-    length = max(len(pair.ids) for pair in pairs)
-    token_ids = torch.zeros(len(pairs), length, dtype=torch.int64)
-    segments, mask = torch.zeros_like(token_ids), torch.zeros_like(token_ids)
-    for i, pair in enumerate(pairs):
-        n = len(pair.ids)
-        token_ids[i, :n], segments[i, :n], mask[i, :n] = torch.tensor(pair.ids), torch.tensor(pair.segments), 1
-    return {"token_ids": token_ids, "attention_mask": mask, "segment_ids": segments}
+def padded_rows(rows: Sequence[Sequence[int]], filler: int = 0) -> Tensor:
+    """Rows of any lengths as ``(B, T)`` int64, filled up on the right."""
+    return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=filler)
+
+
+def padded(sequences: Sequence[Sequence[int]]) -> Batch:
+    """Token ids and attention mask, ``(B, T)`` int64, padded on the right."""
+    mask = padded_rows([[1] * len(ids) for ids in sequences])
+    return {"token_ids": padded_rows(sequences), "attention_mask": mask}
+
+
+def padded_pairs(pairs: Sequence[TokenPair]) -> Batch:
+    """The same of pairs of texts, with their segment ids."""
+    return {**padded([pair.ids for pair in pairs]), "segment_ids": padded_rows([pair.segments for pair in pairs])}
+
+
+class Scored(NamedTuple):
+    """Tokens, and after each the token that should come next (or :data:`IGNORED`)."""
+
+    ids: Sequence[int]
+    labels: Sequence[int]
+
+
+def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Examples that share a sequence of ``capacity`` tokens: longest first, each where the least room is left over.
+
+    Args:
+        lengths: of the examples; none is above ``capacity``.
+    """
+    rows: list[list[int]] = []
+    rooms: list[tuple[int, int]] = []  # (room, row), least room first
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        place = bisect_left(rooms, (lengths[i], -1))
+        room, row = rooms.pop(place) if place < len(rooms) else (capacity, len(rows))
+        if row == len(rows):
+            rows.append([])
+        rows[row].append(i)
+        insort(rooms, (room - lengths[i], row))
+    return rows
+
+
+def collated(rows: Sequence[Sequence[Scored]]) -> Batch:
+    """One sequence for each of ``rows``, padded on the right: ``token_ids`` and ``labels``, ``(B, T)`` int64.
+
+    ``examples`` numbers the examples within each row from 1, 0 at padding. It is there only if some row has more than
+    one: padding after the end cannot be seen from before it, and without a mask attention is quicker.
+    """
+    batch = {
+        "token_ids": padded_rows([[token for example in row for token in example.ids] for row in rows]),
+        "labels": padded_rows([[label for example in row for label in example.labels] for row in rows], IGNORED),
+    }
+    if all(len(row) == 1 for row in rows):
+        return batch
+    numbers = [[number for number, example in enumerate(row, start=1) for _ in example.ids] for row in rows]
+    return {**batch, "examples": padded_rows(numbers)}
+
+
+def scored_logits(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Logits ``(n, vocab_size)`` float32 and labels ``(n,)`` of the tokens that have one, row by row.
+
+    Their cross-entropy is the loss: next-token prediction (Radford et al. 2018, §3.1, equation 1).
+    """
+    scored = batch["labels"] != IGNORED
+    apart = {"attention_mask": batch["examples"]} if "examples" in batch else {}
+    logits: Tensor = network(batch["token_ids"], at=scored, **apart)
+    return logits.float(), batch["labels"][scored]

@@ -16,7 +16,7 @@ from ..models.bert.heads import CrossEncoder
 from ..models.bert.loading import ClassifierCheckpoint, load_bert, new_classifier, save_classifier, sequence_length
 from ..models.files.tokenizer import TextTokenizer, TokenPair
 from .adapters import merged
-from .batching import padded
+from .batching import padded_pairs
 from .labelled import LabelledText, read_labelled, split
 from .settings import Count, Holdout, TrainSettings
 from .task import Batch, Task, seeded
@@ -96,7 +96,7 @@ class ClassifierTask(Task):
         return [len(sequence.ids) for sequence in self._sequences]
 
     def collate(self, examples: Sequence[int], seed: int) -> Batch:
-        batch = padded([self._sequences[i] for i in examples])
+        batch = padded_pairs([self._sequences[i] for i in examples])
         return {**batch, "labels": torch.tensor([self._targets[i] for i in examples])}
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:

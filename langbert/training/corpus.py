@@ -14,10 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
 from ..models.files.tokenizer import TextTokenizer, windows
 from ..text.sentences import sentences
-from .data import documents_in
+from .data import texts_in
 from .masking import continued
 
 __all__ = ["Corpus", "Drawn", "Stretch", "read_texts"]
@@ -38,12 +37,9 @@ def read_texts(data: str | Path) -> list[str]:
         DataError: there is no such thing, or nothing in it that can be read.
     """
     path = Path(data)
-    texts = [document.text for document in documents_in(path)]
+    texts = texts_in(path)
     if path.is_file() and path.suffix.lower() in _PLAIN:
-        texts = _BLANK_LINE.split(texts[0])
-    texts = [text for text in texts if text.strip()]
-    if not texts:
-        raise DataError(f"{path}: no text in it that can be read")
+        return [text for text in _BLANK_LINE.split(texts[0]) if text.strip()]
     return texts
 
 

@@ -10,7 +10,7 @@ from ..documents import read_document, read_documents
 from ..errors import DataError, DocumentError
 from ..records import Document
 
-__all__ = ["documents_in", "held_out"]
+__all__ = ["documents_in", "held_out", "texts_in"]
 
 _LARGEST = 1 << 40  # bytes of a document: a corpus may lie in a single file
 
@@ -28,6 +28,18 @@ def documents_in(path: str | Path) -> Iterator[Document]:
             yield from read_documents(path, max_bytes=_LARGEST)
     except DocumentError as error:
         raise DataError(f"{error}; expected a folder of documents, or a file of text") from error
+
+
+def texts_in(path: str | Path) -> list[str]:
+    """The documents' texts in a fixed order, each once.
+
+    Raises:
+        DataError: there is nothing to read.
+    """
+    texts = [text for text in dict.fromkeys(document.text for document in documents_in(path)) if text.strip()]
+    if not texts:
+        raise DataError(f"{path} holds no text: expected a text file or a folder of documents")
+    return texts
 
 
 def held_out(names: Iterable[str], share: float, seed: int) -> set[str]:

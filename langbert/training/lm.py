@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import CheckpointError, DataError
+from ..errors import CheckpointError
 from ..models.architectures.transformer_xl import TransformerXLConfig
 from ..models.gpt.network import GPTConfig
-from .data import documents_in
+from .batching import Scored, collated, scored_logits
+from .data import texts_in
 from .decoders import END_OF_TEXT, base_decoder, byte_pairs, fresh_decoder, pieces, save_trained
-from .packing import Scored, collated, scored_logits
 from .recurrence import stream_loss
 from .settings import Bounds, Count, Holdout, TrainSettings
 from .task import SCRATCH, Batch, Task
@@ -84,7 +84,7 @@ class LmTask(Task):
             _check_memory(base, reset_at_documents, max_length, segment_length)
         self.base, self._max_length, self._reset = base, max_length, reset_at_documents
         self._name = Path(data).name
-        texts, held = _split(_texts(data), holdout, seed)
+        texts, held = _split(texts_in(data), holdout, seed)
         network: nn.Module
         if base != SCRATCH:
             network, self._checkpoint = base_decoder(base)
@@ -246,18 +246,6 @@ def _check_memory(base: str | Path, reset_at_documents: bool, max_length: int, s
 
 def _perplexity(loss: float) -> float:
     return math.exp(min(loss, 100.0))
-
-
-def _texts(data: str | Path) -> list[str]:
-    """The documents' texts, each once.
-
-    Raises:
-        DataError: there is nothing to read.
-    """
-    texts = [text for text in dict.fromkeys(document.text for document in documents_in(data)) if text.strip()]
-    if not texts:
-        raise DataError(f"{data} holds no text: expected a text file or a folder of documents")
-    return texts
 
 
 def _split(texts: Sequence[str], holdout: float, seed: int) -> tuple[list[str], list[str]]:

@@ -25,7 +25,7 @@ from ..models.bert.loading import load_pretraining, save_pretraining
 from ..models.bert.network import Bert, BertConfig
 from ..models.files.tokenizer import TextTokenizer, TokenPair
 from .adapters import merged
-from .batching import padded
+from .batching import padded_pairs
 from .corpus import Corpus, Stretch, read_texts
 from .masking import choose, corrupt, words_of
 from .settings import Bounds, Count, Holdout, TrainSettings
@@ -164,7 +164,7 @@ class MlmTask(Task):
             places.append(chosen)
             targets += [ids[i] for i in chosen]
             unrelated.append(int(not drawn.follows))
-        batch = padded(rows)
+        batch = padded_pairs(rows)
         length = batch["token_ids"].shape[1]
         flat = [row * length + i for row, chosen in enumerate(places) for i in chosen]
         batch["chosen"], batch["targets"] = (torch.tensor(values, dtype=torch.int64) for values in (flat, targets))

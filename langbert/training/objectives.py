@@ -15,10 +15,11 @@ from torch.nn import functional as F
 from ..errors import DataError, MissingExtra
 from ..models.log_odds import sigmoid
 from ..reranking import Reranker
+from .batching import padded
 from .contrastive import list_scores, listwise_loss, margin_loss, matryoshka, ranking_loss
 from .embedder_data import RankingData, RankingRow, ScoredPair, positives_of
 from .task import Batch
-from .text_vectors import TextVectors, padded_texts
+from .text_vectors import TextVectors
 
 __all__ = ["Distillation", "Objective", "Ranking", "Similarity", "Teacher"]
 
@@ -123,7 +124,7 @@ class Ranking(Objective):
     def _encoded(self, examples: Sequence[int], passages: Sequence[int], rng: random.Random) -> Batch:
         """Queries, then passages, in one ``token_ids``."""
         read = [(self._bare if rng.random() < self._title_dropout else self._titled)[i] for i in passages]
-        return padded_texts([*(self._queries[i] for i in examples), *read])
+        return padded([*(self._queries[i] for i in examples), *read])
 
     def _vectors(self, network: nn.Module, batch: Batch, n_queries: int) -> tuple[Tensor, Tensor]:
         ids, mask = batch["token_ids"], batch["attention_mask"]
@@ -250,7 +251,7 @@ class Similarity(Objective):
         return [len(first) + len(second) for first, second in zip(*self._ids, strict=True)]
 
     def collate(self, examples: Sequence[int], rng: random.Random) -> Batch:
-        batch = padded_texts([side[i] for side in self._ids for i in examples])
+        batch = padded([side[i] for side in self._ids for i in examples])
         return {**batch, "scores": torch.tensor([self._score(self._rows[i]) for i in examples])}
 
     def _score(self, row: ScoredPair) -> float:

@@ -22,7 +22,7 @@ from ..models.files.tokenizer import TextTokenizer
 from ..models.files.weights import write_json
 from ..reading import Reader, passage_windows
 from .adapters import merged, save_adapters, starting_point
-from .batching import padded
+from .batching import padded_pairs
 from .calibration import logistic
 from .data import held_out
 from .settings import Bounds, Holdout, LoraSettings, TrainSettings
@@ -144,7 +144,7 @@ class ReaderTask(Task):
             self._tokenizer.pair(self._questions[e.question], self._paragraphs[e.paragraph][e.start : e.stop])
             for e in rows
         ]
-        batch = padded(pairs)
+        batch = padded_pairs(pairs)
         allowed = torch.zeros_like(batch["token_ids"], dtype=torch.bool)
         starts, ends = torch.zeros(len(rows), dtype=torch.int64), torch.zeros(len(rows), dtype=torch.int64)
         for i, (row, pair) in enumerate(zip(rows, pairs, strict=True)):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..models.architectures.transformer_xl import TransformerXL
-from .packing import IGNORED
+from .batching import IGNORED
 
 __all__ = ["segment_losses", "stream_loss"]
 

@@ -22,7 +22,7 @@ from ..models.bert.loading import load_bert
 from ..models.files.tokenizer import TextTokenizer, TokenPair
 from ..models.hardware import resolve_precision
 from .adapters import save_adapters, starting_point
-from .batching import padded
+from .batching import padded_pairs
 from .calibration import logistic
 from .data import held_out
 from .settings import Bounds, Count, Holdout, LoraSettings, Share, TrainSettings
@@ -126,7 +126,7 @@ class RerankerTask(Task):
             chosen = wrong or rng.sample(group.negatives, self._group - 1)
             bare = rng.random() < self._title_dropout
             pairs += [self._pair(self._questions[i], passage, bare=bare) for passage in (group.positive, *chosen)]
-        return padded(pairs)
+        return padded_pairs(pairs)
 
     def _pair(self, question: Sequence[int], passage: int, *, bare: bool = False) -> TokenPair:
         ids = self._texts[passage] if bare else [*self._titles[passage], *self._texts[passage]]
@@ -152,7 +152,7 @@ class RerankerTask(Task):
             self._held, self._tokenizer.encode([group.question for group in self._held]), strict=True
         ):
             passages = (group.positive, *group.negatives[:_HELD_DEPTH])
-            batch = padded([self._pair(encoding.ids[:64], passage) for passage in passages])
+            batch = padded_pairs([self._pair(encoding.ids[:64], passage) for passage in passages])
             with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 lists.append(_logits(network, {name: tensor.to(device) for name, tensor in batch.items()}).tolist())
         return lists

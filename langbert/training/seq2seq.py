@@ -27,10 +27,10 @@ from ..models.architectures.encoder_decoder_folder import Seq2SeqDecoder, save_s
 from ..models.gpt.decoder import DecoderCheckpoint
 from ..models.gpt.loading import load_decoder
 from .adapters import merged
+from .batching import IGNORED, padded, padded_rows
 from .conversations import Conversation, read_conversations
 from .data import held_out
 from .decoders import END_OF_TEXT, byte_pairs, fresh_checkpoint, trainable
-from .packing import IGNORED
 from .settings import Bounds, Count, Holdout, Share, TrainSettings
 from .task import SCRATCH, Batch, Task, seeded
 
@@ -165,11 +165,12 @@ class Seq2SeqTask(Task):
     def _batch(self, examples: Sequence[_Example]) -> Batch:
         """Padded on the right: sources and their mask, (B, S); targets one place later, and what comes next, (B, T)."""
         targets = [[self._start, *example.target[:-1]] for example in examples]
+        sources = padded([example.source for example in examples])
         return {
-            "source_ids": _padded([example.source for example in examples], 0),
-            "attention_mask": _padded([[1] * len(example.source) for example in examples], 0),
-            "target_ids": _padded(targets, self._start),
-            "labels": _padded([example.target for example in examples], IGNORED),
+            "source_ids": sources["token_ids"],
+            "attention_mask": sources["attention_mask"],
+            "target_ids": padded_rows(targets, self._start),
+            "labels": padded_rows([example.target for example in examples], IGNORED),
         }
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
@@ -222,10 +223,6 @@ def _scored(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     scored = batch["labels"] != IGNORED
     logits: Tensor = network(batch["source_ids"], batch["target_ids"], source_mask=batch["attention_mask"], at=scored)
     return logits.float(), batch["labels"][scored]
-
-
-def _padded(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
-    return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=filler)
 
 
 def _base(base: str) -> tuple[Seq2Seq, DecoderCheckpoint]:

@@ -20,10 +20,10 @@ from torch.nn import functional as F
 
 from ..errors import CheckpointError, DataError
 from ..generation.chat import ChatFormat
+from .batching import IGNORED, Scored, collated, pack, scored_logits
 from .conversations import read_conversations
 from .data import held_out
 from .decoders import LORA_TARGETS, base_decoder, save_trained
-from .packing import IGNORED, Scored, collated, pack, scored_logits
 from .settings import Count, Holdout, LoraSettings, Share, TrainSettings
 from .task import Batch, Task
 

@@ -17,7 +17,7 @@ from ..models.bert.loading import TaggerCheckpoint, WordKind, new_tagger, save_t
 from ..models.files.tokenizer import TokenPair
 from .adapters import merged
 from .architectures import NEW_LENGTH, Architecture, Sizes, base_encoder, new_encoder, settings_for
-from .batching import padded
+from .batching import padded_pairs, padded_rows
 from .bio import all_bio, as_bio, has_entity_tags
 from .labelled import TaggedSentence, read_tagged, split
 from .settings import Bounds, Count, Holdout, TrainSettings
@@ -159,11 +159,8 @@ class TaggerTask(Task):
 
     def collate(self, examples: Sequence[int], seed: int) -> Batch:
         rows = [self._examples[i] for i in examples]
-        batch = padded([TokenPair(row.ids, [0] * len(row.ids)) for row in rows])
-        labels = torch.full_like(batch["token_ids"], IGNORED)
-        for i, row in enumerate(rows):
-            labels[i, : len(row.labels)] = torch.tensor(row.labels)
-        return {**batch, "labels": labels}
+        batch = padded_pairs([TokenPair(row.ids, [0] * len(row.ids)) for row in rows])
+        return {**batch, "labels": padded_rows([row.labels for row in rows], IGNORED)}
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         logits = network(batch["token_ids"], batch["attention_mask"], batch["segment_ids"])

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from ..models.files.tokenizer import TextTokenizer, TokenPair
+from ..models.files.tokenizer import TextTokenizer
 from ..models.runner import plan
 from ..records import Role
 from .batching import padded
-from .gradient_cache import encode_in_chunks
-from .task import Batch
 
-__all__ = ["TextVectors", "padded_texts"]
+__all__ = ["TextVectors", "encode_in_chunks"]
 
 
 class TextVectors:
@@ -73,7 +72,7 @@ class TextVectors:
         """Sequences of any lengths → ``(n, width)`` float32 on the CPU, for measuring."""
         vectors: list[Tensor] = [torch.empty(0)] * len(sequences)
         for rows in plan([len(sequence) for sequence in sequences], device.type, threads=1).batches:
-            batch = {name: tensor.to(device) for name, tensor in padded_texts([sequences[i] for i in rows]).items()}
+            batch = {name: tensor.to(device) for name, tensor in padded([sequences[i] for i in rows]).items()}
             with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 found = network(batch["token_ids"], batch["attention_mask"], skip=self._skip[role]).float().cpu()
             for i, vector in zip(rows, found, strict=True):
@@ -81,7 +80,32 @@ class TextVectors:
         return torch.stack(vectors)
 
 
-def padded_texts(sequences: Sequence[Sequence[int]]) -> Batch:
-    """Token ids and attention mask, ``(N, T)`` int64, padded on the right."""
-    batch = padded([TokenPair(list(ids), [0] * len(ids)) for ids in sequences])
-    return {"token_ids": batch["token_ids"], "attention_mask": batch["attention_mask"]}
+def encode_in_chunks(
+    encode: Callable[[Tensor, Tensor], Tensor], token_ids: Tensor, attention_mask: Tensor, size: int = 0
+) -> Tensor:
+    """Vectors whose gradient costs the memory of ``size`` texts and the time of a second forward pass.
+
+    A query's loss depends on every vector of its batch, so a batch cannot be cut as accumulation would cut it. Gao et
+    al. 2021 ("Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", §3) encode without keeping
+    activations, take the gradient of the loss with respect to the vectors, then encode once more, a few texts at a
+    time, and carry that gradient on into the weights. Checkpointing the encoder, one checkpoint for every few texts,
+    is that very computation, with random states kept, and autograd does it inside an ordinary ``backward()``.
+
+    Args:
+        encode: ``(n, T)`` ids and mask → ``(n, D)``, each row for itself.
+        token_ids, attention_mask: ``(N, T)``, padded on the right.
+        size: texts encoded at a time; 0 takes all at once, and every activation is kept.
+
+    Returns:
+        ``(N, D)``.
+    """
+    if not size or len(token_ids) <= size or not torch.is_grad_enabled():
+        return encode(*_trimmed(token_ids, attention_mask))
+    chunks = zip(torch.split(token_ids, size), torch.split(attention_mask, size), strict=True)
+    return torch.cat([checkpoint(encode, *_trimmed(*chunk), use_reentrant=False) for chunk in chunks])
+
+
+def _trimmed(token_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Without the columns that are padding in every row."""
+    longest = int(attention_mask.sum(dim=1).max())
+    return token_ids[:, :longest], attention_mask[:, :longest]

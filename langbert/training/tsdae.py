@@ -17,9 +17,10 @@ from torch.nn import functional as F
 from ..models.bert.heads import SentenceEncoder
 from ..models.layers.attention import MultiHeadAttention
 from ..models.layers.lookup_table import lookup_table
+from .batching import padded
 from .objectives import Objective
 from .task import Batch
-from .text_vectors import TextVectors, padded_texts
+from .text_vectors import TextVectors
 
 __all__ = ["Decoder", "Denoiser", "Tsdae", "delete_words"]
 
@@ -162,8 +163,8 @@ class Tsdae(Objective):
         return self._batch([self.n_held + i for i in examples], rng)
 
     def _batch(self, places: Sequence[int], rng: random.Random) -> Batch:
-        noised = padded_texts([self._framed(delete_words(*self._texts[i], self._delete, rng)) for i in places])
-        whole = padded_texts([self._framed(self._texts[i][0]) for i in places])
+        noised = padded([self._framed(delete_words(*self._texts[i], self._delete, rng)) for i in places])
+        whole = padded([self._framed(self._texts[i][0]) for i in places])
         return {**noised, "original_ids": whole["token_ids"], "original_mask": whole["attention_mask"]}
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
