@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,67 @@ def test_networks_know_only_torch() -> None:
 def test_the_core_never_imports_an_integration() -> None:
     for file in modules():
         assert "langchain" not in file.read_text(encoding="utf-8").replace("langchain_faiss", ""), file
+
+
+INTEGRATIONS = ROOT.parent / "integrations"
+PUBLIC = ("langbert", "langbert.answering", "langbert.embedding", "langbert.errors", "langbert.records")
+
+
+@pytest.mark.parametrize(
+    "file", sorted(INTEGRATIONS.rglob("*.py")), ids=lambda file: str(file.relative_to(INTEGRATIONS))
+)
+def test_integrations_use_public_names_only(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            assert not [alias.name for alias in node.names if alias.name.startswith("langbert.")], file
+        if isinstance(node, ast.ImportFrom) and not node.level and str(node.module).split(".")[0] == "langbert":
+            assert node.module in PUBLIC, f"{file.name} imports {node.module}"
+            public = importlib.import_module(node.module).__all__
+            assert {alias.name for alias in node.names} <= set(public), f"{file.name}: {node.module}"
+
+
+def imported_when_loaded(file: Path, root: Path) -> set[Path]:
+    """The files under ``root`` that ``file`` imports as it is loaded, not in functions or for type checking."""
+    package = [root.name, *file.relative_to(root).parent.parts]
+    found: set[Path] = set()
+
+    def at(name: str) -> set[Path]:
+        path = root.joinpath(*name.split(".")[1:])
+        return {target for target in (path.with_suffix(".py"), path / "__init__.py") if target.is_file()}
+
+    def visit(node: ast.AST) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+                continue
+            if isinstance(child, ast.ImportFrom):
+                base = package[: len(package) - child.level + 1] if child.level else []
+                stem = ".".join([*base, *([child.module] if child.module else [])])
+                if stem.split(".")[0] == root.name:
+                    for alias in child.names:
+                        found.update(at(f"{stem}.{alias.name}") or at(stem))
+            visit(child)
+
+    visit(ast.parse(file.read_text(encoding="utf-8")))
+    return found - {file}
+
+
+@pytest.mark.parametrize(
+    "root", [ROOT, *(folder for folder in INTEGRATIONS.iterdir() if (folder / "__init__.py").is_file())]
+)
+def test_no_file_imports_itself_round_a_corner(root: Path) -> None:
+    graph = {file: imported_when_loaded(file, root) for file in root.rglob("*.py")}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" → ".join(str(file.relative_to(root)) for file in error.args[1]))
+
+
+def test_what_is_private_to_the_store_is_used_in_its_room_alone() -> None:
+    private = re.compile(r"\bstore\._[a-z]")
+    elsewhere = [*(file for file in modules() if room(file) != "store"), *INTEGRATIONS.rglob("*.py")]
+    assert not [file for file in elsewhere if private.search(file.read_text(encoding="utf-8"))]
 
 
 def test_the_public_names_are_pinned() -> None:

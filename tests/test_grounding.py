@@ -122,6 +122,21 @@ def test_a_sentence_that_denies_something_is_no_refusal(sentence: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("Send copies. The documents do not have to be notarised.", "The documents do not have to be notarised."),
+        ("The context does not hold the state.", "The context does not hold the state."),
+        ("申请文件没有截止日期。", "申请文件没有截止日期。"),
+    ],
+)
+def test_a_sentence_of_the_source_is_no_refusal_whatever_it_sounds_like(text: str, sentence: str) -> None:
+    assert is_refusal(sentence)
+    grounder = Grounder([Candidate(Chunk("c", "d", text), 0.0)], "What about the papers?")
+    assert "".join([*grounder.feed(sentence), *grounder.finish()]) == f"{sentence} [1]"
+    assert not grounder.declined
+
+
+@pytest.mark.parametrize(
     ("unsupported", "expected"),
     [
         ("drop", "Limit lines to 79 characters. [1]"),

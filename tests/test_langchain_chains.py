@@ -18,9 +18,11 @@ from langchain_core.runnables import RunnableConfig, RunnableLambda, RunnablePas
 from langchain_core.runnables.history import RunnableWithMessageHistory
 from langchain_core.vectorstores import InMemoryVectorStore
 
+from langbert import Candidate, Chunk, Store
 from langbert.answering.prompt import NOT_FOUND
 from langbert.errors import GenerationError, QuestionError
 from langchain_langbert import ChatLangBert, LangBertEmbeddings, LangBertVectorStore, create_rag_chain
+from langchain_langbert._convert import candidates_of
 
 STYLE = "Style guide. Limit all lines to a maximum of 79 characters. Use four spaces per indentation level."
 BEES = "Bees make honey from nectar. They live in hives."
@@ -116,6 +118,55 @@ def test_any_vector_store_retriever_and_model_will_do() -> None:
     check(create_rag_chain(foreign.as_retriever(), FakeListLLM(responses=[SAYS])).invoke("Lines?"))
     fixed = RunnableLambda(lambda question: [Document(STYLE, metadata={"source": "pep8.txt"})])
     check(create_rag_chain(fixed, FakeListChatModel(responses=[SAYS]).bind(stop=["x"])).invoke("Lines?"))
+
+
+async def test_over_anybodys_retriever_what_is_not_there_is_refused_and_nobody_is_asked() -> None:
+    nobody = FakeListChatModel(responses=[])  # would raise if asked
+    foreign = InMemoryVectorStore(DeterministicFakeEmbedding(size=16))
+    foreign.add_texts(list(TEXTS.values()))
+    fixed = RunnableLambda(lambda question: [Document(BEES)])
+    for retriever in (foreign, foreign.as_retriever(), fixed):
+        for chain in (create_rag_chain(retriever, nobody), create_rag_chain(retriever, nobody, threshold=0.6)):
+            assert chain.invoke("Who painted the Mona Lisa?")["refused"]
+            assert (await chain.ainvoke("Who painted the Mona Lisa?"))["refused"]
+
+
+def test_a_question_in_another_language_than_the_documents_is_not_refused_for_its_words() -> None:
+    retriever = RunnableLambda(lambda question: [Document(BEES)])
+    chain = create_rag_chain(retriever, FakeListChatModel(responses=["Bees make honey from nectar."]))
+    assert chain.invoke("Was machen die Bienen aus dem Nektar?")["answer"] == "Bees make honey from nectar. [1]"
+    assert create_rag_chain(retriever, FakeListChatModel(responses=[]), threshold=0.9).invoke("蜜蜂做什么？")["refused"]
+
+
+async def test_a_question_is_searched_for_once(store: LangBertVectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    search = type(store.store).search
+
+    def counted(self: Store, question: str, *args: Any, **kwargs: Any) -> list[Candidate]:
+        asked.append(question)
+        return search(self, question, *args, **kwargs)
+
+    monkeypatch.setattr(Store, "search", counted)
+    chain = create_rag_chain(store, FakeListChatModel(responses=[SAYS]))
+    check(chain.invoke("How long may lines be?"))
+    check(await chain.ainvoke("How long may lines be?"))
+    assert asked == ["How long may lines be?"] * 2
+
+
+def test_what_search_and_reranker_said_is_kept_with_the_passages() -> None:
+    documents = [Document(text, id=name) for name, text in TEXTS.items()]
+    searched = [Candidate(Chunk("bees.txt", "bees.txt", BEES), 0.7, {"dense": 0.4, "lexical": 3.0})]
+    alone = candidates_of(documents, searched, comparable=True, calibrated=False)
+    assert [candidate.score for candidate in alone] == [0.5, 0.7, 0.5]
+    assert alone[1].scores == searched[0].scores
+    assert "dense" not in candidates_of(documents, searched, comparable=False, calibrated=False)[1].scores
+    read = [
+        document.model_copy(update={"metadata": {"relevance_score": relevance}})
+        for document, relevance in zip(documents, (0.1, 0.2, 0.9), strict=True)
+    ]
+    assert [one.score for one in candidates_of(read, searched, comparable=True, calibrated=False)] == [0.1, 0.2, 0.9]
+    best = candidates_of(read, searched, comparable=True, calibrated=True)[0]
+    assert (best.chunk.id, best.scores["reranker"], best.scores["search"]) == ("normans.txt", 0.9, 0.5)
 
 
 def test_a_split_document_is_cited_in_the_offsets_of_the_whole() -> None:
@@ -359,6 +410,8 @@ async def test_a_chinese_question_is_quoted_for_unless_a_model_is_given() -> Non
         assert answer["answer"].startswith("蜜蜂用花蜜酿蜂蜜。 [1]")
         assert answer["citations"][0]["quote"] == "蜜蜂用花蜜酿蜂蜜。"
     model = FakeListChatModel(responses=["蜜蜂酿蜂蜜用花蜜。"])
+    named = create_rag_chain(store, ChatLangBert(model="smollm2-135m-instruct"), mode="auto", threshold=0.0)
+    assert named.invoke("蜜蜂用什么酿蜂蜜？")["answer"].startswith("蜜蜂用花蜜酿蜂蜜。 [1]")
     asked = create_rag_chain(store, model, mode="auto", threshold=0.0, unsupported="keep")
     assert asked.invoke("蜜蜂用什么酿蜂蜜？")["answer"].startswith("蜜蜂酿蜂蜜用花蜜。")
 

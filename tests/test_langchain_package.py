@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import ast
 import doctest
 import importlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from langchain_core.embeddings import DeterministicFakeEmbedding
 
 import langchain_langbert
+from langchain_langbert import (
+    ChatLangBert,
+    LangBertEmbeddings,
+    LangBertReranker,
+    LangBertRetriever,
+    LangBertVectorStore,
+)
 
 ROOT = Path(langchain_langbert.__file__).parent
+NO_EMBEDDING = DeterministicFakeEmbedding(size=2)
 EXAMPLE = ROOT.parent.parent / "examples" / "langchain_chain.py"
 
 
@@ -48,12 +58,21 @@ def test_imports_are_light(statement: str, absent: set[str]) -> None:
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize("file", sorted(ROOT.glob("*.py")), ids=lambda file: file.name)
-def test_only_public_names_of_langbert_are_used(file: Path) -> None:
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").split(".")[0] == "langbert":
-            public = importlib.import_module(node.module or "").__all__
-            assert {alias.name for alias in node.names} <= set(public), f"{file.name}: {node.module}"
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: ChatLangBert(base_url="http://localhost:1"), "no field 'base_url': it runs on this machine"),
+        (lambda: ChatLangBert(max_token=3), "no field 'max_token': did you mean 'max_tokens'"),
+        (lambda: LangBertEmbeddings(poling="cls"), "no field 'poling': did you mean 'pooling'"),
+        (lambda: LangBertReranker(top_k=3), "LangBertReranker has no field 'top_k': did you mean 'top_n'"),
+        (lambda: LangBertRetriever(vectorstore=None, filtre={}), "no field 'filtre': did you mean 'filter'"),
+        (lambda: LangBertVectorStore.from_texts([], NO_EMBEDDING, pth="x"), "no option 'pth': did you mean 'path'"),
+        (lambda: LangBertVectorStore.load_local("x", NO_EMBEDDING, index="x"), "no option 'index'"),
+    ],
+)
+def test_constructors_name_what_they_do_not_know(make: Callable[[], Any], says: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=says):
+        make()
 
 
 @pytest.mark.parametrize("module", sorted(file.stem for file in ROOT.glob("[a-z]*.py")))

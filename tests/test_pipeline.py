@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from langbert import Answer, Document, Rag, Retriever, Store, read_documents
+from langbert.answering.flow import SMALL_DECODER
 from langbert.answering.packing import pack
 from langbert.answering.prompt import NOT_FOUND, build_messages, not_found
 from langbert.answering.refusal import confidence, features
 from langbert.errors import GenerationError, QuestionError
+from langbert.generation.streaming import StopStrings
 from langbert.records import Candidate, Chunk, Message
 
 pytestmark = pytest.mark.models
@@ -64,6 +66,8 @@ def test_a_refusal_speaks_the_language_of_the_question() -> None:
     assert not_found("法国的首都是哪里？") == "这些文档里没有答案。"
     assert not_found("What does 你好 mean in English?") == NOT_FOUND
     assert not_found("如何用 Cursor 连接 TiDB MCP Server？") == "这些文档里没有答案。"
+    assert not_found("フランスの首都はどこですか？") == "これらの文書に答えはありません。"
+    assert not_found("프랑스의 수도는 어디입니까?") == "이 문서들에는 답이 없습니다."
 
 
 def test_the_stream_is_the_answer_in_pieces(rag: Rag) -> None:
@@ -146,6 +150,46 @@ def test_a_decoder_that_fails_in_the_middle_leaves_what_was_checked(store: Store
     assert caught.value.answer is not None
     assert pieces == [caught.value.answer.text] == ["Limit all lines to a maximum of 79 characters. [1]"]
     assert_verbatim(store, caught.value.answer)
+
+
+class Stopping(Scripted):
+    """Keeps to the stop strings it is given, as real ones do."""
+
+    def stream(self, messages: Sequence[Message], *, stop: Sequence[str] = (), **options: object) -> Iterator[str]:
+        stops = StopStrings(stop)
+        yield from map(stops.push, super().stream(messages))
+        yield stops.flush()
+
+
+@pytest.mark.parametrize("opening", ["\n\n", " \n", "\n\n\n\n"])
+def test_an_answer_may_begin_with_blank_lines_and_ends_with_its_first_paragraph(store: Store, opening: str) -> None:
+    said = "Limit all lines to a maximum of 79 characters."
+    rag = Rag(store, generator=Stopping(opening, said, "\n\n", "Use spaces."))  # type: ignore[arg-type]
+    assert rag.ask(LINE_LENGTH, mode="generate").text == f"{said} [1]"
+
+
+@pytest.mark.parametrize("generator", [None, SMALL_DECODER])
+def test_naming_the_default_decoder_changes_nothing(store: Store, generator: str | None) -> None:
+    rag = Rag(store, generator=generator, threshold=0.0)
+    assert rag.ask("诺曼底的名字从哪里来？").text.startswith("诺曼人定居在法国北部")  # quoted: it knows English alone
+
+
+def test_another_decoder_is_asked_in_any_language(store: Store) -> None:
+    rag = scripted(store, "诺曼人定居在法国北部。", threshold=0.0, unsupported="keep")
+    assert rag.ask("诺曼底的名字从哪里来？").text.startswith("诺曼人定居在法国北部。")
+    assert rag.generator.read  # type: ignore[attr-defined]
+
+
+def test_a_store_of_words_only_is_asked_without_any_model() -> None:
+    with Store.open() as words:
+        words.add([Chunk(name, name, text) for name, text in (("bees", "Bees make honey."), ("rust", "Rust is red."))])
+        rag = scripted(words, "Bees make honey.", reranker=False, reader=False)
+        answer = rag.ask("What do bees make?", mode="generate")
+        assert (answer.text, answer.refused) == ("Bees make honey. [1]", False)
+        assert rag.ask("What do bees make?", mode="extract").text == "Bees make honey. [1]"
+        absent = rag.ask("Who painted the red room in the Mona Lisa museum?")
+        assert absent.refused
+        assert 0 < absent.confidence < 0.5 < answer.confidence < 1
 
 
 def test_a_decoder_that_says_it_cannot_tell_is_believed(store: Store) -> None:

@@ -54,7 +54,7 @@ class LangBertEmbeddings(BaseModel, Embeddings):
         encoding: what comes out. ``"float32"``: ``dimension`` floats. ``"int8"``: ``dimension`` whole numbers from -127
             to 127, the values of unit vectors times 127; cosines of these stay within 0.015 of the exact ones.
             ``"binary"``: ``dimension / 8`` whole numbers from -128 to 127, eight signs in each, for indexes that
-            compare by Hamming distance and for nothing else. See :mod:`langbert.embedding.quantization`.
+            compare by Hamming distance and for nothing else. See :func:`langbert.embedding.int8` and ``binary`` there.
             ``LangBertVectorStore`` takes float32 from the encoder whatever stands here.
         show_progress: a bar on stderr, with texts per second.
         cache: keep vectors on disk, so that no text is embedded twice, by any process: a folder, or True for
@@ -107,7 +107,7 @@ class LangBertEmbeddings(BaseModel, Embeddings):
     def model_post_init(self, context: Any, /) -> None:
         # Loaded here, so that a misspelt model name is an error where it was typed.
         from langbert import Embedder
-        from langbert.embedding.quantization import binary, int8
+        from langbert.embedding import binary, int8
 
         ours = self.model_dump(exclude={"encoding", "show_progress", "cache", "cache_bytes"})
         self._encode = {"float32": None, "int8": int8, "binary": binary}[self.encoding]

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from langbert.errors import StoreCorrupt, StoreError, StoreMismatch, UnsafePickle
 from langbert.records import EmbedderLike
-from langbert.store.faiss_file import read_faiss_vectors
-from langbert.store.pickled import Instance, read_pickle
+
+from ._faiss_file import read_faiss_vectors
+from ._pickled import Instance, read_pickle
 
 __all__ = ["check_embedding", "read_langchain_faiss"]
 
@@ -55,7 +56,7 @@ _ALIKE = 0.98  # cosine of the stored and the new vector of one text; other mode
 def read_langchain_faiss(folder: str | Path, index_name: str = "index") -> tuple[list[Document], NDArray[np.float32]]:
     """The documents, each with its id, and their vectors ``(n, dim)`` float32 in the same order.
 
-    ``index.pkl`` is never unpickled: see :mod:`langbert.store.pickled`.
+    ``index.pkl`` is never unpickled: see :mod:`langchain_langbert._pickled`.
 
     Raises:
         UnsafePickle: the pickle names something other than documents and their docstore.

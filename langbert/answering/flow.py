@@ -188,7 +188,7 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
         )
 
     if sure >= policy.threshold:
-        if not _points(policy, question, found):
+        if not _quotes(policy, question, found):
             try:
                 yield from _written(question, first, grounder, documents, clock)
             except Exception as error:
@@ -209,7 +209,7 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     yield (yield from answer())
 
 
-def _points(policy: Policy, question: str, found: Sequence[Evidence]) -> bool:
+def _quotes(policy: Policy, question: str, found: Sequence[Evidence]) -> bool:
     """Whether words of a source answer, instead of the decoder."""
     if policy.mode == "auto":
         return found[0].score >= policy.sure if found else policy.writer == SMALL_DECODER and not is_latin(question)

@@ -121,12 +121,12 @@ def make_reader(name: str, output: Output) -> Reader:
         return Reader(_label(name), offline=True)
 
 
-def writer_for(mode: AnswerMode, name: str, output: Output) -> str | None:
+def writer_for(mode: AnswerMode, name: str, output: Output) -> str:
     """What :class:`~langbert.Rag` is given as its generator: fetched now, while a bar can be shown, and loaded when it
-    is needed; None for its own."""
+    is needed."""
     if mode != "extract":
         fetch(name, output)
-    return None if name == DEFAULT_GENERATOR else name
+    return name
 
 
 def fetch(name: str, output: Output) -> None:

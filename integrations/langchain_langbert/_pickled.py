@@ -17,7 +17,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import StoreCorrupt, UnsafePickle
+from langbert.errors import StoreCorrupt, UnsafePickle
 
 __all__ = ["Instance", "read_pickle"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import StoreCorrupt, StoreError
+from langbert.errors import StoreCorrupt, StoreError
 
 __all__ = ["read_faiss_vectors"]
 
