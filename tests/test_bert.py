@@ -177,7 +177,7 @@ def test_bad_configs_are_named(change, message):
 
 def test_only_what_our_network_can_run_is_ours():
     assert is_bert(TINY.to_dict())
-    assert not is_bert({**TINY.to_dict(), "model_type": "roberta"})
+    assert not is_bert({**TINY.to_dict(), "model_type": "distilbert"})
     assert not is_bert({**TINY.to_dict(), "position_embedding_type": "relative_key"})
     assert not is_bert({**TINY.to_dict(), "is_decoder": True})
 

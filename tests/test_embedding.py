@@ -353,7 +353,7 @@ def test_stages_of_others_are_refused_not_run(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("kind", [transformers.DistilBertModel, transformers.XLMRobertaModel])
-def test_other_families_run_through_transformers(kind, tmp_path):
+def test_other_families_have_the_vectors_of_sentence_transformers(kind, tmp_path):
     folder = tmp_path / "model"
     write_tiny(folder, kind)
     # what such checkpoints bring: a tokenizer.json
@@ -370,8 +370,12 @@ def test_other_families_run_through_transformers(kind, tmp_path):
     np.testing.assert_allclose(sentence_transformers_vectors(tmp_path / "saved", TEXTS), together, atol=1e-5)
     again = Embedder(tmp_path / "saved", precision="bfloat16")
     assert again.space.differences(embedder.space) == []
+
+
+def test_int8_is_for_bert(tmp_path):
+    write_tiny(tmp_path, transformers.DistilBertModel)
     with pytest.raises(CheckpointError, match="'int8' is for BERT"):
-        Embedder(folder, precision="int8")
+        Embedder(tmp_path, precision="int8")
 
 
 def test_code_in_a_checkpoint_runs_only_when_asked_for(tmp_path):

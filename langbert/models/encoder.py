@@ -20,7 +20,8 @@ from .bert.int8 import calibration_sequences
 from .bert.loading import load_bert, load_cross_encoder, save_bert
 from .bert.network import Bert
 from .files.tokenizer import TextTokenizer
-from .files.weights import read_json
+from .files.weights import Weight, read_json
+from .layers.low_bit_table import LowBitTable
 from .transformers_models import TransformersCrossEncoder, TransformersEncoder
 
 __all__ = ["BertEncoder", "Encoder", "PairScorer", "TokenStates", "load_encoder", "load_pair_scorer"]
@@ -55,8 +56,8 @@ class Encoder(TokenStates, Protocol):
     max_length: int | None
     pooler: nn.Module | None
 
-    def weights(self) -> Mapping[str, Tensor]:
-        """The tensors the hidden states depend on, by a name that stays the same however they are stored."""
+    def weights(self) -> Mapping[str, Weight]:
+        """What the hidden states depend on, by a name that stays the same however it is stored."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -79,8 +80,13 @@ class BertEncoder:
     def __call__(self, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> Tensor:
         return self._prepared(sequences, segments)
 
-    def weights(self) -> Mapping[str, Tensor]:
-        return {name: tensor for name, tensor in self._bert.state_dict().items() if not name.startswith("pooler.")}
+    def weights(self) -> Mapping[str, Weight]:
+        tensors = {name: tensor for name, tensor in self._bert.state_dict().items() if not name.startswith("pooler.")}
+        table = self._bert.embeddings.tokens
+        if isinstance(table, LowBitTable):
+            del tensors["embeddings.tokens.blocks"]
+            return {**tensors, "embeddings.tokens.weight": table}
+        return tensors
 
     def save(self, folder: Path) -> None:
         save_bert(self._bert, folder)
@@ -112,7 +118,7 @@ def load_encoder(
     folder = Path(folder)
     config = read_json(folder / "config.json")
     if is_bert(config):
-        bert = load_bert(folder)
+        bert = load_bert(folder, low_bit=True)
         calibration: Sequence[Sequence[int]] = ()
         if dtype == torch.int8:
             calibration = calibration_sequences(TextTokenizer.from_folder(folder), bert.config.max_positions)

@@ -31,6 +31,7 @@ TASKS = {
     "reader": "ReaderTask",
     "classifier": "ClassifierTask",
     "tagger": "TaggerTask",
+    "evidence": "EvidenceTask",
     "seq2seq": "Seq2SeqTask",
 }
 """What ``langbert train`` knows: the objective, and its class in the module of that name."""

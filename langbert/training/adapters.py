@@ -37,7 +37,8 @@ def adapt(
     except ImportError as error:
         raise MissingExtra("peft", "train", "training adapters") from error
     endings = "|".join(target.replace(".", r"\.") for target in settings.targets)
-    pattern = rf".*\.({endings})"
+    below = "|".join(str(number) for number in range(settings.first_layer))
+    pattern = (rf"(?!.*\blayers\.(?:{below})\.)" if below else "") + rf".*\.({endings})"
     if not any(re.fullmatch(pattern, name) for name, _ in network.named_modules()):
         raise CheckpointError(
             f"adapters go beside {', '.join(settings.targets)}, and this network has none of them, as recurrent ones "

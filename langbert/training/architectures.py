@@ -155,7 +155,8 @@ def base_encoder(base: str | Path) -> tuple[TextEncoder, TextTokenizer]:
 
 
 def _table(encoder: TextEncoder) -> nn.Embedding:
-    return encoder.tokens if isinstance(encoder, RecurrentEncoder) else encoder.embeddings.tokens
+    table = encoder.tokens if isinstance(encoder, RecurrentEncoder) else encoder.embeddings.tokens
+    return cast(nn.Embedding, table)  # `base_encoder` decodes one of few bits
 
 
 def save_encoder(encoder: TextEncoder, folder: Path) -> None:

@@ -29,12 +29,14 @@ class LoraSettings:
 
     Attributes:
         targets: endings of the names of the linear layers to adapt.
+        first_layer: layers below it stay as they are, and nothing is computed backwards through them.
     """
 
     rank: int = 32
     alpha: int = 64
     dropout: float = 0.05
     targets: tuple[str, ...] = ("attention.qkv", "attention.output", "up", "down")
+    first_layer: int = 0
 
     def __post_init__(self) -> None:
         if self.rank < 1:

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..files.weights import NameTable, Row, parse_fields, stacked
+from torch import Tensor
+
+from ...errors import CheckpointError
+from ..files.weights import NameTable, Row, parse_fields, read_json, read_tensors, stacked
 from .network import BertConfig
 
-__all__ = ["PRETRAINING_ROWS", "RENAMES", "bert_table", "headed_table", "is_bert", "parse_config", "unparse_config"]
+__all__ = [
+    "PRETRAINING_ROWS",
+    "RENAMES",
+    "bert_table",
+    "headed_table",
+    "is_bert",
+    "parse_config",
+    "read_bert",
+    "unparse_config",
+]
 
 _CONFIG_KEYS = {
     "vocab_size": "vocab_size",
@@ -28,7 +42,14 @@ _CONFIG_KEYS = {
 }
 """Field of :class:`BertConfig` → key of ``config.json``."""
 
-_OTHER_HEADS = (r"cls\..*", r"classifier\..*", r"qa_outputs\..*", r"dropout\..*")
+_ROBERTA = ("roberta", "xlm-roberta", "camembert")
+"""BERT's network under another name (Liu et al. 2019, "RoBERTa"): positions are numbered from after the padding token's
+id, there is one segment, and the heads are called otherwise."""
+
+_BERT_NAMES = {"roberta.": "bert.", "classifier.dense.": "bert.pooler.dense.", "classifier.out_proj.": "classifier."}
+_ROBERTA_NAMES = re.compile("^(" + "|".join(map(re.escape, _BERT_NAMES)) + ")")
+
+_OTHER_HEADS = (r"cls\..*", r"lm_head\..*", r"classifier\..*", r"qa_outputs\..*", r"dropout\..*")
 _NOT_LOADED = (r"(.*\.)?position_ids",)
 RENAMES = ((".gamma", ".weight"), (".beta", ".bias"))
 
@@ -36,7 +57,7 @@ RENAMES = ((".gamma", ".weight"), (".beta", ".bias"))
 def is_bert(config: Mapping[str, Any]) -> bool:
     """Whether our own network can run a checkpoint with this ``config.json``: an encoder with absolute positions."""
     return (
-        config.get("model_type") == "bert"
+        config.get("model_type") in ("bert", *_ROBERTA)
         and config.get("position_embedding_type", "absolute") == "absolute"
         and not config.get("is_decoder")
         and not config.get("auto_map")
@@ -49,7 +70,35 @@ def parse_config(config: Mapping[str, Any], source: str | Path = "config.json") 
     Raises:
         CheckpointError: a value is of the wrong kind, or the sizes do not fit together.
     """
-    return parse_fields(BertConfig, config, _CONFIG_KEYS, source, complete=False)
+    if config.get("model_type") in _ROBERTA:
+        config = {"pad_token_id": 1, **config}
+    parsed = parse_fields(BertConfig, config, _CONFIG_KEYS, source, complete=False)
+    unused = _unused_positions(config)
+    if parsed.max_positions <= unused:
+        raise CheckpointError(f"{source}: {parsed.max_positions} positions, of which {unused} are not used")
+    return replace(parsed, max_positions=parsed.max_positions - unused)
+
+
+def read_bert(folder: Path) -> tuple[BertConfig, dict[str, Tensor]]:
+    """Config and tensors of a checkpoint, under BERT's names.
+
+    Raises:
+        CheckpointError: a file is unreadable or not whole.
+    """
+    settings = read_json(folder / "config.json")
+    config = parse_config(settings, folder / "config.json")
+    tensors = read_tensors(folder)
+    if unused := _unused_positions(settings):
+        tensors = {_ROBERTA_NAMES.sub(lambda match: _BERT_NAMES[match[0]], name): tensors[name] for name in tensors}
+        for name in tensors:
+            if name.endswith("embeddings.position_embeddings.weight"):
+                tensors[name] = tensors[name][unused:]
+    return config, tensors
+
+
+def _unused_positions(config: Mapping[str, Any]) -> int:
+    """How many rows of the position table come before a text's first token."""
+    return int(config.get("pad_token_id", 1)) + 1 if config.get("model_type") in _ROBERTA else 0
 
 
 def unparse_config(config: BertConfig) -> dict[str, Any]:

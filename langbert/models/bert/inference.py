@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from itertools import chain, groupby
 from typing import NamedTuple, cast
 
@@ -107,9 +108,9 @@ class PreparedBert:
         self.config = bert.config
         self.device = torch.device(device)
         embeddings = bert.embeddings
-        # the tables stay in float32: three small look-ups are no bottleneck, and their sum is rounded once
+        # the tables stay as they are: three small look-ups are no bottleneck, and their sum is rounded once
         self._tokens, self._positions, self._segments = (
-            table.weight.detach().to(self.device, torch.float32)
+            deepcopy(table).to(self.device) if self.device.type != "cpu" else table
             for table in (embeddings.tokens, embeddings.positions, embeddings.segments)
         )
         self._norm = _Norm(embeddings.norm, torch.float32, self.device)
@@ -163,8 +164,8 @@ class PreparedBert:
         self, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None, runs: Sequence[_Run]
     ) -> Tensor:
         positions = torch.cat([torch.arange(run.length).repeat((run.stop - run.start) // run.length) for run in runs])
-        types = self._segments[0] if segments is None else self._segments[_joined(segments).to(self.device)]
-        summed = self._tokens[_joined(sequences).to(self.device)] + self._positions[positions.to(self.device)] + types
+        types = self._segments(_joined(segments).to(self.device)) if segments else self._segments.weight[:1]
+        summed = self._tokens(_joined(sequences).to(self.device)) + self._positions(positions.to(self.device)) + types
         return self._norm(summed).to(self.dtype)
 
     def _through(self, layer: _PreparedLayer, hidden: Tensor, runs: Sequence[_Run]) -> Tensor:

@@ -25,7 +25,17 @@ from ..architectures.recurrent import (
 from ..files.lora import base_of, merge_adapters
 from ..files.tokenizer import TextTokenizer
 from ..files.weights import NameTable, Row, load_strict, read_json, read_tensors, save_tensors, write_json
-from .checkpoint import PRETRAINING_ROWS, RENAMES, bert_table, headed_table, is_bert, parse_config, unparse_config
+from .checkpoint import (
+    PRETRAINING_ROWS,
+    RENAMES,
+    bert_table,
+    headed_table,
+    is_bert,
+    parse_config,
+    read_bert,
+    unparse_config,
+)
+from .e5 import E5_WEIGHTS, load_e5
 from .heads import CrossEncoder, PreTrainingBert, SequenceClassifier, SpanReader, TokenClassifier
 from .network import Bert, BertConfig, Pooler
 
@@ -92,18 +102,21 @@ class TaggerCheckpoint(NamedTuple):
     words: WordKind = "words"
 
 
-def load_bert(folder: str | Path, *, pooler: bool = True) -> Bert:
+def load_bert(folder: str | Path, *, pooler: bool = True, low_bit: bool = False) -> Bert:
     """The encoder in a checkpoint folder, in float32 and evaluation mode; task heads in it are left aside.
 
     Args:
         pooler: False leaves the pooler aside too, where the checkpoint has one.
+        low_bit: leave a word table of few bits as it is, which nothing can train.
 
     Raises:
         CheckpointError: the folder's files are not one whole BERT.
     """
     folder = Path(folder)
-    config = parse_config(read_json(folder / "config.json"), folder / "config.json")
-    tensors = read_tensors(folder)
+    if (folder / E5_WEIGHTS).is_file():
+        config = parse_config(read_json(folder / "config.json"), folder / "config.json")
+        return load_e5(folder / E5_WEIGHTS, config, low_bit=low_bit)
+    config, tensors = read_bert(folder)
     table = bert_table(config)
     has_pooler = "pooler.dense.weight" in table.canonical(tensors)
     with torch.device("meta"):
@@ -117,7 +130,8 @@ def load_bert(folder: str | Path, *, pooler: bool = True) -> Bert:
 def save_bert(bert: Bert, folder: Path) -> None:
     """``config.json`` and ``model.safetensors`` of a ``BertModel``."""
     write_json(unparse_config(bert.config), folder / "config.json")
-    save_tensors(bert_table(bert.config).to_theirs(bert.state_dict()), folder / "model.safetensors")
+    state = {**bert.state_dict(), "embeddings.tokens.weight": bert.embeddings.tokens.weight}
+    save_tensors(bert_table(bert.config).to_theirs(state), folder / "model.safetensors")
 
 
 def load_cross_encoder(folder: str | Path, *, base: str | Path | None = None) -> CrossEncoder:
@@ -131,7 +145,7 @@ def load_cross_encoder(folder: str | Path, *, base: str | Path | None = None) ->
     """
     folder = Path(folder)
     if base is not None:
-        bert = load_bert(base, pooler=False)
+        bert = load_bert(base, pooler=False, low_bit=True)
         with torch.device("meta"):  # drawing an encoder's weights at random takes as long as all the rest
             adapted = CrossEncoder(bert.config)
         adapted.bert = bert
@@ -139,8 +153,7 @@ def load_cross_encoder(folder: str | Path, *, base: str | Path | None = None) ->
             head.to_empty(device="cpu")
         merge_adapters(adapted, folder, heads=("pooler", "classifier"))
         return adapted.eval()
-    config = parse_config(read_json(folder / "config.json"), folder / "config.json")
-    tensors = read_tensors(folder)
+    config, tensors = read_bert(folder)
     weight = tensors.get("classifier.weight")
     if weight is None:
         raise CheckpointError(
@@ -163,14 +176,14 @@ def load_span_reader(folder: Path, *, offline: bool | None = None) -> ReaderChec
     if not is_bert(config):
         raise CheckpointError(f"{folder}: a reader is a BERT here, not {config.get('model_type')!r}")
     if base != folder:
-        network = SpanReader(load_bert(base, pooler=False))
+        network = SpanReader(load_bert(base, pooler=False, low_bit=True))
         merge_adapters(network, folder, heads=("head",))
     else:
-        sizes = parse_config(config, base / "config.json")
+        sizes, tensors = read_bert(folder)
         with torch.device("meta"):
             network = SpanReader(Bert(sizes, pooler=False))
         table = headed_table(sizes, "BERT reader", "head", theirs="qa_outputs", pooled=False)
-        load_strict(network, read_tensors(folder), table, source=folder)
+        load_strict(network, tensors, table, source=folder)
     file = folder / CALIBRATION
     values = read_json(file) if file.is_file() else {"slope": 1.0, "bias": 0.0}
     return ReaderCheckpoint(
@@ -253,7 +266,7 @@ def load_pretraining(folder: str | Path, *, next_sentence: bool = True) -> PreTr
     """
     folder = Path(folder)
     network = PreTrainingBert(load_bert(folder), next_sentence=next_sentence)
-    tensors = read_tensors(folder)
+    tensors = {} if (folder / E5_WEIGHTS).is_file() else read_tensors(folder)
     decoder, table = tensors.get(_TIED[0]), network.bert.embeddings.tokens.weight
     if decoder is not None and not torch.equal(decoder.float(), table):
         raise CheckpointError(f"{folder}: {_TIED[0]} is not the token table; expected a tied head, as BERT has")

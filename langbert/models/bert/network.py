@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..layers.attention import MultiHeadAttention
 from ..layers.lookup_table import lookup_table
+from ..layers.low_bit_table import LowBitTable
 from ..layers.projection import ACTIVATIONS
 
 __all__ = ["Bert", "BertConfig", "Pooler"]
@@ -48,7 +49,7 @@ class Embeddings(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.tokens = lookup_table(config.vocab_size, config.hidden_size)
+        self.tokens: nn.Embedding | LowBitTable = lookup_table(config.vocab_size, config.hidden_size)
         self.positions = lookup_table(config.max_positions, config.hidden_size)
         self.segments = lookup_table(config.n_segments, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)

