@@ -39,7 +39,7 @@ from stores.contenders import CONTENDERS, VARIANTS
 from stores.corpus import DIMENSION, Corpus
 
 PARTS = ("add", "read", "more", "ids", "processes", "kill", "million")
-MORE, MORE_OF_A_MILLION = 1_000, 10_000
+MORE = 1_000
 LIBRARIES = ("faiss-cpu", "langchain-community", "chromadb", "qdrant-client", "lancedb", "tantivy")
 
 

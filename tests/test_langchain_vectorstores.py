@@ -162,7 +162,6 @@ def test_delete_wants_to_know_what() -> None:
     assert store.similarity_search("one") == []
 
 
-NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
 METADATA = st.dictionaries(
     st.text(max_size=8),
     st.recursive(

@@ -62,10 +62,6 @@ class EmbeddingSpeed:
     roof: Roof | None
 
     @property
-    def texts_per_second(self) -> float:
-        return self.workload.texts / self.timing.median
-
-    @property
     def tokens_per_second(self) -> float:
         return self.workload.tokens / self.timing.median
 
