@@ -5,7 +5,7 @@
 All paragraphs of the file are one corpus. The articles of one half fit the coefficients, those of the other half are
 what is reported, and the other way round: every number is of articles that nothing was fitted on. What the models say
 is kept in the cache; after a new reader only the reading is done again. ``--write`` puts the coefficients, fitted on
-both halves, into ``langbert/answering/evidence.py``.
+both halves, into ``langbert/answering/fitted.json``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from asked.coefficients import logistic, written
+from asked.coefficients import logistic, write_fitted
 from asked.collect import READ, Asked, Asking, halves
 from numpy.typing import NDArray
 from scipy.optimize import minimize
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--cached", action="store_true", help="only what a stopped run has got to")
     parser.add_argument("--reader", default="minilm-reader", help="a name or a folder")
     parser.add_argument("--threads", type=int, help="for the models")
-    parser.add_argument("--write", action="store_true", help="put the coefficients into langbert/answering/evidence.py")
+    parser.add_argument("--write", action="store_true", help="put the coefficients into langbert/answering/fitted.json")
     arguments = parser.parse_args()
 
     asking = Asking(arguments.data, arguments.cache, reader=arguments.reader, threads=arguments.threads)
@@ -142,8 +142,7 @@ def main() -> None:
     weights = fit([row(one, READ) for one in asked])
     print(weights)
     if arguments.write:
-        said = ", ".join(f"{name}={value}" for name, value in asdict(weights).items())
-        written(Path(evidence.__file__), "FITTED", f"Weights({said})")
+        write_fitted("evidence", asdict(weights))
 
 
 if __name__ == "__main__":

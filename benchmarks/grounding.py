@@ -1,6 +1,6 @@
 """How well :mod:`langbert.answering.checking` tells supported claims from unsupported ones, and its coefficients.
 
-    python benchmarks/grounding.py SQUAD.json [--also cmrc2018/dev.json] [--questions 1200]
+    python benchmarks/grounding.py SQUAD.json [--also cmrc2018/dev.json] [--questions 1200] [--write]
 
 Claims are made from the file's own questions and paragraphs, so that their labels are known. Supported: question and
 answer as a statement, the sentence that holds the answer, that sentence shortened or with its clauses turned round,
@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
+from asked.coefficients import write_fitted
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -267,6 +268,7 @@ def main() -> None:
     parser.add_argument("data", help="a SQuAD JSON file")
     parser.add_argument("--also", help="another one, of any language, reported only")
     parser.add_argument("--questions", type=int, default=400)
+    parser.add_argument("--write", action="store_true", help="put the coefficients into langbert/answering/fitted.json")
     parser.add_argument("--show", type=int, default=0, help="print so many claims of each kind instead")
     arguments = parser.parse_args()
     rows = list(claims(read_questions(arguments.data), arguments.questions))
@@ -296,9 +298,10 @@ def main() -> None:
         if name == SHIPPED:
             shipped, at = np.maximum(scores, seen[:, COLUMNS.index("restated")]), threshold
             weights = dict(zip(wanted, model.coef_[0].round(2).tolist(), strict=True))
-            lines.append(
-                f"\n{name}: {weights}, bias {model.intercept_[0]:.2f}, threshold {threshold:.2f}; lets through"
-            )
+            weights |= {"bias": round(float(model.intercept_[0]), 2), "supported": round(float(threshold), 2)}
+            lines.append(f"\n{name}: {weights}; lets through")
+            if arguments.write:
+                write_fitted("checking", weights)
             for kind in dict.fromkeys(kinds):
                 these = (kinds == kind) & ~dev
                 shares = [np.mean(each[these] >= threshold) for each in (scores, shipped)]

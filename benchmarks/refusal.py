@@ -6,7 +6,7 @@ Three kinds of questions: of SQuAD 2.0, about half of which were written to look
 of SQuAD 1.1, asked of all paragraphs and, again, of all but those of their own article; and the same in Chinese,
 without reranker and reader. The articles of one half fit the model, those of the other half are what is reported, and
 the other way round. What the models say is kept in the cache; after a new reader only the reading is done again.
-``--write`` puts the coefficients, fitted on everything, into ``langbert/answering/refusal.py``; run
+``--write`` puts the coefficients, fitted on everything, into ``langbert/answering/fitted.json``; run
 ``benchmarks/extraction.py`` first. The risk–coverage curve goes to ``--plot`` as PNG, and as JSON beside it.
 """
 
@@ -19,26 +19,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from asked.coefficients import logistic, written
+from asked.coefficients import logistic, write_fitted
 from asked.collect import Asked, Asking, halves
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from langbert.answering import refusal
 from langbert.answering.refusal import HELD, Features, features
 
 READ = 5  # passages
 PARTS = {
-    "search, reranker, reader": Features.__slots__,
+    "search, reranker, reader": ("coverage", "cosine", "reranker", "margin", "quoted"),
     "search, reader": ("coverage", "cosine", "margin", "quoted"),
     "search, reranker": ("coverage", "cosine", "reranker"),
     "search": ("coverage", "cosine"),
-    # without our own vectors: a store of words only, somebody else's retriever
-    "words, reranker, reader": ("coverage", "reranker", "margin", "quoted"),
-    "words, reader": ("coverage", "margin", "quoted"),
-    "words, reranker": ("coverage", "reranker"),
-    "words": ("coverage",),
+    "search by words, reranker, reader": ("coverage", "reranker", "margin", "quoted"),
+    "search by words, reader": ("coverage", "margin", "quoted"),
+    "search by words, reranker": ("coverage", "reranker"),
+    "search by words": ("coverage",),
 }
+"""What there may be, and what it tells, in the order of :class:`Features`."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def main() -> None:
     parser.add_argument("--reader", default="minilm-reader", help="a name or a folder")
     parser.add_argument("--threads", type=int, help="for the models")
     parser.add_argument("--plot", type=Path, default=Path("docs/images/refusal.png"))
-    parser.add_argument("--write", action="store_true", help="put the coefficients into langbert/answering/refusal.py")
+    parser.add_argument("--write", action="store_true", help="put the coefficients into langbert/answering/fitted.json")
     arguments = parser.parse_args()
 
     def ask(data: str, *absents: bool, models: bool = True) -> list[Asked]:
@@ -188,7 +187,7 @@ def main() -> None:
         print(names, weights)
     draw(results, arguments.plot)
     if arguments.write:
-        written(Path(refusal.__file__), "FITTED", f"MappingProxyType({fitted!r})")
+        write_fitted("refusal", list(fitted.values()))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from langbert import Candidate, Chunk, Reader, Reranker, Retriever, Store
 from langbert.answering.evidence import Evidence, best_evidence
+from langbert.answering.fitted import FILE, fitted
 from langbert.answering.refusal import FITTED, Features, confidence, features
 
 PASSAGES = {
@@ -96,3 +99,19 @@ def test_chinese_works_without_reranker_and_reader(store: Store) -> None:
     held = confidence(features("诺曼人什么时候征服了西西里岛？", store.search("诺曼人什么时候征服了西西里岛？", 4)))
     absent = confidence(features("埃菲尔铁塔有多高？", store.search("埃菲尔铁塔有多高？", 4)))
     assert held > 0.5 > absent
+
+
+def test_the_benchmark_fits_every_set_of_parts_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    benchmark = importlib.import_module("refusal")
+    assert set(benchmark.PARTS.values()) == set(FITTED)
+
+
+def test_what_a_benchmark_writes_is_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    coefficients = importlib.import_module("asked.coefficients")
+    copy = tmp_path / "fitted.json"
+    copy.write_bytes(FILE.read_bytes())
+    monkeypatch.setattr(coefficients, "FILE", copy)
+    coefficients.write_fitted("checking", fitted("checking"))
+    assert copy.read_bytes() == FILE.read_bytes()

@@ -1,17 +1,17 @@
-"""Fitting a few numbers, and putting them where the code has them."""
+"""Fitting a few numbers, and putting them where the product reads them."""
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
+import json
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
+
+from langbert.answering.fitted import FILE
 
 
 def logistic(
@@ -39,11 +39,8 @@ def logistic(
     return [*slopes.tolist(), float(found[-1] - slopes @ centre)]
 
 
-def written(file: Path, name: str, value: str) -> None:
-    """Replaces what ``name = …`` at the beginning of a line of ``file`` says, up to the next blank line."""
-    text = file.read_text(encoding="utf-8")
-    found, count = re.subn(rf"(?ms)^({name}(?:: [^=\n]+)?) = .*?(?=\n\n|\n?\Z)", lambda m: f"{m[1]} = {value}", text)
-    if count != 1:
-        raise ValueError(f"{file}: expected one '{name} = …', found {count}")
-    file.write_text(found.rstrip("\n") + "\n", encoding="utf-8")
-    subprocess.run([sys.executable, "-m", "ruff", "format", "-q", str(file)], check=True)
+def write_fitted(model: str, coefficients: Any) -> None:
+    """Puts them where :func:`langbert.answering.fitted.fitted` reads them."""
+    everything = json.loads(FILE.read_text(encoding="utf-8"))
+    everything[model] = coefficients
+    FILE.write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")

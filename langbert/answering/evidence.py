@@ -24,6 +24,7 @@ from ..records import Candidate, Chunk, Citation, EmbedderLike
 from ..text.scripts import cjk_words, letters
 from ..text.sentences import sentences
 from ..text.terms import terms
+from .fitted import fitted
 
 if TYPE_CHECKING:
     from ..reading import Reader
@@ -103,8 +104,8 @@ class Weights:
     bias: float
 
 
-# Fitted by benchmarks/extraction.py, which says how good the answers are.
-FITTED = Weights(logits=0.908, score=4.498, agreed=1.528, surest=0.13, bias=1.097)
+FITTED = Weights(**fitted("evidence"))
+"""By benchmarks/extraction.py, which says how good the answers are."""
 
 
 def best_evidence(question: str, candidates: Sequence[Candidate], reader: Reader) -> list[Evidence]:

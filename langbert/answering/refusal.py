@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from ..models.log_odds import log_odds, sigmoid
 from ..records import Candidate
@@ -18,6 +17,7 @@ from ..text.languages import languages_of
 from ..text.terms import terms
 from .checking import claim_weights
 from .evidence import Evidence
+from .fitted import fitted
 
 __all__ = ["Features", "confidence", "features"]
 
@@ -25,6 +25,11 @@ HELD = 0.8
 """The share of questions that have an answer in the documents, in the use that confidence is calibrated for."""
 
 _LOOKED_AT = 4  # candidates: more of them find a word somewhere for any question
+
+FITTED: Mapping[tuple[str, ...], Mapping[str, float]] = {
+    tuple(name for name in weights if name != "bias"): weights for weights in fitted("refusal")
+}
+"""The coefficients for every set of parts there may be, by benchmarks/refusal.py."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,37 +110,3 @@ def _quoted(question: str, evidence: Evidence) -> float:
     weights = claim_weights(question)
     held = set(base_terms(" ".join((*evidence.candidate.chunk.headings, evidence.quote))))
     return sum(weight for term, weight in weights.items() if term in held) / (sum(weights.values()) or 1.0)
-
-
-# Fitted by benchmarks/refusal.py, which says how well it tells what is held from what is not.
-FITTED: Mapping[tuple[str, ...], Mapping[str, float]] = MappingProxyType(
-    {
-        ("coverage", "cosine", "reranker", "margin", "quoted"): {
-            "coverage": 0.0,
-            "cosine": 6.866,
-            "reranker": 0.0,
-            "margin": 0.218,
-            "quoted": 1.855,
-            "bias": -3.402,
-        },
-        ("coverage", "cosine", "margin", "quoted"): {
-            "coverage": 0.0,
-            "cosine": 6.866,
-            "margin": 0.218,
-            "quoted": 1.855,
-            "bias": -3.402,
-        },
-        ("coverage", "cosine", "reranker"): {"coverage": 1.98, "cosine": 6.745, "reranker": 0.264, "bias": -3.181},
-        ("coverage", "cosine"): {"coverage": 3.678, "cosine": 8.205, "bias": -5.363},
-        ("coverage", "reranker", "margin", "quoted"): {
-            "coverage": 0.0,
-            "reranker": 0.126,
-            "margin": 0.211,
-            "quoted": 2.031,
-            "bias": 0.14,
-        },
-        ("coverage", "margin", "quoted"): {"coverage": 0.075, "margin": 0.247, "quoted": 2.263, "bias": -0.177},
-        ("coverage", "reranker"): {"coverage": 1.799, "reranker": 0.431, "bias": 0.491},
-        ("coverage",): {"coverage": 5.185, "bias": -2.304},
-    }
-)
