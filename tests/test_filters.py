@@ -110,7 +110,7 @@ def test_search_and_reference_agree_while_chunks_change(rows, later, wanted, blo
                 gone = f"c{step}"
                 store.delete([gone])
                 chunks.pop(gone, None)
-        with store._database.reading() as snapshot:
+        with store.snapshot() as snapshot:
             assert count_differing(snapshot.sql) == 0
 
 

@@ -15,7 +15,8 @@ from store_tools import HashEmbedder, LineChunker
 from langbert.errors import StoreCorrupt, StoreError
 from langbert.records import Chunk, Document
 from langbert.store import Store
-from langbert.store.maintenance.doctor import Checkup, examine, rebuild
+from langbert.store.maintenance.checkup import Checkup
+from langbert.store.maintenance.doctor import examine, rebuild
 from langbert.store.maintenance.rescue import rescue
 
 

@@ -16,7 +16,6 @@ from store_tools import HashEmbedder, LineChunker
 from langbert.errors import MissingExtra, StoreError
 from langbert.records import Chunk, Document, Heading
 from langbert.store import Store
-from langbert.store.maintenance.copying import chunk_blocks, document_rows, ledger_rows
 from langbert.store.maintenance.doctor import examine
 from langbert.store.maintenance.portable import export_store, import_store
 
@@ -30,11 +29,11 @@ def _needs_pyarrow(request: pytest.FixtureRequest) -> None:
 
 
 def content(store: Store) -> dict[str, Any]:
-    with store._database.reading() as snapshot:
+    with store.snapshot() as snapshot:
         return {
-            "documents": list(document_rows(snapshot)),
-            "chunks": [chunk for block in chunk_blocks(snapshot) for chunk in block],
-            "ledger": sorted(ledger_rows(snapshot)),
+            "documents": list(snapshot.stored_documents()),
+            "chunks": list(snapshot.stored_chunks()),
+            "ledger": sorted(snapshot.ledger_entries()),
             "dimension": snapshot.dimension,
             "space": snapshot.space,
         }

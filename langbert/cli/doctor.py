@@ -11,7 +11,7 @@ from .output import Output, StoreFolder, command
 from .store import watching
 
 if TYPE_CHECKING:
-    from ..store.maintenance.doctor import Checkup
+    from ..store.maintenance.checkup import Checkup
     from ..store.maintenance.rescue import Rescue
 
 __all__ = ["doctor"]

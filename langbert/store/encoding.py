@@ -20,6 +20,7 @@ __all__ = [
     "DOCUMENT_COLUMNS",
     "ChunkRow",
     "DocumentRow",
+    "Vector",
     "chunk_from",
     "document_from",
     "encode_chunk",
@@ -34,6 +35,9 @@ __all__ = [
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 _DAMAGED = "`langbert doctor` says what else is damaged, and saves the rest"
+
+Vector = tuple[bytes, int]
+"""A vector's blob, little-endian float32, and its CRC-32."""
 
 CHUNK_COLUMNS = "id, document_id, text, start, page, headings, source, metadata"
 DOCUMENT_COLUMNS = "id, source, text, metadata, page_starts, headings"
@@ -203,8 +207,8 @@ def _from_json(text: object) -> Any:
     return json.loads(text)
 
 
-def vector_to(vector: NDArray[np.float32]) -> tuple[bytes, int]:
-    """The blob of a ``(dim,)`` vector, little-endian float32, and its CRC-32."""
+def vector_to(vector: NDArray[np.float32]) -> Vector:
+    """A ``(dim,)`` vector as it is stored."""
     blob = np.ascontiguousarray(vector, dtype="<f4").tobytes()
     return blob, zlib.crc32(blob)
 

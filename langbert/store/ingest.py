@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import StoreError
 from ..records import Chunk, Document, EmbedderLike, SpanEmbedderLike
 from .checks import checked_vectors
-from .encoding import ChunkRow, DocumentRow, encode_chunk, encode_document, in_context, vector_to
+from .encoding import ChunkRow, DocumentRow, Vector, encode_chunk, encode_document, in_context, vector_to
 from .snapshot import Snapshot
 from .transaction import Transaction
 
@@ -37,9 +37,6 @@ __all__ = [
 
 _MOST_ITEMS = 64
 _MOST_CHARACTERS = 1_000_000  # of text in one batch: what bounds memory and the length of a commit
-
-Vector = tuple[bytes, int]
-"""A vector's blob and checksum."""
 
 
 class ChunkerLike(Protocol):

@@ -7,7 +7,7 @@ import random
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,11 @@ from . import postings, schema
 from .encoding import (
     CHUNK_COLUMNS,
     DOCUMENT_COLUMNS,
+    ChunkRow,
+    DocumentRow,
+    Vector,
     chunk_from,
+    encode_chunk,
     stored_chunk,
     stored_document,
     vector_from,
@@ -27,7 +31,18 @@ from .encoding import (
 from .filters import Where, fields_of, parse_where
 from .postings import Rows
 
-__all__ = ["ChunkState", "Mark", "Rows", "Snapshot", "StoredDocument", "as_json", "singles"]
+__all__ = [
+    "ChunkState",
+    "LedgerEntry",
+    "Mark",
+    "Rows",
+    "Snapshot",
+    "StoredChunk",
+    "StoredDocument",
+    "StoredText",
+    "as_json",
+    "singles",
+]
 
 _MOST_DIMENSIONS = 1 << 16
 _BLOCK = 2048  # rows read at a time where all are wanted
@@ -66,6 +81,16 @@ class StoredDocument:
     metadata: Mapping[str, Any]
     content_hash: str
     chunks: int
+
+
+StoredChunk = tuple[ChunkRow, Vector | None]
+"""A chunk, and its vector if it has one."""
+
+StoredText = tuple[DocumentRow, str]
+"""A document, and how it was cut."""
+
+LedgerEntry = tuple[str, str, str | None, float]
+"""Namespace, key, group and time."""
 
 
 class Snapshot:
@@ -248,6 +273,29 @@ class Snapshot:
             if stored is not None:
                 found[row] = vector_from([stored[0]], dimension)[0]
         return found
+
+    # --- everything, as it is stored ---------------------------------------------------------------------------------
+
+    def stored_chunks(self) -> Iterator[StoredChunk]:
+        """All chunks with their vectors, in the order in which they came."""
+        found = self.sql.execute(
+            f"SELECT {CHUNK_COLUMNS}, embedded_hash, vector, checksum "  # noqa: S608
+            "FROM chunks LEFT JOIN vectors USING (row_id) ORDER BY row_id"
+        )
+        for *columns, embedded_hash, blob, checksum in found:
+            row = replace(encode_chunk(chunk_from(columns)), embedded_hash=embedded_hash)
+            yield row, None if blob is None else (blob, checksum)
+
+    def stored_documents(self) -> Iterator[StoredText]:
+        """All documents with their texts, by id."""
+        found = self.sql.execute(f"SELECT {DOCUMENT_COLUMNS}, content_hash, chunking FROM documents ORDER BY id")  # noqa: S608
+        for *columns, content_hash, chunking in found:
+            yield DocumentRow(columns[0], tuple(columns), content_hash), chunking
+
+    def ledger_entries(self) -> Iterator[LedgerEntry]:
+        """What is indexed of outside sources, in all namespaces."""
+        if self.has_ledger:
+            yield from self.sql.execute("SELECT namespace, key, group_id, updated_at FROM ledger")
 
     # --- what a derived index has not seen yet -----------------------------------------------------------------------
 

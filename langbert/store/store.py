@@ -95,7 +95,7 @@ class Store:
         self._checked: str | None = None  # the stored embedding space that the embedder is known to fit
         self._closed = False
         try:
-            with self._database.reading() as snapshot:
+            with self.snapshot() as snapshot:
                 if late_chunking is None:
                     late_chunking = snapshot.space is not None and snapshot.space.late_chunking > 0
                 self._spans = span_embedder(embedder) if late_chunking and embedder is not None else None
@@ -164,7 +164,7 @@ class Store:
         try:
             if self.path is not None and not self.read_only:
                 if self._unabsorbed:
-                    self._absorb()
+                    self.refresh()
                 self._dense.save()
         except StoreError as error:
             _LOG.warning("closing %s: the indexes will catch up at the next opening (%s)", self._database.name, error)
@@ -183,29 +183,64 @@ class Store:
 
     def __len__(self) -> int:
         """How many chunks there are."""
-        with self._database.reading() as snapshot:
+        with self.snapshot() as snapshot:
             return snapshot.n_chunks
 
     @property
     def space(self) -> EmbeddingSpace | None:
         """What made the stored vectors; None where there are none, or nobody said."""
-        with self._database.reading() as snapshot:
+        with self.snapshot() as snapshot:
             return snapshot.space
+
+    @property
+    def embedder_space(self) -> EmbeddingSpace | None:
+        """What the vectors that are made here can be compared with; None without an embedder."""
+        if self._spans is not None:
+            return self._spans.span_space
+        return None if self.embedder is None else self.embedder.space
 
     @property
     def dimension(self) -> int | None:
         """Of the stored vectors; None before the first one."""
-        with self._database.reading() as snapshot:
+        with self.snapshot() as snapshot:
             return snapshot.dimension
 
     @property
     def n_documents(self) -> int:
         """How many documents there are; chunks may have come without theirs."""
-        with self._database.reading() as snapshot:
+        with self.snapshot() as snapshot:
             return snapshot.n_documents
 
     def __repr__(self) -> str:
         return f"Store({'in memory' if self.path is None else str(self.path)!r})"
+
+    # --- one commit --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """One commit's view, unchanged until the block ends."""
+        with self._database.reading() as snapshot:
+            yield snapshot
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Changes that become one commit when the block ends, or none if it raises.
+
+        Raises:
+            StoreLocked: another process has been writing for longer than ``lock_timeout``.
+            StoreError: the store was opened for reading, or the disk is full or failing; nothing was changed.
+        """
+        with self._database.writing() as transaction:
+            before = transaction.mark.change
+            yield transaction
+        self._unabsorbed += transaction.mark.change - before
+
+    def refresh(self) -> None:
+        """Brings the derived indexes up to date, as the next search would."""
+        with self.snapshot() as snapshot:
+            self._dense.refresh(snapshot)
+            self._lexical.refresh(snapshot)
+        self._unabsorbed = 0
 
     # --- adding ------------------------------------------------------------------------------------------------------
 
@@ -237,14 +272,15 @@ class Store:
                 ids += [item.id for item in batch]
                 if progress is not None:
                     progress(len(batch))
-            self._absorb_if_many()
+            if self._unabsorbed >= _ABSORB_NOW:
+                self.refresh()
         return ids
 
     def _add_batch(self, items: Sequence[Document | Chunk]) -> None:
         embedder = self.embedder
         chunker = self.chunker if any(isinstance(item, Document) for item in items) else None
         chunking = ingest.chunking_key(chunker) if chunker else ""
-        with self._database.reading() as snapshot:
+        with self.snapshot() as snapshot:
             self._check_space(snapshot)
             if embedder is None and snapshot.dimension is not None:
                 raise StoreError(
@@ -255,13 +291,13 @@ class Store:
         if not changes.documents and not changes.chunks:
             return
         batch = ingest.cut(changes, chunker, late=self._spans is not None)
-        with self._database.reading() as snapshot:
+        with self.snapshot() as snapshot:
             ingest.reuse_vectors(batch, snapshot)
         if self._spans is not None:
             ingest.embed_in_context(batch, self._spans)
         elif embedder is not None:
             ingest.embed(batch, embedder)
-        with self._writing() as transaction:
+        with self.transaction() as transaction:
             if embedder is not None:
                 self._claim_space(transaction, embedder.dimension)
             ingest.write(transaction, batch, chunking)
@@ -295,7 +331,7 @@ class Store:
         rows = {chunk.id: (encode_chunk(chunk), vector) for chunk, vector in zip(chunks, vectors, strict=True)}
         if not rows:
             return []
-        with self._writing() as transaction:
+        with self.transaction() as transaction:
             self._claim_space(transaction, vectors.shape[1])
             ingest.put_chunks(transaction, [(row, vector_to(vector)) for row, vector in rows.values()])
             transaction.forget_chunking({row.document_id for row, _ in rows.values()})
@@ -320,7 +356,7 @@ class Store:
         if isinstance(ids, str):
             raise StoreError(f"ids must be a list of ids; got the str {ids!r}: put it in a list")
         names = None if ids is None else list(ids)
-        with self._writing() as transaction:
+        with self.transaction() as transaction:
             return transaction.delete(names, where)
 
     # --- searching ---------------------------------------------------------------------------------------------------
@@ -407,7 +443,7 @@ class Store:
             raise ValueError(f"k must be an int of at least 1; got {k!r}")
         candidates: list[Candidate] = []
         for _ in range(_ATTEMPTS):
-            with self._database.reading() as snapshot:
+            with self.snapshot() as snapshot:
                 if dimension is not None:
                     self._check_space(snapshot, dimension)
                 for index in indexes:
@@ -430,7 +466,7 @@ class Store:
         if isinstance(ids, str):
             raise StoreError(f"ids must be a list of ids; got the str {ids!r}: put it in a list")
         names = list(ids)
-        with self._database.reading() as snapshot:
+        with self.snapshot() as snapshot:
             found: dict[str, Document | Chunk] = {**snapshot.chunks_by_id(names)}
             for name in snapshot.document_states(names):
                 if document := snapshot.document(name):
@@ -439,14 +475,14 @@ class Store:
 
     def document(self, document_id: str) -> Document | None:
         """The document with its text, or None."""
-        with self._database.reading() as snapshot:
+        with self.snapshot() as snapshot:
             return snapshot.document(document_id)
 
     def documents(self) -> Iterator[StoredDocument]:
         """All documents without their texts, by id; chunks added without a document have none."""
         last = ""
         while True:
-            with self._database.reading() as snapshot:
+            with self.snapshot() as snapshot:
                 page = snapshot.documents_after(last, _PAGE)
             yield from page
             if len(page) < _PAGE:
@@ -459,7 +495,7 @@ class Store:
         Raises:
             StoreError: an id is not that of a stored chunk.
         """
-        with self._database.reading() as snapshot:
+        with self.snapshot() as snapshot:
             rows = snapshot.rows_of(ids)
             missing = [id for id in ids if id not in rows]
             if missing:
@@ -470,13 +506,13 @@ class Store:
 
     def vector_blocks(self) -> Iterator[NDArray[np.float32]]:
         """All vectors of one commit, block by block, ``(n, dim)`` float32, as they were given."""
-        with self._database.reading() as snapshot:
+        with self.snapshot() as snapshot:
             for _, vectors in snapshot.vectors_since(0):
                 yield vectors
 
     def sample(self, n: int, *, seed: int = 0) -> list[Chunk]:
         """At most ``n`` different chunks, chosen by chance; those next to deleted ones a little more often."""
-        with self._database.reading() as snapshot:
+        with self.snapshot() as snapshot:
             rows = snapshot.sample_rows(n, random.Random(seed))  # noqa: S311 - no secret
             chunks = snapshot.chunks(rows)
         return [chunks[row] for row in rows]
@@ -501,7 +537,7 @@ class Store:
 
     def info(self) -> dict[str, Any]:
         """What the store holds and where, as JSON values; brings the dense index up to date, to describe it."""
-        with self._database.reading() as snapshot:
+        with self.snapshot() as snapshot:
             space = snapshot.space
             self._dense.refresh(snapshot)
             return {
@@ -531,7 +567,7 @@ class Store:
             raise StoreError(f"{self._database.name} was opened with read_only=True: open it without to compact it")
         before = self._bytes()
         with self._adding:
-            with self._database.reading() as snapshot:
+            with self.snapshot() as snapshot:
                 self._dense.refresh(snapshot)
                 self._lexical.refresh(snapshot)
                 mark = snapshot.mark
@@ -548,30 +584,6 @@ class Store:
             return 0
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
-    @contextmanager
-    def _writing(self) -> Iterator[Transaction]:
-        with self._database.writing() as transaction:
-            before = transaction.mark.change
-            yield transaction
-        self._unabsorbed += transaction.mark.change - before
-
-    def _absorb_if_many(self) -> None:
-        if self._unabsorbed >= _ABSORB_NOW:
-            self._absorb()
-
-    def _absorb(self) -> None:
-        with self._database.reading() as snapshot:
-            self._dense.refresh(snapshot)
-            self._lexical.refresh(snapshot)
-        self._unabsorbed = 0
-
-    @property
-    def _space(self) -> EmbeddingSpace | None:
-        """What the vectors made here can be compared with."""
-        if self._spans is not None:
-            return self._spans.span_space
-        return None if self.embedder is None else self.embedder.space
-
     def _check_space(self, snapshot: Snapshot, dimension: int | None = None) -> None:
         stored = snapshot.dimension
         if dimension is not None and stored is None and snapshot.n_chunks:
@@ -583,7 +595,7 @@ class Store:
             raise StoreMismatch(
                 f"the vectors of {self._database.name} have {stored} dimensions, this one has {dimension}"
             )
-        mine = self._space
+        mine = self.embedder_space
         text = snapshot.meta("space")  # looked at each time: another process may have migrated the store
         if mine is None or stored is None or (text is not None and text == self._checked):
             return
@@ -602,7 +614,5 @@ class Store:
     def _claim_space(self, transaction: Transaction, dimension: int) -> None:
         """The first vectors decide what all later ones must be."""
         self._check_space(transaction, dimension)
-        if transaction.dimension is None:
-            transaction.set_meta("dimension", dimension)
-        if transaction.space is None and (space := self._space) is not None:
-            transaction.set_space(space)
+        if transaction.dimension is None or transaction.space is None:
+            transaction.set_space(dimension, transaction.space or self.embedder_space)

@@ -13,7 +13,8 @@ from . import postings
 from .encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, ChunkRow, DocumentRow
 from .filters import Where
 from .postings import fields_in
-from .snapshot import Mark, Snapshot, as_json, singles
+from .schema import LEDGER
+from .snapshot import LedgerEntry, Mark, Snapshot, StoredChunk, as_json, singles
 
 __all__ = ["Transaction"]
 
@@ -47,8 +48,19 @@ class Transaction(Snapshot):
             "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value)
         )
 
-    def set_space(self, space: EmbeddingSpace) -> None:
-        self.set_meta("space", json.dumps(asdict(space)))
+    def set_space(self, dimension: int | None, space: EmbeddingSpace | None) -> None:
+        """What all vectors have in common; None where nobody said, or there are none."""
+        for key, value in (("dimension", dimension), ("space", space and json.dumps(asdict(space)))):
+            if value is None:
+                self.sql.execute("DELETE FROM meta WHERE key = ?", (key,))
+            else:
+                self.set_meta(key, value)
+
+    def put_ledger(self, entries: Iterable[LedgerEntry]) -> None:
+        """Enters them, in the place of those of the same namespace and key."""
+        if rows := list(entries):
+            self.sql.execute(LEDGER)
+            self.sql.executemany("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?)", rows)
 
     def strike_from_ledger(self, rows: Sequence[int]) -> None:
         """In every namespace, the ids of chunks about to be deleted for good."""
@@ -73,7 +85,7 @@ class Transaction(Snapshot):
 
     # --- chunks ------------------------------------------------------------------------------------------------------
 
-    def insert_chunks(self, chunks: Sequence[tuple[ChunkRow, tuple[bytes, int] | None]]) -> None:
+    def insert_chunks(self, chunks: Sequence[StoredChunk]) -> None:
         """New rows with their vectors, if they have any; no chunk of the same id may be there."""
         if not chunks:
             return

@@ -1,10 +1,9 @@
-"""Whether the derived indexes can be used, and hold exactly what the truth holds."""
+"""Whether the derived indexes can be used, and hold exactly what the database holds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +15,8 @@ from ..lexical import LexicalIndex
 from ..schema import INDEXED_METADATA
 from ..segment import Damaged
 from ..snapshot import Rows, Snapshot
+from .checkup import Checkup
 from .copying import Watch
-
-if TYPE_CHECKING:
-    from .doctor import Checkup
 
 __all__ = ["check_derived"]
 

@@ -1,8 +1,8 @@
-"""Looking a store over: is every row what was stored, does everything agree, do the indexes hold what the truth holds?
+"""Looking a store over: is every row what was stored, does everything agree, do the indexes hold what the store holds?
 
 Every text is compared with its hash and every vector with its checksum, so that a single flipped bit in what was
 stored is found and named. What is derived can always be made again (:func:`rebuild`); what can still be read of a
-damaged truth is saved by :mod:`langbert.store.maintenance.rescue`.
+damaged database is saved by :mod:`langbert.store.maintenance.rescue`.
 """
 
 from __future__ import annotations
@@ -11,91 +11,26 @@ import shutil
 import sqlite3
 import stat
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from filelock import FileLock, Timeout
 
 from ...errors import StoreCorrupt, StoreError, StoreLocked
 from ...files import is_leftover
-from ...records import Chunk
 from ..checks import STORE_FILE, check_folder
 from ..database import Database, Unfinished
-from ..encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, chunk_from, document_from, encode_chunk, encode_document
+from ..encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS
 from ..snapshot import Rows, Snapshot
 from ..store import Store
-from .copying import Watch
+from .checkup import NAMED, Checkup
+from .copying import Watch, unwatched
 from .derived_checks import check_derived
-from .scanning import Table
+from .scanning import UNREADABLE, Table, is_sound_vector, label, sound_chunk, sound_document
 
-__all__ = ["Checkup", "Finding", "Severity", "examine", "rebuild", "sound_chunk", "sound_document"]
-
-Severity = Literal["note", "unfinished", "derived", "truth"]
-"""``"note"``: worth knowing, nothing is wrong. ``"unfinished"``: the making of the store was cut short, before anything
-was stored in it. ``"derived"``: an index is damaged; it is made again from the truth. ``"truth"``: something that was
-stored is damaged or missing."""
-
-UNREADABLE = (StoreError, ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError)
-"""What decoding a damaged row may raise."""
-
-_NAMED = 20  # of the rows with one problem, so many are named
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One problem.
-
-    Attributes:
-        where: the table or file.
-        items: ids, or rows without a readable id, that have it; the first ones, if there are many.
-        count: how many have it.
-    """
-
-    severity: Severity
-    where: str
-    problem: str
-    items: tuple[str, ...] = ()
-    count: int = 1
-
-
-@dataclass(slots=True)
-class Checkup:
-    """What was looked at, and what was found."""
-
-    path: Path
-    findings: list[Finding] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    @property
-    def state(self) -> Literal["sound", "unfinished", "derived", "truth"]:
-        """The worst that was found."""
-        found = {finding.severity for finding in self.findings}
-        worst: tuple[Literal["truth", "derived", "unfinished"], ...] = ("truth", "derived", "unfinished")
-        return next((severity for severity in worst if severity in found), "sound")
-
-    def found(self, severity: Severity) -> list[Finding]:
-        return [finding for finding in self.findings if finding.severity == severity]
-
-    def note(self, severity: Severity, where: str, problem: str, items: Sequence[object] = (), count: int = 0) -> None:
-        named = tuple(str(item) for item in items[:_NAMED])
-        self.findings.append(Finding(severity, where, problem, named, count or len(items) or 1))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form that ``langbert doctor --json`` prints."""
-        findings = [asdict(finding) for finding in self.findings]
-        return {
-            "path": str(self.path),
-            "state": self.state,
-            "checked": self.counts,
-            "findings": findings,
-            "seconds": round(self.seconds, 3),
-        }
+__all__ = ["examine", "rebuild"]
 
 
 def examine(folder: str | Path, *, watch: Watch | None = None) -> Checkup:
@@ -110,7 +45,7 @@ def examine(folder: str | Path, *, watch: Watch | None = None) -> Checkup:
     checkup = Checkup(folder)
     try:
         with open_database(folder) as snapshot:
-            _Examination(checkup, snapshot, watch or _nobody).run()
+            _Examination(checkup, snapshot, watch or unwatched).run()
     except Unfinished as error:
         checkup.note("unfinished", STORE_FILE, str(error))
     except StoreCorrupt as error:
@@ -121,16 +56,16 @@ def examine(folder: str | Path, *, watch: Watch | None = None) -> Checkup:
 
 
 def rebuild(folder: str | Path, *, watch: Watch | None = None) -> None:
-    """Completes a store whose making was cut short, makes the derived indexes anew, and takes away what interrupted
+    """Completes a store whose making was cut short, makes all indexes anew, and takes away what interrupted
     writers left behind.
 
     Raises:
         StoreError: the store cannot be written.
-        StoreCorrupt: the truth they are derived from is damaged.
+        StoreCorrupt: what they are derived from is damaged.
         StoreLocked: another process is working on the indexes.
     """
     folder = Path(folder)
-    tell = watch or _nobody
+    tell = watch or unwatched
     derived = folder / "derived"
     tell("indexes", 0, 1)
     try:
@@ -148,9 +83,9 @@ def rebuild(folder: str | Path, *, watch: Watch | None = None) -> None:
     except OSError as error:
         raise StoreError(f"cannot write {derived}: {error.strerror or error}") from error
     with Store.open(folder, create=False) as store:
-        with store._writing() as transaction:
+        with store.transaction() as transaction:
             transaction.rebuild_postings()
-        store._absorb()
+        store.refresh()
     tell("indexes", 1, 1)
 
 
@@ -164,29 +99,6 @@ def open_database(folder: Path) -> Iterator[Snapshot]:
             yield snapshot
     finally:
         database.close()
-
-
-def sound_chunk(columns: Sequence[Any]) -> tuple[Chunk | None, str]:
-    """A chunk from its ``CHUNK_COLUMNS``, record hash and index hash; None, and why, if it is not what was stored."""
-    *fields, record_hash, index_hash = columns
-    try:
-        chunk = chunk_from(fields)
-        row = encode_chunk(chunk)
-    except UNREADABLE as error:
-        return None, f"unreadable: {error}"
-    if (row.record_hash, row.index_hash) != (record_hash, index_hash):
-        return None, "changed since they were stored (their hashes differ)"
-    return chunk, ""
-
-
-def sound_document(columns: Sequence[Any]) -> str:
-    """Why a document's ``DOCUMENT_COLUMNS`` and content hash are not what was stored; empty if they are."""
-    *fields, content_hash = columns
-    try:
-        row = encode_document(document_from(fields))
-    except UNREADABLE as error:
-        return f"unreadable: {error}"
-    return "" if row.content_hash == content_hash else "changed since they were stored (their hashes differ)"
 
 
 class _Examination:
@@ -250,7 +162,7 @@ class _Examination:
         for row_id, *columns in table.rows():
             problem = sound_document(columns)
             if problem:
-                damaged.setdefault(problem, []).append(_name(columns[0], row_id))
+                damaged.setdefault(problem, []).append(label(columns[0], row_id))
             else:
                 astray += self._chunks_astray(columns[0], columns[2])
             count += 1
@@ -270,7 +182,7 @@ class _Examination:
             for id, start, passage in self._snapshot.sql.execute(query, (document,)):
                 whole = isinstance(start, int) and isinstance(passage, str) and start >= 0
                 if not whole or text[start : start + len(passage)] != passage:
-                    found.append(_name(id, 0))
+                    found.append(label(id, 0))
         return found
 
     def _check_chunks(self) -> Rows:
@@ -281,7 +193,7 @@ class _Examination:
         for row_id, *fields in table.rows():
             chunk, problem = sound_chunk(fields)
             if chunk is None:
-                damaged.setdefault(problem, []).append(_name(fields[0], row_id))
+                damaged.setdefault(problem, []).append(label(fields[0], row_id))
             rows.append(row_id)
             if len(rows) % 256 == 0:
                 self._tell("chunks", len(rows), max(total, len(rows)))
@@ -296,7 +208,7 @@ class _Examination:
         wrong: list[int] = []
         table = Table(self._snapshot.sql, "vectors", "vector, checksum", self._last_change())
         for row_id, blob, checksum in table.rows():
-            if not isinstance(blob, bytes) or zlib.crc32(blob) != checksum:
+            if not is_sound_vector(blob, checksum):
                 bad.append(row_id)
             elif len(blob) != 4 * (dimension or 0):
                 wrong.append(row_id)
@@ -339,10 +251,10 @@ class _Examination:
     def _names(self, rows: Sequence[int]) -> list[str]:
         """The chunk ids of rows, as far as they are shown; the others only count."""
         names = [str(row) for row in rows]
-        for place, row in enumerate(rows[:_NAMED]):
+        for place, row in enumerate(rows[:NAMED]):
             with self._reading("table chunks"):
                 found = self._snapshot.sql.execute("SELECT id FROM chunks WHERE row_id = ?", (row,)).fetchone()
-                names[place] = _name(found[0] if found else None, row)
+                names[place] = label(found[0] if found else None, row)
         return names
 
     def _report(self, table: Table, damaged: dict[str, list[str]]) -> None:
@@ -350,9 +262,9 @@ class _Examination:
         for problem in table.problems:
             self._checkup.note("truth", where, problem)
         reasons = list(damaged.items())
-        for problem, names in reasons[:_NAMED]:
+        for problem, names in reasons[:NAMED]:
             self._checkup.note("truth", where, problem, names)
-        if rest := [name for _, names in reasons[_NAMED:] for name in names]:
+        if rest := [name for _, names in reasons[NAMED:] for name in names]:
             self._checkup.note("truth", where, "unreadable for yet other reasons", rest)
 
 
@@ -368,11 +280,3 @@ def _check_files(checkup: Checkup) -> None:
         size = sum(file.stat().st_size for path in left for file in (path, *path.rglob("*")) if file.is_file())
         problem = f"{size / 1e6:.1f} MB that interrupted writers left; --repair removes it"
         checkup.note("note", "derived", problem, [path.name for path in left])
-
-
-def _name(id: object, row: int) -> str:
-    return id if isinstance(id, str) and id else f"row {row}"
-
-
-def _nobody(doing: str, done: int, total: int) -> None:
-    """Nobody watches."""

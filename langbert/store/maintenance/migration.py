@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from ...errors import StoreError, StoreLocked, StoreMismatch
 from ...records import Chunk, Document, EmbedderLike
 from ..encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, chunk_from, document_from, encode_document
 from ..ingest import ChunkerLike
-from ..snapshot import Mark
+from ..snapshot import Mark, Snapshot
 from ..store import Store
 from ..transaction import Transaction
-from .copying import Watch, chunk_blocks, document_rows, put_chunks, put_documents
+from .copying import Watch, blocks_of, unwatched
 
 __all__ = ["Migration", "migrate"]
 
@@ -90,13 +90,13 @@ def migrate(
                 f"({error})"
             ) from error
         with target:
-            wanted = target._space
+            wanted = target.embedder_space
             result = Migration(resumed=len(target))
             if space is not None and wanted is not None and not space.differences(wanted):
                 result.changed = False
             else:
                 try:
-                    _Mover(source, target, keep_chunks, watch or (lambda doing, done, total: None)).run()
+                    _Mover(source, target, keep_chunks, watch or unwatched).run()
                 except StoreLocked:
                     raise
                 except StoreError as error:
@@ -117,13 +117,14 @@ class _Mover:
         self._source = source
         self._target = target
         self._cut_anew = "0" if keep_chunks else "chunking <> ''"  # SQL: which documents are
+        self._is_loose = f"document_id NOT IN (SELECT id FROM documents WHERE {self._cut_anew})"  # noqa: S608
         self._tell = tell
         self._done = self._total = 0
 
     def run(self) -> None:
         for _ in range(_PASSES):
             mark = self._embed()
-            with self._source._writing() as transaction:
+            with self._source.transaction() as transaction:
                 if transaction.mark == mark:
                     self._swap(transaction)
                     return
@@ -136,68 +137,52 @@ class _Mover:
 
     def _embed(self) -> Mark:
         """Brings the new store up to what the old one holds; the moment from which that is true, if nobody wrote."""
-        with self._source._database.reading() as snapshot:
+        with self._source.snapshot() as snapshot:
             mark = snapshot.mark
-            cut = f"SELECT count(*) FROM documents WHERE {self._cut_anew}"  # noqa: S608
-            loose = f"SELECT count(*) FROM chunks WHERE {self._is_loose}"  # noqa: S608
-            self._done = 0
-            self._total = snapshot.sql.execute(cut).fetchone()[0] + snapshot.sql.execute(loose).fetchone()[0]
-        kept: set[str] = set()
-        for documents in self._documents(self._cut_anew):
-            self._add(documents)
-            kept.update(document.id for document in documents)
-        for documents in self._documents(f"NOT ({self._cut_anew})"):
-            rows = [(encode_document(document), "") for document in documents]
-            with self._target._writing() as transaction:
-                known = transaction.document_states(document.id for document in documents)
-                put_documents(
-                    transaction, [pair for pair in rows if known.get(pair[0].id) != (pair[0].content_hash, "")]
-                )
-            kept.update(document.id for document in documents)
-        loose_ids: set[str] = set()
-        for chunks in self._loose_chunks():
-            self._add(chunks)
-            loose_ids.update(chunk.id for chunk in chunks)
-        self._forget_what_is_gone(kept, loose_ids)
+            counted = (("documents", self._cut_anew), ("chunks", self._is_loose))
+            counts = [f"SELECT count(*) FROM {table} WHERE {condition}" for table, condition in counted]  # noqa: S608
+            self._done, self._total = 0, sum(snapshot.sql.execute(query).fetchone()[0] for query in counts)
+        documents: set[str] = set()
+        for page in self._pages("documents", "id", DOCUMENT_COLUMNS, self._cut_anew, ""):
+            documents.update(self._add([document_from(columns) for _, *columns in page]))
+        for page in self._pages("documents", "id", DOCUMENT_COLUMNS, f"NOT ({self._cut_anew})", ""):
+            documents.update(self._keep([document_from(columns) for _, *columns in page]))
+        loose: set[str] = set()
+        for page in self._pages("chunks", "row_id", CHUNK_COLUMNS, self._is_loose, 0):
+            loose.update(self._add([chunk_from(columns) for _, *columns in page]))
+        self._forget_what_is_gone(documents, loose)
         return mark
 
-    @property
-    def _is_loose(self) -> str:
-        return f"document_id NOT IN (SELECT id FROM documents WHERE {self._cut_anew})"  # noqa: S608
-
-    def _add(self, items: Sequence[Document | Chunk]) -> None:
-        self._target.add(items)
-        self._done += len(items)
-        self._tell("embedding", self._done, max(self._total, self._done))
-
-    def _documents(self, condition: str) -> Iterator[list[Document]]:
-        last = ""
-        query = f"SELECT {DOCUMENT_COLUMNS} FROM documents WHERE {condition} AND id > ? ORDER BY id LIMIT ?"  # noqa: S608
+    def _pages(self, table: str, key: str, columns: str, condition: str, last: Any) -> Iterator[list[tuple[Any, ...]]]:
+        query = f"SELECT {key}, {columns} FROM {table} WHERE {condition} AND {key} > ? ORDER BY {key} LIMIT ?"  # noqa: S608
         while True:
-            with self._source._database.reading() as snapshot:  # briefly: a long read would make the log grow
-                page = [document_from(row) for row in snapshot.sql.execute(query, (last, _PAGE))]
-            if not page:
-                return
-            yield page
-            last = page[-1].id
-
-    def _loose_chunks(self) -> Iterator[list[Chunk]]:
-        last = 0
-        query = (
-            f"SELECT row_id, {CHUNK_COLUMNS} FROM chunks WHERE {self._is_loose} AND row_id > ? "  # noqa: S608
-            "ORDER BY row_id LIMIT ?"
-        )
-        while True:
-            with self._source._database.reading() as snapshot:
+            with self._source.snapshot() as snapshot:  # briefly: a long read would make the log grow
                 page = snapshot.sql.execute(query, (last, _PAGE)).fetchall()
             if not page:
                 return
-            yield [chunk_from(columns) for _, *columns in page]
+            yield page
             last = page[-1][0]
+
+    def _add(self, items: Sequence[Document | Chunk]) -> list[str]:
+        """What is to be embedded."""
+        ids = self._target.add(items)
+        self._done += len(items)
+        self._tell("embedding", self._done, max(self._total, self._done))
+        return ids
+
+    def _keep(self, documents: Sequence[Document]) -> list[str]:
+        """Documents whose chunks stay as they are cut, and are added by themselves."""
+        rows = [encode_document(document) for document in documents]
+        with self._target.transaction() as transaction:
+            known = transaction.document_states(row.id for row in rows)
+            for row in rows:
+                if known.get(row.id) != (row.content_hash, ""):
+                    transaction.put_document(row, "")
+        return [row.id for row in rows]
 
     def _forget_what_is_gone(self, documents: set[str], loose: set[str]) -> None:
         """What a migration that was interrupted had taken over, and has been deleted since."""
-        with self._target._database.reading() as snapshot:
+        with self._target.snapshot() as snapshot:
             gone = set(snapshot.document_ids()) - documents
             query = f"SELECT id FROM chunks WHERE {self._is_loose}"  # noqa: S608
             gone.update(id for (id,) in snapshot.sql.execute(query) if id not in loose)
@@ -207,24 +192,22 @@ class _Mover:
     # --- in one commit -----------------------------------------------------------------------------------------------
 
     def _swap(self, transaction: Transaction) -> None:
-        with self._target._database.reading() as new:
+        with self._target.snapshot() as new:
             total, moved = new.n_chunks, 0
             self._tell("swapping", 0, total)
-            ids_before = _ids(transaction.sql.execute("SELECT id FROM chunks")) if transaction.has_ledger else set()
+            before = _ids(transaction) if transaction.has_ledger else set()
             transaction.delete_chunks([row for (row,) in transaction.sql.execute("SELECT row_id FROM chunks")])
             transaction.delete_documents(transaction.document_ids())
-            for block in chunk_blocks(new):
-                put_chunks(transaction, block)
+            for block in blocks_of(new.stored_chunks()):
+                transaction.insert_chunks(block)
                 moved += len(block)
                 self._tell("swapping", moved, total)
-            put_documents(transaction, document_rows(new))
-            transaction.set_meta("dimension", new.dimension)
-            transaction.sql.execute("DELETE FROM meta WHERE key = 'space'")
-            if new.space is not None:
-                transaction.set_space(new.space)
-            if lost := ids_before - _ids(new.sql.execute("SELECT id FROM chunks")):
+            for row, chunking in new.stored_documents():
+                transaction.put_document(row, chunking)
+            transaction.set_space(new.dimension, new.space)
+            if lost := before - _ids(new):
                 transaction.sql.executemany("DELETE FROM ledger WHERE key = ?", [(id,) for id in lost])
 
 
-def _ids(found: Iterable[tuple[str]]) -> set[str]:
-    return {id for (id,) in found}
+def _ids(snapshot: Snapshot) -> set[str]:
+    return {id for (id,) in snapshot.sql.execute("SELECT id FROM chunks")}

@@ -19,23 +19,10 @@ from ...errors import StoreError
 from ...files import replacing
 from ...records import Chunk, Document, EmbeddingSpace, Heading
 from ..checks import check_choice, checked_vectors
-from ..encoding import document_from, encode_chunk, encode_document, vector_to
-from ..snapshot import Snapshot
+from ..encoding import ChunkRow, Vector, document_from, encode_chunk, encode_document, vector_to
+from ..snapshot import LedgerEntry, Snapshot, StoredChunk, StoredText
 from ..store import Store
-from .copying import (
-    BLOCK,
-    StoredChunk,
-    StoredText,
-    Watch,
-    blocks_of,
-    chunk_blocks,
-    document_rows,
-    ledger_rows,
-    new_store,
-    put_chunks,
-    put_documents,
-    put_ledger,
-)
+from .copying import Watch, blocks_of, new_store
 
 __all__ = ["Counts", "Format", "export_store", "import_store"]
 
@@ -80,7 +67,7 @@ def export_store(store: Store, path: str | Path, *, format: Format | None = None
         raise StoreError(f"{path} exists already, and nothing is ever written over: give another name")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with store._database.reading() as snapshot:
+        with store.snapshot() as snapshot:
             header = _header(snapshot)
             records = _watched(_records(snapshot), header, watch, "exporting")
             if format == "jsonl":
@@ -114,12 +101,9 @@ def import_store(
             dimension: int | None = header["dimension"]
             counts = Counts(dimension=dimension)
             with new_store(Path(folder)) as store:
-                with store._writing() as transaction:
-                    if dimension is not None:
-                        transaction.set_meta("dimension", dimension)
-                    if space is not None:
-                        transaction.set_space(space)
-                for block in blocks_of(_watched(records, header, watch, "importing"), BLOCK):
+                with store.transaction() as transaction:
+                    transaction.set_space(dimension, space)
+                for block in blocks_of(_watched(records, header, watch, "importing")):
                     _put(store, block, dimension, counts, path)
                 missing = [name for name in ("documents", "chunks", "ledger") if getattr(counts, name) != header[name]]
                 if missing:
@@ -167,7 +151,7 @@ def _header(snapshot: Snapshot) -> Record:
 
 
 def _records(snapshot: Snapshot) -> Iterator[tuple[str, Record]]:
-    for row, chunking in document_rows(snapshot):
+    for row, chunking in snapshot.stored_documents():
         document = document_from(row.columns)
         yield (
             "document",
@@ -181,14 +165,14 @@ def _records(snapshot: Snapshot) -> Iterator[tuple[str, Record]]:
                 "chunking": chunking,
             },
         )
-    for block in chunk_blocks(snapshot):
-        yield from (("chunk", _chunk_record(stored)) for stored in block)
-    for namespace, key, group, at in ledger_rows(snapshot):
+    for chunk, vector in snapshot.stored_chunks():
+        yield "chunk", _chunk_record(chunk, vector)
+    for namespace, key, group, at in snapshot.ledger_entries():
         yield "ledger", {"namespace": namespace, "key": key, "group": group, "updated_at": at}
 
 
-def _chunk_record(stored: StoredChunk) -> Record:
-    id, document_id, text, start, page, headings, source, metadata = stored.row.columns
+def _chunk_record(row: ChunkRow, vector: Vector | None) -> Record:
+    id, document_id, text, start, page, headings, source, metadata = row.columns
     return {
         "id": id,
         "document_id": document_id,
@@ -199,8 +183,8 @@ def _chunk_record(stored: StoredChunk) -> Record:
         "headings": json.loads(headings),
         "text": text,
         "metadata": json.loads(metadata),
-        "embedded_hash": stored.row.embedded_hash.hex(),
-        "vector": None if stored.vector is None else np.frombuffer(stored.vector[0], dtype="<f4"),
+        "embedded_hash": row.embedded_hash.hex(),
+        "vector": None if vector is None else np.frombuffer(vector[0], dtype="<f4"),
     }
 
 
@@ -269,7 +253,7 @@ def _check_header(path: Path, header: Record) -> EmbeddingSpace | None:
 def _put(store: Store, block: list[tuple[str, Record]], dimension: int | None, counts: Counts, path: Path) -> None:
     documents: list[StoredText] = []
     chunks: list[StoredChunk] = []
-    ledger: list[tuple[str, str, str | None, float]] = []
+    ledger: list[LedgerEntry] = []
     for kind, record in block:
         with _naming(path, kind, record):
             if kind == "document":
@@ -278,13 +262,14 @@ def _put(store: Store, block: list[tuple[str, Record]], dimension: int | None, c
                 chunks.append(_chunk_from(record, dimension))
             elif kind == "ledger":
                 ledger.append(_ledger_from(record))
-    with store._writing() as transaction:
-        names = [chunk.row.id for chunk in chunks]
+    with store.transaction() as transaction:
+        names = [row.id for row, _ in chunks]
         if len(set(names)) < len(names) or transaction.states(names):
             raise StoreError(f"{path} holds the same chunk twice, between {names[0]!r} and {names[-1]!r}")
-        put_documents(transaction, documents)
-        put_chunks(transaction, chunks)
-        put_ledger(transaction, ledger)
+        for row, chunking in documents:
+            transaction.put_document(row, chunking)
+        transaction.insert_chunks(chunks)
+        transaction.put_ledger(ledger)
     counts.documents += len(documents)
     counts.chunks += len(chunks)
     counts.ledger += len(ledger)
@@ -332,10 +317,10 @@ def _chunk_from(record: Record, dimension: int | None) -> StoredChunk:
         vector = vector_to(checked_vectors([vector], 1)[0])
         if len(vector[0]) != 4 * (dimension or 0):
             raise StoreError(f"its vector has {len(vector[0]) // 4} dimensions, the store {dimension}")
-    return StoredChunk(replace(row, embedded_hash=embedded_hash), vector)
+    return replace(row, embedded_hash=embedded_hash), vector
 
 
-def _ledger_from(record: Record) -> tuple[str, str, str | None, float]:
+def _ledger_from(record: Record) -> LedgerEntry:
     group = record["group"]
     at = record["updated_at"]
     if not isinstance(at, int | float):

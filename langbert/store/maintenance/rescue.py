@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -19,13 +18,11 @@ from typing import Any
 from ...errors import StoreCorrupt
 from ...records import EmbeddingSpace
 from ..checks import STORE_FILE
-from ..encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, DocumentRow, encode_chunk
-from ..snapshot import Snapshot
+from ..encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, DocumentRow, Vector, encode_chunk
+from ..snapshot import Snapshot, StoredChunk, StoredText
 from ..store import Store
-from .copying import BLOCK, StoredChunk, StoredText, Watch, blocks_of, ledger_rows, new_store, put_chunks, put_documents
-from .copying import put_ledger as put_ledger_rows
-from .doctor import UNREADABLE, sound_chunk, sound_document
-from .scanning import Table
+from .copying import Watch, blocks_of, new_store, unwatched
+from .scanning import UNREADABLE, Table, is_sound_vector, label, sound_chunk, sound_document
 
 __all__ = ["Rescue", "rescue"]
 
@@ -75,7 +72,7 @@ def rescue(folder: str | Path, target: str | Path | None = None, *, watch: Watch
     result = Rescue(_free_place(folder) if target is None else Path(target))
     sql = _raw_connection(folder / STORE_FILE)
     try:
-        _Salvage(sql, result, watch or (lambda doing, done, total: None)).run()
+        _Salvage(sql, result, watch or unwatched).run()
     except sqlite3.Error as error:
         raise StoreCorrupt(
             f"{folder / STORE_FILE} cannot be read at all ({error}): restore it from a backup, or index again"
@@ -118,11 +115,8 @@ class _Salvage:
             with new_store(self._result.path) as store:
                 self._save_documents(store)
                 self._save_chunks(store, dimension)
-                with store._writing() as transaction:
-                    if dimension is not None:
-                        transaction.set_meta("dimension", dimension)
-                    if space is not None:
-                        transaction.set_space(space)
+                with store.transaction() as transaction:
+                    transaction.set_space(dimension, space)
                     transaction.forget_chunking(self._incomplete)
                 self._save_ledger(store)
                 self._tell("indexes", 0, 1)
@@ -173,8 +167,9 @@ class _Salvage:
 
     def _save_documents(self, store: Store) -> None:
         for block in blocks_of(self._documents(), 64):
-            with store._writing() as transaction:
-                put_documents(transaction, block)
+            with store.transaction() as transaction:
+                for row, chunking in block:
+                    transaction.put_document(row, chunking)
             self._result.documents += len(block)
             self._tell("documents", self._result.documents, self._total("documents", self._result.documents))
 
@@ -183,7 +178,7 @@ class _Salvage:
         seen: set[str] = set()
         for row_id, *columns, content_hash, chunking in table.rows():
             if sound_document((*columns, content_hash)) or columns[0] in seen:
-                self._result.lost_documents.append(_label(columns[0], row_id))
+                self._result.lost_documents.append(label(columns[0], row_id))
                 continue
             seen.add(columns[0])
             known = chunking if isinstance(chunking, str) and _is_unicode(chunking) else ""
@@ -195,16 +190,16 @@ class _Salvage:
         self._incomplete: set[str] = set()  # documents of which a chunk is lost
         columns = f"{CHUNK_COLUMNS}, record_hash, index_hash, embedded_hash"
         table = Table(self._sql, "chunks", columns, self._most)
-        for block in blocks_of(table.rows(), BLOCK):
+        for block in blocks_of(table.rows()):
             kept = [chunk for row in block if (chunk := self._chunk(store, row, dimension)) is not None]
-            with store._writing() as transaction:
-                put_chunks(transaction, kept)
+            with store.transaction() as transaction:
+                transaction.insert_chunks(kept)
             self._result.chunks += len(kept)
             self._tell("chunks", self._result.chunks, self._total("chunks", self._result.chunks))
         self._result.remarks += [f"table chunks: {problem}" for problem in table.problems]
         expected = self._expected["chunks"]
         if table.problems or self._result.chunks != expected:  # any document may lack one
-            with store._database.reading() as snapshot:
+            with store.snapshot() as snapshot:
                 self._incomplete.update(snapshot.document_ids())
 
     def _chunk(self, store: Store, row: Sequence[Any], dimension: int | None) -> StoredChunk | None:
@@ -217,12 +212,12 @@ class _Salvage:
         vector = None if dimension is None else self._vector(row_id, dimension)
         lost = chunk is None or chunk.id in self._seen or not isinstance(embedded_hash, bytes)
         if chunk is None or lost or (dimension is not None and vector is None):
-            self._result.lost_chunks.append(_label(columns[0], row_id))
+            self._result.lost_chunks.append(label(columns[0], row_id))
             if isinstance(columns[1], str):
                 self._incomplete.add(columns[1].encode("utf-8", "replace").decode())
             return None
         self._seen.add(chunk.id)
-        return StoredChunk(replace(encode_chunk(chunk), embedded_hash=embedded_hash), vector)
+        return replace(encode_chunk(chunk), embedded_hash=embedded_hash), vector
 
     def _text_from_document(self, store: Store, columns: Sequence[Any]) -> str | None:
         """What stands in the saved document where the chunk's text stood, if its length can be told."""
@@ -237,24 +232,23 @@ class _Salvage:
                 return found
         return None
 
-    def _vector(self, row_id: int, dimension: int) -> tuple[bytes, int] | None:
+    def _vector(self, row_id: int, dimension: int) -> Vector | None:
         query = "SELECT vector, checksum FROM vectors WHERE row_id = ?"
         try:
             blob, checksum = self._sql.execute(query, (row_id,)).fetchone()
         except (sqlite3.Error, TypeError):
             return None
-        whole = isinstance(blob, bytes) and len(blob) == 4 * dimension and zlib.crc32(blob) == checksum
-        return (blob, checksum) if whole else None
+        return (blob, checksum) if is_sound_vector(blob, checksum) and len(blob) == 4 * dimension else None
 
     def _save_ledger(self, store: Store) -> None:
         try:
-            rows = list(ledger_rows(Snapshot(self._sql)))
+            rows = list(Snapshot(self._sql).ledger_entries())
         except (sqlite3.Error, *UNREADABLE) as error:
             self._result.remarks.append(f"the ledger cannot be read ({error}): outside sources will be indexed again")
             return
         lost = set(self._result.lost_chunks)
-        with store._writing() as transaction:
-            put_ledger_rows(transaction, [row for row in rows if _is_ledger(row) and row[1] not in lost])
+        with store.transaction() as transaction:
+            transaction.put_ledger(row for row in rows if _is_ledger(row) and row[1] not in lost)
 
     def _total(self, name: str, done: int) -> int:
         expected = self._expected[name]
@@ -273,7 +267,3 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _label(id: object, row: int) -> str:
-    return id.encode("utf-8", "backslashreplace").decode() if isinstance(id, str) and id else f"row {row}"

@@ -1,13 +1,20 @@
-"""Reading tables that may be damaged: every row that can still be had, and where there was none."""
+"""Reading tables that may be damaged: every row that can still be had, where there was none, and which are sound."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["Table"]
+from ...errors import StoreError
+from ...records import Chunk
+from ..encoding import chunk_from, document_from, encode_chunk, encode_document
 
+__all__ = ["UNREADABLE", "Table", "is_sound_vector", "label", "sound_chunk", "sound_document"]
+
+UNREADABLE = (StoreError, ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError)
+"""What decoding a damaged row may raise."""
 _MOST_PROBES = 20_000_000  # row ids tried one by one between two damaged places
 
 
@@ -73,3 +80,36 @@ class Table:
         except sqlite3.Error:
             return None
         return row
+
+
+def sound_chunk(columns: Sequence[Any]) -> tuple[Chunk | None, str]:
+    """A chunk from its ``CHUNK_COLUMNS``, record hash and index hash; None, and why, if it is not what was stored."""
+    *fields, record_hash, index_hash = columns
+    try:
+        chunk = chunk_from(fields)
+        row = encode_chunk(chunk)
+    except UNREADABLE as error:
+        return None, f"unreadable: {error}"
+    if (row.record_hash, row.index_hash) != (record_hash, index_hash):
+        return None, "changed since they were stored (their hashes differ)"
+    return chunk, ""
+
+
+def sound_document(columns: Sequence[Any]) -> str:
+    """Why a document's ``DOCUMENT_COLUMNS`` and content hash are not what was stored; empty if they are."""
+    *fields, content_hash = columns
+    try:
+        row = encode_document(document_from(fields))
+    except UNREADABLE as error:
+        return f"unreadable: {error}"
+    return "" if row.content_hash == content_hash else "changed since they were stored (their hashes differ)"
+
+
+def is_sound_vector(blob: object, checksum: object) -> bool:
+    """Whether a vector is what was stored."""
+    return isinstance(blob, bytes) and zlib.crc32(blob) == checksum
+
+
+def label(id: object, row: int) -> str:
+    """What a row is called: by its id, where that can be read."""
+    return id.encode("utf-8", "backslashreplace").decode() if isinstance(id, str) and id else f"row {row}"
