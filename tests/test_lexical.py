@@ -166,7 +166,7 @@ def test_k_hits_under_a_filter_few_and_many(monkeypatch):
     inside = ids(store, "common", 5, where=rare)
     assert sorted(inside, key=int) == ["3", "77", "250", "251", "499"]
     for name in ("_NAMED", "_SET"):  # the way of large sets: fetch more and sift
-        monkeypatch.setattr(f"langbert.store.bm25.{name}", 0)
+        monkeypatch.setattr(f"langbert.store.lexical.{name}", 0)
     assert ids(store, "common", 5, where=rare) == inside
     assert len(ids(store, "common", 400, where={"n": {"$gte": 100}})) == 400
     assert ids(store, "nowhere", 5, where=rare) == []

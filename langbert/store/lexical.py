@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from tantivy import (
     FieldType,
     Index,
     IndexWriter,
+    Occur,
     Query,
     Schema,
     SchemaBuilder,
@@ -46,7 +47,6 @@ from ..text.terms import (
     terms,
     word_analyzer,
 )
-from .bm25 import ROW, Clause, Searched, Terms, count_documents
 from .lexical_files import Unusable, check_segments, held_open, sweep_deletions
 from .snapshot import Mark, Rows, Snapshot
 
@@ -57,9 +57,12 @@ _LOG = logging.getLogger("langbert")
 _BODY, _TITLE, _EXACT, _CHARACTERS = "body", "title", "exact", "characters"
 # Measured on SQuAD (English) and CMRC 2018 (Chinese): nDCG@10 changes by < 0.003 between a third and three times these.
 _BOOSTS = {_BODY: 1.0, _TITLE: 0.5, _EXACT: 1.0, _CHARACTERS: 0.5}
-_MARKER = "marker"
+_ROW, _MARKER = "row", "marker"
 _MOST_TERMS = 256  # distinct terms of a question that are looked up, the first ones
 _LOCK_SECONDS = 10.0
+_NAMED = 1000  # allowed rows up to which naming each is quicker than a set
+_SET = 20_000  # allowed rows up to which a set of them is quicker than reading ever deeper
+_DEEPEST = 25_000  # hits that are read quicker than a set
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,6 @@ class _State:
     index: Index
     searcher: Searcher
     mark: Mark
-    documents: int | None = None
-    """As BM25 counts them."""
 
 
 class LexicalIndex:
@@ -208,7 +209,7 @@ class LexicalIndex:
         try:
             for row in snapshot.removed_since(since).tolist():
                 with _tantivy_errors():
-                    writer.delete_documents_by_term(ROW, row)
+                    writer.delete_documents_by_term(_ROW, row)
             for row, text, headings, source in snapshot.texts_since(since):
                 document = _document(row, text, headings, source)
                 with _tantivy_errors():
@@ -244,45 +245,71 @@ class LexicalIndex:
         Args:
             rows: only these, ascending; as many come back as match, up to ``k``.
         """
-        asked = self._asked(question)
-        if asked is None or (rows is not None and len(rows) == 0):
+        state, terms_of_question = self._state, _question_terms(question)
+        if state is None or not terms_of_question or (rows is not None and len(rows) == 0):
             return np.empty(0, np.int64), np.empty(0, np.float64)
-        found, scores = asked.best(k, rows)
+        query = self._any_of(terms_of_question)
+        found, scores = _best(state, query, k) if rows is None else self._best_of(state, query, k, rows)
         order = np.lexsort((found, -scores))[:k]
         return found[order], scores[order]
 
-    def head(self, question: str, n: int, rows: Rows | None = None) -> Rows:
-        """About the ``n`` best rows (of ``rows``, which ascend), ascending: found quicker than the very best, where
-        there are very many."""
-        asked = self._asked(question)
-        if asked is None or (rows is not None and len(rows) == 0):
-            return np.empty(0, np.int64)
-        return np.sort(asked.head(n, rows))
+    def _any_of(self, terms_of_question: Mapping[tuple[str, str], float]) -> Query:
+        def weighted(field: str, term: str, weight: float) -> Query:
+            return Query.boost_query(Query.term_query(self._schema, field, term, index_option="freq"), weight)
+
+        each = [(Occur.Should, weighted(field, term, weight)) for (field, term), weight in terms_of_question.items()]
+        return Query.boolean_query(each)
+
+    def _best_of(self, state: _State, query: Query, k: int, rows: Rows) -> tuple[Rows, NDArray[np.float64]]:
+        """Of ``rows`` only. Few are named in the query; of many, a ranking so deep that it is likely to hold ``k`` of
+        them is sifted, and one deeper still where it does not."""
+        limit = (k + k // 2 + 16) * state.searcher.num_docs // len(rows)
+        few = len(rows) <= _SET
+        if len(rows) <= _NAMED or (few and limit > _DEEPEST):
+            return self._best_named(state, query, k, rows)
+        while True:
+            found, scores = _best(state, query, limit)
+            kept = np.isin(found, rows)
+            if np.count_nonzero(kept) >= k or len(found) < limit:
+                return found[kept], scores[kept]
+            if few:
+                return self._best_named(state, query, k, rows)
+            limit *= 8
+
+    def _best_named(self, state: _State, query: Query, k: int, rows: Rows) -> tuple[Rows, NDArray[np.float64]]:
+        if len(rows) <= _NAMED:
+            each = [Query.term_query(self._schema, _ROW, row, index_option="basic") for row in rows.tolist()]
+            named = Query.boolean_query([(Occur.Should, one) for one in each])
+        else:
+            named = Query.term_set_query(self._schema, _ROW, rows.tolist())
+        # a score of 0 for being named leaves the order to the words
+        both = [(Occur.Must, Query.const_score_query(named, 0.0)), (Occur.Must, query)]
+        return _best(state, Query.boolean_query(both), k)
 
     def has_terms(self, question: str) -> bool:
         """Whether there is anything to look up in it."""
-        return bool(_clauses(question))
-
-    def _asked(self, question: str) -> Terms | None:
-        """None where there is nothing to find, or nothing to look up."""
-        state, clauses = self._state, _clauses(question)
-        if state is None or not clauses:
-            return None
-        return Terms(clauses, Searched(self._schema, state.searcher, state.documents))
+        return bool(_question_terms(question))
 
     def rows(self) -> Rows:
         """All rows, ascending; reads them all."""
         state = self._state
         if state is None:
             return np.empty(0, dtype=np.int64)
-        everything = Query.range_query(self._schema, ROW, FieldType.Integer, 0, 2**62)
+        everything = Query.range_query(self._schema, _ROW, FieldType.Integer, 0, 2**62)
         hits = state.searcher.search(everything, max(1, state.searcher.num_docs), count=False).hits
-        found = state.searcher.fast_field_values(ROW, [address for _, address in hits])
+        found = state.searcher.fast_field_values(_ROW, [address for _, address in hits])
         return np.sort(np.array(found, dtype=np.int64))
 
 
-def _clauses(question: str) -> list[Clause]:
-    """The question's terms; nothing in it is syntax."""
+def _best(state: _State, query: Query, limit: int) -> tuple[Rows, NDArray[np.float64]]:
+    """The best rows and their scores; which of equal ones, is open."""
+    hits = state.searcher.search(query, max(1, min(limit, state.searcher.num_docs)), count=False).hits
+    rows = state.searcher.fast_field_values(_ROW, [address for _, address in hits])
+    return np.array(rows, dtype=np.int64), np.array([score for score, _ in hits], dtype=np.float64)
+
+
+def _question_terms(question: str) -> dict[tuple[str, str], float]:
+    """Field and term → weight, of what is looked up; nothing in a question is syntax."""
     prepared = spaced(question)
     wanted = Counter[tuple[str, str]]()
     for term in terms(question):
@@ -292,12 +319,12 @@ def _clauses(question: str) -> list[Clause]:
     single = characters(asked_about(question)) or characters(question)
     wanted.update((_CHARACTERS, character) for character in single.split())
     named = list(wanted.items())[: 2 * _MOST_TERMS]
-    return [Clause(field, term, _BOOSTS[field] * count) for (field, term), count in named]
+    return {(field, term): _BOOSTS[field] * count for (field, term), count in named}
 
 
 def _schema() -> Schema:
     builder = SchemaBuilder()
-    builder.add_integer_field(ROW, indexed=True, fast=True)  # signed: deleting by an unsigned term finds nothing
+    builder.add_integer_field(_ROW, indexed=True, fast=True)  # signed: deleting by an unsigned term finds nothing
     builder.add_text_field(_BODY, tokenizer_name="words", index_option="position")
     builder.add_text_field(_TITLE, tokenizer_name="words", index_option="position")
     builder.add_text_field(_EXACT, tokenizer_name="blanks", index_option="freq")
@@ -309,7 +336,7 @@ def _schema() -> Schema:
 def _document(row: int, text: str, headings: str, source: str) -> Document:
     body, title = spaced(text), spaced(f"{headings}\n{source}")
     document = Document()
-    document.add_integer(ROW, row)
+    document.add_integer(_ROW, row)
     document.add_text(_BODY, body)
     document.add_text(_TITLE, title)
     if names := identifiers(body) + identifiers(title):
@@ -350,8 +377,7 @@ def _state_of(index: Index) -> _State:
         raise Unusable(f"it was made by analysis version {said['analysis']}")
     if searcher.num_docs != said["chunks"] + 1:
         raise Unusable(f"it holds {searcher.num_docs - 1} chunks, its commit says {said['chunks']}")
-    documents = count_documents(marker, searcher, hits[0][1])
-    return _State(index, searcher, Mark(said["change"], said["token"]), documents)
+    return _State(index, searcher, Mark(said["change"], said["token"]))
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def hybrid_hits(
     """By both: the heads of the two rankings together, every candidate scored by both."""
     depth = max(k, _DEPTH)
     near, _ = dense.search(query, depth, rows, truth=truth)
-    worded = lexical.head(question, depth, rows)
+    worded, _ = lexical.search(question, depth, rows)
     candidates = np.union1d(near, worded)
     if len(candidates) == 0:
         return []
@@ -68,7 +68,6 @@ def hybrid_hits(
     matching, bm25 = lexical.search(question, len(candidates), candidates)
     words[np.searchsorted(candidates, matching)] = bm25
     if fusion == "rrf":
-        worded = matching[np.isin(matching, worded)]
         fused = reciprocal_ranks(_ranks(candidates, near), _ranks(candidates, worded), dense_weight)
     else:
         fused = relative_scores(cosines, words, dense_weight)

@@ -1,4 +1,4 @@
-"""The best rows without reading everything are those that reading everything finds, with the same scores."""
+"""The best rows, also of those that a filter leaves, are those that reading everything finds, with the same scores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langbert.records import Chunk
-from langbert.store import Store, bm25
+from langbert.store import Store, lexical
 from langbert.store.lexical import LexicalIndex
 
 N = 3000
@@ -64,59 +64,10 @@ def test_the_best_are_those_of_reading_everything(
         rows = np.sort(chance.choice(index.rows(), allowed, replace=False))
     expected, scores = plain(index, question, k, rows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bm25, "_READ_ALL", 0)
-        patch.setattr(bm25, "_ADDED", 0.3)
-        patch.setattr(bm25, "_NAMED", 50)
-        patch.setattr(bm25, "_SET", 1000)
+        patch.setattr(lexical, "_NAMED", 50)
+        patch.setattr(lexical, "_SET", 1000)
         found, values = index.search(question, k, rows)
     np.testing.assert_allclose(values, scores, rtol=1e-5)
     for row, value in zip(found.tolist(), values.tolist(), strict=True):  # which of equal ones, is open
         if row not in expected:
             assert value == pytest.approx(scores[-1], rel=1e-5)
-
-
-def test_often_it_is_shown_without_reading_everything(index: LexicalIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bm25, "_READ_ALL", 0)
-    monkeypatch.setattr(bm25, "_ADDED", 0.15)
-    shown = 0
-    for i in range(50):
-        asked = index._asked(f"word0 word1 word2 word{100 + i} word{200 + i} word{300 + i}")
-        assert asked is not None
-        telling, added = asked._telling()
-        assert 0 < len(telling) < len(asked._clauses)
-        assert added > 0
-        shown += asked._shown_best(5) is not None
-    assert shown > 25
-
-
-def test_no_word_adds_more_than_it_is_said_to(index: LexicalIndex) -> None:
-    asked = index._asked("word0 word1 word5 word50 的 一")
-    assert asked is not None
-    assert asked._index.documents is not None
-    for clause in asked._clauses:
-        single = bm25.Terms([clause], asked._index)
-        _, scores = single.best(1)
-        assert scores.max(initial=0) <= asked._most(clause, asked._index.documents) + 1e-4
-
-
-def test_deleted_documents_count_as_bm25_counts_them(index: LexicalIndex) -> None:
-    assert index._state is not None
-    assert index._state.documents is not None
-    assert index._state.documents >= len(index.rows()) + 1
-
-
-def test_what_nobody_counted_is_read_wholly(index: LexicalIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bm25, "_READ_ALL", 0)
-    asked = index._asked("word0 word1 word300")
-    assert asked is not None
-    unknown = bm25.Terms(asked._clauses, asked._index._replace(documents=None))
-    assert unknown._telling() == (asked._clauses, 0.0)
-    rows, _ = unknown.best(5)
-    assert set(index.search("word0 word1 word300", 5)[0]) <= set(rows)
-
-
-def test_the_head_holds_the_best_by_the_telling_words(index: LexicalIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bm25, "_READ_ALL", 0)
-    best = index.search("word0 word1 word250 word333", 3)[0]
-    assert set(best) <= set(index.head("word0 word1 word250 word333", 50))
-    assert index.head("?", 5).size == 0
