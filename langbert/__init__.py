@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .answering.rag import Rag
+    from .checking import Checker
     from .chunking import Chunker
     from .documents import read_documents
     from .embedding.cache import EmbeddingCache
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .labels.tagger import Tagger
     from .models.layers.pooling import Pooling
     from .reading import Reader
-    from .records import Answer, AnswerMode, Candidate, Chunk, Citation, Document, Message, Span
+    from .records import Answer, AnswerMode, Candidate, Chunk, Citation, Document, Entailment, Message, Span
     from .reranking import Reranker
     from .retrieval import Retriever
     from .store import Store
@@ -34,11 +35,13 @@ _HOME = {
     "Answer": "records",
     "AnswerMode": "records",
     "Candidate": "records",
+    "Checker": "checking",
     "Chunk": "records",
     "Chunker": "chunking",
     "Citation": "records",
     "Classifier": "labels.classifier",
     "Document": "records",
+    "Entailment": "records",
     "Embedder": "embedding.embedder",
     "EmbeddingCache": "embedding.cache",
     "FewShotClassifier": "labels.few_shot",
@@ -61,6 +64,7 @@ __all__ = [
     "Answer",
     "AnswerMode",
     "Candidate",
+    "Checker",
     "Chunk",
     "Chunker",
     "Citation",
@@ -68,6 +72,7 @@ __all__ = [
     "Document",
     "Embedder",
     "EmbeddingCache",
+    "Entailment",
     "FewShotClassifier",
     "Generator",
     "LangbertError",

@@ -13,11 +13,10 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Encoding
 from torch import Tensor
-from torch.nn import functional as F
 
 from .models import resolve
-from .models.bert.inference import PreparedBert
-from .models.bert.loading import ReaderCheckpoint, load_span_reader
+from .models.bert.loading import ReaderCheckpoint
+from .models.encoder import load_span_scorer
 from .models.files.tokenizer import windows
 from .models.hardware import Precision, planned_threads, resolve_device, resolve_precision
 from .models.log_odds import sigmoid
@@ -72,19 +71,17 @@ class Reader:
         threads: int | None = None,
         offline: bool | None = None,
     ) -> None:
-        loaded = model
-        if not isinstance(loaded, ReaderCheckpoint):
-            loaded = load_span_reader(resolve(loaded, offline=offline), offline=offline)
         self.name = "a checkpoint in memory" if isinstance(model, ReaderCheckpoint) else str(model)
-        self.calibration = loaded.calibration
         self._device = resolve_device(device)
-        prepared = PreparedBert(
-            loaded.network.bert, dtype=resolve_precision(precision, self._device), device=self._device
+        self._scorer = load_span_scorer(
+            model if isinstance(model, ReaderCheckpoint) else resolve(model, offline=offline),
+            dtype=resolve_precision(precision, self._device),
+            device=self._device,
+            offline=offline,
         )
-        self._runner = Runner(prepared, self._device, planned_threads(threads))
-        self._weight = loaded.network.head.weight.detach().to(self._device, torch.float32)  # (2, H)
-        self._bias = loaded.network.head.bias.detach().to(self._device, torch.float32)
-        self._tokenizer = loaded.tokenizer
+        self.calibration = self._scorer.calibration
+        self._runner = Runner(self._scorer.states, self._device, planned_threads(threads))
+        self._tokenizer = self._scorer.tokenizer
 
     def read(
         self, question: str, passages: Sequence[str], *, top_n: int = 5, progress: Progress | None = None
@@ -147,7 +144,7 @@ class Reader:
         cut = [list(self._windows(*texts)) for texts in zip(asked, above, read, strict=True)]
 
         def head(states: Tensor, batch: Sequence[int]) -> list[list[ReadSpan]]:
-            logits = F.linear(states.float(), self._weight, self._bias).cpu().numpy()
+            logits = self._scorer.logits(states).cpu().numpy()
             ends = accumulate(len(window.ids) for i in batch for _, window in cut[i])
             parts = iter(np.split(logits, list(ends)[:-1]))
             return [_best_of(((next(parts), place) for place, _ in cut[i]), n) for i in batch]

@@ -28,6 +28,7 @@ __all__ = [
     "Document",
     "EmbedderLike",
     "EmbeddingSpace",
+    "Entailment",
     "Generation",
     "Heading",
     "Message",
@@ -153,6 +154,15 @@ class Span:
     end: int
     score: float
     passage: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entailment:
+    """How a hypothesis stands to its premise (Bowman et al. 2015, "SNLI"): three probabilities, whose sum is 1."""
+
+    entailed: float
+    neutral: float
+    contradicted: float
 
 
 @dataclass(frozen=True, slots=True)

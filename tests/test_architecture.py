@@ -28,7 +28,7 @@ LAYERS = [
     {"indexing"},
     {"reranking"},
     {"retrieval"},
-    {"reading"},
+    {"reading", "checking"},
     {"generation"},
     {"answering"},
     {"labels"},
@@ -150,7 +150,17 @@ def test_what_is_private_to_the_store_is_used_in_its_room_alone() -> None:
 def test_the_public_names_are_pinned() -> None:
     assert set(langbert.__all__) == {
         *("Answer", "Candidate", "Chunk", "Chunker", "Citation", "Document", "Embedder", "Generator", "LangbertError"),
-        *("AnswerMode", "Classifier", "EmbeddingCache", "FewShotClassifier", "Message", "Tagger", "sync"),
+        *(
+            "AnswerMode",
+            "Checker",
+            "Classifier",
+            "EmbeddingCache",
+            "Entailment",
+            "FewShotClassifier",
+            "Message",
+            "Tagger",
+            "sync",
+        ),
         *("Pooling", "Rag", "Reader", "Reranker", "Retriever", "Span", "Store", "read_documents", "__version__"),
     }
     for name in langbert.__all__:

@@ -11,20 +11,32 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..errors import CheckpointError
 from .architectures.recurrent import RecurrentTextEncoder, is_recurrent, load_recurrent
 from .bert.checkpoint import is_bert
+from .bert.evidence import ROWS, is_evidence, shared_evidence
 from .bert.inference import PreparedBert
 from .bert.int8 import calibration_sequences
-from .bert.loading import load_bert, load_cross_encoder, save_bert
+from .bert.loading import ReaderCheckpoint, load_bert, load_cross_encoder, load_span_reader, save_bert
 from .bert.network import Bert
+from .files.lora import base_of
 from .files.tokenizer import TextTokenizer
 from .files.weights import Weight, read_json
 from .layers.low_bit_table import LowBitTable
 from .transformers_models import TransformersCrossEncoder, TransformersEncoder
 
-__all__ = ["BertEncoder", "Encoder", "PairScorer", "TokenStates", "load_encoder", "load_pair_scorer"]
+__all__ = [
+    "BertEncoder",
+    "Encoder",
+    "PairScorer",
+    "SpanScorer",
+    "TokenStates",
+    "load_encoder",
+    "load_pair_scorer",
+    "load_span_scorer",
+]
 
 
 class TokenStates(Protocol):
@@ -106,6 +118,22 @@ class PairScorer(NamedTuple):
     max_length: int | None
 
 
+class SpanScorer(NamedTuple):
+    """A network that points at answers.
+
+    Attributes:
+        states: its encoder.
+        logits: rows of tokens, ``(n, H)`` → ``(n, 2)`` float32: of start and end.
+        tokenizer: of question and passage.
+        calibration: ``(slope, bias)``: a span's score is ``sigmoid(slope · margin + bias)``.
+    """
+
+    states: TokenStates
+    logits: Callable[[Tensor], Tensor]
+    tokenizer: TextTokenizer
+    calibration: tuple[float, float]
+
+
 def load_encoder(
     folder: str | Path, *, dtype: torch.dtype, device: torch.device, trust_remote_code: bool = False
 ) -> Encoder:
@@ -141,6 +169,10 @@ def load_pair_scorer(
     Raises:
         CheckpointError: the folder is not one whole cross-encoder with one label.
     """
+    if is_evidence(folder):
+        evidence = shared_evidence(folder, base, dtype=dtype, device=device)
+        _, _, slope, bias = evidence.calibration
+        return PairScorer(evidence, lambda first: slope * first[:, ROWS.RELEVANCE] + bias, evidence.max_length)
     if is_bert(read_json(base / "config.json")):
         network = load_cross_encoder(folder, base=base if base != folder else None).to(device)
         _check_labels(folder, network.classifier.linear.out_features)
@@ -150,6 +182,27 @@ def load_pair_scorer(
     theirs = TransformersCrossEncoder(folder, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     _check_labels(folder, theirs.n_labels)
     return PairScorer(theirs, lambda first: first[:, 0], theirs.max_length)
+
+
+def load_span_scorer(
+    source: Path | ReaderCheckpoint, *, dtype: torch.dtype, device: torch.device, offline: bool | None = None
+) -> SpanScorer:
+    """The reader in a checkpoint folder, or one in memory, whose weights are copied.
+
+    Raises:
+        CheckpointError: the folder is no BERT reader, or not whole.
+    """
+    if isinstance(source, Path) and is_evidence(source):
+        base = base_of(source, offline=offline)
+        evidence = shared_evidence(source, base, dtype=dtype, device=device)
+        calibration = evidence.calibration[:2]
+        return SpanScorer(evidence, lambda rows: rows[:, ROWS.SPANS], TextTokenizer.from_folder(base), calibration)
+    loaded = source if isinstance(source, ReaderCheckpoint) else load_span_reader(source, offline=offline)
+    prepared = PreparedBert(loaded.network.bert, dtype=dtype, device=device)
+    weight, bias = (
+        tensor.detach().to(device, torch.float32) for tensor in (loaded.network.head.weight, loaded.network.head.bias)
+    )
+    return SpanScorer(prepared, lambda rows: F.linear(rows.float(), weight, bias), loaded.tokenizer, loaded.calibration)
 
 
 def _check_labels(folder: Path, n_labels: int) -> None:

@@ -22,7 +22,7 @@ from ..errors import DataError
 from ..evaluation.datasets import Question, QuestionSet, read_questions
 from ..evaluation.estimates import auroc
 from ..evaluation.lines import read_lines
-from ..models.bert.evidence_encoder import HEADS, EvidenceEncoder, EvidenceLogits
+from ..models.bert.evidence import HEADS, EvidenceEncoder, EvidenceLogits
 from ..models.bert.heads import span_loss
 from ..models.bert.loading import load_bert
 from ..models.files.tokenizer import TextTokenizer, TokenPair
