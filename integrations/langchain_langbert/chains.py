@@ -22,6 +22,7 @@ from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from langbert import Answer, AnswerMode, Candidate, Message
 from langbert.answering import (
+    SMALL_DECODER,
     Budget,
     Part,
     Policy,
@@ -124,9 +125,11 @@ def create_rag_chain(
     """
     mode = mode or ("auto" if llm is None else "generate")
     default_reranker = llm is None and reranker is None and isinstance(retriever, VectorStore)
+    model = llm if llm is not None else ChatLangBert(max_tokens=128)
+    writer = own.model if (own := _own(model)) else ""
     chain = _RagChain(
         _as_retriever(retriever, k if reranker is None and not default_reranker else max(k, 20)),
-        llm,
+        model,
         Part("reranker", reranker if reranker or default_reranker else False, lambda: LangBertReranker(top_n=k)),
         Part("reader", False if reader is None and mode == "generate" else reader, _shipped_reader),
         k=k if default_reranker else None,
@@ -138,8 +141,8 @@ def create_rag_chain(
             sure=sure,
             quotable=_QUOTABLE,
             unsupported=unsupported,
-            rewrites=llm is not None,  # the shipped decoder is too small for that
-            writer=_name_of(llm),
+            rewrites=writer != SMALL_DECODER,
+            writer=writer,
         ),
     )
     return RunnableGenerator(chain.stream, chain.astream, name="langbert_rag")  # type: ignore[arg-type]
@@ -159,10 +162,10 @@ def _shipped_reader() -> Reader:
     return Reader()
 
 
-def _name_of(llm: LanguageModelLike | None) -> str:
-    """Of our own models; empty for others, of which nothing is known."""
-    model = ChatLangBert() if llm is None else llm.bound if isinstance(llm, RunnableBinding) else llm
-    return model.model if isinstance(model, ChatLangBert) else ""
+def _own(llm: LanguageModelLike) -> ChatLangBert | None:
+    """Our own model, if it is one, bound to options or not."""
+    model = llm.bound if isinstance(llm, RunnableBinding) else llm
+    return model if isinstance(model, ChatLangBert) else None
 
 
 class _RagChain:
@@ -175,7 +178,7 @@ class _RagChain:
     def __init__(
         self,
         retriever: RetrieverLike,
-        llm: LanguageModelLike | None,
+        llm: LanguageModelLike,
         reranker: Part[BaseDocumentCompressor],
         reader: Part[Reader],
         *,
@@ -184,9 +187,9 @@ class _RagChain:
         policy: Policy,
     ) -> None:
         self.retriever = retriever
-        self.llm = llm if llm is not None else ChatLangBert(max_tokens=128)
-        self.writer = self.llm | StrOutputParser()
-        short = self.llm.bind(max_tokens=64) if isinstance(self.llm, ChatLangBert) else self.llm
+        self.own = _own(llm)
+        self.writer = llm | StrOutputParser()
+        short = llm.bind(max_tokens=64) if self.own else llm
         self.rewriter = (short | StrOutputParser()).with_config(run_name="rewrite_question", tags=["nostream"])
         self.reranker = reranker
         self.reader = reader
@@ -222,9 +225,8 @@ class _RagChain:
         return None  # what a retriever gives is all there is of a document
 
     def _budget(self) -> Budget:
-        model = self.llm.bound if isinstance(self.llm, RunnableBinding) else self.llm
-        if isinstance(model, ChatLangBert):
-            return Budget(model.generator.count_tokens, self.prompt_tokens or _PROMPT_TOKENS)
+        if self.own is not None:
+            return Budget(self.own.generator.count_tokens, self.prompt_tokens or _PROMPT_TOKENS)
         return Budget(lambda messages: count_tokens_approximately(chat_of(messages)), self.prompt_tokens)
 
     @property

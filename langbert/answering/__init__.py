@@ -6,6 +6,7 @@ for those who perform them with parts of another framework.
 
 from .evidence import Evidence, best_evidence, nearest_sentences
 from .flow import (
+    SMALL_DECODER,
     Budget,
     Fetch,
     Policy,
@@ -24,6 +25,7 @@ from .flow import (
 from .parts import Part
 
 __all__ = [
+    "SMALL_DECODER",
     "Budget",
     "Evidence",
     "Fetch",

@@ -192,14 +192,9 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
             try:
                 yield from _written(question, first, grounder, documents, clock)
             except Exception as error:
-                if isinstance(error, GenerationError):
-                    reason = str(error)
-                elif grounder.text:
-                    reason = f"the model broke off: {type(error).__name__}: {error}"
-                else:
+                if not grounder.text and not isinstance(error, GenerationError):
                     raise
-                broken = replace((yield from answer()), text=grounder.text)
-                raise GenerationError(f"{reason}; written until then: {grounder.text!r}", broken) from error
+                raise _broken_off(error, replace((yield from answer()), text=grounder.text)) from error
         if not grounder.text and not grounder.declined:
             nearest: list[Evidence] = [] if found else (yield Quote(question, candidates))
             for evidence in found[:1] or [one for one in nearest if one.score >= policy.quotable]:
@@ -207,6 +202,12 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     if not grounder.text:
         yield not_found(asked)
     yield (yield from answer())
+
+
+def _broken_off(error: Exception, answer: Answer) -> GenerationError:
+    """What a decoder ran into, with what was checked until then."""
+    reason = str(error) if isinstance(error, GenerationError) else f"{type(error).__name__}: {error}"
+    return GenerationError(f"the decoder broke off: {reason}; written until then: {answer.text!r}", answer)
 
 
 def _quotes(policy: Policy, question: str, found: Sequence[Evidence]) -> bool:

@@ -205,4 +205,4 @@ class Rag:
         except GenerationError:
             raise
         except Exception as error:  # whatever a decoder of somebody's own may run into
-            raise GenerationError(f"the decoder broke off: {type(error).__name__}: {error}") from error
+            raise GenerationError(f"{type(error).__name__}: {error}") from error
