@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoreError
 from ..files import is_leftover
-from ..records import EmbedderLike, SpanEmbedderLike
 
-__all__ = ["STORE_FILE", "check_choice", "check_folder", "checked_vectors", "span_embedder"]
+__all__ = ["STORE_FILE", "check_choice", "check_folder", "checked_vectors"]
 
 STORE_FILE = "store.sqlite"
 
@@ -57,22 +55,3 @@ def checked_vectors(vectors: object, count: int) -> NDArray[np.float32]:
         bad = int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])
         raise StoreError(f"vector {bad} holds NaN or infinity: the embedder that made it is at fault")
     return matrix
-
-
-def span_embedder(embedder: EmbedderLike) -> SpanEmbedderLike:
-    """The embedder, if it can give the chunks of a document their vectors in context.
-
-    Raises:
-        StoreError: it cannot.
-    """
-    if not hasattr(embedder, "embed_spans"):
-        raise StoreError(
-            f"late chunking needs an embedder with embed_spans, such as langbert.Embedder; {type(embedder).__name__} "
-            "has none: open the store without late_chunking"
-        )
-    able = cast(SpanEmbedderLike, embedder)
-    try:
-        _ = able.span_space
-    except ValueError as error:  # its pooling has no such vectors
-        raise StoreError(str(error)) from error
-    return able

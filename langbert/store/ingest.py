@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..errors import StoreError
 from ..records import Chunk, Document, EmbedderLike, SpanEmbedderLike
 from .checks import checked_vectors
+from .database import Database
 from .encoding import ChunkRow, DocumentRow, Vector, encode_chunk, encode_document, in_context, vector_to
 from .snapshot import Snapshot
 from .transaction import Transaction
@@ -25,13 +26,8 @@ __all__ = [
     "Batch",
     "ChunkerLike",
     "batches",
-    "changed",
-    "chunking_key",
-    "cut",
-    "embed",
-    "embed_in_context",
+    "prepare",
     "put_chunks",
-    "reuse_vectors",
     "write",
 ]
 
@@ -57,11 +53,13 @@ class Batch:
         documents: the changed documents with all their chunks.
         chunks: changed chunks that came by themselves.
         vectors: hash of what was embedded → its vector, of every chunk above; empty in a store of words only.
+        chunking: how the documents were cut.
     """
 
     documents: list[tuple[DocumentRow, list[ChunkRow]]] = field(default_factory=list)
     chunks: list[ChunkRow] = field(default_factory=list)
     vectors: dict[bytes, Vector] = field(default_factory=dict)
+    chunking: str = ""
 
     def all_chunks(self) -> Iterator[ChunkRow]:
         for _, chunks in self.documents:
@@ -94,7 +92,43 @@ def batches(items: Iterable[Document | Chunk]) -> Iterator[list[Document | Chunk
         yield batch
 
 
-def chunking_key(chunker: ChunkerLike) -> str:
+def prepare(
+    items: Sequence[Document | Chunk],
+    database: Database,
+    *,
+    chunker: ChunkerLike | None,
+    embedder: EmbedderLike | None,
+    spans: SpanEmbedderLike | None,
+) -> Batch | None:
+    """What of ``items`` has to be written, cut and embedded; None if everything is stored as it is. The last of several
+    items with the same id counts.
+
+    Args:
+        chunker: cuts documents; without one they have no chunks.
+        embedder: makes the vectors that are missing; without one there are none.
+        spans: makes those of a document's chunks from one reading of all of it.
+
+    Raises:
+        StoreError: an item, or something the chunker made, is not in order.
+    """
+    batch = Batch(chunking=_chunking_key(chunker) if chunker else "")
+    with database.reading() as snapshot:
+        documents = _changed(items, snapshot, batch)
+    for document, row in documents:
+        rows = _cut(document, chunker) if chunker else []
+        batch.documents.append((row, in_context(rows, document) if spans else rows))
+    if not batch.documents and not batch.chunks:
+        return None
+    with database.reading() as snapshot:
+        _reuse_vectors(batch, snapshot)
+    if spans is not None:
+        _embed_in_context(batch, spans)
+    elif embedder is not None:
+        _embed_alone(batch, embedder, batch.all_chunks())
+    return batch
+
+
+def _chunking_key(chunker: ChunkerLike) -> str:
     """Says how a chunker cuts; a document cut under another key is cut again."""
     said = getattr(chunker, "fingerprint", None)
     if isinstance(said, str):
@@ -103,48 +137,24 @@ def chunking_key(chunker: ChunkerLike) -> str:
     return f"{type(chunker).__qualname__}:{json.dumps(settings, default=repr)}"
 
 
-@dataclass(slots=True)
-class Changed:
-    """The items that are not stored as they are."""
-
-    documents: list[tuple[Document, DocumentRow]]
-    chunks: list[ChunkRow]
-
-
-def changed(items: Sequence[Document | Chunk], snapshot: Snapshot, chunking: str) -> Changed:
-    """What of ``items`` has to be written; the last of several items with the same id counts.
-
-    Raises:
-        StoreError: an item is not in order.
-    """
+def _changed(items: Sequence[Document | Chunk], snapshot: Snapshot, batch: Batch) -> list[tuple[Document, DocumentRow]]:
+    """The documents that are not stored as they are; such chunks are put into ``batch``."""
     documents = {item.id: (item, encode_document(item)) for item in items if isinstance(item, Document)}
     chunks = {item.id: encode_chunk(item) for item in items if isinstance(item, Chunk)}
-    stored = snapshot.document_states(documents)
-    states = snapshot.states(chunks)
-    return Changed(
-        [pair for id, pair in documents.items() if stored.get(id) != (pair[1].content_hash, chunking)],
-        [row for id, row in chunks.items() if id not in states or states[id].record_hash != row.record_hash],
-    )
+    stored, states = snapshot.document_states(documents), snapshot.states(chunks)
+    batch.chunks = [row for id, row in chunks.items() if id not in states or states[id].record_hash != row.record_hash]
+    return [pair for id, pair in documents.items() if stored.get(id) != (pair[1].content_hash, batch.chunking)]
 
 
-def cut(changes: Changed, chunker: ChunkerLike | None, *, late: bool = False) -> Batch:
-    """The documents in chunks; ``late`` if their vectors will depend on the documents' whole texts.
-
-    Raises:
-        StoreError: the chunker made something that is not in order.
-    """
-    batch = Batch(chunks=changes.chunks)
-    for document, row in changes.documents:
-        chunks = {chunk.id: encode_chunk(chunk) for chunk in chunker.split(document)} if chunker else {}
-        stray = next((chunk for chunk in chunks.values() if chunk.document_id != document.id), None)
-        if stray is not None:
-            raise StoreError(f"the chunker gave document {document.id!r} a chunk of document {stray.document_id!r}")
-        rows = list(chunks.values())
-        batch.documents.append((row, in_context(rows, document) if late else rows))
-    return batch
+def _cut(document: Document, chunker: ChunkerLike) -> list[ChunkRow]:
+    chunks = {chunk.id: encode_chunk(chunk) for chunk in chunker.split(document)}
+    stray = next((chunk for chunk in chunks.values() if chunk.document_id != document.id), None)
+    if stray is not None:
+        raise StoreError(f"the chunker gave document {document.id!r} a chunk of document {stray.document_id!r}")
+    return list(chunks.values())
 
 
-def reuse_vectors(batch: Batch, snapshot: Snapshot) -> None:
+def _reuse_vectors(batch: Batch, snapshot: Snapshot) -> None:
     """Takes over stored vectors of texts that have not changed, wherever in the document they stand now."""
     if snapshot.dimension is None:
         return
@@ -159,12 +169,7 @@ def reuse_vectors(batch: Batch, snapshot: Snapshot) -> None:
         batch.vectors.update((hash, vector_to(vector)) for hash, vector in zip(again, vectors, strict=True))
 
 
-def embed(batch: Batch, embedder: EmbedderLike) -> None:
-    """Makes the vectors that are missing, each of a chunk's text alone."""
-    _embed_alone(batch, embedder, batch.all_chunks())
-
-
-def embed_in_context(batch: Batch, embedder: SpanEmbedderLike) -> None:
+def _embed_in_context(batch: Batch, embedder: SpanEmbedderLike) -> None:
     """Makes the vectors that are missing: late chunking for documents; chunks that came by themselves are alone."""
     missing = [(row.columns[2], batch.vectors_missing(chunks)) for row, chunks in batch.documents]
     missing = [(text, chunks) for text, chunks in missing if chunks]
@@ -177,6 +182,7 @@ def embed_in_context(batch: Batch, embedder: SpanEmbedderLike) -> None:
 
 
 def _embed_alone(batch: Batch, embedder: EmbedderLike, chunks: Iterable[ChunkRow]) -> None:
+    """Makes the vectors that are missing, each of a chunk's text alone."""
     missing = batch.vectors_missing(chunks)
     if missing:
         texts = [chunk.embedded_text for chunk in missing.values()]
@@ -187,14 +193,14 @@ def _keep(batch: Batch, chunks: Mapping[bytes, ChunkRow], vectors: NDArray[np.fl
     batch.vectors.update(zip(chunks, map(vector_to, checked_vectors(vectors, len(chunks))), strict=True))
 
 
-def write(transaction: Transaction, batch: Batch, chunking: str) -> None:
+def write(transaction: Transaction, batch: Batch) -> None:
     """Puts ``batch`` in the place of whatever is stored under its ids."""
     for row, chunks in batch.documents:
         kept = {chunk.id for chunk in chunks}
         before = transaction.states_of_document(row.id)
         transaction.delete_chunks([state.row_id for id, state in before.items() if id not in kept])
         put_chunks(transaction, [(chunk, batch.vectors.get(chunk.embedded_hash)) for chunk in chunks])
-        transaction.put_document(row, chunking)
+        transaction.put_document(row, batch.chunking)
     put_chunks(transaction, [(chunk, batch.vectors.get(chunk.embedded_hash)) for chunk in batch.chunks])
     transaction.forget_chunking({chunk.document_id for chunk in batch.chunks})
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import QuestionError, StoreError, StoreMismatch
+from ..errors import QuestionError, StoreError
 from ..files import sweep
 from ..records import Candidate, Chunk, Document, EmbedderLike, EmbeddingSpace, Progress, SearchMode
 from . import ingest
-from .checks import STORE_FILE, check_choice, check_folder, checked_vectors, span_embedder
+from .checks import STORE_FILE, check_choice, check_folder, checked_vectors
 from .codec import IndexPrecision
 from .database import Database, Durability
 from .dense import Damaged, DenseIndex
@@ -35,6 +35,7 @@ from .ledger import Ledger
 from .lexical import LexicalIndex
 from .ranking import Hit, dense_hits, hybrid_hits, lexical_hits
 from .snapshot import Rows, Snapshot, StoredDocument
+from .space import SpaceCheck
 from .transaction import Transaction
 
 if TYPE_CHECKING:
@@ -92,14 +93,13 @@ class Store:
         self._lexical = LexicalIndex(derived and derived / "lexical", read_only=read_only)
         self._adding = threading.RLock()  # one add at a time computes vectors
         self._unabsorbed = 0  # changes committed here that the indexes may not have seen
-        self._checked: str | None = None  # the stored embedding space that the embedder is known to fit
         self._closed = False
         try:
             with self.snapshot() as snapshot:
                 if late_chunking is None:
                     late_chunking = snapshot.space is not None and snapshot.space.late_chunking > 0
-                self._spans = span_embedder(embedder) if late_chunking and embedder is not None else None
-                self._check_space(snapshot)
+                self._space = SpaceCheck(self._database.name, embedder, late_chunking=late_chunking)
+                self._space.check(snapshot)
         except BaseException:
             self._database.close()
             raise
@@ -195,9 +195,7 @@ class Store:
     @property
     def embedder_space(self) -> EmbeddingSpace | None:
         """What the vectors that are made here can be compared with; None without an embedder."""
-        if self._spans is not None:
-            return self._spans.span_space
-        return None if self.embedder is None else self.embedder.space
+        return self._space.mine
 
     @property
     def dimension(self) -> int | None:
@@ -277,30 +275,22 @@ class Store:
         return ids
 
     def _add_batch(self, items: Sequence[Document | Chunk]) -> None:
-        embedder = self.embedder
-        chunker = self.chunker if any(isinstance(item, Document) for item in items) else None
-        chunking = ingest.chunking_key(chunker) if chunker else ""
         with self.snapshot() as snapshot:
-            self._check_space(snapshot)
-            if embedder is None and snapshot.dimension is not None:
+            self._space.check(snapshot)
+            if self.embedder is None and snapshot.dimension is not None:
                 raise StoreError(
                     f"{self._database.name} holds vectors, so adding text needs the embedder that made them: "
                     "Store.open(path, embedder=Embedder(…)); vectors of your own go in with add_vectors"
                 )
-            changes = ingest.changed(items, snapshot, chunking)
-        if not changes.documents and not changes.chunks:
-            return
-        batch = ingest.cut(changes, chunker, late=self._spans is not None)
-        with self.snapshot() as snapshot:
-            ingest.reuse_vectors(batch, snapshot)
-        if self._spans is not None:
-            ingest.embed_in_context(batch, self._spans)
-        elif embedder is not None:
-            ingest.embed(batch, embedder)
-        with self.transaction() as transaction:
-            if embedder is not None:
-                self._claim_space(transaction, embedder.dimension)
-            ingest.write(transaction, batch, chunking)
+        chunker = self.chunker if any(isinstance(item, Document) for item in items) else None
+        batch = ingest.prepare(
+            items, self._database, chunker=chunker, embedder=self.embedder, spans=self._space.span_embedder
+        )
+        if batch is not None:
+            with self.transaction() as transaction:
+                if self.embedder is not None:
+                    self._space.claim(transaction, self.embedder.dimension)
+                ingest.write(transaction, batch)
 
     @property
     def chunker(self) -> ChunkerLike:
@@ -332,7 +322,7 @@ class Store:
         if not rows:
             return []
         with self.transaction() as transaction:
-            self._claim_space(transaction, vectors.shape[1])
+            self._space.claim(transaction, vectors.shape[1])
             ingest.put_chunks(transaction, [(row, vector_to(vector)) for row, vector in rows.values()])
             transaction.forget_chunking({row.document_id for row, _ in rows.values()})
         return [chunk.id for chunk in chunks]
@@ -445,7 +435,7 @@ class Store:
         for _ in range(_ATTEMPTS):
             with self.snapshot() as snapshot:
                 if dimension is not None:
-                    self._check_space(snapshot, dimension)
+                    self._space.check(snapshot, dimension)
                 for index in indexes:
                     index.refresh(snapshot)
                 rows = None if where is None or where == {} else snapshot.matching(where)
@@ -583,36 +573,3 @@ class Store:
         if self.path is None:
             return 0
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
-
-    def _check_space(self, snapshot: Snapshot, dimension: int | None = None) -> None:
-        stored = snapshot.dimension
-        if dimension is not None and stored is None and snapshot.n_chunks:
-            raise StoreMismatch(
-                f"{self._database.name} was filled without an embedder and holds words only: search with "
-                "mode='lexical', or add everything again to a new store with an embedder"
-            )
-        if dimension is not None and stored is not None and stored != dimension:
-            raise StoreMismatch(
-                f"the vectors of {self._database.name} have {stored} dimensions, this one has {dimension}"
-            )
-        mine = self.embedder_space
-        text = snapshot.meta("space")  # looked at each time: another process may have migrated the store
-        if mine is None or stored is None or (text is not None and text == self._checked):
-            return
-        theirs = snapshot.space
-        differences = [f"dimension: {stored} != {mine.dimension}"] if stored != mine.dimension else []
-        if theirs is not None:
-            differences = theirs.differences(mine)
-        if differences:
-            made = f" by {theirs.model!r}" if theirs else ""
-            raise StoreMismatch(
-                f"the vectors of {self._database.name} were made{made} in another embedding space (stored != given): "
-                f"{'; '.join(differences)}. Open it with the embedder it was made with, or index into a new folder"
-            )
-        self._checked = text
-
-    def _claim_space(self, transaction: Transaction, dimension: int) -> None:
-        """The first vectors decide what all later ones must be."""
-        self._check_space(transaction, dimension)
-        if transaction.dimension is None or transaction.space is None:
-            transaction.set_space(dimension, transaction.space or self.embedder_space)

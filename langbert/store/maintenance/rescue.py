@@ -28,7 +28,6 @@ __all__ = ["Rescue", "rescue"]
 
 _NAMED = 1000
 _TEXT = CHUNK_COLUMNS.split(", ").index("text")
-_START = CHUNK_COLUMNS.split(", ").index("start")
 
 
 @dataclass(slots=True)
