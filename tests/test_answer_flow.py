@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from langbert.answering import (
+from langbert.answering.evidence import Evidence
+from langbert.answering.flow import (
     Budget,
-    Evidence,
     Fetch,
     Policy,
-    PrepareReader,
-    PrepareWriter,
+    Prepare,
     Quote,
     Read,
     Retrieve,
@@ -43,7 +42,7 @@ class Performer:
         self,
         *written: str,
         candidates: Sequence[Candidate] = (candidate(0, len(TEXT), 0.9),),
-        found: Sequence[Evidence] | None = None,
+        found: Sequence[Evidence] = (),
         document: Document | None = None,
         failing: Exception | None = None,
         rewritten: str = "",
@@ -60,11 +59,9 @@ class Performer:
                 return self.rewritten
             case Retrieve():
                 return list(self.candidates)
-            case PrepareReader():
-                return self.found is not None
             case Read():
-                return self.found
-            case PrepareWriter():
+                return list(self.found)
+            case Prepare():
                 return Budget(lambda messages: sum(len(message.content) for message in messages), 2000)
             case Write():
                 return self.pieces()
@@ -104,7 +101,7 @@ def run(performer: Performer, question: str = "What do bees make?", **policy: An
 def test_what_is_asked_for_in_which_order() -> None:
     performer = Performer("They make honey from nectar. ", "Drones have no sting.")
     pieces, answer = run(performer, mode="generate")
-    assert performer.names == ["Retrieve", "PrepareReader", "PrepareWriter", "Write"]
+    assert performer.names == ["Retrieve", "Read", "Prepare", "Write"]
     assert pieces == ["They make honey from nectar. [1]", " Drones have no sting. [2]"]
     assert answer.text == "".join(pieces)
     assert not answer.refused
@@ -129,7 +126,7 @@ def test_a_sure_reader_is_quoted_and_nobody_writes() -> None:
     _, answer = run(performer)
     assert answer.text == "honey [1]"
     assert answer.citations[0].quote == "They make honey from nectar."
-    assert performer.names == ["Retrieve", "PrepareReader", "Read"]
+    assert performer.names == ["Retrieve", "Read"]
     unsure = Performer("They make honey from nectar.", found=[Evidence(held, 20, 48, 0.1, (30, 35), 4.0)])
     assert run(unsure)[1].text == "They make honey from nectar. [1]"
 

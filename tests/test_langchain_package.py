@@ -61,13 +61,13 @@ def test_imports_are_light(statement: str, absent: set[str]) -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: ChatLangBert(base_url="http://localhost:1"), "no field 'base_url': it runs on this machine"),
-        (lambda: ChatLangBert(max_token=3), "no field 'max_token': did you mean 'max_tokens'"),
-        (lambda: LangBertEmbeddings(poling="cls"), "no field 'poling': did you mean 'pooling'"),
-        (lambda: LangBertReranker(top_k=3), "LangBertReranker has no field 'top_k': did you mean 'top_n'"),
-        (lambda: LangBertRetriever(vectorstore=None, filtre={}), "no field 'filtre': did you mean 'filter'"),
-        (lambda: LangBertVectorStore.from_texts([], NO_EMBEDDING, pth="x"), "no option 'pth': did you mean 'path'"),
-        (lambda: LangBertVectorStore.load_local("x", NO_EMBEDDING, index="x"), "no option 'index'"),
+        (lambda: ChatLangBert(base_url="http://localhost:1"), "no 'base_url': it runs on this machine"),
+        (lambda: ChatLangBert(max_token=3), "no 'max_token': did you mean 'max_tokens'"),
+        (lambda: LangBertEmbeddings(poling="cls"), "no 'poling': did you mean 'pooling'"),
+        (lambda: LangBertReranker(top_k=3), "LangBertReranker has no 'top_k': did you mean 'top_n'"),
+        (lambda: LangBertRetriever(vectorstore=None, filtre={}), "no 'filtre': did you mean 'filter'"),
+        (lambda: LangBertVectorStore.from_texts([], NO_EMBEDDING, pth="x"), "no 'pth': did you mean 'path'"),
+        (lambda: LangBertVectorStore.load_local("x", NO_EMBEDDING, index="x"), "no 'index'"),
     ],
 )
 def test_constructors_name_what_they_do_not_know(make: Callable[[], Any], says: str) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import AliasChoices, BaseModel
 
-__all__ = ["check_fields", "check_options"]
+__all__ = ["check_fields", "unknown_option"]
 
 
-def check_fields(kind: type[BaseModel], values: Any, *, advice: Mapping[str, str] | None = None) -> Any:
+def check_fields(kind: type[BaseModel], values: Any, **advice: str) -> Any:
     """``values`` as they came, for a validator of ``kind`` that runs before all others.
 
     Args:
@@ -20,32 +20,19 @@ def check_fields(kind: type[BaseModel], values: Any, *, advice: Mapping[str, str
     Raises:
         ValueError: one of them is no field.
     """
-    if isinstance(values, Mapping):
-        known = set(kind.model_fields)
-        for field in kind.model_fields.values():
-            if isinstance(field.validation_alias, AliasChoices):
-                known.update(name for name in field.validation_alias.choices if isinstance(name, str))
-        if unknown := _complaint(kind.__name__, "field", values, known, advice or {}):
-            raise ValueError(unknown)
+    aliases = [field.validation_alias for field in kind.model_fields.values()]
+    names = [name for alias in aliases if isinstance(alias, AliasChoices) for name in alias.choices]
+    known = [*kind.model_fields, *map(str, names)]
+    if isinstance(values, Mapping) and (unknown := unknown_option(kind.__name__, values, known, **advice)):
+        raise ValueError(unknown)
     return values
 
 
-def check_options(name: str, options: Collection[str], known: Collection[str] = ()) -> None:
-    """See that ``options`` of a function are all ``known``.
-
-    Raises:
-        TypeError: one of them is not.
-    """
-    if unknown := _complaint(name, "option", options, known, {}):
-        raise TypeError(unknown)
-
-
-def _complaint(
-    name: str, what: str, given: Collection[str], known: Collection[str], advice: Mapping[str, str]
-) -> str | None:
-    for unknown in given:
-        if unknown not in known:
-            near = get_close_matches(unknown, known, 1)
-            instead = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(known)) or 'none'}"
-            return f"{name} has no {what} {unknown!r}: {advice.get(unknown, instead)}"
+def unknown_option(owner: str, given: Collection[str], known: Collection[str], **advice: str) -> str | None:
+    """What is wrong with the first of ``given`` that is not ``known``; None where all are."""
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            instead = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(known))}"
+            return f"{owner} has no {name!r}: {advice.get(name, instead)}"
     return None

@@ -1,6 +1,6 @@
 """``create_rag_chain``: question → retriever → (reranker) → chat model → answer with checked citations.
 
-What happens on the way is :func:`langbert.answering.answer_flow`'s; here LangChain's parts perform its steps.
+What happens on the way is :mod:`langbert.answering.flow`'s; here LangChain's parts perform its steps.
 """
 
 from __future__ import annotations
@@ -21,25 +21,7 @@ from langchain_core.runnables.utils import AddableDict
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from langbert import Answer, AnswerMode, Candidate, Message
-from langbert.answering import (
-    SMALL_DECODER,
-    Budget,
-    Part,
-    Policy,
-    PrepareReader,
-    PrepareWriter,
-    Quote,
-    Read,
-    Retrieve,
-    Rewrite,
-    Step,
-    Write,
-    adrive,
-    answer_flow,
-    best_evidence,
-    drive,
-    nearest_sentences,
-)
+from langbert.answering import Part, best_evidence, flow, nearest_sentences
 from langbert.records import Unsupported
 
 from ._convert import candidates_of, chat_of, spoken_of
@@ -134,14 +116,14 @@ def create_rag_chain(
         Part("reader", False if reader is None and mode == "generate" else reader, _shipped_reader),
         k=k if default_reranker else None,
         prompt_tokens=prompt_tokens,
-        policy=Policy(
+        policy=flow.Policy(
             mode=mode,
             k=None,
             threshold=threshold,
             sure=sure,
             quotable=_QUOTABLE,
             unsupported=unsupported,
-            rewrites=writer != SMALL_DECODER,
+            rewrites=writer != flow.SMALL_DECODER,
             writer=writer,
         ),
     )
@@ -184,7 +166,7 @@ class _RagChain:
         *,
         k: int | None,
         prompt_tokens: int | None,
-        policy: Policy,
+        policy: flow.Policy,
     ) -> None:
         self.retriever = retriever
         self.own = _own(llm)
@@ -200,34 +182,32 @@ class _RagChain:
     def stream(self, inputs: Iterator[RagInput], config: RunnableConfig) -> Iterator[AddableDict]:
         asked, history = _asked(list(inputs))
         run = _Run(self, config)
-        for event in drive(answer_flow(asked, self.policy, history), run.perform):
+        for event in flow.drive(flow.answer_flow(asked, self.policy, history), run.perform):
             yield run.output(event)
 
     async def astream(self, inputs: AsyncIterator[RagInput], config: RunnableConfig) -> AsyncIterator[AddableDict]:
         asked, history = _asked([item async for item in inputs])
         run = _Run(self, config)
-        async for event in adrive(answer_flow(asked, self.policy, history), run.aperform):
+        async for event in flow.adrive(flow.answer_flow(asked, self.policy, history), run.aperform):
             yield run.output(event)
 
-    def perform(self, step: Step) -> Any:
+    def perform(self, step: flow.Step) -> Any:
         """What a step asks for that LangChain has no part in."""
         match step:
-            case PrepareReader(question):
-                return self.reader.knowing(question) is not None
-            case Read(question, candidates):
+            case flow.Read(question, candidates):
                 reader = self.reader.knowing(question)
                 return best_evidence(question, candidates, reader) if reader is not None else []
-            case PrepareWriter():
+            case flow.Prepare():
                 return self._budget()
-            case Quote(question, candidates):
+            case flow.Quote(question, candidates):
                 embedder = embedder_of(self.embeddings) if self.embeddings is not None else None
                 return nearest_sentences(question, candidates, embedder)
         return None  # what a retriever gives is all there is of a document
 
-    def _budget(self) -> Budget:
+    def _budget(self) -> flow.Budget:
         if self.own is not None:
-            return Budget(self.own.generator.count_tokens, self.prompt_tokens or _PROMPT_TOKENS)
-        return Budget(lambda messages: count_tokens_approximately(chat_of(messages)), self.prompt_tokens)
+            return flow.Budget(self.own.generator.count_tokens, self.prompt_tokens or _PROMPT_TOKENS)
+        return flow.Budget(lambda messages: count_tokens_approximately(chat_of(messages)), self.prompt_tokens)
 
     @property
     def embeddings(self) -> Embeddings | None:
@@ -244,34 +224,34 @@ class _Run:
         self._documents: list[Document] = []
         self._scored: list[Candidate] = []  # the documents with what the search said of them
 
-    def perform(self, step: Step) -> Any:
+    def perform(self, step: flow.Step) -> Any:
         chain = self._chain
         match step:
-            case Rewrite(messages):
+            case flow.Rewrite(messages):
                 return chain.rewriter.invoke(chat_of(messages), self._config)
-            case Retrieve(question):
+            case flow.Retrieve(question):
                 documents: Sequence[Document] = chain.retriever.invoke(question, self._config, **self._scores())
                 reranker = chain.reranker.knowing(question)
                 if reranker is not None:
                     documents = reranker.compress_documents(documents, question, self._config.get("callbacks"))
                 return self._found(documents, reranker)
-            case Write(messages):
+            case flow.Write(messages):
                 return chain.writer.stream(chat_of(messages), self._config)
         return chain.perform(step)
 
-    async def aperform(self, step: Step) -> Any:
+    async def aperform(self, step: flow.Step) -> Any:
         chain = self._chain
         match step:
-            case Rewrite(messages):
+            case flow.Rewrite(messages):
                 return await chain.rewriter.ainvoke(chat_of(messages), self._config)
-            case Retrieve(question):
+            case flow.Retrieve(question):
                 documents: Sequence[Document] = await chain.retriever.ainvoke(question, self._config, **self._scores())
                 reranker = await run_in_executor(None, chain.reranker.knowing, question)
                 if reranker is not None:
                     callbacks = self._config.get("callbacks")
                     documents = await reranker.acompress_documents(documents, question, callbacks)
                 return self._found(documents, reranker)
-            case Write(messages):
+            case flow.Write(messages):
                 return chain.writer.astream(chat_of(messages), self._config)
         return await run_in_executor(None, chain.perform, step)
 

@@ -31,7 +31,7 @@ __all__ = ["ChatLangBert"]
 Precision = Literal["auto", "float32", "bfloat16"]
 _OPTIONS = ("temperature", "max_tokens", "top_p", "top_k", "repetition_penalty", "seed")
 _NO_EFFECT = ("api_key", "max_retries", "timeout")  # LangChain's standard parameters: there is no server to ask
-_ADVICE = {"base_url": "it runs on this machine; for a server take the chat model of that server's package"}
+_NO_SERVER = "it runs on this machine; for a server take the chat model of that server's package"
 _LOADING = Lock()
 
 
@@ -89,7 +89,7 @@ class ChatLangBert(BaseChatModel):
     @classmethod
     def _check_fields(cls, values: Any) -> Any:
         own = {key: value for key, value in values.items() if key not in _NO_EFFECT}
-        return check_fields(cls, own, advice=_ADVICE)
+        return check_fields(cls, own, base_url=_NO_SERVER)
 
     @property
     def model_name(self) -> str:

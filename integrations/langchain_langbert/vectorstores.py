@@ -22,7 +22,7 @@ from langbert.errors import StoreError
 from langbert.records import SearchMode
 
 from ._convert import chunk_of, document_of
-from ._fields import check_fields, check_options
+from ._fields import check_fields, unknown_option
 from ._foreign import embedder_of
 
 if TYPE_CHECKING:
@@ -174,7 +174,8 @@ class LangBertVectorStore(VectorStore):
         **kwargs: Any,
     ) -> Self:
         """Opens (or makes) a store and adds ``texts`` to it."""
-        check_options("from_texts", kwargs, {"metadatas", "ids", "path"})
+        if unknown := unknown_option("from_texts", kwargs, ("metadatas", "ids", "path")):
+            raise TypeError(unknown)
         store = cls(embedding, path)
         store.add_texts(texts, metadatas, ids=ids)
         return store
@@ -198,7 +199,8 @@ class LangBertVectorStore(VectorStore):
         Raises:
             StoreError: there is no store; for a folder of LangChain's FAISS store see :meth:`from_langchain_faiss`.
         """
-        check_options("load_local", kwargs, {"allow_dangerous_deserialization"})
+        if unknown := unknown_option("load_local", kwargs, ("allow_dangerous_deserialization",)):
+            raise TypeError(unknown)
         if (old := Path(folder_path) / "index.pkl").exists():
             raise StoreError(
                 f"{old.parent} was saved by LangChain's FAISS store: {cls.__name__}.from_langchain_faiss(folder, "

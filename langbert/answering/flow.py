@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -35,8 +35,7 @@ __all__ = [
     "Fetch",
     "Flow",
     "Policy",
-    "PrepareReader",
-    "PrepareWriter",
+    "Prepare",
     "Quote",
     "Read",
     "Retrieve",
@@ -67,22 +66,16 @@ class Retrieve:
 
 
 @dataclass(frozen=True, slots=True)
-class PrepareReader:
-    """Make a reader ready that knows the question's language. Sent whether there is one."""
-
-    question: str
-
-
-@dataclass(frozen=True, slots=True)
 class Read:
-    """Let the reader point at the words that answer. Sent ``list[Evidence]``, best first."""
+    """Let a reader that knows the question's language point at the words that answer. Sent ``list[Evidence]``, best
+    first; empty where there is none."""
 
     question: str
     candidates: Sequence[Candidate]
 
 
 @dataclass(frozen=True, slots=True)
-class PrepareWriter:
+class Prepare:
     """Make the decoder ready. Sent its :class:`Budget`."""
 
 
@@ -108,9 +101,12 @@ class Fetch:
     document_id: str
 
 
-Step = Rewrite | Retrieve | PrepareReader | Read | PrepareWriter | Write | Quote | Fetch
+Step = Rewrite | Retrieve | Read | Prepare | Write | Quote | Fetch
 Flow = Generator[Step | str | Answer, Any, None]
 """Steps to perform, checked pieces of the answer (``str``), and at the end the :class:`~langbert.Answer`."""
+
+
+_Documents = dict[str, Document | None]
 
 
 class Budget(NamedTuple):
@@ -167,18 +163,17 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     candidates: list[Candidate] = yield Retrieve(question)
     clock.lap("retrieve")
     first = candidates[: policy.k]
-    has_reader = bool(first) and (yield PrepareReader(question))
-    clock.lap("load")
-    found: list[Evidence] = (yield Read(question, first)) if has_reader else []
+    found: list[Evidence] = (yield Read(question, first)) if first else []
     sure = confidence(features(question, candidates, found))
     clock.lap("read")
-    documents = _Documents(candidates)
+    documents: _Documents = {}
     grounder = Grounder(candidates, question, found=found, unsupported=policy.unsupported)
 
     def answer() -> Generator[Step, Any, Answer]:
+        yield from _fetched((cited.document_id for cited in grounder.citations if cited.page is not None), documents)
         return Answer(
             text=grounder.text or not_found(asked),
-            citations=(yield from documents.on_their_pages(grounder.citations)),
+            citations=tuple(_on_its_page(citation, candidates, documents) for citation in grounder.citations),
             refused=not grounder.text,
             confidence=sure,
             timings=clock.laps(),
@@ -221,11 +216,18 @@ def _written(
     question: str, candidates: Sequence[Candidate], grounder: Grounder, documents: _Documents, clock: _Clock
 ) -> Flow:
     """What the decoder writes, as far as the candidates support it."""
-    budget: Budget = yield PrepareWriter()
+    budget: Budget = yield Prepare()
     clock.lap("load")
-    yield from documents.fetch(candidates)
-    count = (lambda packed: budget.count(build_messages(question, packed))) if budget.tokens else (lambda packed: 0)
-    packed = pack(question, candidates, count, budget.tokens or 0, between=documents.between)
+    counts = Counter(candidate.document_id for candidate in candidates)
+    yield from _fetched((document_id for document_id, count in counts.items() if count > 1), documents)
+
+    def between(document_id: str, start: int, end: int) -> str | None:
+        return document.text[start:end] if (document := documents.get(document_id)) is not None else None
+
+    def tokens(packed: Sequence[Candidate]) -> int:
+        return budget.count(build_messages(question, packed)) if budget.tokens else 0
+
+    packed = pack(question, candidates, tokens, budget.tokens or 0, between=between)
     if packed:
         grounder.candidates = packed
         write = Write(build_messages(question, packed))
@@ -235,45 +237,22 @@ def _written(
     clock.lap("generate")
 
 
-class _Documents:
-    """The documents behind the candidates, each fetched once."""
+def _fetched(ids: Iterable[str], documents: _Documents) -> Generator[Step, Any, None]:
+    """Have these among ``documents``."""
+    for document_id in ids:
+        if document_id not in documents:
+            documents[document_id] = yield Fetch(document_id)
 
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
-        self._candidates = candidates
-        self._known: dict[str, Document | None] = {}
 
-    def fetch(self, candidates: Sequence[Candidate]) -> Generator[Step, Any, None]:
-        """Have those of which there are several candidates ready for :meth:`between`."""
-        counts = Counter(candidate.document_id for candidate in candidates)
-        for document_id in [name for name, count in counts.items() if count > 1]:
-            yield from self._get(document_id)
-
-    def between(self, document_id: str, start: int, end: int) -> str | None:
-        """The text there, where the document was fetched and is to be had."""
-        document = self._known.get(document_id)
-        return document.text[start:end] if document is not None else None
-
-    def on_their_pages(self, citations: Sequence[Citation]) -> Generator[Step, Any, tuple[Citation, ...]]:
-        """A chunk bears the page it begins on; a quote out of it, or out of several, may stand on the next."""
-        placed = []
-        for citation in citations:
-            if citation.page is not None:
-                document = yield from self._get(citation.document_id)
-                page = document.page_at(citation.start) if document is not None else self._page(citation)
-                citation = replace(citation, page=page)
-            placed.append(citation)
-        return tuple(placed)
-
-    def _page(self, citation: Citation) -> int | None:
-        """As far as the chunks know it."""
-        chunks = (candidate.chunk for candidate in self._candidates)
-        begin = [c for c in chunks if c.document_id == citation.document_id and c.start <= citation.start < c.end]
-        return max(begin, key=lambda chunk: chunk.start).page if begin else citation.page
-
-    def _get(self, document_id: str) -> Generator[Step, Any, Document | None]:
-        if document_id not in self._known:
-            self._known[document_id] = yield Fetch(document_id)
-        return self._known[document_id]
+def _on_its_page(citation: Citation, candidates: Sequence[Candidate], documents: _Documents) -> Citation:
+    """A chunk bears the page it begins on; a quote out of it, or out of several, may stand on the next."""
+    if citation.page is None:
+        return citation
+    if (document := documents.get(citation.document_id)) is not None:
+        return replace(citation, page=document.page_at(citation.start))
+    chunks = [candidate.chunk for candidate in candidates if candidate.document_id == citation.document_id]
+    around = [chunk for chunk in chunks if chunk.start <= citation.start < chunk.end]
+    return replace(citation, page=max(around, key=lambda chunk: chunk.start).page) if around else citation
 
 
 class _Clock:

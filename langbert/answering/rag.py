@@ -9,23 +9,9 @@ from ..errors import GenerationError
 from ..generation.streaming import StopStrings
 from ..records import Answer, AnswerMode, Message, Unsupported
 from ..retrieval import Retriever
+from . import flow
 from .evidence import best_evidence, nearest_sentences
-from .flow import (
-    SMALL_DECODER,
-    Budget,
-    Fetch,
-    Policy,
-    PrepareReader,
-    PrepareWriter,
-    Quote,
-    Read,
-    Retrieve,
-    Rewrite,
-    Step,
-    Write,
-    answer_flow,
-    drive,
-)
+from .flow import SMALL_DECODER, Budget, Policy, Step, answer_flow, drive
 from .parts import Part
 
 if TYPE_CHECKING:
@@ -165,29 +151,26 @@ class Rag:
             unsupported=unsupported or self.unsupported,
             writer=self._generator if isinstance(self._generator, str) else getattr(self._generator, "name", ""),
         )
-        flow = answer_flow(question, policy, history)
-        yield from drive(flow, lambda step: self._perform(step, where))
+        yield from drive(answer_flow(question, policy, history), lambda step: self._perform(step, where))
 
     def _perform(self, step: Step, where: Mapping[str, Any] | None) -> Any:
         """What a step of the flow asks for."""
         match step:
-            case Retrieve(question):
+            case flow.Retrieve(question):
                 return self.retriever_for(question).retrieve(question, self.depth, where=where)
-            case PrepareReader(question):
-                return self.reader_for(question) is not None
-            case Read(question, candidates):
+            case flow.Read(question, candidates):
                 reader = self.reader_for(question)
                 return best_evidence(question, candidates, reader) if reader is not None else []
-            case PrepareWriter():
+            case flow.Prepare():
                 room = self.generator.context_length - self.max_tokens
                 return Budget(self.generator.count_tokens, min(self.prompt_tokens, room))
-            case Write(messages):
+            case flow.Write(messages):
                 return self._decoded(messages)
-            case Quote(question, candidates):
+            case flow.Quote(question, candidates):
                 return nearest_sentences(question, candidates, self.store.embedder)
-            case Fetch(document_id):
+            case flow.Fetch(document_id):
                 return self.store.document(document_id)
-            case Rewrite():
+            case flow.Rewrite():
                 raise NotImplementedError("Rag's policy rewrites nothing")
 
     def _decoded(self, messages: Sequence[Message]) -> Iterator[str]:
