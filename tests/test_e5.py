@@ -20,7 +20,9 @@ from langbert.models.bert.inference import PreparedBert
 from langbert.models.bert.loading import load_bert, load_cross_encoder
 from langbert.models.bert.network import Bert, BertConfig
 from langbert.models.encoder import load_encoder
+from langbert.models.files.digests import remembered
 from langbert.models.files.e5_file import E5File
+from langbert.models.files.tokenizer import TextTokenizer
 from langbert.models.files.weights import tensors_sha256, write_json
 from langbert.models.layers.low_bit_table import BLOCK_BYTES, LowBitTable, decode_q4_0
 
@@ -231,3 +233,40 @@ def test_positions_that_are_all_unused_are_an_error() -> None:
 
 def test_decoding_keeps_leading_dimensions() -> None:
     assert decode_q4_0(torch.zeros(2, 3, BLOCK_BYTES, dtype=torch.uint8)).shape == (2, 3, 32)
+
+
+# --- what is worked out once -------------------------------------------------------------------------------------
+
+
+def test_a_digest_is_worked_out_again_when_a_file_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGBERT_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights").write_text("one")
+    digests = iter("abcdef")
+
+    def asked(what: str = "weights") -> str:
+        return remembered(what, folder, lambda: next(digests) * 64)
+
+    assert [asked(), asked(), asked("tokenizer"), asked()] == ["a" * 64, "a" * 64, "b" * 64, "a" * 64]
+    (folder / "weights").write_text("two")
+    assert asked() == "c" * 64
+    for note in (tmp_path / "cache" / "digests").iterdir():
+        note.write_text("broken")
+    assert asked() == "d" * 64
+    monkeypatch.setenv("LANGBERT_CACHE", str(folder / "weights"))  # no folder: nothing can be kept there
+    assert [asked(), asked()] == ["e" * 64, "f" * 64]
+
+
+def test_one_tokenizer_in_memory(tmp_path: Path) -> None:
+    write_tiny_tokenizer(tmp_path)
+    first = TextTokenizer.from_folder(tmp_path)
+    assert TextTokenizer.from_folder(tmp_path) is first
+    assert TextTokenizer.from_folder(tmp_path, lowercase=True) is not first
+    write_tiny_tokenizer(tmp_path, "other")
+    assert TextTokenizer.from_folder(tmp_path).vocab_size == first.vocab_size + 1
+
+
+def write_tiny_tokenizer(folder: Path, *more: str) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", *more]
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError, TextTooLong
 from ..models import cache_dir, resolve
 from ..models.encoder import load_encoder
+from ..models.files.digests import remembered
 from ..models.files.sentence_folder import read_sentence_folder, write_sentence_folder
 from ..models.files.tokenizer import TextTokenizer
 from ..models.files.weights import tensors_sha256
@@ -107,7 +108,8 @@ class Embedder:
         self._device = resolve_device(device)
         self.precision = resolve_precision(precision, self._device, get_args(EncoderPrecision))
 
-        self._folder = read_sentence_folder(resolve(model, offline=offline), pooling_needed=chosen is None)
+        self._path = resolve(model, offline=offline)
+        self._folder = read_sentence_folder(self._path, pooling_needed=chosen is None)
         self._encoder = load_encoder(
             self._folder.encoder, dtype=self.precision, device=self._device, trust_remote_code=trust_remote_code
         )
@@ -170,6 +172,20 @@ class Embedder:
     @cached_property
     def space(self) -> EmbeddingSpace:
         """What decides whether vectors may be compared; the same for a model before and after :meth:`save`."""
+        return EmbeddingSpace(
+            model=self.name,
+            weights=remembered(f"weights for {self.pooling}", self._path, self._weights_sha256),
+            tokenizer=remembered(
+                f"tokenizer, lowercase {self._folder.lowercase}", self._path, lambda: self._tokenizer.sha256
+            ),
+            pooling=self.pooling.value,
+            normalize=self.normalize,
+            dimension=self.dimension,
+            query_prompt=self._readers["query"].prompt,
+            document_prompt=self._readers["document"].prompt,
+        )
+
+    def _weights_sha256(self) -> str:
         weights = dict(self._encoder.weights())
         parts: list[tuple[str, nn.Module | None]] = [("dense", self._dense)]
         if self.pooling is Pooling.POOLER:
@@ -178,16 +194,7 @@ class Embedder:
             parts.append(("attention", self._attention))
         for part, module in parts:
             weights.update({f"{part}.{name}": tensor for name, tensor in module.state_dict().items()} if module else {})
-        return EmbeddingSpace(
-            model=self.name,
-            weights=tensors_sha256(weights),
-            tokenizer=self._tokenizer.sha256,
-            pooling=self.pooling.value,
-            normalize=self.normalize,
-            dimension=self.dimension,
-            query_prompt=self._readers["query"].prompt,
-            document_prompt=self._readers["document"].prompt,
-        )
+        return tensors_sha256(weights)
 
     def embed(
         self, texts: Sequence[str], role: Role = "document", *, progress: Progress | None = None

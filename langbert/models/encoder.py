@@ -6,6 +6,7 @@ BERT and recurrent networks are our own; every other family runs through ``trans
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 
 from ..errors import CheckpointError
 from .architectures.recurrent import RecurrentTextEncoder, is_recurrent, load_recurrent
-from .bert.checkpoint import is_bert
+from .bert.checkpoint import is_bert, parse_config
 from .bert.evidence import ROWS, is_evidence, shared_evidence
 from .bert.inference import PreparedBert
 from .bert.int8 import calibration_sequences
@@ -78,12 +79,24 @@ class Encoder(TokenStates, Protocol):
 
 
 class BertEncoder:
-    """Our BERT, run without padding."""
+    """Our BERT, run without padding.
+
+    Args:
+        load: gives the network, now, and again when its weights are asked for: only what inference needs stays in
+            memory.
+        dtype, device, calibration: as :class:`~langbert.models.bert.inference.PreparedBert` takes them.
+    """
 
     def __init__(
-        self, bert: Bert, *, dtype: torch.dtype, device: torch.device, calibration: Sequence[Sequence[int]] = ()
+        self,
+        load: Callable[[], Bert],
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        calibration: Sequence[Sequence[int]] = (),
     ) -> None:
-        self._bert = bert
+        self._load = load
+        bert = load()
         self._prepared = PreparedBert(bert, dtype=dtype, device=device, calibration=calibration)
         self.hidden_size = bert.config.hidden_size
         self.max_length: int | None = bert.config.max_positions
@@ -93,15 +106,16 @@ class BertEncoder:
         return self._prepared(sequences, segments)
 
     def weights(self) -> Mapping[str, Weight]:
-        tensors = {name: tensor for name, tensor in self._bert.state_dict().items() if not name.startswith("pooler.")}
-        table = self._bert.embeddings.tokens
+        bert = self._load()
+        tensors = {name: tensor for name, tensor in bert.state_dict().items() if not name.startswith("pooler.")}
+        table = bert.embeddings.tokens
         if isinstance(table, LowBitTable):
             del tensors["embeddings.tokens.blocks"]
             return {**tensors, "embeddings.tokens.weight": table}
         return tensors
 
     def save(self, folder: Path) -> None:
-        save_bert(self._bert, folder)
+        save_bert(self._load(), folder)
 
 
 class PairScorer(NamedTuple):
@@ -146,11 +160,13 @@ def load_encoder(
     folder = Path(folder)
     config = read_json(folder / "config.json")
     if is_bert(config):
-        bert = load_bert(folder, low_bit=True)
         calibration: Sequence[Sequence[int]] = ()
         if dtype == torch.int8:
-            calibration = calibration_sequences(TextTokenizer.from_folder(folder), bert.config.max_positions)
-        return BertEncoder(bert, dtype=dtype, device=device, calibration=calibration)
+            positions = parse_config(config, folder / "config.json").max_positions
+            calibration = calibration_sequences(TextTokenizer.from_folder(folder), positions)
+        return BertEncoder(
+            partial(load_bert, folder, low_bit=True), dtype=dtype, device=device, calibration=calibration
+        )
     if dtype == torch.int8:
         raise CheckpointError(f"{folder}: precision 'int8' is for BERT checkpoints; choose 'auto' for others")
     if is_recurrent(config):

@@ -21,9 +21,8 @@ from ..models.architectures.recurrent import (
     load_recurrent,
 )
 from ..models.bert.checkpoint import is_bert
-from ..models.bert.loading import load_bert
+from ..models.bert.loading import load_bert, save_bert
 from ..models.bert.network import Bert, BertConfig
-from ..models.encoder import BertEncoder
 from ..models.files.sentence_folder import read_sentence_folder
 from ..models.files.tokenizer import TextTokenizer
 from ..models.files.weights import read_json
@@ -161,11 +160,10 @@ def _table(encoder: TextEncoder) -> nn.Embedding:
 
 def save_encoder(encoder: TextEncoder, folder: Path) -> None:
     """``config.json`` and ``model.safetensors``."""
-    where: dict[str, Any] = {"dtype": torch.float32, "device": torch.device("cpu")}
     if isinstance(encoder, RecurrentEncoder):
-        RecurrentTextEncoder(encoder, **where).save(folder)
+        RecurrentTextEncoder(encoder, dtype=torch.float32, device=torch.device("cpu")).save(folder)
     else:
-        BertEncoder(encoder, **where).save(folder)
+        save_bert(encoder, folder)
 
 
 def settings_for(options: Mapping[str, Any], defaults: TrainSettings) -> TrainSettings:

@@ -9,7 +9,9 @@ import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from tokenizers import Encoding, Tokenizer
 from tokenizers.normalizers import Lowercase
@@ -49,6 +51,10 @@ _BERT_INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
 """What a network that tells two texts apart by segment is given; unsaid, transformers would leave the segments out."""
 
 
+_open: WeakValueDictionary[tuple[object, ...], TextTokenizer] = WeakValueDictionary()
+_opening = Lock()
+
+
 class TokenPair(NamedTuple):
     """Two texts as one sequence of ids, and the segment (0 or 1) of each."""
 
@@ -80,11 +86,11 @@ class TextTokenizer:
             raise CheckpointError(f"{folder or 'tokenizer.json'}: not a tokenizer definition ({error})") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._definition = definition
+        self._definition = definition.encode()  # text with one rare character takes four bytes for each
         if lowercase:
             normalizers = [Lowercase()] + ([self._tokenizer.normalizer] if self._tokenizer.normalizer else [])
             self._tokenizer.normalizer = NormalizerSequence(normalizers)
-            self._definition = self._tokenizer.to_str()
+            self._definition = self._tokenizer.to_str().encode()
         self._folder = folder
         self._config = config or {}
         self.prefix, self.suffix = self._affixes()
@@ -95,10 +101,22 @@ class TextTokenizer:
     ) -> TextTokenizer:
         """The tokenizer in a checkpoint folder: ``tokenizer.json``, else BERT's ``vocab.txt``, else by transformers.
 
+        Whoever asks for the same one has the same object: one of 250,000 tokens takes a quarter of a gigabyte.
+
         Raises:
             CheckpointError: the folder has no tokenizer that can be read.
         """
         folder = Path(folder)
+        states = [_file_state(folder / name) for name in ("tokenizer.json", *_COMPANIONS)]
+        key = (folder.resolve(), *states, lowercase)
+        with _opening:
+            shared = _open.get(key)
+            if shared is None:
+                shared = _open[key] = cls._read(folder, lowercase, trust_remote_code)
+        return shared
+
+    @classmethod
+    def _read(cls, folder: Path, lowercase: bool, trust_remote_code: bool) -> TextTokenizer:
         config_file = folder / "tokenizer_config.json"
         config = read_json(config_file) if config_file.is_file() else {}
         if (folder / "tokenizer.json").is_file():
@@ -192,7 +210,7 @@ class TextTokenizer:
             for name in _COMPANIONS:
                 if (self._folder / name).is_file():
                     shutil.copyfile(self._folder / name, folder / name)
-        (folder / "tokenizer.json").write_text(self._definition, encoding="utf-8")
+        (folder / "tokenizer.json").write_bytes(self._definition)
         added = [token["content"] for token in json.loads(self._definition).get("added_tokens") or ()]
         roles = {_USUAL_ROLES[content]: content for content in added if content in _USUAL_ROLES}
         config = {
@@ -238,6 +256,15 @@ def windows(words: Sequence[int | None], room: int, overlap: int = 0) -> Iterato
         if end >= n_tokens:
             return
         start = end - overlap
+
+
+def _file_state(file: Path) -> tuple[int, int, int] | None:
+    """What changes when a file does: its number, size and time of change."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_ctime_ns
 
 
 def _valid(text: str) -> str:
