@@ -1,13 +1,10 @@
-"""The dense index beyond exact search: cells against brute force, filters, files that lie, threads, precisions."""
+"""The dense index beyond exact search: FAISS against brute force, filters, files that lie, threads, precisions."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
-import struct
 import threading
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +14,9 @@ from hypothesis import strategies as st
 
 from langbert.records import Chunk
 from langbert.store import Store
-from langbert.store.codec import Codec, unit
+from langbert.store.checked_file import BLOCK, block_checksums
+from langbert.store.faiss_index import unit
 from langbert.store.schema import FORMAT
-from langbert.store.segment import checksum_of, open_segment
 
 DIMENSION = 16
 N = 1500
@@ -27,11 +24,11 @@ N = 1500
 
 @pytest.fixture
 def few(monkeypatch):
-    """Cells and selections at sizes that tests can afford."""
-    monkeypatch.setattr("langbert.store.dense.ANN_FROM", 500)
-    monkeypatch.setattr("langbert.store.view.GATHER", 30)
-    monkeypatch.setattr("langbert.store.segment._MAPPED_FROM", 1)
-    monkeypatch.setattr("langbert.store.segment._VERIFIED_AT_ONCE", 1)
+    """FAISS indexes and selections at sizes that tests can afford."""
+    monkeypatch.setattr("langbert.store.faiss_index.ANN_FROM", 500)
+    monkeypatch.setattr("langbert.store.dense.TAIL", 300)
+    monkeypatch.setattr("langbert.store.dense.EXACT", 30)
+    monkeypatch.setattr("langbert.store.checked_file._MAPPED_FROM", 1)
 
 
 def clustered(n: int, seed: int = 0) -> np.ndarray:
@@ -92,6 +89,58 @@ def test_cells_find_nearly_what_exhaustive_search_finds(tmp_path, on_disk, preci
             assert again.info()["dense_index"] == said
 
 
+KINDS = ["Flat", "SQ8", "SQfp16", "HNSW16", "HNSW16_SQ8", "IVF20,Flat", "IVF20_HNSW8,PQ8x4", "PCA12,IVF20,SQ8"]
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("index", KINDS)
+def test_any_index_that_faiss_makes_finds_and_filters(tmp_path, index):
+    store, vectors = filled(tmp_path / "s", index=index)
+    numbers = np.arange(N)
+    with store:
+        assert recall(store, vectors, numbers >= 0) >= 0.9
+        said = store.info()["dense_index"]
+        assert said["index"] == index
+        assert said["recall"] >= 0.95
+        assert recall(store, vectors, numbers % 100 == 7, {"bucket": 7}) >= 0.98
+        assert recall(store, vectors, numbers % 100 < 30, {"bucket": {"$lt": 30}}) >= 0.9
+        far = nearest(vectors, -vectors[0], numbers >= 0, 60)  # none of them anywhere near the query
+        assert len(store.search_vector(vectors[0], 50, where={"id": {"$in": far}})) == 50
+        assert len(store.search_vector(vectors[0], N)) == N
+        store.delete([f"c{i}" for i in range(0, N, 9)])
+        assert recall(store, vectors, numbers % 9 != 0) >= 0.9
+    with Store.open(tmp_path / "s") as again:  # as it was made
+        assert recall(again, vectors, numbers % 9 != 0) >= 0.9
+        assert again.info()["dense_index"]["index"] == index
+
+
+@pytest.mark.parametrize("index", ["nonsense", "PQ4", "IDMap,Flat", "", "PQ7"])
+def test_an_index_that_cannot_be_made_is_refused_at_once(tmp_path, index):
+    filled(tmp_path / "s", 10)[0].close()
+    with pytest.raises(ValueError, match="index"):
+        Store.open(tmp_path / "s", index=index)
+
+
+def test_an_index_of_another_kind_is_made_anew(tmp_path):
+    store, vectors = filled(tmp_path / "s", 300)
+    store.close()
+    for index in ("HNSW8", "IVF4,Flat", "auto"):
+        with Store.open(tmp_path / "s", index=index) as store:
+            assert recall(store, vectors, np.ones(300, dtype=bool)) >= 0.9
+            store.compact()
+            assert store.info()["dense_index"]["index"] == {"auto": "Flat"}.get(index, index)
+    with pytest.raises(ValueError, match="index_precision"):
+        Store.open(tmp_path / "s", index="HNSW8", index_precision="int8")
+
+
+def test_too_few_vectors_to_train_are_compared_one_by_one(tmp_path):
+    store, vectors = filled(tmp_path / "s", 100, index="IVF400,Flat")
+    store.close()
+    with Store.open(tmp_path / "s") as store:
+        assert recall(store, vectors, np.ones(100, dtype=bool)) == 1
+        assert store.info()["dense_index"]["kind"] == "exact"
+
+
 @pytest.mark.usefixtures("few")
 def test_filters_give_k_hits_whatever_they_leave(tmp_path):
     store, vectors = filled(tmp_path / "s")
@@ -107,11 +156,10 @@ def test_filters_give_k_hits_whatever_they_leave(tmp_path):
 
 
 @pytest.mark.usefixtures("few")
-def test_what_comes_and_goes_is_found_without_new_cells(tmp_path):
+def test_what_comes_and_goes_is_found_before_the_index_is_built_anew(tmp_path):
     store, vectors = filled(tmp_path / "s")
     with store:
         store.search_vector(vectors[0])
-        trained = store.info()["dense_index"]
         more = clustered(200, seed=2)
         store.add_vectors(chunks(200, N), more)
         vectors = np.concatenate([vectors, more])
@@ -121,13 +169,13 @@ def test_what_comes_and_goes_is_found_without_new_cells(tmp_path):
         alive[::9] = False
         store.delete([f"c{i}" for i in range(0, N + 200, 9)])
         assert recall(store, vectors, alive) >= 0.95
-        assert store.info()["dense_index"]["trained_on"] == trained["trained_on"]
+        assert store.info()["dense_index"]["trained_on"] == N
         last = clustered(400, seed=3)
-        store.add_vectors(chunks(400, N + 200), last)  # together more than a quarter: settled, in the same cells
+        store.add_vectors(chunks(400, N + 200), last)  # more than may stand beside it
         vectors, alive = np.concatenate([vectors, last]), np.concatenate([alive, np.ones(400, dtype=bool)])
         assert recall(store, vectors, alive) >= 0.95
         said = store.info()["dense_index"]
-        assert (said["unsettled"], said["dead"], said["trained_on"]) == (0, 0, trained["trained_on"])
+        assert (said["unsettled"], said["dead"], said["trained_on"]) == (0, 0, alive.sum())
     with Store.open(tmp_path / "s") as again:
         assert recall(again, vectors, alive) >= 0.95
         assert again.delete(where={"n": {"$gte": 30}}) > 1500
@@ -164,144 +212,110 @@ def test_another_precision_makes_the_index_anew(tmp_path):
         assert store.info()["dense_index"]["precision"] == "int8"
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
-@given(seed=st.integers(0, 1000), n=st.integers(0, 20))
-@settings(max_examples=20, deadline=None)
-def test_codes_score_as_the_vectors_do(precision, seed, n):
-    codec = Codec(precision, DIMENSION)
-    vectors = unit(np.random.default_rng(seed).standard_normal((n, DIMENSION)).astype(np.float32))
-    query = unit(np.ones((1, DIMENSION), dtype=np.float32))[0]
-    codes = codec.encode(vectors)
-    assert codes.shape == (n, codec.width)
-    assert codec.decode(codes) == pytest.approx(vectors, abs=0.01)
-    assert codec.scores(codes, query) == pytest.approx(vectors @ query, abs=0.02)
-    backwards = np.arange(n - 1, -1, -1)
-    assert codec.scores_at(codes, backwards, query) == pytest.approx((vectors @ query)[::-1], abs=0.02)
-
-
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("few")
-def test_a_byte_that_flips_after_opening_changes_no_answer(tmp_path):
-    store, vectors = filled(tmp_path / "s")
+@pytest.mark.parametrize("index", ["auto", "Flat", "HNSW8", "IVF10,SQ8"])
+def test_bytes_that_flip_while_nobody_looks_change_no_answer(tmp_path, index):
+    store, vectors = filled(tmp_path / "s", index=index)
     store.close()
     file = tmp_path / "s" / "derived" / "dense.index"
     content = bytearray(file.read_bytes())
-    content[-N * DIMENSION * 2 :: 64] = b"\x7f" * len(content[-N * DIMENSION * 2 :: 64])  # in the vectors only
+    middle = slice(len(content) // 2, len(content) // 2 + 4 * DIMENSION * 64, 64)  # in the vectors only
+    content[middle] = b"\x7f" * len(content[middle])
     file.write_bytes(content)
-    open_segment(file, DIMENSION)  # opens: that part is verified when it is used
+    alive = np.ones(N, dtype=bool)
+    with Store.open(tmp_path / "s", read_only=True) as store:
+        before = recall(store, vectors, alive)
+    assert before >= 0.95
     with Store.open(tmp_path / "s") as store:
-        assert recall(store, vectors, np.ones(N, dtype=bool)) >= 0.95
-    with Store.open(tmp_path / "s") as store:
-        assert store.delete(where={"n": {"$lt": 900}}) == 900  # settling reads everything
-        alive = np.arange(N) >= 900
         assert recall(store, vectors, alive) >= 0.95
+    with Store.open(tmp_path / "s") as store:
+        assert store.delete(where={"n": {"$lt": 900}}) == 900
+        assert recall(store, vectors, np.arange(N) >= 900) >= 0.95
 
 
-def _sealed(content: bytes, **changes) -> bytes:
-    """A file with another header, its checksum in order: what somebody could send."""
-    magic = content.index(b"\n") + 1
-    (length,) = struct.unpack_from("<I", content, magic)
-    header = json.loads(content[magic + 4 : magic + 4 + length])
-    old_body = content[magic + 4 + length :]
-    encoded = json.dumps({**header, **changes}).encode()
-    start = content[:magic] + struct.pack("<I", len(encoded)) + encoded
-    lists, n = header["lists"], header["n"]
-    size = 16 * n + 8 * (lists + 1) + 4 * lists + 4 * lists * DIMENSION * ("probes" in header)
-    body = old_body[:size]
-    sealed = start + body + struct.pack("<I", zlib.crc32(start + body))
-    codes = content[-n * 4 * DIMENSION :] if n else b""
-    return sealed + b"\0" * (-len(sealed) % 64) + codes
-
-
-HOSTILE = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-3, 3),
-    st.integers(),
-    st.floats(),
-    st.text(max_size=3),
-    st.lists(st.integers()),
-)
+def test_what_is_not_looked_at_yet_is_verified_before_its_first_use(tmp_path, monkeypatch, caplog):
+    """Cells, each in a block of its own; one of them is damaged."""
+    monkeypatch.setattr("langbert.store.faiss_index.ANN_FROM", 500)
+    monkeypatch.setattr("langbert.store.checked_file.BLOCK", 4096)
+    store, vectors = filled(tmp_path / "s")
+    store.compact()
+    store.close()
+    file = tmp_path / "s" / "derived" / "dense.index"
+    content = bytearray(file.read_bytes())
+    content[-8 * N - 16 - 6000] ^= 1  # in one of the last cells
+    file.write_bytes(content)
+    with Store.open(tmp_path / "s", read_only=True) as store:
+        assert store.info()["dense_index"]["kind"] == "cells"  # it opens
+        assert caplog.records == []
+        assert len(store.search_vector(vectors[0], N)) == N
+        assert "checksum" in caplog.text
+        assert recall(store, vectors, np.ones(N, dtype=bool)) == 1
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
     path = tmp_path_factory.mktemp("hostile") / "s"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("langbert.store.dense.ANN_FROM", 50)
+        patch.setattr("langbert.store.faiss_index.ANN_FROM", 50)
         store, vectors = filled(path, 200)
         with store:
             expected = [hit.chunk.id for hit in store.search_vector(vectors[3], 5, where={"n": {"$lt": 150}})]
     return path, vectors, expected
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    changes=st.dictionaries(
-        st.sampled_from(["n", "lists", "dimension", "precision", "change", "token", "probes", "recall", "trained_on"]),
-        HOSTILE,
-        min_size=1,
-        max_size=2,
-    )
-)
-def test_a_header_that_lies_is_refused_or_harmless(sample, tmp_path, changes):
+def put_record(path: Path, text: object) -> None:
+    connection = sqlite3.connect(path / "store.sqlite", isolation_level=None)
+    connection.execute("UPDATE meta SET value = ? WHERE key = 'dense_index'", (text,))
+    connection.close()
+
+
+def copied(path: Path, to: Path) -> Path:
+    shutil.rmtree(to, ignore_errors=True)
+    return Path(shutil.copytree(path, to))
+
+
+def found(path: Path, vectors: np.ndarray) -> list[str]:
+    with Store.open(path, read_only=True) as store:
+        return [hit.chunk.id for hit in store.search_vector(vectors[3], 5, where={"n": {"$lt": 150}})]
+
+
+def test_a_record_that_is_damaged_is_refused(sample, tmp_path):
     path, vectors, expected = sample
-    copy = tmp_path / "copy"
-    shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(path, copy)
-    file = copy / "derived" / "dense.index"
-    file.write_bytes(_sealed(file.read_bytes(), **changes))
-    with Store.open(copy, read_only=True) as store:
-        hits = store.search_vector(vectors[3], 5, where={"n": {"$lt": 150}})
-        assert [hit.chunk.id for hit in hits] == expected
+    connection = sqlite3.connect(path / "store.sqlite")
+    ((text,),) = connection.execute("SELECT value FROM meta WHERE key = 'dense_index'").fetchall()
+    connection.close()
+    for wrong in ("", "{}", "null", "0 [[[", 7, b"\xff", text[:-1], text.replace('"n": 200', '"n": 100')):
+        copy = copied(path, tmp_path / "copy")
+        put_record(copy, wrong)
+        assert found(copy, vectors) == expected
 
 
-@pytest.mark.parametrize("at", ["rows", "by_row", "offsets"])
-@pytest.mark.parametrize("value", [-1, 2**40, 0, 7])
-def test_positions_that_lead_elsewhere_are_refused(sample, tmp_path, at, value):
-    path, _, _ = sample
-    content = bytearray((path / "derived" / "dense.index").read_bytes())
-    magic = content.index(b"\n") + 1
-    (length,) = struct.unpack_from("<I", content, magic)
-    first = magic + 4 + length
-    n = json.loads(content[magic + 4 : first])["n"]
-    place = first + {"rows": 0, "by_row": 8 * n, "offsets": 16 * n}[at] + 8 * 5
-    (before,) = struct.unpack_from("<q", content, place)
-    struct.pack_into("<q", content, place, value)
-    file = tmp_path / "dense.index"
-    file.write_bytes(_sealed(bytes(content)))
-    if at == "rows" and value == 2**40:
-        rows = open_segment_rows(file)  # in order it may be, then it is nobody's row
-        assert rows is None or (2**40 in rows)
-    elif value != before:
-        assert open_segment_rows(file) is None
-
-
-def open_segment_rows(file: Path):
-    try:
-        return open_segment(file, DIMENSION)[0].rows.tolist()
-    except (ValueError, KeyError, TypeError, OSError):
-        return None
+def test_a_file_that_the_store_does_not_know_is_never_read(sample, tmp_path, monkeypatch):
+    """Another store's, an earlier release's, one from before a crash."""
+    path, vectors, expected = sample
+    copy = copied(path, tmp_path / "copy")
+    filled(tmp_path / "other", 200)[0].close()
+    shutil.copy(tmp_path / "other" / "derived" / "dense.index", copy / "derived" / "dense.index")
+    monkeypatch.setattr("langbert.store.index_file.faiss.read_index", None)
+    assert found(copy, vectors) == expected
+    (copy / "derived" / "dense.index").write_bytes(b"LANGBERT-DENSE-3\n" + b"x" * 5000)
+    assert found(copy, vectors) == expected
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), junk=st.binary(min_size=1, max_size=40))
-def test_junk_anywhere_in_the_file_is_refused_or_harmless(sample, tmp_path, place, junk):
-    path, vectors, _ = sample
-    content = bytearray((path / "derived" / "dense.index").read_bytes())
+def test_junk_anywhere_in_the_file_changes_no_answer(sample, tmp_path, place, junk):
+    path, vectors, expected = sample
+    copy = copied(path, tmp_path / "copy")
+    file = copy / "derived" / "dense.index"
+    content = bytearray(file.read_bytes())
     start = int(place * len(content))
     content[start : start + len(junk)] = junk
-    file = tmp_path / "dense.index"
     file.write_bytes(content)
-    try:
-        segment, codec, _ = open_segment(file, DIMENSION)
-    except (ValueError, KeyError, TypeError, OSError, struct.error):
-        return
-    padding = content == (path / "derived" / "dense.index").read_bytes() or segment.codes.shape == (200, DIMENSION)
-    assert padding
-    assert np.sort(codec.scores(segment.codes, vectors[0])).shape == (200,)
+    assert found(copy, vectors) == expected
 
 
 # --- threads, snapshots, housekeeping -------------------------------------------------------------------------------
@@ -411,13 +425,15 @@ def test_very_long_vectors_are_found(tmp_path: Path) -> None:
     assert hit.scores["dense"] == pytest.approx(1)
 
 
-@given(st.integers(0, 3), st.integers(0, 1200), st.data())
+@given(st.integers(0, 3), st.integers(0, 3 * BLOCK), st.data())
+@settings(max_examples=50, deadline=None)
 def test_any_wrong_bit_changes_a_checksum(seed: int, n: int, data: st.DataObject) -> None:
-    codes = np.random.default_rng(seed).integers(-128, 128, (n, 20), dtype=np.int8)
-    before = checksum_of(codes)
-    assert checksum_of(codes.copy()) == before
+    content = np.random.default_rng(seed).integers(0, 256, n, dtype=np.uint8)
+    before = block_checksums(content)
+    assert len(before) == -(-n // BLOCK)
+    assert np.array_equal(block_checksums(content.copy()), before)
     if n:
-        wrong = codes.copy()
-        place, bit = data.draw(st.integers(0, codes.size - 1)), data.draw(st.integers(0, 7))
-        wrong.view(np.uint8).reshape(-1)[place] ^= 1 << bit
-        assert checksum_of(wrong) != before
+        place, bit = data.draw(st.integers(0, n - 1)), data.draw(st.integers(0, 7))
+        content[place] ^= 1 << bit
+        wrong = np.flatnonzero(block_checksums(content) != before)
+        assert wrong.tolist() == [place // BLOCK]

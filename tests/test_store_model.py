@@ -160,12 +160,13 @@ class StoreMachine(RuleBasedStateMachine):
 
 @pytest.fixture(scope="class")
 def _cells():
-    """Every search through cells and columns, though there are few chunks; all cells are visited, to be exact."""
+    """Every search through cells, though there are few chunks; all of them are visited, to be exact."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("langbert.store.dense.ANN_FROM", 3)
+        patch.setattr("langbert.store.faiss_index.ANN_FROM", 3)
+        patch.setattr("langbert.store.dense.TAIL", 3)
         patch.setattr("langbert.store.dense._FEW", 1)
-        patch.setattr("langbert.store.view.GATHER", 1)
-        patch.setattr("langbert.store.partition.Partition.probes_for", lambda self, _: len(self))
+        patch.setattr("langbert.store.dense.EXACT", 1)
+        patch.setattr("langbert.store.faiss_index.FaissIndex.effort_for", lambda self, _: len(self))
         yield
 
 

@@ -1,50 +1,200 @@
-"""The dense index: the nearest unit vectors by inner product, derived from the truth.
+"""The dense index: the nearest unit vectors by inner product, derived from what SQLite holds.
 
 Vectors are brought to unit length here, so an inner product is the cosine whatever was given to the store. What has
-settled lies in one :class:`~langbert.store.segment.Segment`, mapped from a file where there is one; what came later is
-a tail in memory; a deleted row stays behind as a dead position. Up to :data:`ANN_FROM` vectors every search is exact.
-Beyond, the segment is divided into cells (see partition.py) and a search visits those near the query, and as many as
-it takes to find ``k``. The tail joins the cells as it comes; they are made anew only after large growth.
+settled lies in a FAISS index, mapped from a file where there is one; what came later is a tail in memory, of which a
+search looks at the part in the cells that it visits; what was deleted stays as a dead position. When the tail or the
+dead are many, all is built anew. Which kind of FAISS index is built, the user says or its size decides
+(:func:`~langbert.store.faiss_index.factory_for`).
 
-Searches use whatever :class:`~langbert.store.view.View` is current, without a lock; only absorbing takes one.
+Searches use whatever :class:`View` is current, without a lock; only absorbing takes one.
 """
 
 from __future__ import annotations
 
 import logging
-import struct
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files import replacing
-from . import partition as cells
-from .codec import Codec, IndexPrecision, one_thread, unit
-from .partition import Partition
-from .segment import LIST, Damaged, Positions, Segment, in_memory, open_segment, write_segment
+from ..errors import StoreError
+from .checked_file import Damaged
+from .faiss_index import EXHAUSTIVE, FaissIndex, build, inner_products, one_thread, precision_of, unit
+from .index_file import Record, Writing, open_index, write_index
 from .snapshot import Mark, Rows, Snapshot
-from .view import View
 
-__all__ = ["Damaged", "DenseIndex", "unit"]
+__all__ = ["Damaged", "DenseIndex", "IndexPrecision", "cosines", "spec_for", "unit"]
 
 _LOG = logging.getLogger("langbert")
 
-ANN_FROM = 120_000
-"""Vectors from which on cells are made: so many, of 384 dimensions, are searched exactly in 8 ms."""
+IndexPrecision = Literal["float32", "float16", "int8"]
+"""``"float32"``: 4 bytes a dimension. ``"float16"``: 2. ``"int8"``: 1."""
 
-_GROWN = 4  # times the vectors the cells were trained on: make new ones
-_TAIL_SHARE = 4  # a tail of more than a quarter of the segment is settled
-_DEAD_SHARE = 4  # as are the living, when more than a quarter is dead
+TAIL = 20_000
+"""Vectors that may stand beside the FAISS index, or without one, and be compared one by one; an eighth of it where
+that is more."""
+
+EXACT = 20_000
+"""Allowed vectors up to which a search compares all of them: 3 ms for 384 dimensions."""
+
+_TAIL_SHARE = 8
+_DEAD_SHARE = 4  # all is built anew when more than a quarter is dead
 _FEW = 1024  # dead positions that do not matter
-_SMALL = 20_000  # vectors up to which closing always writes the file
-_SAVED_SHARE = 20  # beyond, when a twentieth is new
-_BLOCK = 8192  # vectors handled at a time
-_RESCORED = 4  # candidates for each hit whose vectors the truth is asked for, where codes are lossy
+_SAVED_SHARE = 20  # closing writes the file when a twentieth is new, or there are at most TAIL
+_BLOCK = 8192  # vectors given at a time
+_EQUAL = 2e-6  # cosines no further apart may be of equal vectors
+_TIED = 4096  # candidates among which those of equal cosines are put in order
+
+Floats = NDArray[np.float32]
+Positions = NDArray[np.int64]
+
+
+def spec_for(index: str | None, precision: IndexPrecision | None) -> str | None:
+    """What to build, in a word: ``"auto"``, ``"auto,SQ8"`` or a factory string; None for what there was.
+
+    Raises:
+        ValueError: the factory string says already how vectors are held.
+    """
+    if index not in (None, "auto"):
+        if precision is not None:
+            raise ValueError(f"index={index!r} says how vectors are held, so index_precision={precision!r} cannot")
+        return index
+    codes = {"float32": "", "float16": ",SQfp16", "int8": ",SQ8"}
+    return index if precision is None else "auto" + codes[precision]
+
+
+@dataclass(frozen=True)
+class View:
+    """One state of the index. Positions count through the FAISS index (``base``), then the tail.
+
+    Attributes:
+        rows: ``(n,)`` row ids, ascending.
+        alive: ``(n,)``; the rest was deleted.
+        tail: ``(m, dim)`` unit vectors.
+        tail_cells: ``(m,)`` the cell of each; None where the base has no cells.
+        saved: whether the base is in the file.
+    """
+
+    mark: Mark = field(default_factory=Mark)
+    base: FaissIndex | None = None
+    rows: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    alive: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=np.bool_))
+    tail: Floats = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
+    tail_cells: Positions | None = None
+    saved: bool = False
+
+    @classmethod
+    def of(cls, base: FaissIndex, rows: Rows, mark: Mark, *, saved: bool) -> View:
+        """All that is in ``base``, which has absorbed ``mark``."""
+        tail, cells = np.empty((0, base.faiss.d), dtype=np.float32), np.empty(0, dtype=np.int64)
+        alive = np.ones(len(rows), dtype=np.bool_)
+        return cls(mark, base, rows, alive, tail, None if base.n_cells is None else cells, saved)
+
+    @property
+    def n_base(self) -> int:
+        return len(self.rows) - len(self.tail)
+
+    @cached_property
+    def n_alive(self) -> int:
+        return int(np.count_nonzero(self.alive))
+
+    @property
+    def n_dead(self) -> int:
+        return len(self.rows) - self.n_alive
+
+    @property
+    def dimension(self) -> int | None:
+        return self.base.faiss.d if self.base is not None else self.tail.shape[1] or None
+
+    @property
+    def n_unsaved(self) -> int:
+        """What the file does not know, about."""
+        return len(self.tail) + self.n_dead if self.saved else len(self.rows)
+
+    def locate(self, rows: Rows) -> Positions:
+        """The positions of those of ``rows`` that are alive."""
+        if len(self.rows) == 0 or len(rows) == 0:
+            return np.empty(0, dtype=np.int64)
+        first, last = self.rows[0], self.rows[-1]
+        if last - first + 1 == len(self.rows):  # none is missing between them: no need to search
+            places = np.clip(rows, first, last) - first
+        else:
+            places = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+        return np.asarray(places[(self.rows[places] == rows) & self.alive[places]])
+
+    def nearest(self, query: Floats, k: int, rows: Rows | None) -> tuple[Rows, Floats]:
+        """Row ids and cosines of at least ``k`` neighbours of the unit vector ``query`` ``(dim,)``, if there are so
+        many among ``rows``; best first, equal cosines by row."""
+        allowed, n = self.alive, self.n_alive
+        if rows is not None:
+            allowed = np.zeros(len(self.rows), dtype=np.bool_)
+            allowed[self.locate(rows)] = True
+            n = int(np.count_nonzero(allowed))
+        effort, wide = EXHAUSTIVE, k
+        if self.base is not None:
+            wide = self.base.candidates(k)
+            if n > max(EXACT, 8 * k):
+                effort = self.base.effort_for(math.ceil(k * len(self.rows) / n))  # so deep lie k of the allowed ones
+        while True:
+            positions, cosines, last = self._found(query, wide, effort, allowed, n)
+            kth = np.partition(cosines, -k)[-k] if len(cosines) >= k else -1.0
+            if effort != EXHAUSTIVE and len(cosines) < min(k, n):
+                effort = EXHAUSTIVE
+            elif last is not None and last >= kth - _EQUAL and wide < max(_TIED, k):
+                wide *= 4
+            else:
+                return _ordered(self.rows[positions], cosines)
+
+    def _found(
+        self, query: Floats, k: int, effort: int, allowed: NDArray[np.bool_], n: int
+    ) -> tuple[Positions, Floats, float | None]:
+        """Positions and cosines of the ``k`` nearest in the base and of all in the tail, of those that are visited;
+        and the least cosine from the base, if it may have more like it."""
+        positions, cosines, cells = np.empty(0, np.int64), np.empty(0, np.float32), None
+        if self.base is not None and n > 0:
+            chosen = None if n == len(self.rows) else allowed[: self.n_base]
+            positions, cosines, cells = self.base.search(query, k, effort, chosen)
+        last = float(cosines[-1]) if 0 < k == len(cosines) < self.n_base else None
+        if len(self.tail):
+            near = allowed[self.n_base :]
+            if cells is not None and self.tail_cells is not None:
+                near = near & np.isin(self.tail_cells, cells)
+            places = np.flatnonzero(near)
+            positions = np.concatenate([positions, places + self.n_base])
+            cosines = np.concatenate([cosines, inner_products(query, self.tail, places)])
+        return positions, cosines, last
+
+
+def _ordered(rows: Rows, cosines: Floats) -> tuple[Rows, Floats]:
+    """Best first, equal ones by row; to six decimals, since the order of summing decides about more."""
+    cosines = np.round(cosines, 6)
+    order = np.lexsort((rows, -cosines))
+    return rows[order], cosines[order]
+
+
+class _Growing:
+    """An array that grows at its end; what was handed out of it never changes."""
+
+    def __init__(self) -> None:
+        self._array: NDArray[Any] = np.empty(0)
+
+    def extended(self, n: int, more: NDArray[Any]) -> NDArray[Any]:
+        """The first ``n`` entries, then ``more``."""
+        end = n + len(more)
+        if end > len(self._array):
+            grown = np.empty((end + end // 4, *more.shape[1:]), dtype=more.dtype)
+            if n:
+                grown[:n] = self._array[:n]
+            self._array = grown
+        self._array[n:end] = more
+        return self._array[:end]
 
 
 class DenseIndex:
@@ -54,28 +204,26 @@ class DenseIndex:
 
     Args:
         file: where to keep a copy that opens quickly; None keeps none.
-        read_only: never write the file.
-        precision: how vectors are held; None takes what the file has, or float32.
+        writing: begins a transaction, in which it is recorded which file to believe; None never writes the file.
+        spec: what to build (see :func:`spec_for`); None takes what the file has, or ``"auto"``.
 
     Attributes:
         distrusted: why the file was last not used, in words; empty where it was.
     """
 
-    def __init__(self, file: Path | None, *, read_only: bool = False, precision: IndexPrecision | None = None) -> None:
+    def __init__(self, file: Path | None, *, writing: Writing | None = None, spec: str | None = None) -> None:
         self.distrusted = ""
         self._file = file
-        self._read_only = read_only or file is None
-        self._precision = precision
+        self._begin = writing
+        self._wanted = spec
+        self._spec = spec or "auto"
         self._lock = threading.Lock()  # of whoever absorbs or writes
-        self._loaded = False
-        self._unsaved = 0
-        self._before = Mark()  # where a store without vectors is
         self._view: View | None = None
-        self._tail = _Tail()
+        self._tail, self._cells = _Growing(), _Growing()
 
     @property
     def mark(self) -> Mark:
-        return self._before if (view := self._view) is None else view.mark
+        return Mark() if (view := self._view) is None else view.mark
 
     def __len__(self) -> int:
         return 0 if (view := self._view) is None else view.n_alive
@@ -83,135 +231,139 @@ class DenseIndex:
     def describe(self) -> dict[str, Any]:
         """What is searched how, as JSON values.
 
-        Probes and recall are those for 10 neighbours; recall is as measured when the cells were made, None where it was
-        not.
+        Probes and recall are those for 10 neighbours; recall is as measured when the index was built.
         """
         view = self._view
-        if view is None:
+        if view is None or not len(view.rows):
             return {"kind": "none", "vectors": 0}
-        partition = view.base.partition
-        said = {"kind": "exact", "vectors": view.n_alive, "precision": view.codec.precision}
-        said["recall"] = 1.0 if view.codec.lossless else None
-        if partition is not None:
-            said |= {"kind": "cells", "cells": len(partition), "probes": partition.probes[0]}
-            said |= {"recall": partition.recall[0], "trained_on": partition.trained_on}
-        return said | {"unsettled": len(view.tail_rows), "dead": len(view.alive) - view.n_alive}
+        said: dict[str, Any] = {"kind": "exact", "vectors": view.n_alive, "index": self._spec}
+        base = view.base
+        if base is None:
+            return said | {
+                "precision": precision_of(self._spec),
+                "recall": 1.0,
+                "unsettled": len(view.tail),
+                "dead": view.n_dead,
+            }
+        said |= {
+            "index": base.facts.factory,
+            "precision": precision_of(base.facts.factory),
+            "recall": base.facts.recall[0],
+        }
+        if base.n_cells is not None:
+            said |= {"kind": "cells", "cells": base.n_cells, "probes": base.facts.effort[0]}
+        elif not base.exact:
+            said |= {"kind": "approximate", "effort": base.facts.effort[0]}
+        said["trained_on"] = base.facts.trained_on
+        return said | {"unsettled": len(view.tail), "dead": view.n_dead}
 
     # --- keeping up --------------------------------------------------------------------------------------------------
 
     def refresh(self, snapshot: Snapshot) -> None:
-        """Absorbs what ``snapshot`` has and this has not; what is ahead of it stays."""
-        if self._loaded and self.mark.change >= snapshot.mark.change:
+        """Absorbs what ``snapshot`` has and this has not; what is ahead of it stays.
+
+        Raises:
+            StoreError: the index that was asked for cannot be made.
+        """
+        if self._is_beyond(snapshot):
             return
         with self._lock:
-            if not self._loaded:
-                self._load(snapshot)
-                self._loaded = True
-            if self.mark.change >= snapshot.mark.change:
-                return
-            if not self._follows(snapshot):
-                self._clear()
-                self._load(snapshot)
-            try:
-                self._catch_up(snapshot)
-            except Damaged as error:
-                self.distrusted = str(error)
-                _LOG.warning("%s: rebuilding it from the store", error)
-                self._clear()
-                self._catch_up(snapshot)
+            if not self._is_beyond(snapshot):
+                self._view = self._caught_up(snapshot)
 
-    def _follows(self, snapshot: Snapshot) -> bool:
-        """Whether what is here can be brought up to ``snapshot`` by what it says has changed since."""
-        same = self._view is None or self._view.codec.dimension == snapshot.dimension
-        return same and snapshot.knows(self.mark)
+    def _is_beyond(self, snapshot: Snapshot) -> bool:
+        return self._view is not None and self._view.mark.change >= snapshot.mark.change
 
-    def _catch_up(self, snapshot: Snapshot) -> None:
-        if self._view is None:
-            if snapshot.dimension is None:
-                self._before = snapshot.mark
-                return
-            self._start(Codec(self._precision or "float32", snapshot.dimension))
-        if self.mark.change < snapshot.mark.change:
-            self._absorb(snapshot)
-
-    def _clear(self) -> None:
-        self._view, self._before = None, Mark()
-        self._tail = _Tail()
-
-    def _start(self, codec: Codec, base: Segment | None = None, mark: Mark | None = None) -> None:
-        base = base or Segment.empty(codec)
-        self._tail = _Tail(codec)
-        alive = np.ones(len(base), dtype=np.bool_)
-        self._view = View(mark or Mark(), codec, base, *self._tail.parts(), alive)
-
-    def _absorb(self, snapshot: Snapshot) -> None:
+    def _caught_up(self, snapshot: Snapshot) -> View:
         view = self._view
-        if view is None:
-            raise ValueError("there is nothing to absorb into")
-        removed = view.locate(snapshot.removed_since(view.mark.change))
-        removed = removed[removed >= 0]
-        before = len(view.tail_rows)
-        self._tail.cut(before)  # if absorbing broke off last time
-        self._tail.expect(snapshot.count_since(view.mark.change))
+        if view is None or not _follows(view, snapshot):
+            view = self._opened(snapshot)
+        if view.mark.change >= snapshot.mark.change:
+            return view
+        room = max(TAIL, view.n_base // _TAIL_SHARE) - len(view.tail)
+        if snapshot.born_since(view.mark.change) <= room:
+            view = self._absorbed(view, snapshot)
+            if view.n_dead <= max(_FEW, len(view.rows) // _DEAD_SHARE):
+                return view
+        return self._settled(snapshot)
+
+    def _opened(self, snapshot: Snapshot) -> View:
+        """From the file if it is whole and of this store's past, otherwise nothing."""
+        if self._file is None or snapshot.dimension is None or not self._file.exists():
+            return View()
+        try:
+            if (record := Record.of(snapshot)) is None:
+                raise ValueError("the store does not know this file")
+            if self._wanted not in (None, record.spec):
+                raise ValueError(f"it is of the kind {record.spec!r}")
+            if not snapshot.knows(record.mark):
+                raise ValueError("it belongs to another history")
+            base, rows = open_index(self._file, record)
+            if base.faiss.d != snapshot.dimension:
+                raise ValueError(f"its vectors have {base.faiss.d} dimensions")
+        except (OSError, ValueError, Damaged) as error:
+            self._distrust(error, logging.INFO)
+            return View()
+        self._spec = record.spec
+        return View.of(base, rows, record.mark, saved=True)
+
+    def _absorbed(self, view: View, snapshot: Snapshot) -> View:
+        """What came since ``view`` joins its tail, what went dies."""
+        if len(view.tail) == 0:  # nor may earlier views lose theirs
+            self._tail, self._cells = _Growing(), _Growing()
+        alive, tail, cells, born = view.alive.copy(), view.tail, view.tail_cells, [view.rows]
+        alive[view.locate(snapshot.removed_since(view.mark.change))] = False
         for rows, vectors in snapshot.vectors_since(view.mark.change):
             units = unit(vectors)
-            part = view.base.partition
-            self._tail.append(rows, view.codec.encode(units), part.assign(units) if part else None)
-        added = len(self._tail) - before
-        alive = np.concatenate([view.alive, np.ones(added, dtype=np.bool_)])
-        alive[removed] = False
-        self._unsaved += added + len(removed)
-        view = View(snapshot.mark, view.codec, view.base, *self._tail.parts(), alive)
-        if self._is_unsettled(view):
-            view = self._settled(view)
-        self._view = view
+            if view.base is not None and cells is not None:
+                cells = self._cells.extended(len(tail), view.base.cells_of(units))
+            tail = self._tail.extended(len(tail), units)
+            born.append(rows)
+        rows = np.concatenate(born)
+        alive = np.concatenate([alive, np.ones(len(rows) - len(alive), dtype=np.bool_)])
+        return View(snapshot.mark, view.base, rows, alive, tail, cells, view.saved)
 
-    def _is_unsettled(self, view: View) -> bool:
-        dead = len(view.alive) - view.n_alive
-        if dead > _FEW and dead * _DEAD_SHARE > len(view.alive):
-            return True
-        if self._wants_cells(view):
-            return True
-        return view.base.partition is not None and len(view.tail_rows) * _TAIL_SHARE > len(view.base)
+    def _settled(self, snapshot: Snapshot, *, always: bool = False) -> View:
+        """All of ``snapshot`` and nothing dead: in a FAISS index and its file, where they are many, or ``always``."""
+        if snapshot.dimension is None or (snapshot.n_chunks <= TAIL and not always):
+            return self._absorbed(View(), snapshot)
+        try:
+            base, rows = build(snapshot, self._spec)
+        except ValueError as error:
+            raise StoreError(str(error)) from error
+        saved = False
+        if self._file is not None and self._begin is not None:
+            try:
+                record = write_index(self._file, base, rows, snapshot.mark, self._spec, self._begin)
+                base, rows = open_index(self._file, record)
+                saved = True
+            except (OSError, StoreError, Damaged) as error:
+                _LOG.warning("could not write %s (%s); it will be rebuilt when needed", self._file, error)
+        return View.of(base, rows, snapshot.mark, saved=saved)
 
-    def _wants_cells(self, view: View) -> bool:
-        part = view.base.partition
-        return view.n_alive >= (ANN_FROM if part is None else max(ANN_FROM, _GROWN * part.trained_on))
+    def save(self, snapshot: Snapshot, *, always: bool = False) -> None:
+        """Writes the file where that will save the next opening more than it costs now, or ``always``. Never raises
+        for want of space: the vectors are elsewhere.
 
-    def _settled(self, view: View) -> View:
-        """The living in one segment, in new cells where it is time for them; in the file where that can be written."""
-        living = np.flatnonzero(view.alive)
-        part, homes = view.base.partition, np.empty(0, np.int32)
-        if self._wants_cells(view):
-            part, homes = _new_cells(view, living)
-        elif part is not None:
-            settled_homes = np.repeat(np.arange(len(part), dtype=np.int32), np.diff(view.base.offsets))
-            homes = np.concatenate([settled_homes, view.tail_cells])[living]
-        if part is None:
-            order = living[np.argsort(view.rows_at(living), kind="stable")]
-            offsets = np.minimum(np.arange(0, len(order) + LIST, LIST), len(order))
-        else:
-            order = living[np.lexsort((view.rows_at(living), homes))]
-            offsets = np.concatenate([[0], np.cumsum(np.bincount(homes, minlength=len(part)))])
-        del living, homes
-        settled = self._written(view, order, offsets, part)
-        if settled is None:
-            settled = in_memory(view.codec, view.rows_at(order), offsets, part, lambda at: _gathered(view, order[at]))
-        self._tail = _Tail(view.codec)
-        alive = np.ones(len(settled), dtype=np.bool_)
-        return View(view.mark, view.codec, settled, *self._tail.parts(), alive)
+        Raises:
+            StoreCorrupt: a vector is damaged.
+        """
+        with self._lock:
+            view = self._view
+            if view is None or self._begin is None or view.n_unsaved == 0 or snapshot.mark.change < view.mark.change:
+                return
+            if always or view.n_alive <= TAIL or view.n_unsaved * _SAVED_SHARE >= view.n_alive:
+                self._view = self._settled(snapshot, always=True)
 
     # --- searching ---------------------------------------------------------------------------------------------------
 
-    def search(
-        self, query: NDArray[np.float32], k: int, rows: Rows | None = None, *, truth: Snapshot | None = None
-    ) -> tuple[Rows, NDArray[np.float32]]:
+    def search(self, query: Floats, k: int, rows: Rows | None = None, *, snapshot: Snapshot) -> tuple[Rows, Floats]:
         """The ``k`` nearest rows, best first, equal cosines by row.
 
         Args:
             query: ``(dim,)`` float32, any length.
             rows: only these; as many come back as there are, up to ``k``.
-            truth: has the vectors themselves, which settle the order where this index holds fewer bits of them.
+            snapshot: has the vectors themselves, which settle the order where this index holds fewer bits of them.
 
         Returns:
             The row ids and their cosines.
@@ -220,36 +372,31 @@ class DenseIndex:
             Damaged: the file was changed under us; the next refresh makes the index anew.
         """
         view = self._view
-        if view is None or (rows is not None and len(rows) == 0):
+        if view is None:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         query = unit(query[None])[0]
-        lossy = not view.codec.lossless and truth is not None
         with one_thread(), self._distrusting():
-            found, cosines = view.nearest(query, _RESCORED * k + 16 if lossy else k, rows)
-        if lossy and truth is not None:
-            cosines = _exact(truth, query, found, cosines)
-            order = np.lexsort((found, -cosines))[:k]
-            found, cosines = found[order], cosines[order]
-        return found, cosines
+            found, values = view.nearest(query, k, rows)
+        if view.base is not None and not view.base.lossless:
+            exact = cosines(snapshot, query, found)
+            found, values = _ordered(found, np.where(np.isnan(exact), values, exact))
+        return found[:k], values[:k]
 
-    def cosines(self, query: NDArray[np.float32], rows: Rows, *, truth: Snapshot | None = None) -> NDArray[np.float32]:
-        """The cosine of ``query`` ``(dim,)`` with each of ``rows``; 0 where a row is not there.
+    def contents(self) -> Iterator[tuple[Rows, Floats]]:
+        """All that is held, in blocks: row ids, and unit vectors ``(n, dim)`` as far as their codes tell.
 
         Raises:
             Damaged: as in :meth:`search`.
         """
-        values = np.zeros(len(rows), dtype=np.float32)
-        view = self._view
-        if view is None or len(rows) == 0:
-            return values
-        query = unit(query[None])[0]
-        positions = view.locate(rows)
-        there = positions >= 0
-        with one_thread(), self._distrusting():
-            values[there] = view.scores_of(query, positions[there])
-        if truth is not None and not view.codec.lossless:
-            values[there] = _exact(truth, query, rows[there], values[there])
-        return values
+        view = self._view or View()
+        for start in range(0, len(view.rows), _BLOCK):
+            end = min(start + _BLOCK, len(view.rows))
+            settled = min(end, view.n_base)
+            parts = [view.tail[max(start - view.n_base, 0) : max(end - view.n_base, 0)]]
+            if view.base is not None and settled > start:
+                parts.insert(0, view.base.vectors(start, settled - start))
+            alive = view.alive[start:end]
+            yield view.rows[start:end][alive], np.concatenate(parts)[alive]
 
     @contextmanager
     def _distrusting(self) -> Iterator[None]:
@@ -257,153 +404,27 @@ class DenseIndex:
         try:
             yield
         except Damaged as error:
-            self.distrusted = str(error)
-            _LOG.warning("%s: rebuilding it from the store", error)
-            self.forget()
+            self._distrust(error, logging.WARNING)
+            with self._lock:
+                self._view = View()  # not the file again
             raise
 
-    def forget(self) -> None:
-        """Makes the next refresh build everything from the truth."""
-        with self._lock:
-            self._loaded = True
-            self._clear()
-
-    # --- the file ----------------------------------------------------------------------------------------------------
-
-    def save(self, *, always: bool = False) -> None:
-        """Writes the file where that will save the next opening more than it costs now, or ``always``. Never raises
-        for want of space: the truth is elsewhere."""
-        with self._lock:
-            view = self._view
-            if view is None or self._read_only or self._unsaved == 0:
-                return
-            if not always and view.n_alive > _SMALL and self._unsaved * _SAVED_SHARE < view.n_alive:
-                return
-            try:
-                self._view = self._settled(view)
-            except Damaged as error:
-                self.distrusted = str(error)
-                _LOG.warning("%s: it will be rebuilt from the store", error)
-                self._clear()
-
-    def _written(self, view: View, order: Positions, offsets: Positions, part: Partition | None) -> Segment | None:
-        """The new segment, mapped from the new file; None where none could be written."""
-        if self._read_only or self._file is None:
-            return None
-        try:
-            self._file.parent.mkdir(self._file.parent.parent.stat().st_mode & 0o777, exist_ok=True)
-            rows = view.rows_at(order)
-            with replacing(self._file) as fresh, fresh.open("wb") as file:
-                write_segment(file, view.mark, view.codec, rows, offsets, part, lambda at: _gathered(view, order[at]))
-            segment, _, _ = open_segment(self._file, view.codec.dimension)
-        except Damaged:
-            raise
-        except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
-            _LOG.warning("could not write %s (%s); it will be rebuilt when needed", self._file, error)
-            return None
-        if not np.array_equal(segment.rows, rows):  # another process was quicker
-            return None
-        self._unsaved = 0
-        return segment
-
-    def _load(self, snapshot: Snapshot) -> None:
-        """Takes the file if it is whole and of this store's past; otherwise starts from nothing."""
-        if self._file is None or snapshot.dimension is None:
-            return
-        try:
-            segment, codec, mark = open_segment(self._file, snapshot.dimension)
-            if self._precision not in (None, codec.precision):
-                raise ValueError(f"it holds {codec.precision} vectors")
-            if not snapshot.knows(mark):
-                raise ValueError("it belongs to another history")
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
-            self.distrusted = str(error)
-            _LOG.info("%s is of no use (%s); rebuilding it from the store", self._file, error)
-            return
-        self._start(codec, segment, mark)
+    def _distrust(self, error: Exception, level: int) -> None:
+        self.distrusted = str(error)
+        _LOG.log(level, "%s is of no use (%s): rebuilding it from the store", self._file, error)
 
 
-class _Tail:
-    """Arrays that grow; what was handed out of them never changes."""
-
-    def __init__(self, codec: Codec | None = None) -> None:
-        self._n = 0
-        self._rows = np.empty(0, dtype=np.int64)
-        self._codes = np.empty((0, codec.width if codec else 0), dtype=codec.dtype if codec else np.float32)
-        self._cells = np.empty(0, dtype=np.int32)
-
-    def __len__(self) -> int:
-        return self._n
-
-    def expect(self, more: int) -> None:
-        """Makes room at once, so that nothing has to be copied meanwhile."""
-        self._reserve(self._n + more, exactly=self._n == 0)
-
-    def append(self, rows: Rows, codes: NDArray[Any], homes: NDArray[np.int32] | None) -> None:
-        end = self._n + len(rows)
-        self._reserve(end)
-        self._rows[self._n : end] = rows
-        self._codes[self._n : end] = codes
-        self._cells[self._n : end] = 0 if homes is None else homes
-        self._n = end
-
-    def cut(self, n: int) -> None:
-        self._n = n
-
-    def parts(self) -> tuple[Rows, NDArray[Any], NDArray[np.int32]]:
-        return self._rows[: self._n], self._codes[: self._n], self._cells[: self._n]
-
-    def _reserve(self, n: int, *, exactly: bool = False) -> None:
-        if n <= len(self._rows):
-            return
-        capacity = n if exactly else n + n // 4 + 64
-        for name in ("_rows", "_codes", "_cells"):
-            old = getattr(self, name)
-            grown = np.empty((capacity, *old.shape[1:]), dtype=old.dtype)
-            grown[: self._n] = old[: self._n]
-            setattr(self, name, grown)
-
-
-def _gathered(view: View, positions: Positions) -> NDArray[Any]:
-    """Verified codes."""
-    if view.base.unverified is not None:
-        view.base.verify(view.base.lists_of(positions[positions < len(view.base)]))
-    return view.codes_at(positions)
-
-
-def _blocks(view: View, positions: Positions) -> Iterator[tuple[Positions, NDArray[np.float32]]]:
-    for start in range(0, len(positions), _BLOCK):
-        some = positions[start : start + _BLOCK]
-        yield some, view.codec.decode(_gathered(view, some))
-
-
-def _new_cells(view: View, living: Positions) -> tuple[Partition, NDArray[np.int32]]:
-    """Cells for the living, with how many of them a search has to visit, and the cell of each."""
-    chance = np.random.default_rng(0)
-
-    def sample(most: int) -> NDArray[np.float32]:
-        chosen = np.sort(chance.choice(living, min(most, len(living)), replace=False))
-        return np.concatenate([vectors for _, vectors in _blocks(view, chosen)])
-
-    part = cells.trained(len(living), sample)
-    homes: list[NDArray[np.int32]] = []
-
-    def everything() -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32]]]:
-        for _, vectors in _blocks(view, living):
-            homes.append(part.assign(vectors))
-            yield homes[-1], vectors
-
-    measured = cells.calibrated(part, sample(cells.QUERIES), everything())
-    return measured, np.concatenate(homes)
-
-
-def _exact(truth: Snapshot, query: NDArray[np.float32], rows: Rows, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The scores by the vectors themselves, of rows that ``truth`` has."""
-    found = truth.vectors_there(rows.tolist())
+def cosines(snapshot: Snapshot, query: Floats, rows: Rows) -> Floats:
+    """The cosine of ``query`` ``(dim,)`` with each of ``rows``, by the stored vectors; NaN where there is none."""
+    found = snapshot.vectors_there(rows.tolist())
     known = np.array([row in found for row in rows.tolist()], dtype=np.bool_)
-    exact = scores.copy()
+    values = np.full(len(rows), np.nan, dtype=np.float32)
     if known.any():
-        exact[known] = unit(np.stack([found[row] for row in rows[known].tolist()])) @ query
-    return exact
+        vectors = unit(np.stack([found[row] for row in rows[known].tolist()]))
+        values[known] = inner_products(unit(query[None])[0], vectors)
+    return values
+
+
+def _follows(view: View, snapshot: Snapshot) -> bool:
+    """Whether ``view`` can be brought up to ``snapshot`` by what that says has changed since."""
+    return view.dimension in (None, snapshot.dimension) and snapshot.knows(view.mark)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .dense import DenseIndex
+from .dense import DenseIndex, cosines
 from .fusion import Fusion, reciprocal_ranks, relative_scores
 from .lexical import LexicalIndex
 from .snapshot import Rows, Snapshot
@@ -27,12 +27,14 @@ class Hit(NamedTuple):
     parts: Mapping[str, float]
 
 
-def dense_hits(dense: DenseIndex, query: NDArray[np.float32], k: int, rows: Rows | None, truth: Snapshot) -> list[Hit]:
+def dense_hits(
+    dense: DenseIndex, query: NDArray[np.float32], k: int, rows: Rows | None, snapshot: Snapshot
+) -> list[Hit]:
     """By cosine; the score is ``(1 + cosine) / 2``."""
-    found, cosines = dense.search(query, k, rows, truth=truth)
+    found, values = dense.search(query, k, rows, snapshot=snapshot)
     return [
         Hit(row, min(max((1 + cosine) / 2, 0.0), 1.0), {"dense": cosine})
-        for row, cosine in zip(found.tolist(), cosines.tolist(), strict=True)
+        for row, cosine in zip(found.tolist(), values.tolist(), strict=True)
     ]
 
 
@@ -52,28 +54,28 @@ def hybrid_hits(
     query: NDArray[np.float32],
     k: int,
     rows: Rows | None,
-    truth: Snapshot,
+    snapshot: Snapshot,
     fusion: Fusion,
     dense_weight: float,
 ) -> list[Hit]:
     """By both: the heads of the two rankings together, every candidate scored by both."""
     depth = max(k, _DEPTH)
-    near, _ = dense.search(query, depth, rows, truth=truth)
+    near, _ = dense.search(query, depth, rows, snapshot=snapshot)
     worded, _ = lexical.search(question, depth, rows)
     candidates = np.union1d(near, worded)
     if len(candidates) == 0:
         return []
-    cosines = dense.cosines(query, candidates, truth=truth).astype(np.float64)
+    meant = np.nan_to_num(cosines(snapshot, query, candidates)).astype(np.float64)
     words = np.zeros(len(candidates))
     matching, bm25 = lexical.search(question, len(candidates), candidates)
     words[np.searchsorted(candidates, matching)] = bm25
     if fusion == "rrf":
         fused = reciprocal_ranks(_ranks(candidates, near), _ranks(candidates, worded), dense_weight)
     else:
-        fused = relative_scores(cosines, words, dense_weight)
+        fused = relative_scores(meant, words, dense_weight)
     order = np.lexsort((candidates, -fused))[:k]
     return [
-        Hit(int(candidates[i]), float(fused[i]), {"dense": float(cosines[i]), "lexical": float(words[i])})
+        Hit(int(candidates[i]), float(fused[i]), {"dense": float(meant[i]), "lexical": float(words[i])})
         for i in order.tolist()
     ]
 

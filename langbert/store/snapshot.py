@@ -326,11 +326,15 @@ class Snapshot:
                 raise StoreCorrupt(f"the chunk in row {row} is unreadable: `langbert doctor` says more")
             yield row, text, "\n".join(json.loads(headings)) if headings != "[]" else "", source
 
+    def born_since(self, change: int) -> int:
+        """How many rows were born after ``change``."""
+        (born,) = self.sql.execute("SELECT count(*) FROM chunks WHERE row_id > ?", (change,)).fetchone()
+        return int(born)
+
     def count_since(self, change: int) -> int:
         """How many rows were born or died after ``change``."""
-        (born,) = self.sql.execute("SELECT count(*) FROM chunks WHERE row_id > ?", (change,)).fetchone()
         (died,) = self.sql.execute("SELECT count(*) FROM tombstones WHERE change > ?", (change,)).fetchone()
-        return int(born + died)
+        return self.born_since(change) + int(died)
 
 
 def _whole(value: object, what: str, most: int = 2**62) -> int:

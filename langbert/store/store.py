@@ -24,10 +24,10 @@ from ..files import sweep
 from ..records import Candidate, Chunk, Document, EmbedderLike, EmbeddingSpace, Progress, SearchMode
 from . import ingest
 from .checks import STORE_FILE, check_choice, check_folder, checked_vectors
-from .codec import IndexPrecision
 from .database import Database, Durability
-from .dense import Damaged, DenseIndex
+from .dense import Damaged, DenseIndex, IndexPrecision, spec_for
 from .encoding import encode_chunk, vector_to
+from .faiss_index import factory_for, make
 from .filters import Where
 from .fusion import Fusion
 from .ingest import ChunkerLike
@@ -71,6 +71,7 @@ class Store:
         read_only: bool,
         durability: Durability,
         lock_timeout: float,
+        index: str | None,
         index_precision: IndexPrecision | None,
     ) -> None:
         self.path = folder
@@ -89,7 +90,11 @@ class Store:
             sweep(derived)
             with suppress(OSError):  # of releases that kept the metadata by column
                 (derived / "columns.index").unlink()
-        self._dense = DenseIndex(derived and derived / "dense.index", read_only=read_only, precision=index_precision)
+        self._dense = DenseIndex(
+            derived and derived / "dense.index",
+            writing=None if read_only else self._database.writing,
+            spec=spec_for(index, index_precision),
+        )
         self._lexical = LexicalIndex(derived and derived / "lexical", read_only=read_only)
         self._adding = threading.RLock()  # one add at a time computes vectors
         self._unabsorbed = 0  # changes committed here that the indexes may not have seen
@@ -100,6 +105,9 @@ class Store:
                     late_chunking = snapshot.space is not None and snapshot.space.late_chunking > 0
                 self._space = SpaceCheck(self._database.name, embedder, late_chunking=late_chunking)
                 self._space.check(snapshot)
+                dimension = snapshot.dimension or (None if embedder is None else embedder.dimension)
+                if index is not None and dimension is not None:
+                    make(factory_for(index, 0), dimension)  # says what is wrong with it
         except BaseException:
             self._database.close()
             raise
@@ -116,6 +124,7 @@ class Store:
         read_only: bool = False,
         durability: Durability = "full",
         lock_timeout: float = 30.0,
+        index: str | None = None,
         index_precision: IndexPrecision | None = None,
     ) -> Store:
         """A store in the folder ``path``, made where it does not exist; in memory where ``path`` is None.
@@ -132,14 +141,17 @@ class Store:
             durability: ``"full"``: what was added survives a power cut. ``"normal"``: a power cut may take back the
                 last additions, never more and never half of one. Both survive a killed process.
             lock_timeout: seconds to wait for another process that is writing.
-            index_precision: how the dense index holds vectors: ``"float32"``, ``"float16"`` or ``"int8"``, which make
-                it a half and a quarter as large. The vectors themselves stay whole, and score what is returned. By
-                default as the index was made, ``"float32"`` for a new one.
+            index: what the dense index is: ``"auto"``, by the number of vectors, or a FAISS factory string, as
+                ``"HNSW32"`` or ``"IVF4096,SQ8"``. By default as it was made, ``"auto"`` for a new one.
+            index_precision: how an ``"auto"`` index holds vectors: ``"float32"``, ``"float16"`` or ``"int8"``, which
+                make it a half and a quarter as large. The vectors themselves stay whole, and score what is returned.
+                By default as the index was made, ``"float32"`` for a new one.
 
         Raises:
             StoreMismatch: the store's vectors were made in another embedding space; the message names the differences.
             StoreError: the path is not a store, is of a newer format, or may not be read or written.
             StoreCorrupt: the store is damaged.
+            ValueError: FAISS makes no such ``index``.
         """
         folder = None if path is None else Path(path)
         if index_precision is not None:
@@ -154,6 +166,7 @@ class Store:
             read_only=read_only,
             durability=durability,
             lock_timeout=lock_timeout,
+            index=index,
             index_precision=index_precision,
         )
 
@@ -165,7 +178,8 @@ class Store:
             if self.path is not None and not self.read_only:
                 if self._unabsorbed:
                     self.refresh()
-                self._dense.save()
+                with self._database.reading() as snapshot:
+                    self._dense.save(snapshot)
         except StoreError as error:
             _LOG.warning("closing %s: the indexes will catch up at the next opening (%s)", self._database.name, error)
         finally:
@@ -397,8 +411,8 @@ class Store:
         return self._search(
             k,
             where,
-            lambda limit, rows, truth: hybrid_hits(
-                self._dense, self._lexical, question, query, limit, rows, truth, fusion, dense_weight
+            lambda limit, rows, snapshot: hybrid_hits(
+                self._dense, self._lexical, question, query, limit, rows, snapshot, fusion, dense_weight
             ),
             (self._dense, self._lexical),
             len(query),
@@ -415,7 +429,7 @@ class Store:
         return self._search(
             k,
             where,
-            lambda limit, rows, truth: dense_hits(self._dense, query, limit, rows, truth),
+            lambda limit, rows, snapshot: dense_hits(self._dense, query, limit, rows, snapshot),
             (self._dense,),
             len(query),
         )
@@ -560,8 +574,8 @@ class Store:
             with self.snapshot() as snapshot:
                 self._dense.refresh(snapshot)
                 self._lexical.refresh(snapshot)
+                self._dense.save(snapshot, always=True)
                 mark = snapshot.mark
-            self._dense.save(always=True)
             with self._database.writing() as transaction:
                 forgotten = transaction.forget_before(mark)
             self._database.vacuum()
