@@ -44,7 +44,7 @@ demo: $(VENV)/.langbert ## install, index examples/documents, answer a question 
 	  '$(BIN)/python examples/langchain_chain.py'
 
 test: $(VENV)/.langbert-dev lint types ## install what the tests need, then lint, type-check and run the tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(VENV)/.langbert-dev ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow -n 2

@@ -6,12 +6,19 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from langbert import Store
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("LANGSMITH_TRACING", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers that each take every core spend their time waiting for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 DOCUMENTS = Path(__file__).parent.parent / "examples" / "documents"
 
@@ -57,3 +64,22 @@ def smollm2():
     from langbert import Generator
 
     return Generator("smollm2-135m-instruct")
+
+
+PEPS = ("pep-0008.rst", "pep-0020.rst", "pep-0257.rst", "pep-0405.rst", "pep-0572.pdf", "pep-0498.html")
+
+
+@pytest.fixture(scope="session")
+def peps(minilm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Six documents and a Chinese sentence, embedded once for all workers; to be read only."""
+    from langbert import Document, Store, read_documents
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "peps"
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            with Store.open(folder, embedder=minilm) as store:
+                store.add(read_documents([DOCUMENTS / name for name in PEPS]))
+                store.add([Document("zh", "诺曼人定居在法国北部，那里因此得名诺曼底。", source="诺曼人.txt")])
+    with Store.open(folder, embedder=minilm, read_only=True) as store:
+        yield store

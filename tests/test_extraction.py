@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langbert import Candidate, Chunk, Document, Rag, Reader, Store, read_documents
+from langbert import Candidate, Chunk, Document, Rag, Reader, Store
 from langbert.answering.evidence import answer_words, belief, best_evidence, chance, expected, nearest_sentences
 
 NORMANDY = "The Normans were the people who in the 10th and 11th centuries gave their name to Normandy, in France."
@@ -131,11 +129,8 @@ def test_a_right_answer_is_surer_than_one_from_another_subject(reader: Reader) -
 
 
 @pytest.mark.models
-def test_a_line_is_79_characters_long_in_the_peps(minilm, documents_folder: Path) -> None:
-    names = ("pep-0008.rst", "pep-0020.rst", "pep-0257.rst", "pep-0405.rst", "pep-0572.pdf", "pep-0498.html")
-    with Store.open(embedder=minilm) as store:
-        store.add(read_documents([documents_folder / name for name in names]))
-        answer = Rag(store).ask("What is the maximum line length?", mode="extract")
+def test_a_line_is_79_characters_long_in_the_peps(peps: Store) -> None:
+    answer = Rag(peps).ask("What is the maximum line length?", mode="extract")
     assert "79" in answer.citations[0].quote or "72" in answer.citations[0].quote
     assert answer.citations[0].source == "pep-0008.rst"
 

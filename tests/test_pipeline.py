@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from langbert import Answer, Document, Rag, Retriever, Store, read_documents
+from langbert import Answer, Rag, Retriever, Store
 from langbert.answering.flow import SMALL_DECODER
 from langbert.answering.packing import pack
 from langbert.answering.prompt import NOT_FOUND, build_messages, not_found
@@ -19,16 +18,12 @@ from langbert.records import Candidate, Chunk, Message
 
 pytestmark = pytest.mark.models
 
-PEPS = ("pep-0008.rst", "pep-0020.rst", "pep-0257.rst", "pep-0405.rst", "pep-0572.pdf", "pep-0498.html")
 LINE_LENGTH = "What does PEP 8 recommend as the maximum line length?"
 
 
 @pytest.fixture(scope="module")
-def store(minilm, documents_folder: Path) -> Iterator[Store]:
-    with Store.open(embedder=minilm) as store:
-        store.add(read_documents([documents_folder / name for name in PEPS]))
-        store.add([Document("zh", "诺曼人定居在法国北部，那里因此得名诺曼底。", source="诺曼人.txt")])
-        yield store
+def store(peps: Store) -> Store:
+    return peps
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from langbert import Document, Rag, Reader, Reranker, Store, read_documents
+from langbert import Rag, Reader, Reranker, Store
 from langbert.models import CATALOGUE, resolve
 
 SHIPPED = [entry for entry in CATALOGUE.values() if entry.shipped]
@@ -52,11 +50,8 @@ def test_they_know_which_passage_answers_and_with_which_words(question: str, pla
 
 
 @pytest.fixture(scope="module")
-def store(minilm, documents_folder: Path) -> Iterator[Store]:
-    with Store.open(embedder=minilm) as store:
-        store.add(read_documents([documents_folder / "pep-0008.rst", documents_folder / "pep-0572.pdf"]))
-        store.add([Document("zh", "诺曼人定居在法国北部，那里因此得名诺曼底。", source="诺曼人.txt")])
-        yield store
+def store(peps: Store) -> Store:
+    return peps
 
 
 @pytest.mark.models
