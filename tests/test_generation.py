@@ -20,9 +20,9 @@ from langbert.errors import CheckpointError, GenerationError
 from langbert.generation.chat import ChatFormat
 from langbert.generation.sampling import Sampler, Sampling
 from langbert.generation.streaming import Detokenizer, StopStrings
+from langbert.models.decoder import load_decoder
 from langbert.models.files.gguf import GGUFFile
 from langbert.models.files.gguf_tokenizer import gguf_tokenizer
-from langbert.models.gpt.loading import load_decoder
 from langbert.records import Message
 
 CHATML = (

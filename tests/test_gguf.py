@@ -20,11 +20,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from langbert.errors import CheckpointError
+from langbert.models.decoder import DecoderCheckpoint, load_decoder
 from langbert.models.files.gguf import GGUFFile
 from langbert.models.files.gguf_tokenizer import gguf_tokenizer
-from langbert.models.gpt import gguf_decoder as decoder_gguf
-from langbert.models.gpt.decoder import DecoderCheckpoint
-from langbert.models.gpt.loading import load_decoder
+from langbert.models.gpt import gguf as decoder_gguf
 
 CPU = torch.device("cpu")
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -11,11 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langbert.models.gpt.decoder import PreparedDecoder
-from langbert.models.gpt.inference import PreparedGPT, can_prepare
+from langbert.models.gpt.decoder import PrefixCache, PreparedDecoder, parts, whole_parts
+from langbert.models.gpt.inference import PreparedGPT, Stepper, can_prepare
 from langbert.models.gpt.network import GPT, GPTConfig
-from langbert.models.gpt.prefix_cache import PrefixCache, parts, whole_parts
-from langbert.models.gpt.steps import Stepper
 from langbert.models.layers.kv_cache import KVCache
 from langbert.models.layers.rotary import RotaryConfig
 

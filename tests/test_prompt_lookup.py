@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langbert.models.gpt.prompt_lookup import PromptLookup
+from langbert.models.gpt.decoder import PromptLookup
 
 
 def test_what_followed_last_time_is_guessed() -> None:

@@ -31,9 +31,9 @@ from langbert.answering.prompt import NOT_FOUND, build_messages, not_found
 from langbert.errors import CheckpointError, DataError
 from langbert.evaluation.datasets import read_questions
 from langbert.generation.chat import ChatFormat
+from langbert.models.decoder import load_decoder
 from langbert.models.files.weights import load_strict, read_tensors, save_tensors
 from langbert.models.gpt.checkpoint import hf_config, hf_settings, hf_table
-from langbert.models.gpt.loading import load_decoder
 from langbert.models.gpt.network import GPT, GPTConfig
 from langbert.models.layers.rotary import RotaryConfig
 from langbert.records import Candidate, Chunk, Message
@@ -467,8 +467,8 @@ CONFIGS = {
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_transformers_computes_what_a_saved_network_computes(config: GPTConfig, tmp_path: Path) -> None:
-    from langbert.models.gpt.decoder import DecoderCheckpoint, GPTDecoder
-    from langbert.models.gpt.saving import save_decoder
+    from langbert.models.decoder import DecoderCheckpoint, save_decoder
+    from langbert.models.gpt.decoder import GPTDecoder
 
     torch.manual_seed(0)
     network = sharp(GPT(config)).eval()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from langbert.models.architectures.transformer_xl import TransformerXLDecoder
-from langbert.models.gpt.loading import load_decoder
+from langbert.models.decoder import load_decoder
 from langbert.training import train
 from langbert.training.lm import LmTask
 from langbert.training.recurrence import segment_losses

@@ -12,8 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from side_by_side.page import fill_page
 
-from langbert.models.gpt.network import GPT, GPTConfig
-from langbert.models.gpt.sizes import GPT_SIZES
+from langbert.models.gpt.network import GPT, GPT_SIZES, GPTConfig
 
 from .cost import LENGTHS
 from .learning import NEW, PRETRAINED, REFERENCE

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import GenerationError
 from ..models import resolve
-from ..models.gpt.decoder import prepared
-from ..models.gpt.loading import load_decoder
-from ..models.gpt.prefix_cache import PrefixCache
+from ..models.decoder import load_decoder, prepared
+from ..models.gpt.decoder import PrefixCache
 from ..models.hardware import Precision, planned_threads, resolve_device, resolve_precision, using_threads
 from ..records import Generation, Message
 from .chat import ChatFormat
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from ..models.gpt.decoder import Decoder, Session
+    from ..models.decoder import Decoder, Session
 
 __all__ = ["GenerationStream", "Generator"]
 
@@ -79,7 +78,7 @@ class Generator:
 
     @property
     def decoder(self) -> Decoder:
-        """What computes: one of :mod:`langbert.models.gpt.decoder`."""
+        """What computes: one of :mod:`langbert.models.decoder`."""
         return self._decoder
 
     @property

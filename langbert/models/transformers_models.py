@@ -6,7 +6,8 @@ has allowed it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,22 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from .files.weights import read_json
 from .layers.pooling import pack
 
-__all__ = ["TransformersCrossEncoder", "TransformersEncoder", "usable_positions"]
+__all__ = [
+    "TransformersCrossEncoder",
+    "TransformersDecoder",
+    "TransformersEncoder",
+    "TransformersSeq2SeqDecoder",
+    "usable_positions",
+    "written_greedily",
+]
+
+_UNLIMITED = 2**31 - 1
+
+_MOST_LAYERS = 1000
+"""No network has more; a file that says so would keep transformers building for ever."""
 
 
 class TransformersEncoder:
@@ -84,6 +98,87 @@ class TransformersCrossEncoder:
         return pack(rows, inputs["attention_mask"])[0]
 
 
+class TransformersDecoder:
+    """Any causal language model, behind :class:`~langbert.models.decoder.Decoder`.
+
+    Raises:
+        CheckpointError: transformers cannot load it, or could only by running code from the checkpoint.
+    """
+
+    def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device, gguf_file: str | None = None) -> None:
+        self._model = _writer("AutoModelForCausalLM", folder, dtype, gguf_file).to(device).eval()
+
+    @property
+    def context_length(self) -> int:
+        return _context_length(self._model.config)
+
+    def start(self, capacity: int) -> _CausalSession:
+        return _CausalSession(self._model)
+
+
+class _CausalSession:
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._past: Any = None
+
+    @torch.inference_mode()
+    def read(self, token_ids: Sequence[int]) -> Tensor:
+        new = torch.tensor([token_ids], device=self._model.device)  # (1, T)
+        output = self._model(input_ids=new, past_key_values=self._past, use_cache=True, logits_to_keep=1)
+        self._past = output.past_key_values
+        logits: Tensor = output.logits[0, -1]
+        return logits
+
+
+class TransformersSeq2SeqDecoder:
+    """Any encoder–decoder (T5, Marian, BART …): what a session reads first is the source, which the encoder reads once;
+    from there on the decoder writes.
+
+    Attributes:
+        model: the network, an ``AutoModelForSeq2SeqLM``.
+        start_id: the token that stands before every target.
+
+    Raises:
+        CheckpointError: transformers cannot load it, or it does not say how a target begins.
+    """
+
+    def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device) -> None:
+        self.model = _writer("AutoModelForSeq2SeqLM", folder, dtype).to(device).eval()
+        settings = self.model.generation_config
+        start = settings.decoder_start_token_id
+        self.start_id = start if start is not None else self.model.config.pad_token_id
+        if not isinstance(self.start_id, int) or not 0 <= self.start_id < self.model.config.vocab_size:
+            raise CheckpointError(f"{folder}: has the decoder_start_token_id {start}; nothing says how a target begins")
+        self._never = [ids[0] for ids in settings.bad_words_ids or () if len(ids) == 1]  # Marian's padding
+
+    @property
+    def context_length(self) -> int:
+        return _context_length(self.model.config)
+
+    def start(self, capacity: int) -> _Seq2SeqSession:
+        return _Seq2SeqSession(self.model, self.start_id, self._never)
+
+
+class _Seq2SeqSession:
+    def __init__(self, model: Any, start_id: int, never: list[int]) -> None:
+        self._model, self._start_id, self._never = model, start_id, never
+        self._source: Any = None
+        self._past = _empty_cache()
+
+    @torch.inference_mode()
+    def read(self, token_ids: Sequence[int]) -> Tensor:
+        new = torch.tensor([token_ids], device=self._model.device)  # (1, T)
+        if self._source is None:
+            self._source = self._model.get_encoder()(input_ids=new)
+            new = torch.full_like(new[:, :1], self._start_id)
+        output = self._model(
+            encoder_outputs=self._source, decoder_input_ids=new, past_key_values=self._past, use_cache=True
+        )
+        logits: Tensor = output.logits[0, -1]
+        logits[self._never] = -torch.inf
+        return logits
+
+
 class _FirstTokenPooler(nn.Module):
     """The layer of a transformers pooler, which itself takes all hidden states, on first tokens alone."""
 
@@ -96,6 +191,28 @@ class _FirstTokenPooler(nn.Module):
         return torch.tanh(self.dense(first_tokens))
 
 
+@torch.no_grad()
+def written_greedily(
+    model: Any, source_ids: Tensor, source_mask: Tensor, *, max_tokens: int, end_ids: Collection[int]
+) -> list[list[int]]:
+    """What an ``AutoModelForSeq2SeqLM`` writes for each source of a batch, as
+    :func:`langbert.models.architectures.encoder_decoder.greedy` does it for ours."""
+    rows = model.generate(
+        input_ids=source_ids,
+        attention_mask=source_mask,
+        max_new_tokens=max_tokens,
+        do_sample=False,
+        num_beams=1,
+        eos_token_id=sorted(end_ids),
+        past_key_values=_empty_cache(),
+    )
+    written = []
+    for row in rows[:, 1:].tolist():
+        end = next((place for place, token in enumerate(row) if token in end_ids), len(row))
+        written.append(row[:end])
+    return written
+
+
 def usable_positions(config: Any) -> int | None:
     """How many tokens a transformers config has positions for; None if it sets no limit."""
     positions = getattr(config, "max_position_embeddings", None)
@@ -106,24 +223,46 @@ def usable_positions(config: Any) -> int | None:
     return positions - (config.pad_token_id + 1 if shifted else 0)
 
 
-def _loaded(kind: str, folder: Path, dtype: torch.dtype, trust_remote_code: bool) -> tuple[Any, list[str]]:
+def _loaded(
+    kind: str, folder: Path, dtype: torch.dtype, trust_remote_code: bool, **options: Any
+) -> tuple[Any, list[str]]:
     """A model of one of transformers' ``Auto`` classes, and the weights that its checkpoint lacks."""
     import transformers
 
+    config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    for key, value in config.items():
+        if key.endswith("layers") and isinstance(value, int) and value > _MOST_LAYERS:
+            raise CheckpointError(f"{folder / 'config.json'}: {key} is {value}, more layers than any network has")
     try:
-        model, report = getattr(transformers, kind).from_pretrained(
-            folder,
-            local_files_only=True,
-            trust_remote_code=trust_remote_code,
-            dtype=dtype,
-            output_loading_info=True,
-        )
+        with _no_progress_bar():
+            model, report = getattr(transformers, kind).from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=trust_remote_code,
+                dtype=dtype,
+                output_loading_info=True,
+                **options,
+            )
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
         hint = ""
         if "trust_remote_code" in str(error):
             hint = " (it brings code of its own; read that code, then allow it with trust_remote_code=True)"
         raise CheckpointError(f"{folder}: transformers cannot load it: {error}{hint}") from error
     return model, sorted(report["missing_keys"])
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """transformers draws one on stderr for every loading, unasked."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _padded(
@@ -145,3 +284,30 @@ def _padded(
     if segments is not None and getattr(config, "type_vocab_size", 0) > 1:
         inputs["token_type_ids"] = types
     return {name: tensor.to(device) for name, tensor in inputs.items()}
+
+
+def _writer(kind: str, folder: Path, dtype: torch.dtype, gguf_file: str | None = None) -> Any:
+    """A model that writes; on a damaged or hostile checkpoint transformers may raise anything."""
+    options = {"gguf_file": gguf_file} if gguf_file else {}
+    try:
+        model, missing = _loaded(kind, folder, dtype, trust_remote_code=False, **options)
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(
+            f"{folder / (gguf_file or '')}: not a decoder that langbert or transformers can load: {error}"
+        ) from error
+    if missing:
+        raise CheckpointError(f"{folder}: missing {', '.join(missing[:5])}; is this a whole checkpoint?")
+    return model
+
+
+def _context_length(config: Any) -> int:
+    return int(getattr(config.get_text_config(), "max_position_embeddings", None) or _UNLIMITED)
+
+
+def _empty_cache() -> Any:
+    """For as many layers as there will be: the one transformers makes has the encoder's number of them."""
+    from transformers import DynamicCache, EncoderDecoderCache
+
+    return EncoderDecoderCache(DynamicCache(), DynamicCache())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import warnings
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -21,6 +22,13 @@ from .settings import LoraSettings
 __all__ = ["adapt", "average_adapters", "merged", "save_adapters", "starting_point"]
 
 
+_TRANSFORMERS_TARGETS = (
+    *("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo"),  # T5
+    *("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),  # Marian, BART
+)
+"""What the encoder–decoders of transformers call the linear layers of their blocks."""
+
+
 def adapt(
     network: nn.Module, settings: LoraSettings, heads: tuple[str, ...], *, start: Path | None = None
 ) -> nn.Module:
@@ -36,10 +44,13 @@ def adapt(
         from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
     except ImportError as error:
         raise MissingExtra("peft", "train", "training adapters") from error
-    endings = "|".join(target.replace(".", r"\.") for target in settings.targets)
     below = "|".join(str(number) for number in range(settings.first_layer))
-    pattern = (rf"(?!.*\blayers\.(?:{below})\.)" if below else "") + rf".*\.({endings})"
-    if not any(re.fullmatch(pattern, name) for name, _ in network.named_modules()):
+    names = [name for name, _ in network.named_modules()]
+    for targets in (settings.targets, _TRANSFORMERS_TARGETS):
+        pattern = (rf"(?!.*\blayers\.(?:{below})\.)" if below else "") + rf".*\.({'|'.join(map(re.escape, targets))})"
+        if any(re.fullmatch(pattern, name) for name in names):
+            break
+    else:
         raise CheckpointError(
             f"adapters go beside {', '.join(settings.targets)}, and this network has none of them, as recurrent ones "
             "have not: train every weight (lora=None, --lora 0)"
@@ -52,7 +63,9 @@ def adapt(
         modules_to_save=list(heads),
         bias="none",
     )
-    adapted = get_peft_model(cast(Any, network), config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers' networks by names it means to give up
+        adapted = get_peft_model(cast(Any, network), config)
     if start is not None:
         then = read_json(start / ADAPTER_CONFIG)
         if (then.get("r"), then.get("lora_alpha")) != (settings.rank, settings.alpha):
@@ -126,4 +139,6 @@ def merged(network: nn.Module) -> nn.Module:
     """The plain network; where it has adapters, they are merged into a copy of it."""
     if not hasattr(network, "merge_and_unload"):
         return network
-    return cast(nn.Module, cast(Any, deepcopy(network)).merge_and_unload())
+    with warnings.catch_warnings():  # a T5 1.1 has an output layer of its own, whatever transformers writes of it
+        warnings.filterwarnings("ignore", "Input and output embeddings are no longer tied")
+        return cast(nn.Module, cast(Any, deepcopy(network)).merge_and_unload())

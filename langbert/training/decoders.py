@@ -17,10 +17,10 @@ from torch import nn
 from ..errors import CheckpointError
 from ..models import resolve
 from ..models.architectures.transformer_xl import TransformerXL, TransformerXLConfig, TransformerXLDecoder
-from ..models.gpt.decoder import Decoder, DecoderCheckpoint, GPTDecoder, end_token_ids
-from ..models.gpt.loading import load_decoder
+from ..models.decoder import CHAT_TEMPLATE, Decoder, DecoderCheckpoint, load_decoder, save_decoder
+from ..models.files.tokenizer import end_token_ids
+from ..models.gpt.decoder import GPTDecoder
 from ..models.gpt.network import GPT, GPTConfig
-from ..models.gpt.saving import CHAT_TEMPLATE, save_decoder
 from .adapters import merged, save_adapters
 from .task import seeded
 

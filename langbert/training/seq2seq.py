@@ -21,16 +21,16 @@ from torch.nn import functional as F
 from ..errors import CheckpointError, DataError
 from ..generation.chat import ChatFormat
 from ..models import resolve
-from ..models.architectures.beam_search import greedy
-from ..models.architectures.encoder_decoder import Seq2Seq, Seq2SeqConfig
-from ..models.architectures.encoder_decoder_folder import Seq2SeqDecoder, save_seq2seq
-from ..models.gpt.decoder import DecoderCheckpoint
-from ..models.gpt.loading import load_decoder
+from ..models.architectures.encoder_decoder import Seq2Seq, Seq2SeqConfig, greedy, save_seq2seq
+from ..models.decoder import load_decoder
+from ..models.files.tokenizer import end_token_ids
+from ..models.files.weights import write_json
+from ..models.transformers_models import TransformersSeq2SeqDecoder, written_greedily
 from .adapters import merged
 from .batching import IGNORED, padded, padded_rows
 from .conversations import Conversation, read_conversations
 from .data import held_out
-from .decoders import END_OF_TEXT, byte_pairs, fresh_checkpoint, trainable
+from .decoders import END_OF_TEXT, byte_pairs, trainable
 from .settings import Bounds, Count, Holdout, Share, TrainSettings
 from .task import SCRATCH, Batch, Task, seeded
 
@@ -55,7 +55,8 @@ class Seq2SeqTask(Task):
         data: JSON lines of ``{"source", "target"}`` (or ``{"prompt", "answer"}``, or conversations that end in an
             answer), or a SQuAD ``.json`` file, whose questions are put as :class:`langbert.Rag` puts them, passages
             with them. Lines with the same ``"group"`` are all trained on or all held out.
-        base: the T5 to go on with; ``"scratch"`` for a small Transformer with a byte-level BPE vocabulary of ``data``.
+        base: the T5 (or other encoder–decoder of transformers') to go on with; ``"scratch"`` for a small Transformer
+            with a byte-level BPE vocabulary of ``data``.
         max_length: tokens of a source; examples with a longer one are left out.
         max_target: tokens of a target; likewise.
         label_smoothing: the share of probability that goes to all tokens alike (Vaswani et al. 2017, §5.4: 0.1).
@@ -115,17 +116,24 @@ class Seq2SeqTask(Task):
                 context_length=max_length + max_target,  # a generator counts prompt and answer together
                 start_id=_end_id(tokenizer),
             )
-            model, self._checkpoint = _fresh(config, tokenizer, seed)
+            with seeded(seed):
+                self.network: nn.Module = Seq2Seq(config)
+            self._start, self._tokenizer, template = config.start_id, tokenizer, None
+            self._tokens: Mapping[str, str] = dict.fromkeys(("eos_token", "pad_token"), END_OF_TEXT)
+            self._ends = end_token_ids(tokenizer, [])
         else:
-            model, self._checkpoint = _base(base)
-        self.network: nn.Module = model
-        self._start = model.config.start_id
+            checkpoint = load_decoder(resolve(base), dtype=torch.float32, device=torch.device("cpu"))
+            if not isinstance(checkpoint.decoder, TransformersSeq2SeqDecoder):
+                raise CheckpointError(f"{base}: not a T5; a decoder alone is trained by `langbert train sft`")
+            self.network, self._start = trainable(checkpoint.decoder.model), checkpoint.decoder.start_id
+            self._tokenizer, template = checkpoint.tokenizer, checkpoint.chat_template
+            self._tokens, self._ends = checkpoint.tokens, checkpoint.end_ids
+        self._chat = ChatFormat(self._tokenizer, template, self._tokens)
         self._train: list[_Example] = []
         self._held: list[_Example] = []
         self._left_out = 0
-        encode = self._encoder()
         for row in rows:
-            example = _Example(*encode(row))
+            example = self._example(row)
             if len(example.source) > max_length or len(example.target) > max_target:
                 self._left_out += 1
             else:
@@ -138,20 +146,11 @@ class Seq2SeqTask(Task):
         random.Random(seed).shuffle(self._held)  # noqa: S311
         self._held = sorted(self._held[:max_held], key=lambda example: len(example.source))
 
-    def _encoder(self) -> Any:
-        """What makes source and target ids of a row: the source exactly as a :class:`langbert.Generator` reads it."""
-        checkpoint = self._checkpoint
-        chat = ChatFormat(checkpoint.tokenizer, checkpoint.chat_template, checkpoint.tokens)
-        ends = checkpoint.end_ids
-
-        def encode(row: Conversation) -> tuple[list[int], list[int]]:
-            target = chat.encode_text(row.messages[-1].content)
-            return chat.encode(row.messages[:-1]), target if target[-1:] and target[-1] in ends else [
-                *target,
-                min(ends),
-            ]
-
-        return encode
+    def _example(self, row: Conversation) -> _Example:
+        """Source and target ids, the source exactly as a :class:`langbert.Generator` reads it."""
+        target = self._chat.encode_text(row.messages[-1].content)
+        ended = target[-1:] and target[-1] in self._ends
+        return _Example(self._chat.encode(row.messages[:-1]), target if ended else [*target, min(self._ends)])
 
     def __len__(self) -> int:
         return len(self._train)
@@ -174,7 +173,18 @@ class Seq2SeqTask(Task):
         }
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        return F.cross_entropy(*_scored(network, batch), label_smoothing=self._smoothing)
+        return F.cross_entropy(*self._scored(network, batch), label_smoothing=self._smoothing)
+
+    def _scored(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits ``(n, vocab_size)`` float32 and labels ``(n,)`` of the target tokens, row by row."""
+        scored = batch["labels"] != IGNORED
+        sources, mask, targets = batch["source_ids"], batch["attention_mask"], batch["target_ids"]
+        if isinstance(self.network, Seq2Seq):
+            logits: Tensor = network(sources, targets, source_mask=mask, at=scored)
+        else:
+            output = network(input_ids=sources, attention_mask=mask, decoder_input_ids=targets, use_cache=False)
+            logits = output.logits[scored]
+        return logits.float(), batch["labels"][scored]
 
     def evaluate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
         """Of the held-out examples: the loss in nats a token (not smoothed), its perplexity, and the share of targets
@@ -182,30 +192,35 @@ class Seq2SeqTask(Task):
         """
         if not self._held:
             return {}
-        model = cast(Seq2Seq, getattr(network, "get_base_model", lambda: network)())  # adapters stay in place
+        model = cast(nn.Module, getattr(network, "get_base_model", lambda: network)())  # adapters stay in place
         total, tokens, exact = 0.0, 0, 0
         for start in range(0, len(self._held), _HELD_BATCH):
             examples = self._held[start : start + _HELD_BATCH]
             batch = {name: tensor.to(device) for name, tensor in self._batch(examples).items()}
-            logits, labels = _scored(model, batch)
+            logits, labels = self._scored(model, batch)
             total, tokens = total + float(F.cross_entropy(logits, labels, reduction="sum")), tokens + len(labels)
-            written = greedy(
-                model,
-                batch["source_ids"],
-                batch["attention_mask"],
-                max_tokens=self._max_target,
-                end_ids=self._checkpoint.end_ids,
-            )
+            write = greedy if isinstance(self.network, Seq2Seq) else written_greedily
+            sources = (batch["source_ids"], batch["attention_mask"])
+            written = write(cast(Any, model), *sources, max_tokens=self._max_target, end_ids=self._ends)
             exact += sum(self._text(ids) == self._text(e.target) for ids, e in zip(written, examples, strict=True))
         loss = total / tokens
         return {"loss": loss, "perplexity": math.exp(min(loss, 100.0)), "exact": exact / len(self._held)}
 
     def _text(self, ids: Sequence[int]) -> str:
-        text: str = self._checkpoint.tokenizer.decode(ids, skip_special_tokens=True)
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
         return " ".join(text.split())
 
     def save(self, network: nn.Module, folder: Path) -> None:
-        save_seq2seq(cast(Seq2Seq, merged(network)), self._checkpoint, folder)
+        plain = merged(network)
+        if isinstance(plain, Seq2Seq):
+            ends = sorted(self._ends)
+            start = dict.fromkeys(("decoder_start_token_id", "pad_token_id"), self._start)
+            save_seq2seq(plain, folder, {**start, "eos_token_id": ends[0] if len(ends) == 1 else ends})
+        else:
+            cast(Any, plain).save_pretrained(folder)
+        self._tokenizer.save(str(folder / "tokenizer.json"))
+        about = {"tokenizer_class": "PreTrainedTokenizerFast", **self._tokens, "clean_up_tokenization_spaces": False}
+        write_json(about, folder / "tokenizer_config.json")
 
     def facts(self) -> Mapping[str, Any]:
         return {
@@ -213,30 +228,9 @@ class Seq2SeqTask(Task):
             "base": self.base,
             "held-out examples": len(self._held),
             "left out as too long": self._left_out,
-            "vocabulary": self._checkpoint.tokenizer.get_vocab_size(),
+            "vocabulary": self._tokenizer.get_vocab_size(),
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
         }
-
-
-def _scored(network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Logits ``(n, vocab_size)`` float32 and labels ``(n,)`` of the target tokens, row by row."""
-    scored = batch["labels"] != IGNORED
-    logits: Tensor = network(batch["source_ids"], batch["target_ids"], source_mask=batch["attention_mask"], at=scored)
-    return logits.float(), batch["labels"][scored]
-
-
-def _base(base: str) -> tuple[Seq2Seq, DecoderCheckpoint]:
-    """A checkpoint to go on with: its network, float32 and trainable, and everything else of it."""
-    checkpoint = load_decoder(resolve(base), dtype=torch.float32, device=torch.device("cpu"))
-    if not isinstance(checkpoint.decoder, Seq2SeqDecoder):
-        raise CheckpointError(f"{base}: not a T5; a decoder alone is trained by `langbert train sft`")
-    return trainable(checkpoint.decoder.model), checkpoint
-
-
-def _fresh(config: Seq2SeqConfig, tokenizer: Tokenizer, seed: int) -> tuple[Seq2Seq, DecoderCheckpoint]:
-    with seeded(seed):
-        decoder = Seq2SeqDecoder(Seq2Seq(config))
-    return trainable(decoder.model), fresh_checkpoint(decoder, tokenizer, "eos_token", "pad_token")
 
 
 def _tokenizer(rows: Sequence[Conversation], vocab_size: int) -> Tokenizer:

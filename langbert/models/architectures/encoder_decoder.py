@@ -1,13 +1,12 @@
-"""One encoder–decoder, by configuration: the original Transformer and T5.
+"""The Transformer as its paper has it: an encoder reads a source, a decoder writes a target and looks back at it.
 
-The encoder reads a source, every token looking at every token; the decoder writes a target, each token looking at those
-before it and, by cross-attention, at all of the source.
+Vaswani et al. 2017, "Attention Is All You Need", §3: sinusoidal (or learned) positions added to the embeddings,
+LayerNorm behind each residual sum, ReLU, biases everywhere, the embedding also the output layer. Every token of the
+source looks at all of the source; every token of the target looks at those before it and, by cross-attention, at all of
+the source.
 
-* Transformer (Vaswani et al. 2017, "Attention Is All You Need", §3): sinusoidal or learned positions added to the
-  embeddings, LayerNorm behind each residual sum, ReLU, biases everywhere.
-* T5 (Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", §2.1):
-  relative positions, RMSNorm before each branch and at the end of each stack, no biases, QKᵀ as it is; version 1.1 with
-  a gated GELU (Shazeer 2020, "GLU Variants Improve Transformer").
+It is trained here, and saved in Marian's layout (Junczys-Dowmunt et al. 2018), which transformers computes: so a
+:class:`langbert.Generator` runs it as it runs a T5 or any other encoder–decoder.
 
 Shapes: B sequences, S tokens of source, T tokens of target, D = hidden_size.
 """
@@ -15,40 +14,31 @@ Shapes: B sequences, S tokens of source, T tokens of target, D = hidden_size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..files.weights import SAME, NameTable, Row, save_tensors, stacked, write_json
 from ..layers.kv_cache import KVCache
 from ..layers.lookup_table import lookup_table
-from ..layers.relative_bias import RelativeBias
 
-__all__ = ["Seq2Seq", "Seq2SeqConfig", "Source", "sinusoids"]
+__all__ = ["Seq2Seq", "Seq2SeqConfig", "Source", "greedy", "save_seq2seq", "seq2seq_table", "sinusoids"]
 
 
 @dataclass(frozen=True, slots=True)
 class Seq2SeqConfig:
-    """Everything that decides the shape and the arithmetic of an encoder–decoder.
+    """Everything that decides the shape of a Transformer.
 
     Attributes:
         n_layers: of the encoder; the decoder has ``n_decoder_layers``.
-        head_dim: width of one head; 0 stands for ``hidden_size / n_heads``.
-        positions: ``"sinusoidal"`` waves or ``"learned"`` vectors, added to embeddings; or ``"relative"``, a bias of
-            attention scores.
-        context_length: the most tokens of a source, and of a target; None: no limit (not with learned positions).
-        norm: ``"layernorm"`` behind each residual sum, or ``"rmsnorm"`` before each branch and behind the last.
-        feed_forward: ``"relu"`` or ``"gated_gelu"`` (its tanh approximation).
-        bias: whether the linear layers have one.
-        tied_head: the token embedding is also the output layer.
-        scaling: where the size of vectors is put right: ``"inputs"``, embeddings times √hidden_size and scores divided
-            by √head_dim (Transformer, §3.2.1 and §3.4); ``"output"``, hidden states divided by √hidden_size before the
-            head (T5); ``"none"`` (T5 1.1).
+        positions: ``"sinusoidal"`` waves or ``"learned"`` vectors, added to embeddings.
+        context_length: the most tokens of a source, and of a target.
         start_id: the token that stands before every target.
-        n_buckets, max_distance: of relative positions.
         dropout: of embeddings, attention weights and each residual branch; only in training.
     """
 
@@ -58,35 +48,20 @@ class Seq2SeqConfig:
     n_heads: int
     hidden_size: int
     intermediate_size: int
-    head_dim: int = 0
-    positions: Literal["sinusoidal", "learned", "relative"] = "sinusoidal"
-    context_length: int | None = None
-    norm: Literal["layernorm", "rmsnorm"] = "layernorm"
-    norm_eps: float = 1e-5
-    feed_forward: Literal["relu", "gated_gelu"] = "relu"
-    bias: bool = True
-    tied_head: bool = True
-    scaling: Literal["inputs", "output", "none"] = "inputs"
+    context_length: int
+    positions: Literal["sinusoidal", "learned"] = "sinusoidal"
     start_id: int = 0
-    n_buckets: int = 32
-    max_distance: int = 128
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "n_layers", "n_decoder_layers", "n_heads", "hidden_size", "intermediate_size")
-        for name in sizes:
+        for name in (*sizes, "context_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if not self.head_dim:
-            if self.hidden_size % self.n_heads:
-                raise ValueError(f"hidden_size ({self.hidden_size}) is not a multiple of n_heads ({self.n_heads})")
-            object.__setattr__(self, "head_dim", self.hidden_size // self.n_heads)
-        if self.positions == "learned" and not self.context_length:
-            raise ValueError("learned positions need a context_length: how many there are to learn")
+        if self.hidden_size % self.n_heads:
+            raise ValueError(f"hidden_size ({self.hidden_size}) is not a multiple of n_heads ({self.n_heads})")
         if self.positions == "sinusoidal" and self.hidden_size % 2:
             raise ValueError(f"sinusoidal positions need an even hidden_size, got {self.hidden_size}")
-        if self.positions == "relative" and not 4 <= self.n_buckets < 2 * self.max_distance:
-            raise ValueError(f"{self.n_buckets} buckets for distances up to {self.max_distance}: expected 4 or more")
         if not 0 <= self.start_id < self.vocab_size:
             raise ValueError(f"start_id is {self.start_id}, the vocabulary has {self.vocab_size} tokens")
 
@@ -120,9 +95,6 @@ class Seq2Seq(nn.Module):
         self.token_embedding = lookup_table(config.vocab_size, config.hidden_size)
         self.encoder = Stack(config, config.n_layers, writes=False)
         self.decoder = Stack(config, config.n_decoder_layers, writes=True)
-        self.head = None if config.tied_head else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.input_scale = math.sqrt(config.hidden_size) if config.scaling == "inputs" else 1.0
-        self.output_scale = config.hidden_size**-0.5 if config.scaling == "output" else 1.0
         if not self.token_embedding.weight.is_meta:
             self.reset_parameters()
 
@@ -135,10 +107,8 @@ class Seq2Seq(nn.Module):
                 nn.init.constant_(parameter, 1.0 if name.endswith("norm.weight") else 0.0)
             elif name.endswith("positions.weight"):
                 parameter.copy_(sinusoids(torch.arange(len(parameter)), width, parameter.dtype))
-            elif name.endswith(("relative.weight", "head.weight")):
-                nn.init.normal_(parameter, std=width**-0.5)
             elif name == "token_embedding.weight":
-                nn.init.normal_(parameter, std=1 / self.input_scale)
+                nn.init.normal_(parameter, std=width**-0.5)
             else:
                 nn.init.xavier_uniform_(parameter)
 
@@ -192,8 +162,7 @@ class Seq2Seq(nn.Module):
 
     def logits(self, hidden_states: Tensor) -> Tensor:
         """(…, D) → (…, vocab_size)."""
-        weight = self.token_embedding.weight if self.head is None else self.head.weight
-        return F.linear(hidden_states * self.output_scale, weight)
+        return F.linear(hidden_states, self.token_embedding.weight)
 
     def new_cache(self, capacity: int, *, batch: int = 1) -> KVCache:
         """An empty cache for ``capacity`` tokens of target, of the model's dtype and on its device."""
@@ -201,7 +170,7 @@ class Seq2Seq(nn.Module):
         return KVCache(
             config.n_decoder_layers,
             config.n_heads,
-            config.head_dim,
+            config.hidden_size // config.n_heads,
             capacity,
             batch=batch,
             dtype=weight.dtype,
@@ -209,7 +178,7 @@ class Seq2Seq(nn.Module):
         )
 
     def _embed(self, token_ids: Tensor) -> Tensor:
-        embedded: Tensor = self.token_embedding(token_ids) * self.input_scale
+        embedded: Tensor = self.token_embedding(token_ids) * math.sqrt(self.config.hidden_size)  # §3.4
         return embedded
 
 
@@ -219,13 +188,9 @@ class Stack(nn.Module):
     def __init__(self, config: Seq2SeqConfig, n_layers: int, *, writes: bool) -> None:
         super().__init__()
         self.config, self.writes = config, writes
-        self.positions = self.relative = None
-        if config.positions == "learned" and config.context_length:
-            self.positions = lookup_table(config.context_length, config.hidden_size)
-        if config.positions == "relative":
-            self.relative = RelativeBias(config.n_heads, config.n_buckets, config.max_distance, two_sided=not writes)
+        learned = config.positions == "learned"
+        self.positions = lookup_table(config.context_length, config.hidden_size) if learned else None
         self.layers = nn.ModuleList(Layer(config, i, writes=writes) for i in range(n_layers))
-        self.norm = _norm(config) if config.norm == "rmsnorm" else None
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
@@ -238,50 +203,37 @@ class Stack(nn.Module):
         """
         past = 0 if cache is None else cache.length
         length = embedded.shape[1]
-        limit = self.config.context_length
-        if limit is not None and past + length > limit:
-            raise ValueError(f"{past + length} tokens do not fit the context of {limit}")
-        hidden: Tensor = self.dropout(embedded + self._positions(past, embedded))
+        if past + length > self.config.context_length:
+            raise ValueError(f"{past + length} tokens do not fit the context of {self.config.context_length}")
+        places = torch.arange(past, past + length, device=embedded.device)
+        waves = (
+            sinusoids(places, embedded.shape[2], embedded.dtype) if self.positions is None else self.positions(places)
+        )
+        hidden: Tensor = self.dropout(embedded + waves)
         if self.writes and length > 1:
             mask = torch.ones(length, past + length, dtype=torch.bool, device=embedded.device).tril(past)
-        if self.relative is not None:
-            bias: Tensor = self.relative(past, length)  # (1, n_heads, T, S)
-            mask = bias if mask is None else bias.masked_fill(~mask, torch.finfo(bias.dtype).min)
         for i, layer in enumerate(self.layers):
             memory = None if source is None else source.keys_values[i]
             hidden = layer(hidden, mask, cache, memory, None if source is None else source.mask)
-        if self.norm is not None:
-            hidden = self.dropout(self.norm(hidden))
         return hidden
 
     def keys_values(self, memory: Tensor) -> list[tuple[Tensor, Tensor]]:
         """What each layer of the decoder sees of the encoder's hidden states, (B, S, D)."""
         return [cast(Layer, layer).cross_attention.keys_values(memory) for layer in self.layers]
 
-    def _positions(self, past: int, embedded: Tensor) -> Tensor | float:
-        """What is added to the embeddings, (T, D); nothing where positions are relative."""
-        if self.config.positions == "relative":
-            return 0.0
-        positions = torch.arange(past, past + embedded.shape[1], device=embedded.device)
-        if self.positions is None:
-            return sinusoids(positions, embedded.shape[2], embedded.dtype)
-        learned: Tensor = self.positions(positions)
-        return learned
-
 
 class Layer(nn.Module):
-    """Self-attention, in the decoder cross-attention, a feed-forward network; a residual and a norm for each."""
+    """Self-attention, in the decoder cross-attention, a feed-forward network; a residual sum and a norm for each."""
 
     def __init__(self, config: Seq2SeqConfig, index: int, *, writes: bool) -> None:
         super().__init__()
-        self.norm_first = config.norm == "rmsnorm"
         self.attention = SelfAttention(config, index)
-        self.attention_norm = _norm(config)
+        self.attention_norm = nn.LayerNorm(config.hidden_size)
         if writes:
             self.cross_attention = CrossAttention(config)
-            self.cross_attention_norm = _norm(config)
-        self.feed_forward = GatedGELU(config) if config.feed_forward == "gated_gelu" else FeedForward(config)
-        self.feed_forward_norm = _norm(config)
+            self.cross_attention_norm = nn.LayerNorm(config.hidden_size)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_norm = nn.LayerNorm(config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
@@ -293,54 +245,43 @@ class Layer(nn.Module):
         memory_mask: Tensor | None,
     ) -> Tensor:
         """(B, T, D) → (B, T, D); ``memory`` is the source's keys and values, in the decoder alone."""
-        hidden = self._add(hidden, self.attention_norm, lambda x: self.attention(x, mask, cache))
+        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, mask, cache)))
         if memory is not None:
-            hidden = self._add(
-                hidden, self.cross_attention_norm, lambda x: self.cross_attention(x, memory, memory_mask)
-            )
-        output: Tensor = self._add(hidden, self.feed_forward_norm, self.feed_forward)
-        return output
-
-    def _add(self, hidden: Tensor, norm: nn.Module, branch: Callable[[Tensor], Tensor]) -> Tensor:
-        output: Tensor
-        if self.norm_first:
-            output = hidden + self.dropout(branch(norm(hidden)))
-        else:
-            output = norm(hidden + self.dropout(branch(hidden)))
+            read = self.cross_attention(hidden, memory, memory_mask)
+            hidden = self.cross_attention_norm(hidden + self.dropout(read))
+        output: Tensor = self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)))
         return output
 
 
 class SelfAttention(nn.Module):
-    """A sequence looks at itself; one matrix makes queries, keys and values (Transformer, §3.2)."""
+    """A sequence looks at itself; one matrix makes queries, keys and values (§3.2)."""
 
     def __init__(self, config: Seq2SeqConfig, index: int) -> None:
         super().__init__()
         self.index, self.n_heads, self.dropout = index, config.n_heads, config.dropout
-        self.scale = _score_scale(config)
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.n_heads * config.head_dim, bias=config.bias)
-        self.output = nn.Linear(config.n_heads * config.head_dim, config.hidden_size, bias=config.bias)
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden: Tensor, mask: Tensor | None, cache: KVCache | None) -> Tensor:
-        """(B, T, D) → (B, T, D); ``mask`` is bool, True where one may look, or a float to add to the scores."""
+        """(B, T, D) → (B, T, D); ``mask`` is bool, True where one may look."""
         queries, keys, values = _heads(self.qkv(hidden), 3, self.n_heads)
         if cache is not None:
             keys, values = cache.write(self.index, keys, values)
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(queries, keys, values, mask, dropout_p=dropout, scale=self.scale)
+        mixed = F.scaled_dot_product_attention(queries, keys, values, mask, dropout_p=dropout)
         output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return output
 
 
 class CrossAttention(nn.Module):
-    """A target looks at its source, whose keys and values are made once (Transformer, §3.2.3)."""
+    """A target looks at its source, whose keys and values are made once (§3.2.3)."""
 
     def __init__(self, config: Seq2SeqConfig) -> None:
         super().__init__()
         self.n_heads, self.dropout = config.n_heads, config.dropout
-        self.scale = _score_scale(config)
-        self.query = nn.Linear(config.hidden_size, config.n_heads * config.head_dim, bias=config.bias)
-        self.key_value = nn.Linear(config.hidden_size, 2 * config.n_heads * config.head_dim, bias=config.bias)
-        self.output = nn.Linear(config.n_heads * config.head_dim, config.hidden_size, bias=config.bias)
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key_value = nn.Linear(config.hidden_size, 2 * config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
 
     def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """The encoder's (B, S, D) → keys and values, (B, n_heads, S, head_dim) each."""
@@ -351,18 +292,18 @@ class CrossAttention(nn.Module):
         """(B, T, D) → (B, T, D)."""
         (queries,) = _heads(self.query(hidden), 1, self.n_heads)
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(queries, *memory, mask, dropout_p=dropout, scale=self.scale)
+        mixed = F.scaled_dot_product_attention(queries, *memory, mask, dropout_p=dropout)
         output: Tensor = self.output(mixed.transpose(1, 2).flatten(2))
         return output
 
 
 class FeedForward(nn.Module):
-    """max(0, x W₁) W₂ (Transformer, §3.3)."""
+    """max(0, x W₁) W₂ (§3.3)."""
 
     def __init__(self, config: Seq2SeqConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.hidden_size, config.intermediate_size, bias=config.bias)
-        self.down = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.bias)
+        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(B, T, D) → (B, T, D)."""
@@ -370,23 +311,8 @@ class FeedForward(nn.Module):
         return output
 
 
-class GatedGELU(nn.Module):
-    """(GELU(x W) ⊙ x V) W₂; one matrix makes both factors."""
-
-    def __init__(self, config: Seq2SeqConfig) -> None:
-        super().__init__()
-        self.gate_up = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=config.bias)
-        self.down = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.bias)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(B, T, D) → (B, T, D)."""
-        gate, up = self.gate_up(hidden).chunk(2, dim=-1)
-        output: Tensor = self.down(F.gelu(gate, approximate="tanh") * up)
-        return output
-
-
 def sinusoids(positions: Tensor, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """(T,) → (T, width): sin and cos of position / 10000^(2i / width) (Transformer, §3.5).
+    """(T,) → (T, width): sin and cos of position / 10000^(2i / width) (§3.5).
 
     Sines fill the first half and cosines the second, as in Marian; the paper alternates them, which is the same network
     with its columns in another order.
@@ -397,15 +323,107 @@ def sinusoids(positions: Tensor, width: int, dtype: torch.dtype = torch.float32)
 
 
 def _heads(projected: Tensor, parts: int, n_heads: int) -> tuple[Tensor, ...]:
-    """(B, T, parts · n_heads · head_dim) → so many (B, n_heads, T, head_dim)."""
+    """(B, T, parts · D) → so many (B, n_heads, T, head_dim)."""
     batch, length, _ = projected.shape
     return projected.view(batch, length, parts, n_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 
 
-def _score_scale(config: Seq2SeqConfig) -> float:
-    return config.head_dim**-0.5 if config.scaling == "inputs" else 1.0
+@torch.no_grad()
+def greedy(
+    model: Seq2Seq,
+    source_ids: Tensor,
+    source_mask: Tensor | None = None,
+    *,
+    max_tokens: int,
+    end_ids: Collection[int],
+) -> list[list[int]]:
+    """The likeliest next token, again and again, for every source of a batch.
+
+    Args:
+        source_ids: (B, S) int64; ``source_mask`` is 0 or False at padding, which is on the right.
+        max_tokens: the most tokens of a target, its end included.
+        end_ids: tokens that end one.
+
+    Returns:
+        Of each source its target's tokens, without start and end.
+    """
+    batch, device = len(source_ids), source_ids.device
+    source = model.read(source_ids, source_mask)
+    cache = model.new_cache(max_tokens, batch=batch)
+    ends = torch.tensor(sorted(end_ids), device=device)
+    tokens = torch.full((batch, 1), model.config.start_id, device=device)
+    chosen: list[list[int]] = [[] for _ in range(batch)]
+    done = torch.zeros(batch, dtype=torch.bool, device=device)
+    for _ in range(max_tokens):
+        tokens = model.logits(model.decode(tokens, source, cache=cache)[:, -1]).argmax(-1, keepdim=True)
+        done |= torch.isin(tokens[:, 0], ends)
+        for target, token, finished in zip(chosen, tokens[:, 0].tolist(), done.tolist(), strict=True):
+            if not finished:
+                target.append(token)
+        if done.all():
+            break
+    return chosen
 
 
-def _norm(config: Seq2SeqConfig) -> nn.Module:
-    kind: Callable[..., nn.Module] = nn.LayerNorm if config.norm == "layernorm" else nn.RMSNorm
-    return kind(config.hidden_size, eps=config.norm_eps)
+def save_seq2seq(network: Seq2Seq, folder: Path, special: dict[str, Any]) -> None:
+    """``config.json`` and ``model.safetensors`` of a ``MarianMTModel``.
+
+    Args:
+        special: the ids of control tokens, by what ``config.json`` calls them.
+    """
+    config = network.config
+    settings = {
+        "model_type": "marian",
+        "architectures": ["MarianMTModel"],
+        "is_encoder_decoder": True,
+        "vocab_size": config.vocab_size,
+        "decoder_vocab_size": config.vocab_size,
+        "encoder_layers": config.n_layers,
+        "decoder_layers": config.n_decoder_layers,
+        **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), config.n_heads),
+        **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), config.intermediate_size),
+        "d_model": config.hidden_size,
+        "max_position_embeddings": config.context_length,
+        "static_position_embeddings": config.positions == "sinusoidal",
+        "activation_function": "relu",
+        "scale_embedding": True,
+        "share_encoder_decoder_embeddings": True,
+        "tie_word_embeddings": True,
+        "forced_eos_token_id": None,
+        "dropout": config.dropout,
+        "dtype": "float32",
+    }
+    write_json({**settings, **special}, folder / "config.json")
+    write_json(special, folder / "generation_config.json")
+    save_tensors(seq2seq_table(config).to_theirs(network.state_dict()), folder / "model.safetensors")
+
+
+def seq2seq_table(config: Seq2SeqConfig) -> NameTable:
+    """The names that Marian's tensors have in transformers."""
+    modules: dict[str, tuple[str, ...]] = {"token_embedding": ("shared",)}
+    for stack in ("encoder", "decoder"):
+        layer = f"{stack}.layers.{{layer}}"
+        modules |= {
+            f"{stack}.positions": (f"{stack}.embed_positions",),
+            f"{layer}.attention.qkv": tuple(f"{layer}.self_attn.{part}_proj" for part in "qkv"),
+            f"{layer}.attention.output": (f"{layer}.self_attn.out_proj",),
+            f"{layer}.attention_norm": (f"{layer}.self_attn_layer_norm",),
+            f"{layer}.feed_forward.up": (f"{layer}.fc1",),
+            f"{layer}.feed_forward.down": (f"{layer}.fc2",),
+            f"{layer}.feed_forward_norm": (f"{layer}.final_layer_norm",),
+        }
+    ours, theirs = "decoder.layers.{layer}.cross_attention", "decoder.layers.{layer}.encoder_attn"
+    modules |= {
+        f"{ours}.query": (f"{theirs}.q_proj",),
+        f"{ours}.key_value": (f"{theirs}.k_proj", f"{theirs}.v_proj"),
+        f"{ours}.output": (f"{theirs}.out_proj",),
+        f"{ours}_norm": (f"{theirs}_layer_norm",),
+    }
+    joined = {1: SAME, **{n: stacked(*[config.hidden_size] * n) for n in (2, 3)}}
+    rows = [
+        Row(f"{module}.{kind}", tuple(f"model.{name}.{kind}" for name in names), joined[len(names)])
+        for module, names in modules.items()
+        for kind in ("weight", "bias")
+        if kind == "weight" or "layers." in module
+    ]
+    return NameTable("Marian", tuple(rows), n_layers=max(config.n_layers, config.n_decoder_layers))

@@ -31,7 +31,7 @@ from ..layers.lookup_table import lookup_table
 from .encoder_decoder import sinusoids
 
 if TYPE_CHECKING:
-    from ..gpt.decoder import Session
+    from ..decoder import Session
 
 __all__ = [
     "MODEL_TYPE",

@@ -20,7 +20,7 @@ from tokenizers.normalizers import Sequence as NormalizerSequence
 from ...errors import CheckpointError
 from .weights import read_json, write_json
 
-__all__ = ["TextTokenizer", "TokenPair", "windows"]
+__all__ = ["TextTokenizer", "TokenPair", "end_token_ids", "read_tokenizer", "transformers_tokenizer", "windows"]
 
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 _COMPANIONS = (
@@ -46,6 +46,11 @@ _USUAL_ROLES = {
     "<mask>": "mask",
 }
 """What special tokens are for, by the names they usually have."""
+
+_END_TOKENS = frozenset(
+    ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end|>", "<|end_of_text|>", "<end_of_turn>", "</s>")
+)
+"""Control tokens that end a turn or a text, whatever the configuration calls ``eos``."""
 
 _BERT_INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
 """What a network that tells two texts apart by segment is given; unsaid, transformers would leave the segments out."""
@@ -127,7 +132,7 @@ class TextTokenizer:
         elif (folder / "vocab.txt").is_file():
             definition = _wordpiece(folder / "vocab.txt", config)
         else:
-            definition = _by_transformers(folder, trust_remote_code)
+            definition = transformers_tokenizer(folder, trust_remote_code=trust_remote_code).to_str()
         return cls(definition, folder=folder, config=config, lowercase=lowercase)
 
     @property
@@ -267,6 +272,49 @@ def _file_state(file: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_size, found.st_ctime_ns
 
 
+def read_tokenizer(file: Path) -> Tokenizer:
+    """The tokenizer in a ``tokenizer.json``.
+
+    Raises:
+        CheckpointError: it is missing or cannot be read.
+    """
+    try:
+        tokenizer: Tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises plain Exception
+        raise CheckpointError(f"{file}: cannot be read as a tokenizer ({error})") from error
+    tokenizer.no_truncation()  # some files carry the settings of their training
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def transformers_tokenizer(folder: Path, *, gguf_file: str | None = None, trust_remote_code: bool = False) -> Tokenizer:
+    """The tokenizer that transformers makes of what lies in ``folder``, for what is not a ``tokenizer.json``.
+
+    Raises:
+        CheckpointError: transformers cannot, or its tokenizer has no fast form.
+    """
+    from transformers import AutoTokenizer
+
+    options = {"gguf_file": gguf_file} if gguf_file else {}
+    try:
+        loaded = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust_remote_code, **options
+        )
+    except Exception as error:  # as above, anything
+        raise CheckpointError(f"{folder}: has no tokenizer that can be read: {error}") from error
+    tokenizer: Tokenizer | None = getattr(loaded, "backend_tokenizer", None)
+    if tokenizer is None:
+        raise CheckpointError(f"{folder}: its tokenizer has no fast form; save it as tokenizer.json with transformers")
+    return tokenizer
+
+
+def end_token_ids(tokenizer: Tokenizer, named: Sequence[object]) -> frozenset[int]:
+    """The ids that a configuration names (what is no id is left out) and those of the usual end tokens."""
+    added = tokenizer.get_added_tokens_decoder().items()
+    usual = {index for index, token in added if token.special and token.content in _END_TOKENS}
+    return frozenset(usual | {value for value in named if isinstance(value, int) and not isinstance(value, bool)})
+
+
 def _valid(text: str) -> str:
     """Lone surrogates, which UTF-8 cannot hold, become U+FFFD, one for one: offsets stay true."""
     return _LONE_SURROGATES.sub("\ufffd", text)
@@ -350,19 +398,3 @@ def _content(token: object) -> str | None:
     if isinstance(token, dict):
         token = token.get("content")
     return token if isinstance(token, str) else None
-
-
-def _by_transformers(folder: Path, trust_remote_code: bool) -> str:
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, use_fast=True, trust_remote_code=trust_remote_code
-        )
-    except (OSError, ValueError, ImportError) as error:
-        raise CheckpointError(f"{folder}: no tokenizer.json, no vocab.txt, and transformers says: {error}") from error
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise CheckpointError(f"{folder}: its tokenizer has no fast form; save it as tokenizer.json with transformers")
-    definition: str = backend.to_str()
-    return definition

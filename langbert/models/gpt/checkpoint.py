@@ -9,16 +9,45 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..files.weights import SAME, TRANSPOSED, NameTable, Row, Transform, stacked
+from ...errors import CheckpointError
+from ..files.weights import SAME, TRANSPOSED, NameTable, Row, Transform, load_strict, read_tensors, stacked
 from ..layers.rotary import RotaryConfig
-from .network import GPTConfig
+from .network import GPT, GPTConfig
 
-__all__ = ["gguf_config", "gguf_table", "hf_config", "hf_settings", "hf_table"]
+__all__ = ["empty_network", "gguf_config", "gguf_table", "hf_config", "hf_settings", "hf_table", "load_gpt"]
+
+
+def empty_network(config: GPTConfig, source: Path) -> GPT:
+    """A network without memory for its weights, to be filled by assignment.
+
+    Raises:
+        CheckpointError: its sizes are beyond what a tensor can have.
+    """
+    try:
+        with torch.device("meta"):
+            return GPT(config)
+    except (RuntimeError, OverflowError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{source}: describes a network that cannot be built: {error}") from error
+
+
+def load_gpt(folder: Path, config: GPTConfig, dtype: torch.dtype) -> GPT:
+    """The network in a Hugging Face folder whose ``config.json`` is ``config``.
+
+    Raises:
+        CheckpointError: its tensors are missing, unexpected or misshapen.
+    """
+    tensors = read_tensors(folder)
+    if config.n_layers > len(tensors):
+        raise CheckpointError(f"{folder}: config.json announces {config.n_layers} layers for {len(tensors)} tensors")
+    model = empty_network(config, folder)
+    load_strict(model, tensors, hf_table(config), source=folder, dtype=dtype)
+    return model
 
 
 def hf_config(config: Mapping[str, Any]) -> GPTConfig | None:

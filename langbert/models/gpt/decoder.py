@@ -1,140 +1,166 @@
-"""What a :class:`langbert.Generator` needs of a decoder, and what gives it: our network as it is, our network prepared
-for this processor, and those of transformers."""
+"""Our decoders one sequence at a time: what was read for the last prompts is kept, what may come next is guessed.
+
+Prompts of one application share their head, the system's turn; questions about the same passages share nearly all.
+Only what stands at the very beginning can be shared, since each key and value depends on everything before it.
+
+Sums in bfloat16 come out a little different with the number of rows that are multiplied at once. So that an answer does
+not depend on what was asked before, prompts are read in parts whose ends are always in the same places, and only whole
+parts are shared: then every number is the same with and without.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
-from tokenizers import Tokenizer
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
-from ...errors import CheckpointError
 from ..layers.kv_cache import KVCache
-from ..layers.low_bit_linear import Grid, find_grid
-from .inference import PreparedGPT, can_prepare
-from .network import GPT, GPTConfig
-from .prefix_cache import PrefixCache, parts
-from .prompt_lookup import PromptLookup
-from .steps import Stepper
+from ..layers.low_bit_linear import Grid
+from .inference import PreparedGPT, Stepper
+from .network import GPT
 
-__all__ = [
-    "Decoder",
-    "DecoderCheckpoint",
-    "GPTDecoder",
-    "PreparedDecoder",
-    "Session",
-    "TransformersDecoder",
-    "end_token_ids",
-    "grids_of",
-    "prepared",
-    "read_tokenizer",
-]
+__all__ = ["GPTDecoder", "PrefixCache", "PreparedDecoder", "PromptLookup", "parts", "whole_parts"]
 
-_END_TOKENS = frozenset(
-    ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end|>", "<|end_of_text|>", "<end_of_turn>", "</s>")
-)
-"""Control tokens that end a turn or a text, whatever the configuration calls ``eos``."""
-
-_UNLIMITED = 2**31 - 1
+_FIRST, _PART = 64, 128
+"""Tokens in the first part, about a system turn, and in others: fewer would be multiplied slower."""
 
 
-class Session(Protocol):
-    """One sequence on its way through a decoder."""
-
-    def read(self, token_ids: Sequence[int]) -> Tensor:
-        """Append ``token_ids``, at least one; logits of the token after them, (vocab_size,)."""
-        ...
+def whole_parts(n_tokens: int) -> int:
+    """How many of so many tokens are in whole parts."""
+    return 0 if n_tokens < _FIRST else n_tokens - (n_tokens - _FIRST) % _PART
 
 
-class Decoder(Protocol):
-    """A network that can read several sequences independently."""
+def parts(start: int, end: int) -> Iterator[slice]:
+    """The parts from ``start``, which is the end of one, to ``end``; the last one may be shorter."""
+    while start < end:
+        stop = min(end, start + (_PART if start else _FIRST))
+        yield slice(start, stop)
+        start = stop
+
+
+class _Read(NamedTuple):
+    """A prompt and its keys and values, which nobody changes any more."""
+
+    token_ids: NDArray[np.int64]
+    cache: KVCache
+
+
+class PrefixCache:
+    """The keys and values of the last prompts, as many as fit; safe to use from several threads.
+
+    Args:
+        max_bytes: of keys and values in all; what was used longest ago goes first.
+
+    Raises:
+        ValueError: ``max_bytes`` is negative.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        if max_bytes < 0:
+            raise ValueError(f"max_bytes is {max_bytes}, expected 0 (keep nothing) or more")
+        self.max_bytes = max_bytes
+        self._kept: list[_Read] = []  # the last one was used last
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """How many prompts are kept."""
+        return len(self._kept)
 
     @property
-    def context_length(self) -> int: ...
+    def n_bytes(self) -> int:
+        """What is kept at present."""
+        with self._lock:
+            return sum(read.cache.n_bytes for read in self._kept)
 
-    def start(self, capacity: int) -> Session:
-        """A new sequence of at most ``capacity`` tokens."""
-        ...
+    def clear(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            self._kept.clear()
+
+    def fill(self, token_ids: Sequence[int], cache: KVCache) -> int:
+        """Copy into the empty ``cache`` what is known of the head of ``token_ids``.
+
+        Returns:
+            How many tokens that are, in whole parts; all but the last at most, since something must be read to go on.
+        """
+        wanted = np.asarray(token_ids, dtype=np.int64)
+        with self._lock:
+            lengths = [_common(read.token_ids, wanted) for read in self._kept]
+            length = whole_parts(min(max(lengths, default=0), len(wanted) - 1))
+            if not length:
+                return 0
+            found = self._kept.pop(lengths.index(max(lengths)))
+            self._kept.append(found)
+        cache.copy_from(found.cache, length)
+        return length
+
+    def keep(self, token_ids: Sequence[int], cache: KVCache) -> None:
+        """Remember the whole parts of ``token_ids``, whose keys and values are in ``cache``, or as many as fit.
+
+        ``cache`` itself is kept, if it has no more room than for its prompt, and must not change afterwards; else a
+        copy.
+        """
+        most = self.max_bytes * cache.capacity // max(1, cache.n_bytes)
+        length = whole_parts(min(len(token_ids), most))
+        if not length:
+            return
+        if cache.capacity > min(len(token_ids), most):
+            cache = cache.head(length)
+        read = np.asarray(token_ids[:length], dtype=np.int64)
+        with self._lock:
+            for i, other in enumerate(self._kept):
+                if _common(other.token_ids, read) == length:  # known, perhaps with more behind it
+                    self._kept.append(self._kept.pop(i))
+                    return
+            self._kept = [o for o in self._kept if _common(o.token_ids, read) < len(o.token_ids)]
+            self._kept.append(_Read(read, cache))
+            while sum(o.cache.n_bytes for o in self._kept) > self.max_bytes:
+                self._kept.pop(0)
 
 
-@dataclass(frozen=True, slots=True)
-class DecoderCheckpoint:
-    """A decoder with what it takes to talk to it.
+def _common(first: NDArray[np.int64], second: NDArray[np.int64]) -> int:
+    """How many tokens at the beginning are the same."""
+    length = min(len(first), len(second))
+    differing = np.flatnonzero(first[:length] != second[:length])
+    return int(differing[0]) if len(differing) else length
 
-    Attributes:
-        chat_template: Jinja source; None for a model that was never taught to chat.
-        tokens: what the template may refer to: ``bos_token``, ``eos_token`` …
-        end_ids: the ids of tokens after which nothing more is written.
+
+class PromptLookup:
+    """Guesses at the next tokens: what followed the last ones when they stood there before.
+
+    Answers quote their sources. A step takes its time for reading weights, so a few guessed tokens read along cost
+    little, and each one that comes true saves a step (Leviathan et al. 2023, "Fast Inference from Transformers via
+    Speculative Decoding", section 2.1; the prompt instead of a smaller model: Saxena 2023, "Prompt Lookup Decoding").
+
+    Args:
+        token_ids: what the sequence begins with.
+        n_gram: so many last tokens must have stood there before for a guess.
     """
 
-    decoder: Decoder
-    tokenizer: Tokenizer
-    chat_template: str | None
-    tokens: Mapping[str, str] = field(default_factory=dict)
-    end_ids: frozenset[int] = frozenset()
+    def __init__(self, token_ids: Iterable[int], n_gram: int = 3) -> None:
+        self._n_gram = n_gram
+        self._tokens: list[int] = []
+        self._behind: dict[tuple[int, ...], int] = {}  # the place behind the latest such few tokens
+        for token in token_ids:
+            self.guess(token, 0)
 
-
-def end_token_ids(tokenizer: Tokenizer, named: Sequence[object]) -> frozenset[int]:
-    """The ids that a configuration names (what is no id is left out) and those of the usual end tokens."""
-    added = tokenizer.get_added_tokens_decoder().items()
-    usual = {index for index, token in added if token.special and token.content in _END_TOKENS}
-    return frozenset(usual | {value for value in named if isinstance(value, int) and not isinstance(value, bool)})
-
-
-def read_tokenizer(file: Path) -> Tokenizer:
-    """The tokenizer in a ``tokenizer.json``.
-
-    Raises:
-        CheckpointError: it is missing or cannot be read.
-    """
-    try:
-        tokenizer: Tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # tokenizers raises plain Exception
-        raise CheckpointError(f"{file}: cannot be read as a tokenizer ({error})") from error
-    tokenizer.no_truncation()  # some files carry the settings of their training
-    tokenizer.no_padding()
-    return tokenizer
-
-
-def transformers_tokenizer(folder: Path, *, gguf_file: str | None = None) -> Tokenizer:
-    """The tokenizer that transformers makes of what lies in ``folder``, for what is not a ``tokenizer.json``.
-
-    Raises:
-        CheckpointError: transformers cannot, or its tokenizer has no fast form.
-    """
-    from transformers import AutoTokenizer
-
-    options = {"gguf_file": gguf_file} if gguf_file else {}
-    try:
-        loaded = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
-    except Exception as error:  # as above, anything
-        raise CheckpointError(f"{folder}: has no tokenizer that can be read: {error}") from error
-    tokenizer: Tokenizer | None = getattr(loaded, "backend_tokenizer", None)
-    if tokenizer is None:
-        raise CheckpointError(f"{folder}: its tokenizer has no tokenizer.json form; save it as a fast tokenizer first")
-    return tokenizer
-
-
-def empty_network(config: GPTConfig, source: Path) -> GPT:
-    """A network without memory for its weights, to be filled by assignment.
-
-    Raises:
-        CheckpointError: its sizes are beyond what a tensor can have.
-    """
-    try:
-        with torch.device("meta"):
-            return GPT(config)
-    except (RuntimeError, OverflowError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{source}: describes a network that cannot be built: {error}") from error
+    def guess(self, token: int, most: int) -> list[int]:
+        """Append ``token``; up to ``most`` tokens that may follow it."""
+        self._tokens.append(token)
+        few = tuple(self._tokens[-self._n_gram :])
+        before = self._behind.get(few)
+        self._behind[few] = len(self._tokens)
+        return [] if before is None else self._tokens[before : before + most]
 
 
 class GPTDecoder:
-    """:class:`langbert.models.gpt.network.GPT` behind the :class:`Decoder` protocol.
+    """:class:`~langbert.models.gpt.network.GPT` as a :class:`~langbert.models.decoder.Decoder`.
 
     Args:
         grids: where they are known already, the grids that the linear layers' weights lie on, by module name.
@@ -149,8 +175,26 @@ class GPTDecoder:
     def context_length(self) -> int:
         return self.model.config.context_length
 
-    def start(self, capacity: int) -> Session:
+    def start(self, capacity: int) -> _GPTSession:
         return _GPTSession(self.model, capacity, self.prefixes)
+
+
+class PreparedDecoder:
+    """:class:`~langbert.models.gpt.inference.PreparedGPT` as a :class:`~langbert.models.decoder.Decoder`.
+
+    Args:
+        guesses: tokens that a step reads ahead at most; on answers from passages three take a quarter off the time.
+    """
+
+    def __init__(self, model: PreparedGPT, prefixes: PrefixCache, guesses: int = 3) -> None:
+        self.model, self.prefixes, self.guesses = model, prefixes, guesses
+
+    @property
+    def context_length(self) -> int:
+        return self.model.config.context_length
+
+    def start(self, capacity: int) -> _PreparedSession:
+        return _PreparedSession(self.model, capacity, self.prefixes, self.guesses)
 
 
 class _GPTSession:
@@ -167,24 +211,6 @@ class _GPTSession:
     def _hidden(self, token_ids: Sequence[int]) -> Tensor:
         new = torch.tensor([token_ids], device=self._device)  # (1, T)
         return self._model.hidden_states(new, cache=self._cache)[0, -1]
-
-
-class PreparedDecoder:
-    """:class:`langbert.models.gpt.inference.PreparedGPT` behind the :class:`Decoder` protocol.
-
-    Args:
-        guesses: tokens that a step reads ahead at most; on answers from passages three take a quarter off the time.
-    """
-
-    def __init__(self, model: PreparedGPT, prefixes: PrefixCache, guesses: int = 3) -> None:
-        self.model, self.prefixes, self.guesses = model, prefixes, guesses
-
-    @property
-    def context_length(self) -> int:
-        return self.model.config.context_length
-
-    def start(self, capacity: int) -> Session:
-        return _PreparedSession(self.model, capacity, self.prefixes, self.guesses)
 
 
 class _PreparedSession:
@@ -235,73 +261,3 @@ def _read_on(
     last = [read(token_ids[part]) for part in parts(known, len(token_ids))][-1]
     prefixes.keep(token_ids, cache)
     return last
-
-
-def prepared(decoder: Decoder, prefixes: PrefixCache, *, few_bits: bool) -> Decoder:
-    """The decoder made ready for answering.
-
-    Args:
-        decoder: if it is ours it remembers prompts in ``prefixes`` from now on.
-        few_bits: also lay out its weights anew for the processor, in few bits where a token at a time is read, if
-            that is possible. ``decoder`` itself is then not needed any more.
-    """
-    if not isinstance(decoder, GPTDecoder):
-        return decoder
-    decoder.prefixes = prefixes
-    if not (few_bits and can_prepare(decoder.model)):
-        return decoder
-    grids = decoder.grids if decoder.grids is not None else grids_of(decoder.model)
-    return PreparedDecoder(PreparedGPT(decoder.model, grids), prefixes)
-
-
-def grids_of(model: GPT) -> dict[str, Grid]:
-    """The linear layers of ``model`` that lie on grids of 16 levels, by module name."""
-    found = {}
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and (grid := find_grid(module.weight)) is not None:
-            found[name] = grid
-    return found
-
-
-class TransformersDecoder:
-    """Any causal language model of transformers, for architectures we have not written.
-
-    Raises:
-        CheckpointError: transformers cannot load it, or could only by running code from the checkpoint.
-    """
-
-    def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device, gguf_file: str | None = None) -> None:
-        from transformers import AutoModelForCausalLM
-
-        options: dict[str, Any] = {"gguf_file": gguf_file} if gguf_file else {}
-        try:
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, local_files_only=True, trust_remote_code=False, **options
-            )
-        except Exception as error:  # on a damaged or hostile checkpoint transformers may raise anything
-            raise CheckpointError(
-                f"{folder / (gguf_file or '')}: not a decoder that langbert or transformers can load: {error}"
-            ) from error
-        self._model = model.to(device).eval()
-
-    @property
-    def context_length(self) -> int:
-        config = self._model.config.get_text_config()
-        return int(getattr(config, "max_position_embeddings", None) or _UNLIMITED)
-
-    def start(self, capacity: int) -> Session:
-        return _TransformersSession(self._model)
-
-
-class _TransformersSession:
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self._past: Any = None
-
-    @torch.inference_mode()
-    def read(self, token_ids: Sequence[int]) -> Tensor:
-        new = torch.tensor([token_ids], device=self._model.device)  # (1, T)
-        output = self._model(input_ids=new, past_key_values=self._past, use_cache=True, logits_to_keep=1)
-        self._past = output.past_key_values
-        logits: Tensor = output.logits[0, -1]
-        return logits

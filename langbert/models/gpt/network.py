@@ -2,9 +2,7 @@
 
 All are stacks of blocks of causal attention and a feed-forward network:
 
-* GPT: learned positions, LayerNorm, GELU, biases everywhere (Radford et al. 2018, "Improving Language Understanding by
-  Generative Pre-Training", section 3.1). GPT-2 (Radford et al. 2019, "Language Models are Unsupervised Multitask
-  Learners", section 2.3) moved the norms; their sizes are in :mod:`langbert.models.gpt.sizes`.
+* GPT: learned positions, LayerNorm, GELU, biases everywhere; see :data:`GPT_SIZES`.
 * Llama: rotary positions (Su et al. 2021), RMSNorm (Zhang & Sennrich 2019, section 3), SwiGLU (Shazeer 2020,
   "GLU Variants Improve Transformer"), grouped-query attention (Ainslie et al. 2023, section 2.2).
 
@@ -16,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,9 +23,59 @@ from torch import Tensor, nn
 from ..layers.kv_cache import KVCache
 from ..layers.lookup_table import lookup_table
 from ..layers.rotary import RotaryConfig, rotary_table, rotate
-from .sizes import GPT_SIZES
 
-__all__ = ["GPT", "GPTConfig"]
+__all__ = ["GPT", "GPT_SIZES", "GPTConfig"]
+
+
+class Size(NamedTuple):
+    """Fields of :class:`GPTConfig`; papers and released code say what dropout there was in training."""
+
+    vocab_size: int
+    context_length: int
+    n_layers: int
+    n_heads: int
+    hidden_size: int
+    norm_first: bool
+    dropout: float
+
+
+def _gpt2(n_layers: int, n_heads: int, hidden_size: int) -> Size:
+    return Size(50_257, 1024, n_layers, n_heads, hidden_size, norm_first=True, dropout=0.1)
+
+
+def _gpt3(n_layers: int, n_heads: int, hidden_size: int) -> Size:
+    return Size(50_257, 2048, n_layers, n_heads, hidden_size, norm_first=True, dropout=0.0)
+
+
+GPT_SIZES = {
+    "gpt1": Size(40_478, 512, 12, 12, 768, norm_first=False, dropout=0.1),  # 117 million parameters
+    "gpt2": _gpt2(12, 12, 768),  # 124 million; the paper's own counts (117, 345, 762, 1542) were wrong, its authors say
+    "gpt2-medium": _gpt2(24, 16, 1024),  # 355 million
+    "gpt2-large": _gpt2(36, 20, 1280),  # 774 million
+    "gpt2-xl": _gpt2(48, 25, 1600),  # 1.56 billion
+    "gpt3-small": _gpt3(12, 12, 768),  # 125 million
+    "gpt3-medium": _gpt3(24, 16, 1024),  # 350 million
+    "gpt3-large": _gpt3(24, 16, 1536),  # 760 million
+    "gpt3-xl": _gpt3(24, 16, 2048),  # 1.3 billion
+    "gpt3-2.7b": _gpt3(32, 32, 2560),
+    "gpt3-6.7b": _gpt3(32, 32, 4096),
+    "gpt3-13b": _gpt3(40, 40, 5120),
+    "gpt3-175b": _gpt3(96, 96, 12_288),
+}
+"""The networks of the three GPT papers, for :meth:`GPTConfig.named`.
+
+* GPT-1 (Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training", §4.1): the decoder of
+  Vaswani et al. 2017 without cross-attention: norms behind each residual sum, 512 learned positions, GELU, and 40,000
+  byte-pair merges over characters.
+* GPT-2 (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", §2.3): norms before each branch and
+  one behind the last block, residual branches that begin smaller, byte-level pairs (50,257 tokens), 1,024 positions.
+* GPT-3 (Brown et al. 2020, "Language Models are Few-Shot Learners", §2.1 and table 2.1): the same made larger, 2,048
+  positions. In every other layer the paper's attention is sparse (Child et al. 2019); here all of it is dense.
+  Its table has two rows that cannot be: XL with 24 heads of 128 at a width of 2,048 (here 16 heads), 13B with 40
+  heads of 128 at 5,140 (here 5,120); with the sizes here the parameters are as many as it says.
+
+Feed-forward networks are four times as wide as the network, in all of them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +141,7 @@ class GPTConfig:
         """A network of a paper: ``GPTConfig.named("gpt2-medium")``.
 
         Args:
-            name: one of :data:`~langbert.models.gpt.sizes.GPT_SIZES`.
+            name: one of :data:`GPT_SIZES`.
             changes: fields that shall be otherwise, such as ``vocab_size``.
 
         Raises:

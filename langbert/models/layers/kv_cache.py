@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -89,9 +87,3 @@ class KVCache:
         if not 0 <= length <= self.length:
             raise ValueError(f"cannot keep {length} of {self.length} tokens")
         self.length = length
-
-    def select(self, sequences: Sequence[int]) -> None:
-        """Go on with these sequences of the batch, some perhaps several times over: what a beam search keeps."""
-        chosen = torch.tensor(sequences, device=self.keys.device)
-        self.keys[:, :, :, : self.length] = self.keys[:, chosen, :, : self.length]
-        self.values[:, :, :, : self.length] = self.values[:, chosen, :, : self.length]

@@ -10,9 +10,10 @@ Whatever in the folder cannot be read is made anew.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from tokenizers import Tokenizer
@@ -23,24 +24,15 @@ from ...files import install, sha256_of
 from ..files.cache import cache_dir, staging
 from ..files.gguf import GGUFFile
 from ..files.gguf_tokenizer import gguf_tokenizer
+from ..files.tokenizer import end_token_ids, read_tokenizer
 from ..files.weights import load_strict, read_json, read_tensors, save_tensors, write_json
 from ..layers.low_bit_linear import Grid
 from ..layers.rotary import RotaryConfig
-from .checkpoint import gguf_config, gguf_table
-from .decoder import (
-    Decoder,
-    DecoderCheckpoint,
-    GPTDecoder,
-    TransformersDecoder,
-    empty_network,
-    end_token_ids,
-    grids_of,
-    read_tokenizer,
-    transformers_tokenizer,
-)
+from .checkpoint import empty_network, gguf_config, gguf_table
+from .inference import grids_of
 from .network import GPT, GPTConfig
 
-__all__ = ["load_gguf"]
+__all__ = ["GGUFDecoder", "gguf_settings", "load_gguf"]
 
 log = logging.getLogger("langbert")
 
@@ -51,30 +43,43 @@ _LAYERS = 6
 """In a file of the kept form."""
 
 
-def load_gguf(path: str | Path, *, dtype: torch.dtype, device: torch.device) -> DecoderCheckpoint:
-    """The decoder in a GGUF file, with its tokenizer and chat template.
+class GGUFDecoder(NamedTuple):
+    """What a GGUF file holds.
+
+    Attributes:
+        grids: the grids that its linear layers' weights lie on, by module name; None if nobody has looked for them.
+        settings: its ``chat_template``, control ``tokens`` and ``end_ids``, as JSON values.
+    """
+
+    network: GPT
+    grids: Mapping[str, Grid] | None
+    tokenizer: Tokenizer
+    settings: dict[str, Any]
+
+
+def load_gguf(path: Path, dtype: torch.dtype) -> GGUFDecoder | None:
+    """The decoder in a GGUF file; None if it is none of our networks.
 
     Raises:
-        CheckpointError: the file is damaged, or holds a network that neither langbert nor transformers can load.
+        CheckpointError: the file is damaged.
     """
-    path = Path(path)
-    kept = cache_dir() / "gguf" / f"{_sha256(path)[:32]}-{str(dtype).removeprefix('torch.')}-v{_VERSION}"
+    kept = cache_dir() / "gguf" / f"{sha256_of(path)[:32]}-{str(dtype).removeprefix('torch.')}-v{_VERSION}"
     if kept.is_dir():
         try:
-            return _load_kept(kept, device)
+            return _load_kept(kept)
         except (CheckpointError, KeyError, TypeError, ValueError, RuntimeError) as error:
             log.warning("%s is damaged (%s): converting %s anew", kept, error, path)
     file = GGUFFile(path)
     config = _config(file)
     if config is None:
-        return _through_transformers(file, dtype, device)
+        return None
     tokenizer = gguf_tokenizer(file)
     if tokenizer.get_vocab_size() > config.vocab_size:
         raise CheckpointError(
             f"{path}: its tokenizer has {tokenizer.get_vocab_size()} tokens, its network knows {config.vocab_size}"
         )
     model = _network(file, config, dtype)
-    settings = {"network": asdict(config), **_settings(file, tokenizer)}
+    settings = {"network": asdict(config), **gguf_settings(file, tokenizer)}
     try:
         with staging(kept) as folder:
             tokenizer.save(str(folder / "tokenizer.json"))
@@ -89,10 +94,10 @@ def load_gguf(path: str | Path, *, dtype: torch.dtype, device: torch.device) -> 
             install(folder, kept)
         # not the network at hand: weights that lie elsewhere in memory round differently, and the first start of a
         # model should answer as every later one
-        return _load_kept(kept, device)
+        return _load_kept(kept)
     except OSError as error:
         log.warning("the converted weights of %s cannot be kept (%s): every start will convert them", path, error)
-    return _assembled(GPTDecoder(model.to(device)), tokenizer, settings)
+    return GGUFDecoder(model, None, tokenizer, settings)
 
 
 def _sha256(path: Path) -> str:
@@ -135,7 +140,7 @@ def _shards(model: GPT) -> list[dict[str, Tensor]]:
     return shards
 
 
-def _settings(file: GGUFFile, tokenizer: Tokenizer) -> dict[str, Any]:
+def gguf_settings(file: GGUFFile, tokenizer: Tokenizer) -> dict[str, Any]:
     """What the metadata says beside network and vocabulary, as JSON values."""
     named = {
         key: file.metadata.get(f"tokenizer.ggml.{key}_token_id") for key in ("bos", "eos", "eot", "eom", "unknown")
@@ -153,7 +158,7 @@ def _settings(file: GGUFFile, tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
-def _load_kept(folder: Path, device: torch.device) -> DecoderCheckpoint:
+def _load_kept(folder: Path) -> GGUFDecoder:
     settings = read_json(folder / "config.json")
     network = dict(settings["network"])
     rotary = network.pop("rotary")
@@ -164,22 +169,4 @@ def _load_kept(folder: Path, device: torch.device) -> DecoderCheckpoint:
     kept = read_tensors(folder / "grids.safetensors")
     names = [name.removesuffix(".levels") for name in kept if name.endswith(".levels")]
     grids = {name: Grid(kept[f"{name}.levels"], kept[f"{name}.scales"]) for name in names}
-    return _assembled(GPTDecoder(model.to(device), grids), read_tokenizer(folder / "tokenizer.json"), settings)
-
-
-def _assembled(decoder: Decoder, tokenizer: Tokenizer, settings: dict[str, Any]) -> DecoderCheckpoint:
-    return DecoderCheckpoint(
-        decoder, tokenizer, settings["chat_template"], settings["tokens"], frozenset(settings["end_ids"])
-    )
-
-
-def _through_transformers(file: GGUFFile, dtype: torch.dtype, device: torch.device) -> DecoderCheckpoint:
-    architecture = file.metadata.get("general.architecture")
-    log.info("%s holds a %s network: loading it through transformers", file.path, architecture)
-    folder, name = file.path.parent, file.path.name
-    decoder = TransformersDecoder(folder, dtype=dtype, device=device, gguf_file=name)
-    if file.metadata.get("tokenizer.ggml.model") == "gpt2":
-        tokenizer = gguf_tokenizer(file)
-    else:
-        tokenizer = transformers_tokenizer(folder, gguf_file=name)
-    return _assembled(decoder, tokenizer, _settings(file, tokenizer))
+    return GGUFDecoder(model, grids, read_tokenizer(folder / "tokenizer.json"), settings)
