@@ -449,7 +449,7 @@ def test_a_folder_of_nothing_we_know_is_a_checkpoint_error(tmp_path: Path, folde
         load_decoder(tmp_path, dtype=torch.float32, device=torch.device("cpu"))
     (tmp_path / "config.json").write_text('{"model_type": "no-such-thing"}')
     (tmp_path / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
-    with pytest.raises(CheckpointError, match="not a decoder that langbert or transformers can load"):
+    with pytest.raises(CheckpointError, match="neither langbert nor transformers can load it"):
         Generator(tmp_path, offline=True)
     config = json.loads((folder / "config.json").read_text())
     (tmp_path / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())

@@ -158,7 +158,7 @@ def test_a_text_of_one_window_is_pooled_as_ever_and_a_long_one_over_all_its_stat
         Pooling.MAX: lambda rows: rows.amax(0),
         Pooling.MEAN_SQRT_LEN: lambda rows: rows.sum(0) / len(rows) ** 0.5,
         Pooling.WEIGHTED_MEAN: lambda rows: torch.arange(1.0, len(rows) + 1) @ rows / sum(range(len(rows) + 1)),
-        Pooling.ATTENTION: lambda rows: embedder._attention.scores(rows).softmax(0) @ rows,
+        Pooling.ATTENTION: lambda rows: embedder._head.attention.scores(rows).softmax(0) @ rows,
     }[pooling]
     with torch.inference_mode():
         np.testing.assert_allclose(first, expected(alone), atol=1e-5)

@@ -258,10 +258,10 @@ def test_adapters_are_merged_into_the_t5_they_were_trained_beside(folder: Path, 
     [
         ({"d_model": 31}, "mismatch"),
         ({"num_layers": 3}, "missing encoder.block.2"),
-        ({"num_heads": None}, "cannot load|can load"),
+        ({"num_heads": None}, "transformers can load it"),
         ({"num_layers": 10**9}, "more layers than"),
         ({"decoder_start_token_id": 10**6}, "how a target begins"),
-        ({"d_ff": 10**30}, "cannot load|can load"),
+        ({"d_ff": 10**30}, "transformers can load it"),
     ],
 )
 def test_a_folder_that_contradicts_itself_is_refused(

@@ -22,10 +22,11 @@ from ..models.files.sentence_folder import read_sentence_folder, write_sentence_
 from ..models.files.tokenizer import TextTokenizer
 from ..models.files.weights import tensors_sha256
 from ..models.hardware import EncoderPrecision, planned_threads, resolve_device, resolve_precision
-from ..models.layers.pooling import Pooling, cumulative, pool
+from ..models.layers.pooling import Pooling
 from ..models.runner import Runner, Window
 from ..records import EmbeddingSpace, Progress, Role
 from .cache import Cached, EmbeddingCache, cache_keys
+from .head import SentenceHead
 from .long_texts import ONE_TOKEN, OVERLAP, SPAN_POOLINGS, TextReader, checked_spans
 
 if TYPE_CHECKING:
@@ -119,8 +120,6 @@ class Embedder:
         )
         self.pooling = self._chosen_pooling(chosen)
         self.normalize = normalize if normalize is not None else self._folder.normalize is not False
-        self._attention = None if self._folder.attention is None else self._folder.attention.to(self._device)
-        self._dense = nn.Sequential(*self._folder.dense).to(self._device)
         prompts: dict[Role, str] = {
             "query": self._folder.query_prompt if query_prompt is None else query_prompt,
             "document": self._folder.document_prompt if document_prompt is None else document_prompt,
@@ -130,7 +129,14 @@ class Embedder:
             for role, prompt in prompts.items()
         }
         self.max_length = self._chosen_length(max_length)
-        self._dimensions = self._chosen_dimensions(dimensions)
+        self._head = SentenceHead(
+            self.pooling,
+            self._encoder.pooler,
+            None if self._folder.attention is None else self._folder.attention.to(self._device),
+            nn.Sequential(*self._folder.dense).to(self._device),
+            self._chosen_dimensions(dimensions),
+            self.normalize,
+        )
         self._cache = _cache(cache)
 
     def _chosen_pooling(self, chosen: Pooling | None) -> Pooling:
@@ -167,7 +173,7 @@ class Embedder:
     @property
     def dimension(self) -> int:
         """The width of a vector."""
-        return self._dimensions or self._width
+        return self._head.dimensions or self._width
 
     @cached_property
     def space(self) -> EmbeddingSpace:
@@ -186,15 +192,7 @@ class Embedder:
         )
 
     def _weights_sha256(self) -> str:
-        weights = dict(self._encoder.weights())
-        parts: list[tuple[str, nn.Module | None]] = [("dense", self._dense)]
-        if self.pooling is Pooling.POOLER:
-            parts.append(("pooler", self._encoder.pooler))
-        if self.pooling is Pooling.ATTENTION:
-            parts.append(("attention", self._attention))
-        for part, module in parts:
-            weights.update({f"{part}.{name}": tensor for name, tensor in module.state_dict().items()} if module else {})
-        return tensors_sha256(weights)
+        return tensors_sha256({**self._encoder.weights(), **self._head.weights()})
 
     def embed(
         self, texts: Sequence[str], role: Role = "document", *, progress: Progress | None = None
@@ -331,10 +329,10 @@ class Embedder:
             hidden_size=self._encoder.hidden_size,
             pooling=self.pooling,
             include_prompt=self._folder.include_prompt,
-            attention=self._attention,
+            attention=self._head.attention,
             pooler=self._encoder.pooler,
             dense=self._folder.dense,
-            dimensions=self._dimensions,
+            dimensions=self._head.dimensions,
             normalize=self.normalize,
             max_length=self.max_length,
             prompts={
@@ -409,7 +407,7 @@ class Embedder:
             found.append(reader.one_token(read, self.pooling) if self.pooling in ONE_TOKEN else read)
 
         def head(states: Tensor, batch: Sequence[int]) -> Sequence[NDArray[np.float32]]:
-            return list(self._pooled(states, [_n_rows(found[i]) for i in batch], reader.skip))
+            return list(self._head(states, [_n_rows(found[i]) for i in batch], reader.skip))
 
         self._count(found)
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
@@ -430,7 +428,7 @@ class Embedder:
             for i, own in zip(batch, torch.split(states, [_n_rows(texts_windows[i]) for i in batch]), strict=True):
                 rows = [places[i].rows(*span) for span in spans[i]]
                 picked = own[torch.tensor([row for some in rows for row in some], dtype=torch.int64)]
-                pooled.append(self._pooled(picked, [len(some) for some in rows]))
+                pooled.append(self._head(picked, [len(some) for some in rows]))
             return pooled
 
         self._count(texts_windows)
@@ -442,21 +440,6 @@ class Embedder:
 
     def _count(self, texts: Sequence[Sequence[Window]]) -> None:
         self.tokens += sum(len(window.ids) for text in texts for window in text)
-
-    def _pooled(self, states: Tensor, lengths: Sequence[int], skip: int = 0) -> NDArray[np.float32]:
-        """Packed states → ``(n, dimension)``, cut and normalised."""
-        cu_seqlens = cumulative(lengths, states.device)
-        if self.pooling in ONE_TOKEN:  # the states are those tokens
-            vectors = pool(states, cu_seqlens, Pooling.MEAN)
-        elif self.pooling is Pooling.ATTENTION and self._attention is not None:
-            vectors = self._attention(states.float(), cu_seqlens, skip=skip)
-        else:
-            vectors = pool(states, cu_seqlens, self.pooling, skip=skip)
-        if self.pooling is Pooling.POOLER and self._encoder.pooler is not None:
-            vectors = self._encoder.pooler(vectors)
-        vectors = self._dense(vectors)[:, : self._dimensions]
-        pooled: Tensor = nn.functional.normalize(vectors) if self.normalize else vectors
-        return pooled.cpu().numpy()
 
 
 def _n_rows(text: Sequence[Window]) -> int:

@@ -45,7 +45,7 @@ class TransformersEncoder:
         self, folder: Path, *, dtype: torch.dtype, device: torch.device, trust_remote_code: bool = False
     ) -> None:
         # float32 first: what identifies an embedding space is the weights as they were published
-        model, missing = _loaded("AutoModel", folder, torch.float32, trust_remote_code)
+        model, missing = _loaded("AutoModel", folder, torch.float32, trust_remote_code=trust_remote_code)
         if any("pooler" not in name for name in missing):
             raise CheckpointError(f"{folder}: missing {', '.join(missing[:5])}; is this a whole checkpoint?")
         if getattr(model.config, "is_encoder_decoder", False):
@@ -80,7 +80,8 @@ class TransformersCrossEncoder:
     """
 
     def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device, trust_remote_code: bool) -> None:
-        model, missing = _loaded("AutoModelForSequenceClassification", folder, dtype, trust_remote_code)
+        kind = "AutoModelForSequenceClassification"
+        model, missing = _loaded(kind, folder, dtype, trust_remote_code=trust_remote_code)
         if missing:
             raise CheckpointError(f"{folder}: missing {', '.join(missing[:5])}; is this a trained cross-encoder?")
         self._model = model.eval().to(device)
@@ -224,9 +225,13 @@ def usable_positions(config: Any) -> int | None:
 
 
 def _loaded(
-    kind: str, folder: Path, dtype: torch.dtype, trust_remote_code: bool, **options: Any
+    kind: str, folder: Path, dtype: torch.dtype, *, trust_remote_code: bool | None = None, gguf_file: str | None = None
 ) -> tuple[Any, list[str]]:
-    """A model of one of transformers' ``Auto`` classes, and the weights that its checkpoint lacks."""
+    """A model of one of transformers' ``Auto`` classes, and the weights that its checkpoint lacks.
+
+    Args:
+        trust_remote_code: None where the user is not asked: then never.
+    """
     import transformers
 
     config = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
@@ -238,16 +243,17 @@ def _loaded(
             model, report = getattr(transformers, kind).from_pretrained(
                 folder,
                 local_files_only=True,
-                trust_remote_code=trust_remote_code,
+                trust_remote_code=bool(trust_remote_code),
                 dtype=dtype,
                 output_loading_info=True,
-                **options,
+                **({"gguf_file": gguf_file} if gguf_file else {}),
             )
-    except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
+    except Exception as error:  # on a damaged or hostile checkpoint transformers may raise anything
         hint = ""
-        if "trust_remote_code" in str(error):
+        if trust_remote_code is False and "trust_remote_code" in str(error):
             hint = " (it brings code of its own; read that code, then allow it with trust_remote_code=True)"
-        raise CheckpointError(f"{folder}: transformers cannot load it: {error}{hint}") from error
+        place = folder / (gguf_file or "")
+        raise CheckpointError(f"{place}: neither langbert nor transformers can load it: {error}{hint}") from error
     return model, sorted(report["missing_keys"])
 
 
@@ -287,16 +293,8 @@ def _padded(
 
 
 def _writer(kind: str, folder: Path, dtype: torch.dtype, gguf_file: str | None = None) -> Any:
-    """A model that writes; on a damaged or hostile checkpoint transformers may raise anything."""
-    options = {"gguf_file": gguf_file} if gguf_file else {}
-    try:
-        model, missing = _loaded(kind, folder, dtype, trust_remote_code=False, **options)
-    except CheckpointError:
-        raise
-    except Exception as error:
-        raise CheckpointError(
-            f"{folder / (gguf_file or '')}: not a decoder that langbert or transformers can load: {error}"
-        ) from error
+    """A whole model that writes; code of a checkpoint's own is never run for one."""
+    model, missing = _loaded(kind, folder, dtype, gguf_file=gguf_file)
     if missing:
         raise CheckpointError(f"{folder}: missing {', '.join(missing[:5])}; is this a whole checkpoint?")
     return model
