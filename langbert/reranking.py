@@ -18,7 +18,7 @@ from .models.encoder import load_pair_scorer
 from .models.files.lora import base_of
 from .models.files.tokenizer import TextTokenizer, windows
 from .models.hardware import Precision, planned_threads, resolve_device, resolve_precision
-from .models.runner import Runner, Window
+from .models.runner import Runner, Window, checked_texts
 from .records import Candidate, Progress
 
 if TYPE_CHECKING:
@@ -161,10 +161,4 @@ def _checked(question: str, passages: Sequence[str]) -> list[str]:
         raise QuestionError(f"the question is {type(question).__name__}, expected str")
     if not question.strip():
         raise QuestionError("the question is blank; ask something")
-    if isinstance(passages, (str, bytes)):
-        raise TypeError(f"expected a list of passages, got one {type(passages).__name__}; put it in a list")
-    listed = list(passages)
-    for i, passage in enumerate(listed):
-        if not isinstance(passage, str):
-            raise TypeError(f"passage {i} is {type(passage).__name__}, expected str")
-    return listed
+    return checked_texts(passages, "passage")

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -154,6 +157,22 @@ def test_the_roof_is_the_fastest_product(dtype: torch.dtype) -> None:
     assert roof.way in ("linear", "prepacked")
     assert roof.threads == 1
     assert json.loads(json.dumps(roof.to_dict()))["precision"] == str(dtype).removeprefix("torch.")
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="about x86 processors")
+def test_where_bfloat16_is_not_multiplied_it_is_measured_without_onednn() -> None:
+    """oneDNN as on a processor without AVX-512: laying a bfloat16 weight out for it is an error there."""
+    program = """
+import os
+os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
+import torch
+from langbert.bench.roof import MatrixProducts, Shape
+from langbert.models.hardware import multiplies_bfloat16, resolve_precision
+products = MatrixProducts(torch.bfloat16, device="cpu", threads=1, shapes=(Shape(16, 32, 48),))
+print(multiplies_bfloat16(), products.best(seconds=0.01).way, resolve_precision("auto", torch.device("cpu")))
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "linear", "torch.float32"]
 
 
 def test_both_ways_of_the_roof_multiply_alike() -> None:

@@ -68,6 +68,15 @@ class EmbeddingCache:
         self.path = folder / _FILE
         self.max_bytes = max_bytes
 
+    @classmethod
+    def opened(cls, given: EmbeddingCache | str | Path | bool | None) -> EmbeddingCache | None:
+        """The cache that an Embedder's argument means: that of the user's cache folder where it is True."""
+        if given is None or given is False:
+            return None
+        if isinstance(given, EmbeddingCache):
+            return given
+        return cls(cache_dir() / "embeddings" if given is True else given)
+
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Cached]:
         """What is known of ``keys``."""
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, TextTooLong
-from ..models import cache_dir, resolve
+from ..models import resolve
 from ..models.encoder import load_encoder
 from ..models.files.digests import remembered
 from ..models.files.sentence_folder import read_sentence_folder, write_sentence_folder
@@ -23,7 +23,7 @@ from ..models.files.tokenizer import TextTokenizer
 from ..models.files.weights import tensors_sha256
 from ..models.hardware import EncoderPrecision, planned_threads, resolve_device, resolve_precision
 from ..models.layers.pooling import Pooling
-from ..models.runner import Runner, Window
+from ..models.runner import Runner, Window, checked_texts
 from ..records import EmbeddingSpace, Progress, Role
 from .cache import Cached, EmbeddingCache, cache_keys
 from .head import SentenceHead
@@ -137,7 +137,7 @@ class Embedder:
             self._chosen_dimensions(dimensions),
             self.normalize,
         )
-        self._cache = _cache(cache)
+        self._cache = EmbeddingCache.opened(cache)
 
     def _chosen_pooling(self, chosen: Pooling | None) -> Pooling:
         theirs = self._folder.pooling
@@ -211,7 +211,7 @@ class Embedder:
             TypeError: ``texts`` is not a sequence of strings.
             TextTooLong: a text is over the limit and ``on_overflow="error"``.
         """
-        texts = _checked(texts)
+        texts = checked_texts(texts)
         self._check_role(role)
         first: dict[str, int] = {}  # each different text is embedded once, and known by where it came first
         for i, text in enumerate(texts):
@@ -291,7 +291,7 @@ class Embedder:
             TypeError: ``texts`` is not a sequence of strings.
             ValueError: a span does not lie in its text, or the pooling is not one of ``SPAN_POOLINGS``.
         """
-        texts = _checked(texts)
+        texts = checked_texts(texts)
         wanted = checked_spans(texts, spans)
         self._check_spans()
         vectors: list[NDArray[np.float32]] = []
@@ -308,7 +308,7 @@ class Embedder:
 
     def token_offsets(self, text: str) -> list[tuple[int, int]]:
         """Where in ``text`` each of its tokens stands: all of them, no special ones, characters, end exclusive."""
-        return self._tokenizer.offsets(_checked([text])[0])
+        return self._tokenizer.offsets(checked_texts([text])[0])
 
     def room(self, role: Role = "document") -> int:
         """How many tokens of text fit beside the special tokens and the role's prompt."""
@@ -451,21 +451,3 @@ def _pooling(pooling: Pooling | str) -> Pooling:
         return Pooling(pooling)
     except ValueError:
         raise ValueError(f"pooling {pooling!r} is unknown; expected one of {', '.join(Pooling)}") from None
-
-
-def _cache(given: EmbeddingCache | str | Path | bool | None) -> EmbeddingCache | None:
-    if given is None or given is False:
-        return None
-    if isinstance(given, EmbeddingCache):
-        return given
-    return EmbeddingCache(cache_dir() / "embeddings" if given is True else given)
-
-
-def _checked(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, (str, bytes)):
-        raise TypeError(f"expected a list of texts, got one {type(texts).__name__}; put it in a list")
-    listed = list(texts)
-    for i, text in enumerate(listed):
-        if not isinstance(text, str):
-            raise TypeError(f"text {i} is {type(text).__name__}, expected str")
-    return listed

@@ -21,7 +21,7 @@ from ..models.bert.inference import PreparedBert
 from ..models.bert.loading import TaggerCheckpoint, WordKind, load_tagger, sequence_length
 from ..models.files.tokenizer import TextTokenizer, windows
 from ..models.hardware import Precision, planned_threads, resolve_device, resolve_precision
-from ..models.runner import Runner, Window
+from ..models.runner import Runner, Window, checked_texts
 from ..records import Progress
 from ..text.scripts import HAN
 
@@ -129,7 +129,7 @@ class Tagger:
         Raises:
             TypeError: ``texts`` is not a sequence of strings.
         """
-        texts = _checked(texts)
+        texts = checked_texts(texts)
         spans = [word_spans(text, self.words) for text in texts]
         pieces = word_pieces(
             self._tokenizer, [[text[a:b] for a, b in places] for text, places in zip(texts, spans, strict=True)]
@@ -254,12 +254,3 @@ def entity_spans(tags: Sequence[str], *, whole: bool = False) -> list[tuple[str,
             spans.append((label, i, i + 1))
         is_open = prefix in ("B", "I", "M")
     return spans
-
-
-def _checked(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, (str, bytes)):
-        raise TypeError(f"expected a list of texts, got one {type(texts).__name__}; put it in a list")
-    for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(f"text {i} is {type(text).__name__}, expected str")
-    return list(texts)

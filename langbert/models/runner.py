@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..records import Progress
     from .encoder import TokenStates
 
-__all__ = ["Plan", "Runner", "Window", "computed", "plan"]
+__all__ = ["Plan", "Runner", "Window", "checked_texts", "computed", "plan"]
 
 T = TypeVar("T")
 
@@ -194,3 +194,21 @@ class Runner:
                 wanted = read[i].rows
                 rows[i] = part[wanted.start : wanted.stop] if isinstance(wanted, range) else part[list(wanted)]
         return torch.cat(rows)
+
+
+def checked_texts(texts: Sequence[str], what: str = "text") -> list[str]:
+    """``texts`` as a list.
+
+    Args:
+        what: an error calls one of them so.
+
+    Raises:
+        TypeError: they are not a sequence of strings, or are one string.
+    """
+    if isinstance(texts, (str, bytes)):
+        raise TypeError(f"expected a list of {what}s, got one {type(texts).__name__}; put it in a list")
+    listed = list(texts)
+    for i, text in enumerate(listed):
+        if not isinstance(text, str):
+            raise TypeError(f"{what} {i} is {type(text).__name__}, expected str")
+    return listed
