@@ -262,13 +262,9 @@ class Embedder:
             raise TypeError(f"expected texts, got one {type(texts).__name__}; put it in a list")
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}")
-        return self._blocks(iter(texts), role, size, progress)
-
-    def _blocks(
-        self, texts: Iterator[str], role: Role, size: int, progress: Progress | None
-    ) -> Iterator[NDArray[np.float32]]:
-        while block := list(islice(texts, size)):
-            yield self.embed(block, role, progress=progress)
+        left = iter(texts)
+        blocks = iter(lambda: list(islice(left, size)), [])
+        return (self.embed(block, role, progress=progress) for block in blocks)
 
     def embed_spans(
         self, texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]], *, progress: Progress | None = None
