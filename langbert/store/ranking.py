@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..records import SearchMode
 from .dense import DenseIndex, cosines
 from .fusion import Fusion, reciprocal_ranks, relative_scores
 from .lexical import LexicalIndex
 from .snapshot import Rows, Snapshot
 
-__all__ = ["Hit", "dense_hits", "hybrid_hits", "lexical_hits"]
+__all__ = ["Hit", "Query", "find"]
 
 _DEPTH = 50  # candidates of each source that are fused, at least
 _LEXICAL_HALF = 10.0  # the BM25 score that counts as 0.5
@@ -27,7 +29,36 @@ class Hit(NamedTuple):
     parts: Mapping[str, float]
 
 
-def dense_hits(
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked.
+
+    Attributes:
+        text: not needed by ``"dense"``.
+        vector: ``(dim,)`` float32; not needed by ``"lexical"``.
+        fusion: of ``"hybrid"``.
+        dense_weight: of ``"hybrid"``, in [0, 1]: how much dense counts against lexical.
+    """
+
+    mode: SearchMode
+    text: str = ""
+    vector: NDArray[np.float32] | None = None
+    fusion: Fusion = "scores"
+    dense_weight: float = 0.5
+
+
+def find(
+    query: Query, dense: DenseIndex, lexical: LexicalIndex, k: int, rows: Rows | None, snapshot: Snapshot
+) -> list[Hit]:
+    """The ``k`` best rows (of ``rows``, where it is given, ascending), best first."""
+    if query.vector is None:
+        return _lexical_hits(lexical, query.text, k, rows)
+    if query.mode == "dense":
+        return _dense_hits(dense, query.vector, k, rows, snapshot)
+    return _hybrid_hits(query, query.vector, dense, lexical, k, rows, snapshot)
+
+
+def _dense_hits(
     dense: DenseIndex, query: NDArray[np.float32], k: int, rows: Rows | None, snapshot: Snapshot
 ) -> list[Hit]:
     """By cosine; the score is ``(1 + cosine) / 2``."""
@@ -38,7 +69,7 @@ def dense_hits(
     ]
 
 
-def lexical_hits(lexical: LexicalIndex, question: str, k: int, rows: Rows | None) -> list[Hit]:
+def _lexical_hits(lexical: LexicalIndex, question: str, k: int, rows: Rows | None) -> list[Hit]:
     """By BM25; the score is ``bm25 / (bm25 + 10)``."""
     found, scores = lexical.search(question, k, rows)
     return [
@@ -47,32 +78,30 @@ def lexical_hits(lexical: LexicalIndex, question: str, k: int, rows: Rows | None
     ]
 
 
-def hybrid_hits(
+def _hybrid_hits(
+    query: Query,
+    vector: NDArray[np.float32],
     dense: DenseIndex,
     lexical: LexicalIndex,
-    question: str,
-    query: NDArray[np.float32],
     k: int,
     rows: Rows | None,
     snapshot: Snapshot,
-    fusion: Fusion,
-    dense_weight: float,
 ) -> list[Hit]:
     """By both: the heads of the two rankings together, every candidate scored by both."""
     depth = max(k, _DEPTH)
-    near, _ = dense.search(query, depth, rows, snapshot=snapshot)
-    worded, _ = lexical.search(question, depth, rows)
+    near, _ = dense.search(vector, depth, rows, snapshot=snapshot)
+    worded, _ = lexical.search(query.text, depth, rows)
     candidates = np.union1d(near, worded)
     if len(candidates) == 0:
         return []
-    meant = np.nan_to_num(cosines(snapshot, query, candidates)).astype(np.float64)
+    meant = np.nan_to_num(cosines(snapshot, vector, candidates)).astype(np.float64)
     words = np.zeros(len(candidates))
-    matching, bm25 = lexical.search(question, len(candidates), candidates)
+    matching, bm25 = lexical.search(query.text, len(candidates), candidates)
     words[np.searchsorted(candidates, matching)] = bm25
-    if fusion == "rrf":
-        fused = reciprocal_ranks(_ranks(candidates, near), _ranks(candidates, worded), dense_weight)
+    if query.fusion == "rrf":
+        fused = reciprocal_ranks(_ranks(candidates, near), _ranks(candidates, worded), query.dense_weight)
     else:
-        fused = relative_scores(meant, words, dense_weight)
+        fused = relative_scores(meant, words, query.dense_weight)
     order = np.lexsort((candidates, -fused))[:k]
     return [
         Hit(int(candidates[i]), float(fused[i]), {"dense": float(meant[i]), "lexical": float(words[i])})

@@ -17,20 +17,28 @@ class SpaceCheck:
 
     Args:
         name: of the store, for messages.
-        late_chunking: whether chunks get their vectors from a reading of their whole document.
+        late_chunking: whether chunks get their vectors from a reading of their whole document; None as the store was
+            made.
+        snapshot: what is stored.
 
     Attributes:
         span_embedder: the embedder, if it does that.
 
     Raises:
         StoreError: the embedder cannot do late chunking.
+        StoreMismatch: what is stored was made in another embedding space.
     """
 
-    def __init__(self, name: str, embedder: EmbedderLike | None, *, late_chunking: bool) -> None:
+    def __init__(
+        self, name: str, embedder: EmbedderLike | None, late_chunking: bool | None, snapshot: Snapshot
+    ) -> None:
+        if late_chunking is None:
+            late_chunking = snapshot.space is not None and snapshot.space.late_chunking > 0
         self._name = name
         self._embedder = embedder
         self.span_embedder = _span_embedder(embedder) if late_chunking and embedder is not None else None
         self._fits: str | None = None  # the stored embedding space that the embedder is known to fit
+        self.check(snapshot)
 
     @property
     def mine(self) -> EmbeddingSpace | None:

@@ -7,10 +7,9 @@ up before they answer, in this process or any other, and are rebuilt where they 
 from __future__ import annotations
 
 import logging
-import random
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -24,17 +23,15 @@ from ..files import sweep
 from ..records import Candidate, Chunk, Document, EmbedderLike, EmbeddingSpace, Progress, SearchMode
 from . import ingest
 from .checks import STORE_FILE, check_choice, check_folder, checked_vectors
+from .contents import Contents
 from .database import Database, Durability
-from .dense import Damaged, DenseIndex, IndexPrecision, spec_for
+from .dense import IndexPrecision
 from .encoding import encode_chunk, vector_to
-from .faiss_index import factory_for, make
 from .filters import Where
 from .fusion import Fusion
+from .indexes import Indexes
 from .ingest import ChunkerLike
-from .ledger import Ledger
-from .lexical import LexicalIndex
-from .ranking import Hit, dense_hits, hybrid_hits, lexical_hits
-from .snapshot import Rows, Snapshot, StoredDocument
+from .ranking import Query
 from .space import SpaceCheck
 from .transaction import Transaction
 
@@ -45,13 +42,11 @@ __all__ = ["Store"]
 
 _LOG = logging.getLogger("langbert")
 
-_DERIVED = "derived"
 _ABSORB_NOW = 256  # changes after which adding brings the indexes up to date itself, not the next search
-_ATTEMPTS = 5
 _PAGE = 500
 
 
-class Store:
+class Store(Contents):
     """Chunks with their vectors and words, in one folder or in memory. Made by :meth:`open`.
 
     Safe to use from several threads. Each method sees everything that any process committed before it was called.
@@ -64,53 +59,23 @@ class Store:
     def __init__(
         self,
         folder: Path | None,
+        database: Database,
+        indexes: Indexes,
+        space: SpaceCheck,
         *,
         embedder: EmbedderLike | None,
         chunker: ChunkerLike | None,
-        late_chunking: bool | None,
-        read_only: bool,
-        durability: Durability,
-        lock_timeout: float,
-        index: str | None,
-        index_precision: IndexPrecision | None,
     ) -> None:
+        super().__init__(database)
         self.path = folder
         self.embedder = embedder
-        self.read_only = read_only
+        self.read_only = database.read_only
+        self._indexes = indexes
+        self._space = space
         self._chunker = chunker
-        self._database = Database(
-            None if folder is None else folder / STORE_FILE,
-            read_only=read_only,
-            durability=durability,
-            lock_timeout=lock_timeout,
-        )
-        derived = None if folder is None else folder / _DERIVED
-        if folder is not None and derived is not None and not read_only:
-            sweep(folder)
-            sweep(derived)
-            with suppress(OSError):  # of releases that kept the metadata by column
-                (derived / "columns.index").unlink()
-        self._dense = DenseIndex(
-            derived and derived / "dense.index",
-            writing=None if read_only else self._database.writing,
-            spec=spec_for(index, index_precision),
-        )
-        self._lexical = LexicalIndex(derived and derived / "lexical", read_only=read_only)
         self._adding = threading.RLock()  # one add at a time computes vectors
         self._unabsorbed = 0  # changes committed here that the indexes may not have seen
         self._closed = False
-        try:
-            with self.snapshot() as snapshot:
-                if late_chunking is None:
-                    late_chunking = snapshot.space is not None and snapshot.space.late_chunking > 0
-                self._space = SpaceCheck(self._database.name, embedder, late_chunking=late_chunking)
-                self._space.check(snapshot)
-                dimension = snapshot.dimension or (None if embedder is None else embedder.dimension)
-                if index is not None and dimension is not None:
-                    make(factory_for(index, 0), dimension)  # says what is wrong with it
-        except BaseException:
-            self._database.close()
-            raise
 
     @classmethod
     def open(
@@ -158,17 +123,19 @@ class Store:
             check_choice("index_precision", index_precision, get_args(IndexPrecision))
         if folder is not None:
             check_folder(folder, create=create and not read_only)
-        return cls(
-            folder,
-            embedder=embedder,
-            chunker=chunker,
-            late_chunking=late_chunking,
-            read_only=read_only,
-            durability=durability,
-            lock_timeout=lock_timeout,
-            index=index,
-            index_precision=index_precision,
-        )
+        file = folder and folder / STORE_FILE
+        database = Database(file, read_only=read_only, durability=durability, lock_timeout=lock_timeout)
+        try:
+            if folder is not None and not read_only:
+                sweep(folder)
+            indexes = Indexes(database, folder and folder / "derived", index, index_precision)
+            with database.reading() as snapshot:
+                space = SpaceCheck(database.name, embedder, late_chunking, snapshot)
+                indexes.check(snapshot.dimension or (None if embedder is None else embedder.dimension))
+        except BaseException:
+            database.close()
+            raise
+        return cls(folder, database, indexes, space, embedder=embedder, chunker=chunker)
 
     def close(self) -> None:
         """Brings the derived indexes up to date for whoever opens next, and lets go. Nothing is lost without it."""
@@ -178,13 +145,13 @@ class Store:
             if self.path is not None and not self.read_only:
                 if self._unabsorbed:
                     self.refresh()
-                with self._database.reading() as snapshot:
-                    self._dense.save(snapshot)
+                with self.snapshot() as snapshot:
+                    self._indexes.save(snapshot)
         except StoreError as error:
             _LOG.warning("closing %s: the indexes will catch up at the next opening (%s)", self._database.name, error)
         finally:
             self._closed = True
-            self._lexical.close()
+            self._indexes.close()
             self._database.close()
 
     def __enter__(self) -> Self:
@@ -195,44 +162,15 @@ class Store:
     ) -> None:
         self.close()
 
-    def __len__(self) -> int:
-        """How many chunks there are."""
-        with self.snapshot() as snapshot:
-            return snapshot.n_chunks
-
-    @property
-    def space(self) -> EmbeddingSpace | None:
-        """What made the stored vectors; None where there are none, or nobody said."""
-        with self.snapshot() as snapshot:
-            return snapshot.space
-
     @property
     def embedder_space(self) -> EmbeddingSpace | None:
         """What the vectors that are made here can be compared with; None without an embedder."""
         return self._space.mine
 
-    @property
-    def dimension(self) -> int | None:
-        """Of the stored vectors; None before the first one."""
-        with self.snapshot() as snapshot:
-            return snapshot.dimension
-
-    @property
-    def n_documents(self) -> int:
-        """How many documents there are; chunks may have come without theirs."""
-        with self.snapshot() as snapshot:
-            return snapshot.n_documents
-
     def __repr__(self) -> str:
         return f"Store({'in memory' if self.path is None else str(self.path)!r})"
 
     # --- one commit --------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
-        """One commit's view, unchanged until the block ends."""
-        with self._database.reading() as snapshot:
-            yield snapshot
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -250,8 +188,7 @@ class Store:
     def refresh(self) -> None:
         """Brings the derived indexes up to date, as the next search would."""
         with self.snapshot() as snapshot:
-            self._dense.refresh(snapshot)
-            self._lexical.refresh(snapshot)
+            self._indexes.refresh(snapshot)
         self._unabsorbed = 0
 
     # --- adding ------------------------------------------------------------------------------------------------------
@@ -397,26 +334,14 @@ class Store:
         if not 0 <= dense_weight <= 1:
             raise ValueError(f"dense_weight must be in [0, 1]; got {dense_weight!r}")
         if mode == "lexical":
-            return self._search(
-                k, where, lambda limit, rows, _: lexical_hits(self._lexical, question, limit, rows), (self._lexical,)
-            )
+            return self._search(Query(mode, question), k, where)
         if self.embedder is None:
             raise StoreError(
                 f"{mode} search needs the embedder that made the vectors: Store.open(path, embedder=Embedder(…)); "
                 "mode='lexical' works without"
             )
-        query = checked_vectors(self.embedder.embed([question], "query"), 1)[0]
-        if mode == "dense":
-            return self.search_vector(query, k, where=where)
-        return self._search(
-            k,
-            where,
-            lambda limit, rows, snapshot: hybrid_hits(
-                self._dense, self._lexical, question, query, limit, rows, snapshot, fusion, dense_weight
-            ),
-            (self._dense, self._lexical),
-            len(query),
-        )
+        vector = checked_vectors(self.embedder.embed([question], "query"), 1)[0]
+        return self._search(Query(mode, question, vector, fusion, dense_weight), k, where)
 
     def search_vector(self, vector: NDArray[np.float32], k: int = 10, *, where: Where | None = None) -> list[Candidate]:
         """The ``k`` chunks whose vectors have the highest cosine with ``vector`` ``(dim,)``, best first.
@@ -425,105 +350,14 @@ class Store:
             StoreMismatch: the store's vectors have another dimension.
             FilterError: ``where`` cannot be understood.
         """
-        query = checked_vectors(np.asarray(vector)[None], 1)[0]
-        return self._search(
-            k,
-            where,
-            lambda limit, rows, snapshot: dense_hits(self._dense, query, limit, rows, snapshot),
-            (self._dense,),
-            len(query),
-        )
+        return self._search(Query("dense", vector=checked_vectors(np.asarray(vector)[None], 1)[0]), k, where)
 
-    def _search(
-        self,
-        k: int,
-        where: Where | None,
-        find: Callable[[int, Rows | None, Snapshot], list[Hit]],
-        indexes: Sequence[DenseIndex | LexicalIndex],
-        dimension: int | None = None,
-    ) -> list[Candidate]:
-        """Runs ``find`` on ``indexes`` brought to one commit, and reads its chunks from the same commit."""
+    def _search(self, query: Query, k: int, where: Where | None) -> list[Candidate]:
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise ValueError(f"k must be an int of at least 1; got {k!r}")
-        candidates: list[Candidate] = []
-        for _ in range(_ATTEMPTS):
-            with self.snapshot() as snapshot:
-                if dimension is not None:
-                    self._space.check(snapshot, dimension)
-                for index in indexes:
-                    index.refresh(snapshot)
-                rows = None if where is None or where == {} else snapshot.matching(where)
-                try:
-                    hits = find(min(k, max(snapshot.n_chunks, 1)), rows, snapshot)
-                except Damaged:  # the next refresh makes the index anew
-                    continue
-                chunks = snapshot.chunks(hit.row for hit in hits)
-            candidates = [Candidate(chunks[hit.row], hit.score, hit.parts) for hit in hits if hit.row in chunks]
-            if all(index.mark == snapshot.mark for index in indexes):
-                break  # otherwise another thread or process took an index beyond this snapshot: look again
-        return candidates
+        return self._indexes.search(query, k, where, self._space.check)
 
-    # --- looking up --------------------------------------------------------------------------------------------------
-
-    def get(self, ids: Iterable[str]) -> list[Document | Chunk]:
-        """The documents and chunks of these ids in their order; missing ones are left out."""
-        if isinstance(ids, str):
-            raise StoreError(f"ids must be a list of ids; got the str {ids!r}: put it in a list")
-        names = list(ids)
-        with self.snapshot() as snapshot:
-            found: dict[str, Document | Chunk] = {**snapshot.chunks_by_id(names)}
-            for name in snapshot.document_states(names):
-                if document := snapshot.document(name):
-                    found[name] = document
-        return [found[name] for name in names if name in found]
-
-    def document(self, document_id: str) -> Document | None:
-        """The document with its text, or None."""
-        with self.snapshot() as snapshot:
-            return snapshot.document(document_id)
-
-    def documents(self) -> Iterator[StoredDocument]:
-        """All documents without their texts, by id; chunks added without a document have none."""
-        last = ""
-        while True:
-            with self.snapshot() as snapshot:
-                page = snapshot.documents_after(last, _PAGE)
-            yield from page
-            if len(page) < _PAGE:
-                return
-            last = page[-1].id
-
-    def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
-        """The vectors of these chunks in their order, ``(n, dim)`` float32, as they were given.
-
-        Raises:
-            StoreError: an id is not that of a stored chunk.
-        """
-        with self.snapshot() as snapshot:
-            rows = snapshot.rows_of(ids)
-            missing = [id for id in ids if id not in rows]
-            if missing:
-                raise StoreError(
-                    f"no chunk {missing[0]!r} in {self._database.name} ({len(missing)} of {len(ids)} missing)"
-                )
-            return snapshot.vectors([rows[id] for id in ids])
-
-    def vector_blocks(self) -> Iterator[NDArray[np.float32]]:
-        """All vectors of one commit, block by block, ``(n, dim)`` float32, as they were given."""
-        with self.snapshot() as snapshot:
-            for _, vectors in snapshot.vectors_since(0):
-                yield vectors
-
-    def sample(self, n: int, *, seed: int = 0) -> list[Chunk]:
-        """At most ``n`` different chunks, chosen by chance; those next to deleted ones a little more often."""
-        with self.snapshot() as snapshot:
-            rows = snapshot.sample_rows(n, random.Random(seed))  # noqa: S311 - no secret
-            chunks = snapshot.chunks(rows)
-        return [chunks[row] for row in rows]
-
-    def ledger(self, namespace: str) -> Ledger:
-        """Keeps account, in this store's file, of which keys of an outside source are indexed."""
-        return Ledger(self._database, namespace)
+    # --- the whole store ---------------------------------------------------------------------------------------------
 
     def copy_to(self, path: str | Path) -> None:
         """Writes all the store holds into the folder ``path``, as one commit; a store that is there is replaced.
@@ -543,7 +377,6 @@ class Store:
         """What the store holds and where, as JSON values; brings the dense index up to date, to describe it."""
         with self.snapshot() as snapshot:
             space = snapshot.space
-            self._dense.refresh(snapshot)
             return {
                 "path": None if self.path is None else str(self.path),
                 "format": snapshot.format,
@@ -552,7 +385,7 @@ class Store:
                 "dimension": snapshot.dimension,
                 "embedding_space": None if space is None else asdict(space),
                 "change": snapshot.mark.change,
-                "dense_index": self._dense.describe(),
+                "dense_index": self._indexes.describe(snapshot),
                 "bytes": self._bytes(),
             }
 
@@ -572,16 +405,13 @@ class Store:
         before = self._bytes()
         with self._adding:
             with self.snapshot() as snapshot:
-                self._dense.refresh(snapshot)
-                self._lexical.refresh(snapshot)
-                self._dense.save(snapshot, always=True)
+                self._indexes.refresh(snapshot)
+                self._indexes.save(snapshot, always=True)
                 mark = snapshot.mark
             with self._database.writing() as transaction:
                 forgotten = transaction.forget_before(mark)
             self._database.vacuum()
         return {"bytes_before": before, "bytes_after": self._bytes(), "forgotten": forgotten}
-
-    # --- keeping in order --------------------------------------------------------------------------------------------
 
     def _bytes(self) -> int:
         if self.path is None:

@@ -1,0 +1,107 @@
+"""The indexes that are derived from the database, together: kept up to date, and searched at one commit of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..files import sweep
+from ..records import Candidate
+from .database import Database
+from .dense import Damaged, DenseIndex, IndexPrecision, spec_for
+from .faiss_index import factory_for, make
+from .filters import Where
+from .lexical import LexicalIndex
+from .ranking import Query, find
+from .snapshot import Snapshot
+
+__all__ = ["Indexes"]
+
+_ATTEMPTS = 5
+
+
+class Indexes:
+    """The dense and the lexical index of a store. Thread-safe.
+
+    Args:
+        folder: where they are kept; None keeps them in memory.
+        index: what the dense index is: ``"auto"``, or a FAISS factory string; None as it was made.
+        precision: how an ``"auto"`` index holds vectors; None as it was made.
+    """
+
+    def __init__(
+        self, database: Database, folder: Path | None, index: str | None, precision: IndexPrecision | None
+    ) -> None:
+        self._database = database
+        self._index = index
+        if folder is not None and not database.read_only:
+            sweep(folder)
+            with suppress(OSError):  # of releases that kept the metadata by column
+                (folder / "columns.index").unlink()
+        self._dense = DenseIndex(
+            folder and folder / "dense.index",
+            writing=None if database.read_only else database.writing,
+            spec=spec_for(index, precision),
+        )
+        self._lexical = LexicalIndex(folder and folder / "lexical", read_only=database.read_only)
+
+    def check(self, dimension: int | None) -> None:
+        """Whether there is a dense index of this kind.
+
+        Raises:
+            ValueError: FAISS makes none, of so many dimensions.
+        """
+        if self._index is not None and dimension is not None:
+            make(factory_for(self._index, 0), dimension)
+
+    def refresh(self, snapshot: Snapshot) -> None:
+        """Brings both up to date with ``snapshot``."""
+        self._dense.refresh(snapshot)
+        self._lexical.refresh(snapshot)
+
+    def save(self, snapshot: Snapshot, *, always: bool = False) -> None:
+        """Writes the dense index where that will save the next opening more than it costs now, or ``always``; the
+        lexical one is written as it goes."""
+        self._dense.save(snapshot, always=always)
+
+    def close(self) -> None:
+        self._lexical.close()
+
+    def describe(self, snapshot: Snapshot) -> dict[str, Any]:
+        """The dense index, brought up to date, as JSON values."""
+        self._dense.refresh(snapshot)
+        return self._dense.describe()
+
+    def search(
+        self, query: Query, k: int, where: Where | None, check: Callable[[Snapshot, int | None], None]
+    ) -> list[Candidate]:
+        """The ``k`` best chunks that match ``where``, all read from one commit.
+
+        Args:
+            check: raises where a vector of this dimension cannot be compared with what is stored.
+        """
+        used: list[DenseIndex | LexicalIndex] = []
+        if query.vector is not None:
+            used.append(self._dense)
+        if query.mode != "dense":
+            used.append(self._lexical)
+        candidates: list[Candidate] = []
+        for _ in range(_ATTEMPTS):
+            with self._database.reading() as snapshot:
+                if query.vector is not None:
+                    check(snapshot, len(query.vector))
+                for index in used:
+                    index.refresh(snapshot)
+                rows = None if where is None or where == {} else snapshot.matching(where)
+                try:
+                    most = min(k, max(snapshot.n_chunks, 1))
+                    hits = find(query, self._dense, self._lexical, most, rows, snapshot)
+                except Damaged:  # the next refresh makes the index anew
+                    continue
+                chunks = snapshot.chunks(hit.row for hit in hits)
+            candidates = [Candidate(chunks[hit.row], hit.score, hit.parts) for hit in hits if hit.row in chunks]
+            if all(index.mark == snapshot.mark for index in used):
+                break  # otherwise another thread or process took an index beyond this snapshot: look again
+        return candidates
