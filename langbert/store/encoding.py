@@ -1,4 +1,4 @@
-"""Records ↔ columns: JSON, hashes, vector blobs, and the checks that keep nonsense out of the truth."""
+"""Records ↔ columns: JSON, hashes, vector blobs, and the checks that keep nonsense out of the database."""
 
 from __future__ import annotations
 

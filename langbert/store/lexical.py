@@ -1,4 +1,4 @@
-"""The lexical index: BM25 by Tantivy, derived from the truth.
+"""The lexical index: BM25 by Tantivy, derived from the database.
 
 On disk it is shared: whoever searches and finds it behind may bring it up to date, one process at a time. Tantivy
 commits atomically; the commit itself carries, as a document no question can find, the :class:`Mark` it stands for. A

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +19,7 @@ import numpy as np
 
 from ...errors import MissingExtra, StoreError
 from ...files import replacing
+from .copying import blocks_of
 
 __all__ = ["read_tables", "write_tables"]
 
@@ -71,15 +74,9 @@ def write_tables(folder: Path, header: Record, records: Iterable[tuple[str, Reco
             )
             for kind, schema in schemas.items()
         }
-        waiting: dict[str, list[Record]] = {kind: [] for kind in writers}
-        for kind, record in records:
-            waiting[kind].append(record)
-            if len(waiting[kind]) == _ROWS:
-                writers[kind].write_table(_table(arrow, kind, waiting[kind], schemas[kind]))
-                waiting[kind] = []
-        for kind, rest in waiting.items():
-            if rest:
-                writers[kind].write_table(_table(arrow, kind, rest, schemas[kind]))
+        for kind, group in groupby(records, key=itemgetter(0)):
+            for block in blocks_of((record for _, record in group), _ROWS):
+                writers[kind].write_table(_table(arrow, kind, block, schemas[kind]))
 
 
 def _table(arrow: Any, kind: str, records: list[Record], schema: Any) -> Any:

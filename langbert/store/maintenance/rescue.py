@@ -103,7 +103,8 @@ class _Salvage:
         self._sql = sql
         self._result = result
         self._tell = tell
-        self._most = self._highest("commits", "change")
+        last = self._value("SELECT max(change) FROM commits")
+        self._most = last if isinstance(last, int) else 0
         self._expected = {name: self._meta(name) for name in ("documents", "chunks")}
 
     def run(self) -> None:
@@ -132,16 +133,14 @@ class _Salvage:
 
     # --- about the store ---------------------------------------------------------------------------------------------
 
-    def _meta(self, key: str) -> Any:
+    def _value(self, query: str) -> Any:
         with suppress(sqlite3.Error):
-            row = self._sql.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+            row = self._sql.execute(query).fetchone()
             return row[0] if row else None
         return None
 
-    def _highest(self, table: str, column: str) -> int:
-        with suppress(sqlite3.Error, TypeError, ValueError):
-            return int(self._sql.execute(f"SELECT max({column}) FROM {table}").fetchone()[0])  # noqa: S608
-        return 0
+    def _meta(self, key: str) -> Any:
+        return self._value(f"SELECT value FROM meta WHERE key = '{key}'")  # noqa: S608
 
     def _dimension(self) -> int | None:
         """What meta says, or else what most vectors have."""
