@@ -18,6 +18,7 @@ from .snapshot import LedgerEntry, Mark, Snapshot, StoredChunk, as_json, singles
 
 __all__ = ["Transaction"]
 
+_BLOCK = 16_384  # rows taken out of the index of the metadata at a time
 _PAGE, _SOURCE, _METADATA = (CHUNK_COLUMNS.split(", ").index(name) for name in ("page", "source", "metadata"))
 
 
@@ -120,7 +121,8 @@ class Transaction(Snapshot):
         """Rows that are there, each leaving a tombstone."""
         if not rows:
             return
-        postings.unpost(self.sql, self._fields_of(rows))
+        for start in range(0, len(rows), _BLOCK):
+            postings.unpost(self.sql, self._fields_of(rows[start : start + _BLOCK]))
         self.sql.executemany("DELETE FROM chunks WHERE row_id = ?", singles(rows))
         self.sql.executemany("DELETE FROM vectors WHERE row_id = ?", singles(rows))
         self.sql.executemany("INSERT INTO tombstones VALUES (?, ?)", ((self._next_change(), row) for row in rows))
