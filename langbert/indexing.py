@@ -33,6 +33,7 @@ def sync(
     *,
     prune: bool = False,
     force: bool = False,
+    encoding: str | None = None,
     progress: Progress | None = None,
 ) -> SyncReport:
     """Bring ``store`` up to date with files and folders: only what changed is read and embedded.
@@ -44,13 +45,14 @@ def sync(
         store: opened with its embedder. Its own folder is passed over.
         prune: also remove documents of these folders whose files are gone.
         force: read every file again, changed or not.
+        encoding: of texts that are not UTF-8 and do not name theirs; by default it is guessed.
         progress: told how many more of the files that changed are done.
 
     Raises:
         DocumentError: a path does not exist. A file that cannot be read is named in the report, and the rest goes on.
         StoreError: see :meth:`Store.add`.
     """
-    changes = Changes(paths, store, force=force)
+    changes = Changes(paths, store, force=force, encoding=encoding)
     for batch in changes.batches():
         changes.add(batch, store)
         if progress is not None:
@@ -66,6 +68,7 @@ class SyncReport:
 
     Attributes:
         skipped: the files and folders that cannot be read, as citations would name them, each with the reason.
+        remarks: the files that were read, but with something guessed or damaged, each with what that was.
     """
 
     added: int = 0
@@ -73,6 +76,7 @@ class SyncReport:
     unchanged: int = 0
     removed: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    remarks: list[tuple[str, str]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -82,6 +86,7 @@ class SyncReport:
             "unchanged": self.unchanged,
             "removed": self.removed,
             "skipped": [{"file": file, "reason": reason} for file, reason in self.skipped],
+            "remarks": [{"file": file, "remark": remark} for file, remark in self.remarks],
         }
 
 
@@ -104,7 +109,7 @@ class Changes:
     """The files that are not in a store as they are on disk, and the work of putting them there.
 
     Args:
-        paths, force: as for :func:`sync`.
+        paths, force, encoding: as for :func:`sync`.
         store: only read here; it needs no embedder. None stands for one that is yet to be made.
         folder: of a store that is yet to be made.
         progress: told how many more files were compared.
@@ -124,9 +129,11 @@ class Changes:
         *,
         folder: Path | None = None,
         force: bool = False,
+        encoding: str | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.report = SyncReport()
+        self._encoding = encoding
         self._paths = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
         self._stored: dict[str, StoredDocument] = {}
         if store is not None:
@@ -195,10 +202,12 @@ class Changes:
         for file in self.changed:
             batch.files.append(file)
             try:
-                document = read_document(file.path, source=file.source)
+                document = read_document(file.path, source=file.source, encoding=self._encoding)
             except DocumentError as error:
                 self._skip(file.path, error, file.source)
                 continue
+            if "remarks" in document.metadata:
+                self.report.remarks.append((file.source, document.metadata["remarks"]))
             batch.documents.append(
                 replace(document, metadata={**document.metadata, "sha256": self._digests[file.path]})
             )

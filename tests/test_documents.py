@@ -666,7 +666,7 @@ def test_every_format_has_its_reader() -> None:
 def test_import_loads_no_parser() -> None:
     code = (
         "import sys, langbert.documents, langbert.chunking;"
-        "print(sorted({'lxml','bs4','docx','docutils','pypdfium2','markdown_it','charset_normalizer','torch','numpy'}"
+        "print(sorted({'lxml','bs4','docx','docutils','pypdfium2','markdown_it','chardet','torch','numpy'}"
         " & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -54,6 +54,13 @@ def index(
         bool, typer.Option("--prune", help="Remove documents of these folders whose files are gone.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Read every file again, changed or not.")] = False,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            help="Of texts that are not UTF-8 and do not name theirs: gb18030, cp1252 … By default it is guessed.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Read documents into a store; on the next run only what changed.
 
@@ -69,7 +76,7 @@ def index(
     from ..store import Store
     from .stores import Watched
 
-    changes, space = _compared(paths, store, output, force=force)
+    changes, space = _compared(paths, store, output, force=force, encoding=encoding)
     if not prune:
         _require_documents(changes, paths, output)
     encoder = None
@@ -99,7 +106,9 @@ def index(
     )
 
 
-def _compared(paths: list[Path], store: Path, output: Output, *, force: bool) -> tuple[Changes, EmbeddingSpace | None]:
+def _compared(
+    paths: list[Path], store: Path, output: Output, *, force: bool, encoding: str | None
+) -> tuple[Changes, EmbeddingSpace | None]:
     """The files beside what the store holds, if there is one, and what made its vectors."""
     from contextlib import nullcontext
 
@@ -111,7 +120,14 @@ def _compared(paths: list[Path], store: Path, output: Output, *, force: bool) ->
     with open_plain(store) if exists(store) else nullcontext() as plain:
         with output.bars(MofNCompleteColumn(), TextColumn("files")) as bars:
             bar = bars.add_task("comparing", total=None)
-            changes = Changes(paths, plain, folder=store, force=force, progress=lambda n: bars.update(bar, advance=n))
+            changes = Changes(
+                paths,
+                plain,
+                folder=store,
+                force=force,
+                encoding=encoding,
+                progress=lambda n: bars.update(bar, advance=n),
+            )
         return changes, plain.space if plain is not None else None
 
 
@@ -191,21 +207,30 @@ def _bar(output: Output, files: list[SourceFile]) -> Iterator[_Bar]:
         yield _Bar(bars, files)
 
 
+def _show_files(output: Output, header: str, reason_header: str, files: Iterable[tuple[str, str]]) -> None:
+    """Files beside what is to say about them, those of one reason together."""
+    from rich.text import Text
+
+    by_reason: dict[str, list[str]] = {}
+    for file, reason in files:
+        by_reason.setdefault(reason, []).append(file)
+    if not by_reason:
+        return
+    table = plain_table()
+    table.add_column(header, overflow="fold")
+    table.add_column(reason_header, style="dim", overflow="fold")
+    for reason, names in by_reason.items():
+        more = [f"… and {len(names) - _NAMED} more; --json names all"] if len(names) > _NAMED else []
+        table.add_row(Text("\n".join(names[:_NAMED] + more)), Text(reason))
+    output.err.print(table)
+    output.err.print()
+
+
 def _show(output: Output, report: SyncReport, seconds: float) -> None:
     from rich.text import Text
 
-    if report.skipped:
-        table = plain_table()
-        table.add_column("skipped", overflow="fold")
-        table.add_column("reason", style="dim", overflow="fold")
-        by_reason: dict[str, list[str]] = {}
-        for file, reason in report.skipped:
-            by_reason.setdefault(reason, []).append(file)
-        for reason, names in by_reason.items():
-            more = [f"… and {len(names) - _NAMED} more; --json names all"] if len(names) > _NAMED else []
-            table.add_row(Text("\n".join(names[:_NAMED] + more)), Text(reason))
-        output.err.print(table)
-        output.err.print()
+    _show_files(output, "skipped", "reason", report.skipped)
+    _show_files(output, "read", "remark", report.remarks)
     counts = [
         f"{count:,} {word}"
         for word, count in (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -53,7 +52,7 @@ def parse(data: bytes, declared: str | None = None) -> _Element:
 
     found = _META_CHARSET.search(data, 0, 4096)
     named = declared or (next(name for name in found.groups() if name).decode("ascii") if found else None)
-    text = _XML_DECLARATION.sub("", decode(data, _web_encoding(named)), count=1)
+    text = _XML_DECLARATION.sub("", decode(data, named), count=1)
     # lxml refuses str with an encoding declaration, so it gets UTF-8 and is told so.
     parser: Any = html.HTMLParser(
         encoding="utf-8", huge_tree=True, no_network=True, remove_comments=True, remove_pis=True
@@ -70,15 +69,6 @@ def write(root: _Element, builder: TextBuilder) -> None:
     _Walk(builder, furniture=False).run(_content(root))
     if len(builder) == before:
         _Walk(builder, furniture=True).run(root)
-
-
-def _web_encoding(name: str | None) -> str | None:
-    """Browsers read Latin-1 as Windows-1252 and GB2312 as GB18030 (WHATWG Encoding Standard), so pages rely on it."""
-    try:
-        known = codecs.lookup(name or "").name
-    except LookupError:
-        return None
-    return {"iso8859-1": "cp1252", "ascii": None, "gb2312": "gb18030", "gbk": "gb18030"}.get(known, known)
 
 
 def _content(root: _Element) -> _Element:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import re
@@ -17,30 +18,37 @@ from ..records import Document
 from .extract import Extract
 from .files import OnSkip, find_files, log_skip, printable
 from .formats import MAX_BYTES, format_of
+from .remarks import reading
 
 __all__ = ["read_document", "read_documents"]
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-def read_document(path: str | Path, *, source: str | None = None, max_bytes: int = MAX_BYTES) -> Document:
+def read_document(
+    path: str | Path, *, source: str | None = None, max_bytes: int = MAX_BYTES, encoding: str | None = None
+) -> Document:
     """Read one file.
 
-    ``metadata`` holds ``path`` (absolute), ``format``, ``modified`` (ISO 8601, UTC) and, where known, ``title``.
+    ``metadata`` holds ``path`` (absolute), ``format``, ``modified`` (ISO 8601, UTC) and, where known, ``title`` and
+    ``remarks``: what was guessed or could not be read, such as an encoding.
 
     Args:
         source: what the document is called in citations; the file's name by default.
         max_bytes: larger files are refused.
+        encoding: of texts that are not UTF-8 and do not name theirs; by default it is guessed.
 
     Raises:
         DocumentError: the file is missing, not readable, too large, empty, broken, encrypted or of a format that is
-            not read. The message names the file, the reason and the way out.
+            not read. The message names the file, the reason and the way out. Or ``encoding`` is unknown.
     """
+    _require_known(encoding)
     file = Path(os.path.abspath(path))
     try:
         entry = format_of(file)
         data, modified = _load(file, max_bytes)
-        extract = _parse(data, entry.module, entry.name)
+        with reading(encoding) as remarks:
+            extract = _parse(data, entry.module, entry.name)
     except DocumentError as error:
         raise DocumentError(f"{printable(path)}: {error}") from error
     title = extract.title or next((heading.text for heading in extract.headings if heading.level == 1), "")
@@ -52,6 +60,8 @@ def read_document(path: str | Path, *, source: str | None = None, max_bytes: int
     }
     if title:
         metadata["title"] = title
+    if remarks:
+        metadata["remarks"] = "; ".join(remarks)
     return Document(
         id=hashlib.sha256(os.fsencode(file)).hexdigest()[:16],
         text=extract.text,
@@ -63,7 +73,11 @@ def read_document(path: str | Path, *, source: str | None = None, max_bytes: int
 
 
 def read_documents(
-    paths: str | Path | Iterable[str | Path], *, on_skip: OnSkip | None = None, max_bytes: int = MAX_BYTES
+    paths: str | Path | Iterable[str | Path],
+    *,
+    on_skip: OnSkip | None = None,
+    max_bytes: int = MAX_BYTES,
+    encoding: str | None = None,
 ) -> Iterator[Document]:
     """Read files and folders, one document at a time.
 
@@ -71,23 +85,34 @@ def read_documents(
         paths: files and folders; see :func:`find_files`.
         on_skip: called with each file that cannot be read and its error, and the rest goes on; by default a warning
             is logged. Raise in it to stop at the first.
+        max_bytes, encoding: as for :func:`read_document`.
 
     Raises:
-        DocumentError: at once, if a named path does not exist.
+        DocumentError: at once, if a named path does not exist or ``encoding`` is unknown.
     """
+    _require_known(encoding)
     skip = on_skip or log_skip
     files = find_files(paths, on_skip=skip)
 
     def documents() -> Iterator[Document]:
         for file, source in files:
             try:
-                document = read_document(file, source=source, max_bytes=max_bytes)
+                document = read_document(file, source=source, max_bytes=max_bytes, encoding=encoding)
             except DocumentError as error:  # noqa: PERF203
                 skip(file, error)
             else:
                 yield document
 
     return documents()
+
+
+def _require_known(encoding: str | None) -> None:
+    try:
+        codecs.lookup(encoding or "utf-8")
+    except LookupError:
+        raise DocumentError(
+            f"{encoding!r} is no encoding that Python knows; common ones are gb18030, big5, shift_jis, cp1252, cp1251"
+        ) from None
 
 
 def _load(file: Path, max_bytes: int) -> tuple[bytes, float]:
