@@ -22,7 +22,7 @@ from .models.hardware import Precision, planned_threads, resolve_device, resolve
 from .models.log_odds import sigmoid
 from .models.runner import Runner, Window
 from .records import Progress, Span
-from .retrieval import checked_question
+from .text.question import checked_question
 
 __all__ = ["ReadSpan", "Reader", "passage_windows"]
 

@@ -6,30 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .errors import QuestionError
 from .records import Candidate, SearchMode
+from .text.question import checked_question
 
 if TYPE_CHECKING:
     from .reranking import Reranker
     from .store import Store
 
-__all__ = ["Retriever", "checked_question"]
+__all__ = ["Retriever"]
 
 _FAITH = 0.2  # a reranker whose scores sum to less believes in none of the passages, and has so much less to say
-
-
-def checked_question(question: object) -> str:
-    """The question without surrounding blanks.
-
-    Raises:
-        QuestionError: it is not text, or there is nothing in it.
-    """
-    if not isinstance(question, str):
-        raise QuestionError(f"a question must be a str, got {type(question).__name__}")
-    stripped = question.strip()
-    if not stripped:
-        raise QuestionError(f"the question is empty (got {question!r}): type a few words of what you want to know")
-    return stripped
 
 
 class Retriever:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Iterator
-from pathlib import Path
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
 from typing import Any
+from uuid import UUID
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -37,6 +41,12 @@ class TestOnDisk(VectorStoreIntegrationTests):
     def vectorstore(self, tmp_path: Path) -> Iterator[LangBertVectorStore]:  # type: ignore[override]
         with LangBertVectorStore(self.get_embeddings(), tmp_path / "store") as store:
             yield store
+
+
+@pytest.fixture
+def store() -> Iterator[LangBertVectorStore]:
+    with LangBertVectorStore(WORDS) as opened:
+        yield opened
 
 
 VECTORS = {"north": [0.0, 9.0], "northeast": [3.0, 3.0], "east": [2.0, 0.0], "south": [0.0, -1.0]}
@@ -380,3 +390,79 @@ def test_mmr_beside_deletions() -> None:
     finally:
         stop.set()
         thread.join()
+
+
+@pytest.mark.parametrize("texts", [lambda: (text for text in ("a", "b")), lambda: map(str, (1, 2)), lambda: {"a", "b"}])
+async def test_texts_may_come_from_a_generator(texts: Any) -> None:
+    embedding = DeterministicFakeEmbedding(size=8)
+    for add in ("add_texts", "from_texts", "aadd_texts"):
+        with LangBertVectorStore(embedding) as store:
+            if add == "from_texts":
+                store.store.close()
+                store = LangBertVectorStore.from_texts(texts(), embedding)
+            elif add == "add_texts":
+                store.add_texts(texts(), [{}, {}], ids=["x", "y"])
+            else:
+                await store.aadd_texts(texts())
+            assert len(store.store) == 2
+
+
+@pytest.mark.parametrize("search_type", ["similarity", "hybrid", "lexical", "mmr", "similarity_score_threshold"])
+@pytest.mark.parametrize("option", ["filters", "where", "pre_filter", "expr"])
+def test_a_filter_by_another_name_is_an_error_and_never_everybodys_documents(search_type: str, option: str) -> None:
+    rows = [{"tenant": "a"}, {"tenant": "b"}]
+    options = {option: {"tenant": "a"}} | ({"score_threshold": 0.0} if "threshold" in search_type else {})
+    with LangBertVectorStore.from_texts(["secret of a", "secret of b"], WORDS, rows) as store:
+        retriever = store.as_retriever(search_type=search_type, search_kwargs=options)
+        with pytest.raises(TypeError, match=f"no '{option}'"):
+            retriever.invoke("secret")
+        with pytest.raises(TypeError, match=f"no '{option}'"):
+            store.similarity_search_by_vector([1.0] * 16, **{option: {"tenant": "a"}})
+        with pytest.raises(TypeError, match=f"no '{option}'"):
+            store.delete(["nothing"], **{option: {"tenant": "a"}})
+
+
+def test_a_threshold_counts_in_every_search(store: LangBertVectorStore) -> None:
+    store.add_texts(["bees make honey", "foxes are quick"])
+    assert not store.as_retriever(search_type="hybrid", search_kwargs={"score_threshold": 1.1}).invoke("bees")
+    for document, score in store.similarity_search_with_score("bees", score_threshold=0.4):
+        assert score >= 0.4, document
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (datetime(2024, 5, 1, 12), "2024-05-01T12:00:00"),
+        (datetime(2024, 5, 1, 12, tzinfo=timezone(timedelta(hours=2))), "2024-05-01T10:00:00+00:00"),
+        (date(2024, 5, 1), "2024-05-01"),
+        (np.int64(3), 3),
+        (np.float32(0.5), 0.5),
+        (np.bool_(True), True),
+        (np.datetime64("2024-05-01"), "2024-05-01T00:00:00"),
+        (np.array([1, 2]), [1, 2]),
+        (float("nan"), None),
+        ([1.5, float("nan")], [1.5, None]),
+        (Decimal("1.25"), 1.25),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (PurePosixPath("/a"), "/a"),
+        ({2, 1}, [1, 2]),
+    ],
+)
+def test_what_loaders_put_into_metadata_becomes_json(store: LangBertVectorStore, value: Any, stored: Any) -> None:
+    [id] = store.add_documents([Document(page_content="x", metadata={"k": value, "other": 1})])
+    [document] = store.get_by_ids([id])
+    assert document.metadata == {"k": stored, "other": 1}
+
+
+def test_dates_and_numpys_numbers_filter(store: LangBertVectorStore) -> None:
+    days = [date(2024, month, 1) for month in (1, 5, 9)]
+    store.add_texts(["one", "two", "three"], [{"day": day, "n": np.int64(i)} for i, day in enumerate(days)])
+    found = store.similarity_search("x", filter={"day": {"$gte": date(2024, 2, 1), "$lt": datetime(2024, 9, 1)}})
+    assert {document.page_content for document in found} == {"two", "three"}  # a day begins before its midnight
+    assert [d.page_content for d in store.similarity_search("x", filter={"n": np.int64(2)})] == ["three"]
+
+
+@pytest.mark.parametrize("mode", ["dense", "hybrid", "lexical"])
+def test_half_an_emoji_in_a_question_is_no_error(store: LangBertVectorStore, mode: Any) -> None:
+    store.add_texts(["bees make honey"])
+    assert store.similarity_search("honey \ud83d bees", k=1, mode=mode)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["LangBertRetriever", "LangBertVectorStore"]
 
 Filter = Mapping[str, Any] | Callable[[dict[str, Any]], bool]
+_SEARCH_OPTIONS = ("k", "filter", "score_threshold")
 _MODES: dict[str, SearchMode] = {"similarity": "dense", "hybrid": "hybrid", "lexical": "lexical"}
 
 
@@ -72,8 +73,31 @@ class LangBertVectorStore(VectorStore):
     def embeddings(self) -> Embeddings:
         return self.embedding
 
+    def add_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: list[str] | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Adds or updates ``texts``, a generator's too: LangChain's own reading of one leaves nothing to add."""
+        return super().add_texts(list(texts), metadatas, ids=ids, **kwargs)
+
+    async def aadd_texts(
+        self,
+        texts: Iterable[str],
+        metadatas: list[dict[str, Any]] | None = None,
+        *,
+        ids: list[str] | None = None,
+        **kwargs: Any,
+    ) -> list[str]:
+        return await run_in_executor(None, self.add_texts, texts, metadatas, ids=ids, **kwargs)
+
     def add_documents(self, documents: list[Document], ids: list[str] | None = None, **kwargs: Any) -> list[str]:
-        """Adds or updates; ``ids`` win over the documents' own, and new ids are made where there are none."""
+        """Adds or updates; ``ids`` win over the documents' own, and new ids are made where there are none.
+        ``batch_size``, which LangChain's ``index()`` passes, is taken and means nothing: all are one commit."""
+        _refuse("add_documents", kwargs, "ids", takes="batch_size")
         if ids is not None and len(ids) != len(documents):
             raise ValueError(f"{len(ids)} ids came for {len(documents)} documents: give one id a document, or none")
         given = ids if ids is not None else [document.id for document in documents]
@@ -83,6 +107,7 @@ class LangBertVectorStore(VectorStore):
 
     def delete(self, ids: list[str] | None = None, *, filter: Filter | None = None, **kwargs: Any) -> bool:
         """Removes ``ids``, or all that match ``filter`` (``{}`` matches everything)."""
+        _refuse("delete", kwargs, "ids", "filter")
         if ids is None and filter is None:
             raise ValueError("delete() needs ids=[…] or filter={…}; filter={} removes everything")
         self.store.delete(ids, where=_where_of(filter))
@@ -102,26 +127,45 @@ class LangBertVectorStore(VectorStore):
         return await run_in_executor(None, self.search, query, search_type, **kwargs)
 
     def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
-        """The ``k`` best documents; ``filter=`` narrows them, ``mode="hybrid"`` reads words as well as meaning."""
+        """The ``k`` best documents; ``filter=`` narrows them, ``mode="hybrid"`` reads words as well as meaning,
+        ``score_threshold=`` leaves out what is less relevant. An unknown option is an error: a mistyped filter would
+        find everybody's documents.
+        """
         return [document for document, _ in self.similarity_search_with_score(query, k, **kwargs)]
 
     def similarity_search_with_score(
-        self, query: str, k: int = 4, *, filter: Filter | None = None, mode: SearchMode = "dense", **kwargs: Any
+        self, query: str, k: int = 4, *, mode: SearchMode = "dense", **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """Documents with their relevance in [0, 1], best first."""
-        return _scored(self.candidates(query, k, filter=filter, mode=mode))
+        return _scored(self.candidates(query, k, mode=mode, **kwargs))
 
     def candidates(
-        self, query: str, k: int = 4, *, filter: Filter | None = None, mode: SearchMode = "hybrid", **kwargs: Any
+        self,
+        query: str,
+        k: int = 4,
+        *,
+        filter: Filter | None = None,
+        mode: SearchMode = "hybrid",
+        score_threshold: float = 0.0,
+        **kwargs: Any,
     ) -> list[Candidate]:
         """What a search finds, best first, with all its scores, as the core gives it."""
-        return self.store.search(query, k, mode=mode, where=_where_of(filter))
+        _refuse("search", kwargs, *_SEARCH_OPTIONS, "mode")
+        found = self.store.search(query, k, mode=mode, where=_where_of(filter))
+        return [candidate for candidate in found if candidate.score >= score_threshold]
 
     def similarity_search_by_vector(
-        self, embedding: list[float], k: int = 4, *, filter: Filter | None = None, **kwargs: Any
+        self,
+        embedding: list[float],
+        k: int = 4,
+        *,
+        filter: Filter | None = None,
+        score_threshold: float = 0.0,
+        **kwargs: Any,
     ) -> list[Document]:
+        _refuse("search by vector", kwargs, *_SEARCH_OPTIONS)
         candidates = self.store.search_vector(np.asarray(embedding, dtype=np.float32), k, where=_where_of(filter))
-        return [document for document, _ in _scored(candidates)]
+        return [document_of(candidate.chunk) for candidate in candidates if candidate.score >= score_threshold]
 
     def _select_relevance_score_fn(self) -> Any:
         return float  # the store's scores are relevances already
@@ -143,6 +187,7 @@ class LangBertVectorStore(VectorStore):
         filter: Filter | None = None,
         **kwargs: Any,
     ) -> list[Document]:
+        _refuse("search for variety", kwargs, "k", "fetch_k", "lambda_mult", "filter")
         query = np.asarray(embedding, dtype=np.float32)
         for attempts_left in reversed(range(10)):
             candidates = self.store.search_vector(query, max(k, fetch_k), where=_where_of(filter))
@@ -312,6 +357,14 @@ class LangBertRetriever(VectorStoreRetriever):
         return await run_in_executor(
             None, self._get_relevant_documents, query, run_manager=run_manager.get_sync(), **kwargs
         )
+
+
+def _refuse(owner: str, given: Mapping[str, Any], *known: str, takes: str = "") -> None:
+    """Raises:
+    TypeError: an option came that is not ``known`` (nor the one that is taken and means nothing).
+    """
+    if unknown := unknown_option(owner, [name for name in given if name != takes], known):
+        raise TypeError(unknown)
 
 
 def _scored(candidates: Sequence[Candidate]) -> list[tuple[Document, float]]:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from ..errors import GenerationError
 from ..records import Answer, AnswerMode, Candidate, Citation, Document, Message, Unsupported
-from ..retrieval import checked_question
+from ..text.question import checked_question
 from ..text.scripts import is_latin
 from .evidence import Evidence
 from .follow_up import rewriting_messages, standalone_question, with_key_words

@@ -18,6 +18,7 @@ from tokenizers.models import Unigram
 
 from ..errors import CheckpointError
 from ..records import Message
+from ..text.unicode import well_formed
 
 __all__ = ["ChatFormat"]
 
@@ -114,7 +115,7 @@ class ChatFormat:
         blank inside."""
         if self._knows_control_words:
             text = self._control.sub(lambda m: f"{m[0][0]} {m[0][1:]}", text)
-        return _whole(text)
+        return well_formed(text)
 
     def _ids(self, rendered: str, mark: str) -> list[int]:
         """Control tokens that are not marked become their id, everything else is plain text."""
@@ -140,11 +141,6 @@ class ChatFormat:
             roles = ", ".join(turn["role"] for turn in turns)
             raise CheckpointError(f"the model's chat template cannot render turns of {roles}: {error}") from error
         return rendered
-
-
-def _whole(text: str) -> str:
-    """``text`` with halves of surrogate pairs, which no tokenizer can encode, joined or replaced."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _alternatives(words: Sequence[str]) -> re.Pattern[str]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import StoreCorrupt, StoreError
 from ..records import Chunk, Document, Heading
+from .metadata import to_json
 
 __all__ = [
     "CHUNK_COLUMNS",
@@ -32,7 +33,6 @@ __all__ = [
     "vector_to",
 ]
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 _DAMAGED = "`langbert doctor` says what else is damaged, and saves the rest"
 
@@ -253,17 +253,12 @@ def _metadata(name: str, metadata: object) -> str:
 
 def _json(name: str, field: str, value: Any) -> str:
     try:
-        text = _ENCODER.encode(value)
+        return to_json(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(
-            f"{name}: {field} must be JSON (str, int, finite float, bool, None, list, dict): {error}; "
-            "convert other values with str()"
+            f"{name}: {field} must be JSON (str, int, finite float, bool, None, list, dict) or become it "
+            f"(dates, numpy's scalars, NaN, sets, paths, UUIDs): {error}; convert other values with str()"
         ) from error
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a lone surrogate: only the escaped form can be stored
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text
 
 
 def _hash(*parts: str) -> bytes:

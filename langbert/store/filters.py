@@ -24,6 +24,7 @@ import difflib
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
@@ -33,6 +34,7 @@ from numpy.typing import NDArray
 
 from ..errors import FilterError
 from ..records import Chunk
+from .metadata import plain
 
 __all__ = [
     "RANGES",
@@ -254,9 +256,10 @@ class _Parser:
             case "$not":
                 return Not(self._field(field, value, depth + 1))
             case "$gt" | "$gte" | "$lt" | "$lte":
-                if isinstance(value, bool) or not isinstance(value, str | int | float):
-                    raise FilterError(f"{field!r}: {operator} takes a number or a str; got {_show(value)}")
-                return Test(field, "range", (_scalar(field, value),), (operator,))
+                bound = _scalar(field, value)
+                if bound is None or isinstance(bound, bool):
+                    raise FilterError(f"{field!r}: {operator} takes a number, a date or a str; got {_show(value)}")
+                return Test(field, "range", (bound,), (operator,))
         raise FilterError(f"{field!r}: unknown operator {operator!r}{_near(str(operator), _FIELD_OPERATORS)}")
 
 
@@ -269,6 +272,8 @@ def _scalars(field: str, operator: str, values: object) -> tuple[Scalar, ...]:
 def _scalar(field: str, value: object) -> Scalar:
     if isinstance(value, float) and math.isnan(value):
         raise FilterError(f"{field!r}: NaN equals nothing; to find what is missing use {{'$exists': False}}")
+    with suppress(TypeError):  # then it is no scalar, which is said below
+        value = plain(value)
     if isinstance(value, str):
         return _text(value)
     if value is None or isinstance(value, bool | int | float):

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import QuestionError, StoreError
+from ..errors import StoreError
 from ..files import sweep
 from ..records import Candidate, Chunk, Document, EmbedderLike, EmbeddingSpace, Progress, SearchMode
+from ..text.question import checked_question
 from . import ingest
 from .checks import STORE_FILE, check_choice, check_folder, checked_vectors
 from .contents import Contents
@@ -327,8 +328,7 @@ class Store(Contents):
             StoreError: dense or hybrid search without an embedder.
             StoreMismatch: the store's vectors were made in another embedding space.
         """
-        if not isinstance(question, str) or not question.strip():
-            raise QuestionError(f"the question must be a str with something in it; got {question!r}")
+        question = checked_question(question)
         check_choice("mode", mode, get_args(SearchMode))
         check_choice("fusion", fusion, get_args(Fusion))
         if not 0 <= dense_weight <= 1:
