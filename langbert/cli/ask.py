@@ -62,7 +62,7 @@ def ask(
     form = "json" if output.as_json else form
     wanted = parse_where(where)
     from ..answering.rag import Rag
-    from ..retrieval import checked_question
+    from ..text.question import checked_question
     from .stores import open_existing, writer_for
 
     if question is not None:

@@ -50,7 +50,8 @@ def search(
         langbert search "两个任务" --store my-index --mode lexical --where format=pdf --json
     """
     wanted = parse_where(where)
-    from ..retrieval import Retriever, checked_question
+    from ..retrieval import Retriever
+    from ..text.question import checked_question
     from .stores import make_reranker, open_existing, open_plain
 
     checked_question(question)  # before anything is loaded

@@ -258,7 +258,7 @@ class _Parser:
             case "$gt" | "$gte" | "$lt" | "$lte":
                 bound = _scalar(field, value)
                 if bound is None or isinstance(bound, bool):
-                    raise FilterError(f"{field!r}: {operator} takes a number, a date or a str; got {_show(value)}")
+                    raise FilterError(f"{field!r}: {operator} takes a number or a str, or a date; got {_show(value)}")
                 return Test(field, "range", (bound,), (operator,))
         raise FilterError(f"{field!r}: unknown operator {operator!r}{_near(str(operator), _FIELD_OPERATORS)}")
 
