@@ -160,6 +160,11 @@ def test_no_file_imports_itself_round_a_corner(root: Path) -> None:
         pytest.fail(" → ".join(str(file.relative_to(root)) for file in error.args[1]))
 
 
+def test_no_file_is_longer_than_one_can_read_in_a_sitting() -> None:
+    files = [*ROOT.rglob("*.py"), *INTEGRATIONS.rglob("*.py")]
+    assert not [file for file in files if len(file.read_text(encoding="utf-8").splitlines()) > 450]
+
+
 def test_what_is_private_to_the_store_is_used_in_its_room_alone() -> None:
     private = re.compile(r"\bstore\._[a-z]")
     elsewhere = [*(file for file in modules() if room(file) != "store"), *INTEGRATIONS.rglob("*.py")]
