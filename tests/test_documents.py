@@ -203,7 +203,7 @@ Next line.
 
 Prices
 Item | Price
-Tea | $ 2 3
+Tea | Price: $ 2 3
 
   a
     b < c
@@ -318,7 +318,7 @@ def word(tmp_path: Path) -> Path:
 def test_docx(word: Path) -> None:
     document = read_document(word)
     assert document.text == (
-        "Report\n\nResults\n\nBefore the table.\n\nName | Value\na b\n\n- one\n- two\n\n结论\n\n完。"
+        "Report\n\nResults\n\nBefore the table.\n\nName | Value\na b |\n\n- one\n- two\n\n结论\n\n完。"
     )
     assert headings(document) == [(1, "Report"), (2, "Results"), (3, "结论")]
     assert document.source == "报告.docx"
@@ -439,9 +439,9 @@ def test_notebook(tmp_path: Path) -> None:
     assert document.text[document.headings[1].start :] == "## Part"
 
 
-def test_csv_keeps_its_text_and_its_header_is_the_title(tmp_path: Path) -> None:
+def test_csv_rows_say_their_columns_and_the_header_is_the_title(tmp_path: Path) -> None:
     document = read_document(write(tmp_path, "a.csv", 'Team,City\n"Blues, the",STL\nFlyers,PHI\n'))
-    assert document.text == 'Team,City\n"Blues, the",STL\nFlyers,PHI\n'
+    assert document.text == "Team | City\nBlues, the | City: STL\nFlyers | City: PHI\n"
     assert headings(document) == [(1, "Team | City")]
     assert read_document(write(tmp_path, "b.csv", "1,2\n3,4\n")).headings == ()
 

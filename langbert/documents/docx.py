@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import DocumentError
 from .archive import open_archive, parse_xml
 from .extract import Extract, TextBuilder
+from .grid import Cell, Grid
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -108,8 +109,7 @@ def _write_blocks(parent: _Element, builder: TextBuilder, styles: _Styles) -> No
     for block in _blocks(parent):
         if block.tag == f"{_W}tbl":
             in_list = False
-            for number, row in enumerate(_rows(block)):
-                builder.block(row, tight=number > 0)
+            builder.table(*_grid(block))
             continue
         text = _text(block).strip("\n")
         level = styles.heading_level(block)
@@ -152,13 +152,46 @@ def _text(element: _Element) -> str:
     return "".join(pieces)
 
 
-def _rows(table: _Element) -> Iterator[str]:
-    """A row as ``cell | cell``; empty cells are left out, as are those a vertical merge continues."""
-    for row in _within(table, "tr"):
-        cells = (" ".join(" ".join(_cell_texts(cell)).split()) for cell in _within(row, "tc"))
-        line = " | ".join(cell for cell in cells if cell)
-        if line:
-            yield line
+def _grid(table: _Element) -> tuple[Grid, int | None]:
+    """The cells, and how many rows are marked as repeated on each page, if any."""
+    rows = list(_within(table, "tr"))
+    cells = [list(_cells(row)) for row in rows]
+    continued = [{column for column, cell in row if _continues(cell)} for row in cells]
+    grid = Grid()
+    for number, row in enumerate(cells):
+        given = []
+        for column, cell in row:
+            if column in continued[number]:
+                continue
+            below = 1
+            while number + below < len(cells) and column in continued[number + below]:
+                below += 1
+            given.append(Cell(" ".join(" ".join(_cell_texts(cell)).split()), _span(cell), below))
+        grid.add(given)
+    marked = 0
+    while marked < len(rows) and rows[marked].find(f"{_W}trPr/{_W}tblHeader") is not None:
+        marked += 1
+    return grid, marked or None
+
+
+def _cells(row: _Element) -> Iterator[tuple[int, _Element]]:
+    """The cells with the columns where they begin."""
+    before = _value(row.find(f"{_W}trPr/{_W}gridBefore"))
+    column = int(before) if before.isdigit() else 0
+    for cell in _within(row, "tc"):
+        yield column, cell
+        column += _span(cell)
+
+
+def _span(cell: _Element) -> int:
+    columns = _value(cell.find(f"{_W}tcPr/{_W}gridSpan"))
+    return int(columns) if columns.isdigit() else 1
+
+
+def _continues(cell: _Element) -> bool:
+    """Whether the cell belongs to the one above it."""
+    merge = cell.find(f"{_W}tcPr/{_W}vMerge")
+    return merge is not None and _value(merge) != "restart"
 
 
 def _within(parent: _Element, name: str) -> Iterator[_Element]:
@@ -172,7 +205,7 @@ def _within(parent: _Element, name: str) -> Iterator[_Element]:
 def _cell_texts(cell: _Element) -> Iterator[str]:
     for block in _blocks(cell):
         if block.tag == f"{_W}tbl":
-            yield " ".join(_rows(block))
+            yield " ".join(_grid(block)[0].lines())
         else:
             yield _text(block)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..records import Heading
+from .grid import Grid
 
 __all__ = ["Extract", "TextBuilder", "one_line", "with_title"]
 
@@ -81,6 +82,11 @@ class TextBuilder:
         text = " ".join(text.split())
         if text:
             self.headings.append(Heading(self.block(text), level, one_line(text)))
+
+    def table(self, grid: Grid, headers: int | None = None) -> None:
+        """Append a table, a row per line; ``headers`` as for :meth:`Grid.lines`."""
+        for number, line in enumerate(grid.lines(headers)):
+            self.block(line, tight=number > 0)
 
     def page(self) -> None:
         """The next block begins a page."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import DocumentError
 from .encoding import decode
 from .extract import Extract, TextBuilder
+from .grid import Cell, Grid
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -201,24 +202,39 @@ def _in_article(element: _Element) -> bool:
     return next(element.iterancestors("article", "main", "section"), None) is not None
 
 
+def _is_hidden(element: _Element) -> bool:
+    return element.get("hidden") is not None or _HIDDEN.search(element.get("style") or "") is not None
+
+
 def _int(text: str | None, default: int) -> int:
     return int(text) if text and text.isdigit() else default
 
 
 def _rows(table: _Element) -> list[str] | None:
-    """The rows of a table of data as ``cell | cell``; None for one that is only there for the layout."""
-    if any(table.find(f".//{tag}") is not None for tag in ("table", "pre", "ul", "ol", *_HEADINGS)):
+    """The rows of a table of data as lines; None for one that is only there for the layout."""
+    lists = () if table.find(".//th") is not None else ("ul", "ol")
+    if any(table.find(f".//{tag}") is not None for tag in ("table", "pre", *lists, *_HEADINGS)):
         return None
-    rows: list[str] = []
-    several = False
-    for row in table.iter("caption", "tr"):
-        cells = [row] if row.tag == "caption" else row.iterchildren("td", "th")
-        texts = [text for text in (_cell(cell) for cell in cells) if text]
-        several = several or len(texts) > 1
-        if texts:
-            # Financial tables give "$" and ")" cells of their own.
-            rows.append(_CLOSING_CELL.sub(r"\1", _CURRENCY_CELL.sub(r"\1 ", " | ".join(texts))))
-    return rows if several else None
+    grid = Grid()
+    headers, several = 0, False
+    rows = list(table.iter("tr"))
+    for number, row in enumerate(rows):
+        cells = [cell for cell in row.iterchildren("td", "th") if not _is_hidden(cell)]
+        several = several or len(cells) > 1
+        names = row.getparent().tag == "thead" or (len(cells) > 1 and all(cell.tag == "th" for cell in cells))
+        if names and headers == number:
+            headers += 1
+        grid.add(
+            Cell(_cell(cell), _int(cell.get("colspan"), 1), min(_int(cell.get("rowspan"), 1), len(rows) - number))
+            for cell in cells
+        )
+    if not several:
+        return None
+    captions = [text for text in map(_cell, table.iterchildren("caption")) if text]
+    # Financial tables give "$" and ")" cells of their own.
+    return captions + [
+        _CLOSING_CELL.sub(r"\1", _CURRENCY_CELL.sub(r"\1 ", line)) for line in grid.lines(headers or None)
+    ]
 
 
 def _cell(cell: _Element) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..records import Heading
 from .encoding import decode
 from .extract import Extract, one_line, with_title
+from .grid import row_line
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -16,18 +17,41 @@ if TYPE_CHECKING:
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)??(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _FRONT_TITLE = re.compile(r"""^title[ \t]*:[ \t]*(?P<quote>["']?)(?P<title>.+?)(?P=quote)[ \t]*$""", re.MULTILINE)
 _HTML_HEADING = re.compile(r"<h([1-6])\b[^>]*>(.*?)</h\1\s*>", re.DOTALL | re.IGNORECASE)
+_DELIMITER_ROW = re.compile(r"^[ \t]*\|?[ \t]*:?-+[ \t:|-]*$", re.MULTILINE)
 _TAG = re.compile(r"<[^>]*>")
 _ANCHOR = re.compile(r"\s*\{#[^}]*\}\s*$")  # "## Heading {#its-name}"
 
 
 def read(data: bytes) -> Extract:
-    text = decode(data)
+    text = _with_named_cells(decode(data))
     front = _FRONT_MATTER.match(text)
     title = ""
     if front:
         named = _FRONT_TITLE.search(front.group(1) or "")
         title = named.group("title").strip() if named else ""
     return Extract(text, with_title(find_headings(text), title), (), title)
+
+
+def _with_named_cells(text: str) -> str:
+    """The rows of tables with the names of their columns beside the values; every line stays a line."""
+    if not _DELIMITER_ROW.search(text):
+        return text
+    lines = text.split("\n")
+    names: list[str] = []
+    row: list[str] = []
+    line = 0
+    for token in _parser().parse(text):
+        if token.type == "table_open":
+            names = []
+        elif token.type == "tr_open" and token.map:
+            row, line = [], token.map[0]
+        elif token.type == "inline":
+            row.append(token.content)
+        elif token.type == "tr_close" and token.level == 2:  # not within a list or a quote
+            if names and any(row):
+                lines[line] = f"| {row_line(row, names)} |"
+            names = names or row
+    return "\n".join(lines)
 
 
 def find_headings(text: str) -> list[Heading]:
@@ -58,7 +82,7 @@ def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     # Inline parsing is most of the work and only headings need it.
-    return MarkdownIt("commonmark").disable("inline")
+    return MarkdownIt("commonmark").enable("table").disable("inline")
 
 
 def _words(parser: MarkdownIt, source: str) -> str:

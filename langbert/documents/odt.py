@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..errors import DocumentError
 from .archive import member, open_archive, parse_xml
 from .extract import Extract, TextBuilder
+from .grid import Cell, Grid
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -49,8 +50,7 @@ def _write(parent: _Element, builder: TextBuilder, depth: int) -> None:
         elif element.tag == f"{_TEXT}list":
             _write_list(element, builder, depth + 1)
         elif element.tag == f"{_TABLE}table":
-            for number, row in enumerate(_rows(element)):
-                builder.block(row, tight=number > 0)
+            builder.table(*_grid(element))
         elif element.tag not in _UNSEEN:
             _write(element, builder, depth)
 
@@ -83,10 +83,25 @@ def _text(element: _Element) -> str:
     return "".join(pieces)
 
 
-def _rows(table: _Element) -> list[str]:
-    rows = []
+def _grid(table: _Element) -> tuple[Grid, int | None]:
+    """The cells, and how many rows are marked as headers, if any. Cells and rows may stand for several like them."""
+    grid, headers = Grid(), 0
     for row in table.iter(f"{_TABLE}table-row"):
-        cells = (" ".join(" ".join(_text(p) for p in cell.iter(f"{_TEXT}p", f"{_TEXT}h")).split()) for cell in row)
-        if line := " | ".join(cell for cell in cells if cell):
-            rows.append(line)
-    return rows
+        if next(row.iterancestors(f"{_TABLE}table")) is not table:  # of a table within a cell
+            continue
+        cells: list[Cell] = []
+        for cell in row.iterchildren(f"{_TABLE}table-cell"):
+            text = " ".join(" ".join(_text(p) for p in cell.iter(f"{_TEXT}p", f"{_TEXT}h")).split())
+            span, below = _count(cell, "number-columns-spanned"), _count(cell, "number-rows-spanned")
+            cells += [Cell(text, span, below)] * _count(cell, "number-columns-repeated")
+        repeated = _count(row, "number-rows-repeated") if any(cell.text for cell in cells) else 1
+        for _ in range(repeated):
+            grid.add(cells)
+        if next(row.iterancestors(f"{_TABLE}table-header-rows"), None) is not None:
+            headers += repeated
+    return grid, headers or None
+
+
+def _count(element: _Element, name: str) -> int:
+    value = element.get(f"{_TABLE}{name}") or ""
+    return min(int(value), 1_000) if value.isdigit() else 1

@@ -9,6 +9,7 @@ from zipfile import ZipFile
 from ..errors import DocumentError
 from .archive import member, open_archive, parse_xml
 from .extract import Extract, TextBuilder
+from .grid import Cell, Grid
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -72,8 +73,7 @@ def _write_shapes(slide: _Element, builder: TextBuilder) -> None:
     # The title comes first, wherever it stands among the shapes.
     for shape in sorted(shapes, key=lambda shape: not _is_title(shape)):
         if shape.tag == f"{_A}tbl":
-            for number, row in enumerate(_rows(shape)):
-                builder.block(row, tight=number > 0)
+            builder.table(*_grid(shape))
         elif _is_title(shape):
             builder.heading(" ".join(_paragraphs(shape)), 2)
         elif _placeholder(shape) not in _FURNITURE:
@@ -97,10 +97,22 @@ def _paragraphs(element: _Element) -> list[str]:
     return texts
 
 
-def _rows(table: _Element) -> list[str]:
-    rows = []
+def _grid(table: _Element) -> tuple[Grid, int | None]:
+    """The cells, and whether the first row is set apart as the header."""
+    grid = Grid()
     for row in table.iter(f"{_A}tr"):
-        cells = (" ".join(" ".join(_paragraphs(cell)).split()) for cell in row.iter(f"{_A}tc"))
-        if line := " | ".join(cell for cell in cells if cell):
-            rows.append(line)
-    return rows
+        grid.add(
+            Cell(
+                " ".join(" ".join(_paragraphs(cell)).split()),
+                _count(cell.get("gridSpan")),
+                _count(cell.get("rowSpan")),
+            )
+            for cell in row.iter(f"{_A}tc")
+            if not {"1", "true"} & {cell.get("hMerge"), cell.get("vMerge")}
+        )
+    properties = table.find(f"{_A}tblPr")
+    return grid, 1 if properties is not None and properties.get("firstRow") in ("1", "true") else None
+
+
+def _count(value: str | None) -> int:
+    return min(int(value), 1_000) if value and value.isdigit() else 1

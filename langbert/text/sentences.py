@@ -54,6 +54,7 @@ _STARTERS = frozenset(
 )
 _LAST_WORD = re.compile(r"[^\s(\[{\"'“‘«（【「]*\Z")
 _NUMBER_AT_LINE_START = re.compile(r"(?:\A|\n)[ \t]*(?:\d{1,3}(?:\.\d{1,3})*|[a-zA-Z]|[ivxIVX]{1,5})\Z")
+_CELLS = " | "  # a row of a table
 _UNDERLINE = re.compile(r"[ \t]*\n(?P<mark>[=\-~^\"'`+*#.:_])(?P=mark){2,}[ \t]*(?:\n|\Z)")
 _NEXT_WORD = re.compile(r"\s*[\"'“‘(]*([^\W\d_]+)")
 _DOTTED = re.compile(r"(?:[a-z]\.)+[a-z]")
@@ -110,7 +111,7 @@ def _line_ends(text: str) -> set[int]:
         if stripped.startswith(("```", "~~~")):
             fenced = not fenced
         code = fenced or _CODE.match(line) is not None
-        if code or (stripped[:1] in "#`~>|$=-^\"'+*" and _OWN_LINE.match(line)):
+        if code or _CELLS in line or (stripped[:1] in "#`~>|$=-^\"'+*" and _OWN_LINE.match(line)):
             ends.add(end)
             if code and not previous_code and not fenced and start and text[start - 1] == "\n":
                 ends.add(start)

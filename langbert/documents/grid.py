@@ -1,0 +1,124 @@
+"""Tables as lines: every row says by itself what it says in the table, the names of the columns beside its values.
+
+    Branch | Phone | Fax
+    North | Phone: 555-0101 | Fax: –
+
+A merged cell counts for every row and column it covers, an empty one keeps its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+__all__ = ["EMPTY", "Cell", "Grid", "row_line"]
+
+EMPTY = "–"
+_SEPARATOR = " | "
+_MAX_COLUMNS = 1_000  # a row may say that it is wider, and cost more than it holds
+_MAX_NAME = 60  # characters: a longer first row is text, no names
+_YEAR = re.compile(r"(?:19|20)\d\d(?:[/–-]\d\d(?:\d\d)?)?")
+_QUANTITY = re.compile(r"[^\w\s]{0,3}\s?\d")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell's words in one line, and how many columns and rows it covers."""
+
+    text: str
+    columns: int = 1
+    rows: int = 1
+
+
+class Grid:
+    """The cells of a table, row by row, as they come from a file."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[str]] = []
+        self._whole: set[int] = set()  # rows that are one cell
+        self._open: dict[int, tuple[int, str]] = {}  # column → rows still to cover, words
+
+    def add(self, cells: Iterable[Cell]) -> None:
+        """The next row; columns that a cell from above covers are not among ``cells``."""
+        row: list[str] = []
+        given = list(cells)
+        for cell in given:
+            self._fill(row)
+            for _ in range(max(1, min(cell.columns, _MAX_COLUMNS - len(row)))):
+                if cell.rows > 1:
+                    self._open[len(row)] = (cell.rows - 1, cell.text)
+                row.append(cell.text)
+        self._fill(row)
+        if len(given) == 1 and len(row) > 1 and len(set(row)) == 1:
+            self._whole.add(len(self.rows))
+        self.rows.append(row)
+
+    def lines(self, headers: int | None = None) -> list[str]:
+        """The rows as text, empty ones left out.
+
+        Args:
+            headers: how many of the first rows name the columns; None where the file does not say.
+        """
+        width = max((len(row) for row in self.rows), default=0)
+        while width and not any(row[width - 1] for row in self.rows if len(row) >= width):
+            width -= 1
+        rows = [[*row, *[""] * (width - len(row))][:width] for row in self.rows]
+        if headers is None:
+            body = [row for i, row in enumerate(rows) if i not in self._whole and any(row)]
+            named = bool(body) and _are_names(body[0], body[1:])
+            headers = rows.index(body[0]) + 1 if named else 0
+        names = _column_names([row for i, row in enumerate(rows[:headers]) if i not in self._whole])
+        lines = []
+        for i, row in enumerate(rows):
+            if not any(row):
+                continue
+            if i in self._whole:
+                lines.append(row[0])
+            elif i < headers:
+                lines.append(row_line(row, ()).rstrip(" |"))
+            else:
+                lines.append(row_line(row, names))
+        return lines
+
+    def _fill(self, row: list[str]) -> None:
+        while len(row) in self._open:
+            left, text = self._open.pop(len(row))
+            if left > 1:
+                self._open[len(row)] = (left - 1, text)
+            row.append(text)
+
+
+def row_line(row: Sequence[str], names: Sequence[str]) -> str:
+    """A row in one line: its first cell is what the row is about, the others follow behind their column's name."""
+    if not any(names[1:]):
+        return _SEPARATOR.join(row).strip()
+    said = [row[0] or (f"{names[0]}: {EMPTY}" if names[0] else EMPTY)]
+    previous = ""
+    for i, text in enumerate(row[1:], 1):
+        name = names[i] if i < len(names) else ""
+        if name and name == previous:  # one heading over several cells: "$" and the sum
+            said[-1] = f"{said[-1].removesuffix(EMPTY).rstrip()} {text or EMPTY}"
+        else:
+            said.append(f"{name}: {text or EMPTY}" if name else text)
+        previous = name
+    return _SEPARATOR.join(said)
+
+
+def _column_names(headers: list[list[str]]) -> list[str]:
+    """Names over each other become one: "2024" above "Sales" is "2024 Sales"."""
+    return [" ".join(dict.fromkeys(name for name in column if name)) for column in zip(*headers, strict=True)]
+
+
+def _are_names(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row names the columns, as far as the words tell.
+
+    Two columns may well be names and values throughout, so the values have to be numbers under a word.
+    """
+    names = [name for name in first[1:] if name]
+    if not body or len(names) < len(first) - 1 or len({*first}) < len(first):
+        return False
+    if any(len(name) > _MAX_NAME or (_QUANTITY.match(name) and not _YEAR.fullmatch(name)) for name in first):
+        return False
+    values = [row[1] for row in body if row[1]]
+    return len(first) > 2 or (len(values) > 1 and all(_QUANTITY.match(value) for value in values))

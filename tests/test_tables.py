@@ -1,0 +1,148 @@
+"""Tables: every row says by itself what it says in the table, in every format that has some."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from langbert.documents import read_document
+from langbert.documents.grid import Cell, Grid
+from langbert.text.sentences import sentences
+
+ROWS = [["Depot", "Opens", "Forklifts", "Foreman"], ["Harbour", "06:00", "", "A. Brandt"], ["Mill", "", "4", ""]]
+LINES = [
+    "Depot | Opens | Forklifts | Foreman",
+    "Harbour | Opens: 06:00 | Forklifts: – | Foreman: A. Brandt",
+    "Mill | Opens: – | Forklifts: 4 | Foreman: –",
+]
+_ODF = "urn:oasis:names:tc:opendocument:xmlns"
+
+
+def html_table(rows: list[list[str]]) -> str:
+    return "<table>" + "".join("<tr>" + "".join(f"<td>{c}</td>" for c in row) + "</tr>" for row in rows) + "</table>"
+
+
+def odt(path: Path, table: str) -> Path:
+    names = f'xmlns:office="{_ODF}:office:1.0" xmlns:table="{_ODF}:table:1.0" xmlns:text="{_ODF}:text:1.0"'
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "content.xml",
+            f"<office:document-content {names}><office:body><office:text><table:table>{table}</table:table>"
+            "</office:text></office:body></office:document-content>",
+        )
+    return path
+
+
+def written(folder: Path, kind: str) -> Path:
+    path = folder / f"a.{kind}"
+    if kind == "docx":
+        import docx
+
+        document = docx.Document()
+        table = document.add_table(len(ROWS), 4)
+        for cell, text in zip(table._cells, [text for row in ROWS for text in row], strict=True):
+            cell.text = text
+        document.save(str(path))
+    elif kind == "odt":
+        cells = ["".join(f"<table:table-cell><text:p>{c}</text:p></table:table-cell>" for c in row) for row in ROWS]
+        odt(path, "".join(f"<table:table-row>{row}</table:table-row>" for row in cells))
+    elif kind == "html":
+        path.write_text(f"<html><body>{html_table(ROWS)}</body></html>")
+    elif kind == "csv":
+        path.write_text("".join(",".join(row) + "\n" for row in ROWS))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["docx", "odt", "html", "csv"])
+def test_empty_cells_keep_their_place(tmp_path: Path, kind: str) -> None:
+    assert read_document(written(tmp_path, kind)).text.strip().split("\n") == LINES
+
+
+def test_markdown_rows_stay_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text(
+        "# Depots\n\n| Depot | Opens | Foreman |\n|---|:-:|--:|\n| Mill | | A. *Brandt* |\n\n## After\n\n"
+        "```\n| a | b |\n|---|---|\n| c | d |\n```\n"
+    )
+    document = read_document(path)
+    assert document.text.split("\n")[2:6] == [
+        "| Depot | Opens | Foreman |",
+        "|---|:-:|--:|",
+        "| Mill | Opens: – | Foreman: A. *Brandt* |",
+        "",
+    ]
+    assert document.text.count("\n") == path.read_text().count("\n")
+    assert document.text[document.headings[1].start :].startswith("## After")
+    assert "| c | d |" in document.text
+
+
+def test_merged_cells_count_for_all_they_cover(tmp_path: Path) -> None:
+    import docx
+
+    document = docx.Document()
+    table = document.add_table(4, 3)
+    texts = ["Site", "Shift", "Crew", "Mill", "early", "6", "", "late", "4", "Harbour", "all day", ""]
+    for cell, text in zip(table._cells, texts, strict=True):
+        cell.text = text
+    table.cell(1, 0).merge(table.cell(2, 0))
+    table.cell(3, 1).merge(table.cell(3, 2))
+    document.save(str(tmp_path / "a.docx"))
+    lines = [
+        "Mill | Shift: early | Crew: 6",
+        "Mill | Shift: late | Crew: 4",
+        "Harbour | Shift: all day | Crew: all day",
+    ]
+    assert read_document(tmp_path / "a.docx").text.split("\n")[1:] == lines
+    page = (
+        "<table><tr><th>Site</th><th>Shift</th><th>Crew</th></tr><tr><td rowspan=2>Mill</td><td>early</td><td>6</td>"
+        "</tr><tr><td>late</td><td>4</td></tr><tr><td>Harbour</td><td colspan=2>all day</td></tr></table>"
+    )
+    (tmp_path / "a.html").write_text(page)
+    assert read_document(tmp_path / "a.html").text.split("\n")[1:] == lines
+    cell = "<table:table-cell{}><text:p>{}</text:p></table:table-cell>"
+    covered = "<table:covered-table-cell/>"
+    rows = [
+        "".join(cell.format("", name) for name in ("Site", "Shift", "Crew")),
+        cell.format(' table:number-rows-spanned="2"', "Mill") + cell.format("", "early") + cell.format("", "6"),
+        covered + cell.format("", "late") + cell.format("", "4"),
+        cell.format("", "Harbour") + cell.format(' table:number-columns-spanned="2"', "all day") + covered,
+    ]
+    path = odt(tmp_path / "a.odt", "".join(f"<table:table-row>{row}</table:table-row>" for row in rows))
+    assert read_document(path).text.split("\n")[1:] == lines
+
+
+def grid(*rows: list[str]) -> Grid:
+    made = Grid()
+    for row in rows:
+        made.add(Cell(text) for text in row)
+    return made
+
+
+def test_two_headings_over_each_other_and_a_title_row() -> None:
+    made = Grid()
+    made.add([Cell("Region"), Cell("2023", 2), Cell("2024", 2)])
+    made.add([Cell(""), Cell("Sales"), Cell("Staff"), Cell("Sales"), Cell("Staff")])
+    made.add([Cell("Europe", 5)])
+    made.add(Cell(text) for text in ("North", "5", "2", "7", "3"))
+    assert made.lines(2)[2:] == ["Europe", "North | 2023 Sales: 5 | 2023 Staff: 2 | 2024 Sales: 7 | 2024 Staff: 3"]
+
+
+def test_names_beside_values_are_no_header() -> None:
+    assert grid(["Owner", "Jane Roe"], ["Floor", "third"]).lines() == ["Owner | Jane Roe", "Floor | third"]
+    assert grid(["Item", "Price"], ["Tea", "3"], ["Salt", "1"]).lines()[1] == "Tea | Price: 3"
+    assert grid(["Region", "2023", "2024"], ["North", "5", "7"]).lines()[1] == "North | 2023: 5 | 2024: 7"
+    assert grid(["1", "2", "3"], ["4", "", "6"]).lines() == ["1 | 2 | 3", "4 |  | 6"]
+
+
+def test_spans_beyond_the_table_cost_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text(
+        "<table><tr><td rowspan=99999999 colspan=99999999>x</td><td>y</td></tr><tr><td>z</td><td>w</td></tr></table>"
+    )
+    assert len(read_document(tmp_path / "a.html").text) < 20_000
+
+
+def test_every_row_is_a_sentence() -> None:
+    text = "\n".join(LINES)
+    assert [text[start:end] for start, end in sentences(text)] == LINES
