@@ -1,4 +1,7 @@
-"""Word documents: headings by style, lists, tables by rows, text boxes and notes, in the order of the document.
+"""Word documents: headings by style, lists with their numbers, tables by rows, text boxes, then the notes.
+
+Read is what a reader of the page sees: tracked changes as accepted, headers and footers once, no hidden text; text that
+is struck out is marked so. Comments are not part of the text: a remark counts them.
 
 python-docx opens the package and its styles; the text is gathered from the XML itself, since python-docx's own
 iterators leave out content controls, inserted text of tracked changes and text boxes.
@@ -14,19 +17,30 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DocumentError
 from .archive import open_archive, parse_xml
+from .docx_numbers import Numbers
 from .extract import Extract, TextBuilder
 from .grid import Cell, Grid
+from .remarks import remark
+from .symbols import symbol
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
+_R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 # Deleted text, and drawings in the form for old programs, are not what the reader sees.
-_UNSEEN = {f"{_W}del", f"{_W}moveFrom", f"{_W}instrText", f"{_W}pPr", f"{_W}rPr", f"{_W}txbxContent", _FALLBACK}
-_CHARACTERS = {f"{_W}tab": "\t", f"{_W}br": "\n", f"{_W}cr": "\n", f"{_W}noBreakHyphen": "-"}
+_UNSEEN = {
+    *(f"{_W}{name}" for name in ("del", "moveFrom", "instrText", "pPr", "rPr", "txbxContent", "rt")),
+    _FALLBACK,
+}
+_CHARACTERS = {f"{_W}tab": "\t", f"{_W}ptab": "\t", f"{_W}br": "\n", f"{_W}cr": "\n", f"{_W}noBreakHyphen": "-"}
+_POWER = re.compile(r"[+\-−–]?\d+")
+_PRIVATE = re.compile("[\uf020-\uf0ff]")
+_STRUCK = "[struck out: "
 _HEADING_STYLE = re.compile(r"heading (\d)", re.I)
+_PAGE_NUMBER = re.compile(r"\W*(?:page|seite|第)?[\W\d]*(?:of|von|/|页|頁|共|第)?[\W\d]*(?:页|頁)?\W*", re.I)
 _JUNK_TITLES = {"", "word document"}
 
 
@@ -34,7 +48,8 @@ def read(data: bytes) -> Extract:
     from docx import Document
     from docx.opc.exceptions import OpcError, PackageNotFoundError
 
-    names = open_archive(data).namelist()
+    archive = open_archive(data)
+    names = archive.namelist()
     if not any(name.startswith("word/") for name in names):
         raise DocumentError("it is a zip archive, but no Word document; give it the suffix of its real format")
     try:
@@ -43,9 +58,15 @@ def read(data: bytes) -> Extract:
         raise DocumentError(f"the file is broken ({error}); open it in Word and save it again") from error
 
     builder = TextBuilder()
-    styles = _Styles(document.styles.element) if "word/styles.xml" in names else _Styles(None)
-    _write_blocks(document.element.body, builder, styles)
-    _write_notes(document.part, builder, styles)
+    styles = _Styles(
+        document.styles.element if "word/styles.xml" in names else None,
+        parse_xml(archive.read("word/numbering.xml")) if "word/numbering.xml" in names else None,
+    )
+    body, part = document.element.body, document.part
+    _write_margins(body, part, "header", builder, styles)
+    _write_blocks(body, builder, styles)
+    _write_notes(part, builder, styles)
+    _write_margins(body, part, "footer", builder, styles)
     if builder.headings and min(heading.level for heading in builder.headings) == 0:  # a Title paragraph
         builder.headings = [replace(heading, level=heading.level + 1) for heading in builder.headings]
     title = document.core_properties.title or "" if "docProps/core.xml" in names else ""
@@ -53,9 +74,10 @@ def read(data: bytes) -> Extract:
 
 
 class _Styles:
-    """Which paragraph styles are headings or list items, inheritance followed."""
+    """Which paragraph styles are headings, list items or hidden, inheritance followed; and the numbers of lists."""
 
-    def __init__(self, root: _Element | None) -> None:
+    def __init__(self, root: _Element | None, numbering: _Element | None) -> None:
+        self.numbers = Numbers(numbering)
         self.by_id = {} if root is None else {style.get(f"{_W}styleId"): style for style in root.iter(f"{_W}style")}
 
     def heading_level(self, paragraph: _Element) -> int | None:
@@ -63,7 +85,7 @@ class _Styles:
         own = paragraph.find(f"{_W}pPr/{_W}outlineLvl")
         if own is not None:
             return _outline(own)
-        for style in self._chain(paragraph):
+        for style in self._chain(_value(paragraph.find(f"{_W}pPr/{_W}pStyle"))):
             name = _value(style.find(f"{_W}name")).lower()
             if name == "title":
                 return 0
@@ -74,19 +96,33 @@ class _Styles:
                 return _outline(outline)
         return None
 
-    def list_depth(self, paragraph: _Element) -> int | None:
-        """How deep in a list the paragraph stands, from 0; None outside of lists."""
-        for element in (paragraph, *self._chain(paragraph)):
+    def numbering(self, paragraph: _Element) -> tuple[str, int] | None:
+        """The numbering and the depth, from 0, of a list item or a numbered heading."""
+        depth = ""
+        for element in (paragraph, *self._chain(_value(paragraph.find(f"{_W}pPr/{_W}pStyle")))):
             numbering = element.find(f"{_W}pPr/{_W}numPr")
-            if numbering is not None:
-                if _value(numbering.find(f"{_W}numId")) == "0":  # a style's numbering switched off
-                    return None
-                depth = _value(numbering.find(f"{_W}ilvl"))
-                return int(depth) if depth.isdigit() else 0
+            if numbering is None:
+                continue
+            depth = depth or _value(numbering.find(f"{_W}ilvl"))
+            number = _value(numbering.find(f"{_W}numId"))
+            if number == "0":  # a style's numbering switched off
+                return None
+            if number:
+                linked = self.numbers.level_of(number, element.get(f"{_W}styleId") or "-")
+                return number, min(int(depth), 8) if depth.isdigit() else linked or 0
         return None
 
-    def _chain(self, paragraph: _Element) -> Iterator[_Element]:
-        name = _value(paragraph.find(f"{_W}pPr/{_W}pStyle"))
+    def is_set(self, run: _Element, name: str) -> bool:
+        """Whether a property such as ``vanish`` is on for a run, by itself or by its character style."""
+        style = _value(run.find(f"{_W}rPr/{_W}rStyle"))
+        for element in (run, *self._chain(style)):
+            found = element.find(f"{_W}rPr/{_W}{name}")
+            if found is not None:
+                return _value(found) not in ("0", "false", "off")
+        return False
+
+    def _chain(self, name: str) -> Iterator[_Element]:
+        """A style and those it is based on."""
         seen: set[str] = set()
         while name in self.by_id and name not in seen:
             seen.add(name)
@@ -109,15 +145,17 @@ def _write_blocks(parent: _Element, builder: TextBuilder, styles: _Styles) -> No
     for block in _blocks(parent):
         if block.tag == f"{_W}tbl":
             in_list = False
-            builder.table(*_grid(block))
+            builder.table(*_grid(block, styles))
             continue
-        text = _text(block).strip("\n")
+        text = _text(block, styles).strip("\n")
         level = styles.heading_level(block)
-        depth = styles.list_depth(block) if level is None else None
+        numbering = styles.numbering(block)
+        label = styles.numbers.next(*numbering) if numbering is not None else ""
+        depth = numbering[1] if numbering is not None and level is None else None
         if level is not None:
-            builder.heading(text, level)
+            builder.heading(f"{label} {text}" if text.strip() else "", level)
         elif depth is not None and text.strip():
-            builder.block("  " * depth + "- " + text.strip(), tight=in_list)
+            builder.block(f"{'  ' * depth}{label or '-'} {text.strip()}", tight=in_list)
         else:
             builder.block(text.rstrip())
         if text.strip():
@@ -136,23 +174,56 @@ def _blocks(parent: _Element) -> Iterator[_Element]:
             yield from _blocks(child)
 
 
-def _text(element: _Element) -> str:
+def _text(element: _Element, styles: _Styles) -> str:
     pieces: list[str] = []
 
     def gather(node: _Element) -> None:
         for child in node:
-            if child.tag in (f"{_W}t", f"{_M}t"):
-                pieces.append(child.text or "")
+            if child.tag == f"{_W}r":
+                begin = len(pieces)
+                if not styles.is_set(child, "vanish"):
+                    gather(child)
+                    before = pieces[begin - 1] if begin else ""
+                    pieces[begin:] = [_marked("".join(pieces[begin:]), before, child, styles)]
+            elif child.tag in (f"{_W}t", f"{_M}t"):
+                pieces.append(_in_unicode(child.text or "", node))
+            elif child.tag == f"{_W}sym":
+                pieces.append(_symbol(child))
             elif child.tag in _CHARACTERS:
                 pieces.append(_CHARACTERS[child.tag])
             elif child.tag not in _UNSEEN:
                 gather(child)
 
     gather(element)
-    return "".join(pieces)
+    return "".join(pieces).replace("]" + _STRUCK, "")
 
 
-def _grid(table: _Element) -> tuple[Grid, int | None]:
+def _marked(text: str, before: str, run: _Element, styles: _Styles) -> str:
+    """What a reader sees and plain text would lose: an exponent is no further digit, struck words do not hold."""
+    if not text.strip():
+        return text
+    if styles.is_set(run, "strike") or styles.is_set(run, "dstrike"):
+        return f"{_STRUCK}{text}]"
+    raised = _value(run.find(f"{_W}rPr/{_W}vertAlign")) == "superscript"
+    return f"^{text}" if raised and _POWER.fullmatch(text.strip()) and before[-1:].isalnum() else text
+
+
+def _symbol(element: _Element) -> str:
+    try:
+        return symbol(int(element.get(f"{_W}char") or "", 16), element.get(f"{_W}font") or "")
+    except ValueError:
+        return ""
+
+
+def _in_unicode(text: str, run: _Element) -> str:
+    if not _PRIVATE.search(text):
+        return text
+    fonts = run.find(f"{_W}rPr/{_W}rFonts")
+    font = "Symbol" if fonts is None else fonts.get(f"{_W}ascii") or "Symbol"
+    return _PRIVATE.sub(lambda found: symbol(ord(found.group()), font), text)
+
+
+def _grid(table: _Element, styles: _Styles) -> tuple[Grid, int | None]:
     """The cells, and how many rows are marked as repeated on each page, if any."""
     rows = list(_within(table, "tr"))
     cells = [list(_cells(row)) for row in rows]
@@ -166,7 +237,7 @@ def _grid(table: _Element) -> tuple[Grid, int | None]:
             below = 1
             while number + below < len(cells) and column in continued[number + below]:
                 below += 1
-            given.append(Cell(" ".join(" ".join(_cell_texts(cell)).split()), _span(cell), below))
+            given.append(Cell(" ".join(" ".join(_cell_texts(cell, styles)).split()), _span(cell), below))
         grid.add(given)
     marked = 0
     while marked < len(rows) and rows[marked].find(f"{_W}trPr/{_W}tblHeader") is not None:
@@ -202,17 +273,44 @@ def _within(parent: _Element, name: str) -> Iterator[_Element]:
             yield from _within(child, name)
 
 
-def _cell_texts(cell: _Element) -> Iterator[str]:
+def _cell_texts(cell: _Element, styles: _Styles) -> Iterator[str]:
     for block in _blocks(cell):
         if block.tag == f"{_W}tbl":
-            yield " ".join(_grid(block)[0].lines())
+            yield " ".join(_grid(block, styles)[0].lines())
         else:
-            yield _text(block)
+            yield _numbered(block, styles)
+
+
+def _numbered(paragraph: _Element, styles: _Styles) -> str:
+    numbering = styles.numbering(paragraph)
+    label = styles.numbers.next(*numbering) if numbering is not None else ""
+    return f"{label} {_text(paragraph, styles)}".lstrip(" ")
+
+
+def _write_margins(body: _Element, part: Any, kind: str, builder: TextBuilder, styles: _Styles) -> None:
+    """The headers or footers of all sections, each text once; bare page numbers are none."""
+    written: set[str] = set()
+    for section in body.iter(f"{_W}sectPr"):
+        for reference in section.iter(f"{_W}{kind}Reference"):
+            if reference.get(f"{_W}type") == "first" and section.find(f"{_W}titlePg") is None:
+                continue
+            named = part.rels.get(reference.get(f"{_R}id") or "")
+            if named is None or named.is_external:
+                continue
+            margin = TextBuilder()
+            _write_blocks(parse_xml(named.target_part.blob), margin, styles)
+            text = margin.build().text
+            if text not in written and not (len(text) < 30 and _PAGE_NUMBER.fullmatch(text)):
+                written.add(text)
+                builder.block(text)
 
 
 def _write_notes(part: Any, builder: TextBuilder, styles: _Styles) -> None:
-    """Footnotes and endnotes, after the text."""
+    """Footnotes and endnotes, after the text; comments are counted."""
     for relation in part.rels.values():
+        if not relation.is_external and relation.reltype.endswith("/comments"):
+            count = sum(1 for _ in parse_xml(relation.target_part.blob).iter(f"{_W}comment"))
+            remark(f"{count} comment{'s' if count > 1 else ''} in the margin not read")
         if not relation.is_external and relation.reltype.endswith(("/footnotes", "/endnotes")):
             for note in parse_xml(relation.target_part.blob):
                 if not note.get(f"{_W}type"):  # separators have one

@@ -1,0 +1,149 @@
+"""Word documents: what a reader of the page sees, and nothing else."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import docx
+import pytest
+from docx.oxml import parse_xml
+from docx.oxml.ns import nsdecls
+
+from langbert.documents import read_document
+from langbert.documents.docx_numbers import Numbers, _in_form
+from langbert.documents.symbols import symbol
+
+NUMBERING = """<w:abstractNum {ns} w:abstractNumId="70">
+<w:lvl w:ilvl="0"><w:start w:val="1"/><w:numFmt w:val="chineseCounting"/><w:pStyle w:val="Heading1"/>
+<w:lvlText w:val="第%1章"/></w:lvl>
+<w:lvl w:ilvl="1"><w:start w:val="1"/><w:numFmt w:val="decimal"/><w:isLgl/><w:pStyle w:val="Heading2"/>
+<w:lvlText w:val="%1.%2"/></w:lvl>
+<w:lvl w:ilvl="2"><w:start w:val="3"/><w:numFmt w:val="lowerRoman"/><w:lvlText w:val="(%3)"/></w:lvl>
+<w:lvl w:ilvl="3"><w:start w:val="1"/><w:numFmt w:val="bullet"/><w:lvlText w:val="•"/></w:lvl></w:abstractNum>"""
+
+
+def item(document: Any, text: str, number: int, level: int) -> None:
+    paragraph = document.add_paragraph(text)
+    properties = f'<w:numPr {nsdecls("w")}><w:ilvl w:val="{level}"/><w:numId w:val="{number}"/></w:numPr>'
+    paragraph._p.get_or_add_pPr().append(parse_xml(properties))
+
+
+def runs(document: Any, xml: str) -> None:
+    document.add_paragraph()._p.extend(parse_xml(f"<w:p {nsdecls('w')}>{xml}</w:p>"))
+
+
+def saved(document: Any, folder: Path) -> str:
+    document.save(str(folder / "a.docx"))
+    return read_document(folder / "a.docx").text
+
+
+def test_automatic_numbers(tmp_path: Path) -> None:
+    document = docx.Document()
+    root = document.part.numbering_part.element
+    root.insert(0, parse_xml(NUMBERING.format(ns=nsdecls("w"))))
+    for number, override in ((70, ""), (71, '<w:lvlOverride w:ilvl="2"><w:startOverride w:val="1"/></w:lvlOverride>')):
+        root.append(
+            parse_xml(f'<w:num {nsdecls("w")} w:numId="{number}"><w:abstractNumId w:val="70"/>{override}</w:num>')
+        )
+    for style in ("Heading 1", "Heading 2"):
+        numbered = parse_xml(f'<w:numPr {nsdecls("w")}><w:numId w:val="70"/></w:numPr>')
+        document.styles[style].element.get_or_add_pPr().append(numbered)
+    document.add_heading("总则", 1)
+    document.add_heading("Scope", 2)
+    item(document, "third", 70, 2)
+    item(document, "fourth", 70, 2)
+    item(document, "point", 70, 3)
+    document.add_heading("Terms", 2)
+    item(document, "third again", 70, 2)
+    document.add_heading("细则", 1)
+    document.add_heading("Limits", 2)
+    item(document, "from one", 71, 2)
+    item(document, "and on", 71, 2)
+    text = saved(document, tmp_path)
+    assert [line.strip() for line in text.split("\n") if line] == [
+        *("第一章 总则", "1.1 Scope", "(iii) third", "(iv) fourth", "- point", "1.2 Terms", "(iii) third again"),
+        *("第二章 细则", "2.1 Limits", "(i) from one", "(ii) and on"),
+    ]
+    assert [heading.text for heading in read_document(tmp_path / "a.docx").headings][1] == "1.1 Scope"
+
+
+@pytest.mark.parametrize(
+    ("count", "form", "said"),
+    [
+        (28, "lowerLetter", "bb"),
+        (14, "upperRoman", "XIV"),
+        (12, "ordinal", "12th"),
+        (3, "decimalZero", "03"),
+        (21, "chineseCountingThousand", "二十一"),
+        (10, "japaneseCounting", "十"),
+        (3, "ideographTraditional", "丙"),
+        (4, "decimalEnclosedCircle", "④"),
+        (2, "none", ""),
+        (5, "unheardOf", "5"),
+    ],
+)
+def test_number_formats(count: int, form: str, said: str) -> None:
+    assert _in_form(count, form) == said
+
+
+def test_without_numbering_there_are_no_numbers() -> None:
+    assert Numbers(None).next("1", 0) == ""
+
+
+def test_header_and_footer_are_read_once(tmp_path: Path) -> None:
+    document = docx.Document()
+    document.add_paragraph("Body.")
+    document.sections[0].header.paragraphs[0].text = "Order RT-88"
+    document.sections[0].footer.paragraphs[0].text = "Page 3 of 7"
+    other = document.add_section()
+    other.header.is_linked_to_previous = False
+    other.header.paragraphs[0].text = "Order RT-88"
+    other.footer.is_linked_to_previous = False
+    other.footer.paragraphs[0].text = "Valid to 1 May"
+    document.add_paragraph("More.")
+    assert saved(document, tmp_path) == "Order RT-88\n\nBody.\n\nMore.\n\nValid to 1 May"
+
+
+def test_hidden_struck_raised_and_symbols(tmp_path: Path) -> None:
+    document = docx.Document()
+    runs(
+        document,
+        "<w:r><w:t>Limit 10</w:t></w:r><w:r><w:rPr><w:vertAlign w:val='superscript'/></w:rPr><w:t>-9</w:t></w:r>"
+        "<w:r><w:rPr><w:vanish/></w:rPr><w:t>secret</w:t></w:r><w:r><w:rPr><w:vanish w:val='0'/></w:rPr>"
+        "<w:t xml:space='preserve'> m, the 5</w:t></w:r><w:r><w:rPr><w:vertAlign w:val='superscript'/></w:rPr>"
+        "<w:t>th</w:t></w:r><w:r><w:t xml:space='preserve"
+        "'> </w:t><w:sym w:font='Symbol' w:char='F061'/></w:r><w:r><w:rPr><w:strike/></w:rPr><w:t>ol</w:t></w:r>"
+        "<w:r><w:rPr><w:dstrike/></w:rPr><w:t>d</w:t></w:r>",
+    )
+    assert saved(document, tmp_path) == "Limit 10^-9 m, the 5th α[struck out: old]"
+
+
+def test_comments_are_counted(tmp_path: Path) -> None:
+    document = docx.Document()
+    paragraph = document.add_paragraph("The date is 4 May.")
+    document.add_comment(paragraph.runs, text="Is it?", author="A", initials="A")
+    assert saved(document, tmp_path) == "The date is 4 May."
+    assert read_document(tmp_path / "a.docx").metadata["remarks"] == "1 comment in the margin not read"
+
+
+def test_symbols() -> None:
+    assert [symbol(0xF0B3, "Symbol"), symbol(0xFC, "Wingdings 2"), symbol(0x2713, "Arial")] == ["≥", "✓", "✓"]
+
+
+def test_numbers_of_a_hostile_file_are_bounded(tmp_path: Path) -> None:
+    document = docx.Document()
+    item(document, "x", 1, 0)
+    document.save(str(tmp_path / "a.docx"))
+    with zipfile.ZipFile(tmp_path / "a.docx") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts["word/document.xml"] = re.sub(rb'w:ilvl w:val="0"', b'w:ilvl w:val="99999"', parts["word/document.xml"])
+    parts["word/numbering.xml"] = parts["word/numbering.xml"].replace(
+        b'w:start w:val="1"', b'w:start w:val="9999999999"'
+    )
+    with zipfile.ZipFile(tmp_path / "b.docx", "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    assert len(read_document(tmp_path / "b.docx").text) < 100
