@@ -71,7 +71,7 @@ class Generator:
         with using_threads(self._threads):
             path = resolve(model, offline=offline)
             checkpoint = load_decoder(path, dtype=dtype, device=place, offline=offline)
-            self._decoder = prepared(checkpoint.decoder, prefixes, few_bits=precision == "auto")
+            self._decoder = prepared(checkpoint.decoder, prefixes, low_bits=precision == "auto")
         self._tokenizer = checkpoint.tokenizer
         self._end_ids = checkpoint.end_ids
         self._chat = ChatFormat(checkpoint.tokenizer, checkpoint.chat_template, checkpoint.tokens)

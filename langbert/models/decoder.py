@@ -82,18 +82,18 @@ class DecoderCheckpoint:
     end_ids: frozenset[int] = frozenset()
 
 
-def prepared(decoder: Decoder, prefixes: PrefixCache, *, few_bits: bool) -> Decoder:
+def prepared(decoder: Decoder, prefixes: PrefixCache, *, low_bits: bool) -> Decoder:
     """The decoder made ready for answering.
 
     Args:
         decoder: if it is ours it remembers prompts in ``prefixes`` from now on.
-        few_bits: also lay out its weights anew for the processor, in few bits where a token at a time is read, if
+        low_bits: also lay out its weights anew for the processor, in few bits where a token at a time is read, if
             that is possible. ``decoder`` itself is then not needed any more.
     """
     if not isinstance(decoder, GPTDecoder):
         return decoder
     decoder.prefixes = prefixes
-    if not (few_bits and can_prepare(decoder.model)):
+    if not (low_bits and can_prepare(decoder.model)):
         return decoder
     grids = decoder.grids if decoder.grids is not None else grids_of(decoder.model)
     return PreparedDecoder(PreparedGPT(decoder.model, grids), prefixes)

@@ -17,7 +17,7 @@ from torch import nn
 from ..errors import CheckpointError
 from ..models import resolve
 from ..models.architectures.transformer_xl import TransformerXL, TransformerXLConfig, TransformerXLDecoder
-from ..models.decoder import CHAT_TEMPLATE, Decoder, DecoderCheckpoint, load_decoder, save_decoder
+from ..models.decoder import CHAT_TEMPLATE, DecoderCheckpoint, load_decoder, save_decoder
 from ..models.files.tokenizer import end_token_ids
 from ..models.gpt.decoder import GPTDecoder
 from ..models.gpt.network import GPT, GPTConfig
@@ -29,7 +29,6 @@ __all__ = [
     "LORA_TARGETS",
     "base_decoder",
     "byte_pairs",
-    "fresh_checkpoint",
     "fresh_decoder",
     "pieces",
     "save_trained",
@@ -67,13 +66,9 @@ def fresh_decoder(
             decoder = TransformerXLDecoder(TransformerXL(config))
         else:
             decoder = GPTDecoder(GPT(config))
-    return trainable(decoder.model), fresh_checkpoint(decoder, tokenizer, "bos_token", "eos_token")
-
-
-def fresh_checkpoint(decoder: Decoder, tokenizer: Tokenizer, *roles: str) -> DecoderCheckpoint:
-    """What goes with a new ``decoder``: the one control token of :func:`byte_pairs`, in all its ``roles``."""
-    tokens = dict.fromkeys(roles, END_OF_TEXT)
-    return DecoderCheckpoint(decoder, tokenizer, None, tokens, end_token_ids(tokenizer, []))
+    tokens = dict.fromkeys(("bos_token", "eos_token"), END_OF_TEXT)
+    checkpoint = DecoderCheckpoint(decoder, tokenizer, None, tokens, end_token_ids(tokenizer, []))
+    return trainable(decoder.model), checkpoint
 
 
 def trainable(network: Network) -> Network:
