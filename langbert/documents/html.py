@@ -1,4 +1,8 @@
-"""HTML: headings, paragraphs, lists, tables by rows and ``pre`` as it is; scripts and page furniture left out."""
+"""HTML: headings, paragraphs, lists, tables by rows and ``pre`` as it is; scripts and page furniture left out.
+
+Read is what a reader of the page can open: the answers of an accordion, every tab, a warning in an ``aside``. Left out
+are navigation, banners, cookie notices and what is hidden for good.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +25,21 @@ _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
 _NEVER = {
     "script", "style", "head", "noscript", "template", "svg", "iframe", "object", "canvas", "audio", "video", "select",
-    "button", "textarea", "datalist", "annotation", "annotation-xml",
+    "textarea", "datalist", "annotation", "annotation-xml",
 }  # fmt: skip
-_FURNITURE = {"nav", "header", "footer", "aside", "menu", "dialog"}
+_FURNITURE = {"nav", "header", "footer", "menu", "dialog"}
 _FURNITURE_ROLES = {"navigation", "contentinfo", "search", "menu", "menubar", "dialog", "alertdialog", "banner"}
-_FURNITURE_CLASSES = {"headerlink", "mw-editsection", "navbar", "breadcrumb", "breadcrumbs", "sphinxsidebar", "sidebar"}
+_FURNITURE_CLASSES = {"headerlink", "mw-editsection", "navbar", "breadcrumb", "breadcrumbs", "sphinxsidebar"}
+_SIDE_CLASSES = {"sidebar", "aside"}  # a note beside the text, or navigation: its links tell
+_COOKIES = re.compile(
+    r"(?:cookie|consent|gdpr)[-_]?(?:banner|bar|notice|popup|dialog|modal|consent|message|overlay)", re.I
+)
+_OPENED = re.compile(r"accordion|collaps|answer|faq|panel|(?:^|[ _-])tab|expand|toggle|detail|spoiler", re.I)
+_NEVER_OPENED = re.compile(r"modal|popup|popover|menu|nav|lightbox|template|mobile|tooltip|loading|spinner|toast", re.I)
+_OPENERS = ("aria-controls", "aria-expanded", "data-toggle", "data-target", "data-bs-toggle", "data-bs-target")
+_SUBSTANCE = ("p", "li", "table", "pre", "dl", "blockquote")
+_POWER = re.compile(r"\s*[+\-−–]?\d+\s*")
+_STRUCK = {"s", "del", "strike"}
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 _BLOCKS = {
     "address", "article", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl", "dt", "fieldset",
@@ -67,18 +81,18 @@ def parse(data: bytes, declared: str | None = None) -> _Element:
 def write(root: _Element, builder: TextBuilder) -> None:
     """Append what a reader of the page reads; if that is nothing, then also what looked like furniture."""
     before = len(builder)
-    _Walk(builder, furniture=False).run(_content(root))
+    _Walk(builder, furniture=False, main=_main(root)).run(root)
     if len(builder) == before:
         _Walk(builder, furniture=True).run(root)
 
 
-def _content(root: _Element) -> _Element:
-    """The one ``main`` (or ``article``) if most likely the text is in there, else all."""
+def _main(root: _Element) -> _Element | None:
+    """The one ``main`` (or ``article``), if most likely the text is in there."""
     for xpath in ("//main | //*[@role='main']", "//article"):
         found = root.xpath(xpath)
         if isinstance(found, list) and len(found) == 1 and len(" ".join(_words(found[0]))) >= _ENOUGH:
             return found[0]
-    return root
+    return None
 
 
 def _words(element: _Element) -> Iterator[str]:
@@ -89,9 +103,11 @@ def _words(element: _Element) -> Iterator[str]:
 class _Walk:
     """One pass over the tree, inline text collected until a block begins or ends."""
 
-    def __init__(self, builder: TextBuilder, *, furniture: bool) -> None:
+    def __init__(self, builder: TextBuilder, *, furniture: bool, main: _Element | None = None) -> None:
         self.builder = builder
         self.furniture = furniture
+        self.main = main
+        self.around = set() if main is None else set(main.iterancestors())
         self.inline: list[str] = []
         self.lists: list[int] = []  # per open list: number of the next item, 0 for bullets
         self.bullet = ""
@@ -124,22 +140,29 @@ class _Walk:
                     if tag in _BLOCKS:
                         self.flush()
                 else:
-                    self.end(tag)
+                    self.end(tag, element)
                 if element is not root:
                     self.add(element.tail)
         self.flush()
 
     def is_dropped(self, element: _Element, tag: str) -> bool:
-        if tag in _NEVER or element.get("hidden") is not None or _HIDDEN.search(element.get("style") or ""):
+        if tag in _NEVER or (_is_hidden(element) and not _can_be_opened(element, tag)):
             return True
-        if element.get("aria-hidden") == "true":
-            return True
+        if tag == "button":
+            return not _is_opener(element)
         if self.furniture:
             return False
+        names = f"{element.get('class') or ''} {element.get('id') or ''}"
         if tag in _FURNITURE or (element.get("role") or "") in _FURNITURE_ROLES:
             # The one that carries the page's <h1> is none, nor are those of an article.
             return element.find(".//h1") is None and not (tag in ("header", "footer") and _in_article(element))
-        return not _FURNITURE_CLASSES.isdisjoint((element.get("class") or "").split())
+        if tag == "aside" or not _SIDE_CLASSES.isdisjoint(names.split()):
+            return _is_navigation(element)
+        if _COOKIES.search(names) or not _FURNITURE_CLASSES.isdisjoint(names.split()):
+            return True
+        # Beside the main text, a word or two are a banner or a button.
+        beside = element.getparent() in self.around and element is not self.main and element not in self.around
+        return beside and tag == "div" and not any(element.find(f".//{name}") is not None for name in _SUBSTANCE)
 
     def start(self, tag: str, element: _Element) -> None:
         if tag in _BLOCKS or tag in _HEADINGS:
@@ -159,14 +182,24 @@ class _Walk:
             self.bullet = "  " * depth + (f"{number}. " if number else "- ")
         elif tag in ("td", "th"):
             self.inline.append(" ")
+        elif tag == "sup" and _is_power(element) and "".join(self.inline[-2:])[-1:].isalnum():
+            self.inline.append("^")
+        elif tag in _STRUCK:
+            self.inline.append("[struck out: ")
+        elif tag == "button" and not _in_heading(element):
+            self.flush()
 
-    def end(self, tag: str) -> None:
+    def end(self, tag: str, element: _Element) -> None:
         if tag in _HEADINGS:
             self.builder.heading(self.take(), _HEADINGS[tag])
         elif tag in _BLOCKS:
             self.flush()
         if tag == "pre":
             self.pre -= 1
+        elif tag in _STRUCK:
+            self.inline.append("]")
+        elif tag == "button" and not _in_heading(element):
+            self.flush()
         elif tag in ("ul", "ol") and self.lists:
             self.lists.pop()
         elif tag == "li":
@@ -202,8 +235,44 @@ def _in_article(element: _Element) -> bool:
     return next(element.iterancestors("article", "main", "section"), None) is not None
 
 
+def _in_heading(element: _Element) -> bool:
+    return next(element.iterancestors(*_HEADINGS, "dt", "summary", "legend"), None) is not None
+
+
 def _is_hidden(element: _Element) -> bool:
-    return element.get("hidden") is not None or _HIDDEN.search(element.get("style") or "") is not None
+    if element.get("hidden") is not None or element.get("aria-hidden") == "true":
+        return True
+    return _HIDDEN.search(element.get("style") or "") is not None
+
+
+def _can_be_opened(element: _Element, tag: str) -> bool:
+    """Whether a hidden part is the closed half of something: an answer, a tab, a panel."""
+    names = f"{element.get('class') or ''} {element.get('id') or ''}"
+    if tag not in _BLOCKS or element.get("role") == "dialog" or _NEVER_OPENED.search(names) or _COOKIES.search(names):
+        return False
+    if element.get("role") == "tabpanel" or element.get("hidden") == "until-found" or _OPENED.search(names):
+        return True
+    before = element.getprevious()
+    if before is not None and (before.tag in (*_HEADINGS, "dt", "summary", "button") or _is_opener(before)):
+        return True
+    return any(element.find(f".//{name}") is not None for name in _SUBSTANCE)
+
+
+def _is_opener(element: _Element) -> bool:
+    """Whether a button (or its like) says what it opens, rather than what it does."""
+    if element.get("role") == "tab" or any(element.get(name) is not None for name in _OPENERS):
+        return True
+    return element.tag == "button" and (_in_heading(element) or "".join(element.itertext()).strip()[-1:] in ("?", "？"))
+
+
+def _is_navigation(element: _Element) -> bool:
+    """Whether more than half of the words are links."""
+    total = sum(map(len, _words(element)))
+    return 2 * sum(len(word) for link in element.iter("a") for word in _words(link)) > total
+
+
+def _is_power(element: _Element) -> bool:
+    return len(element) == 0 and _POWER.fullmatch(element.text or "") is not None
 
 
 def _int(text: str | None, default: int) -> int:
@@ -241,13 +310,15 @@ def _cell(cell: _Element) -> str:
     texts: list[str] = []
 
     def gather(element: _Element) -> None:
-        if element.tag not in _NEVER and not _HIDDEN.search(element.get("style") or ""):
+        if element.tag not in _NEVER and element.tag != "button" and not _is_hidden(element):
             space = " " if element.tag in _BLOCKS or element.tag == "br" else ""
+            if element.tag == "sup" and _is_power(element) and "".join(texts[-2:])[-1:].isalnum():
+                space = "^"
             texts.extend((space, element.text or ""))
             for child in element:
                 gather(child)
                 texts.append(child.tail or "")
-            texts.append(space)
+            texts.append(space if space == " " else "")
 
     gather(cell)
     return " ".join("".join(texts).split())
