@@ -270,3 +270,19 @@ def test_one_tokenizer_in_memory(tmp_path: Path) -> None:
 def write_tiny_tokenizer(folder: Path, *more: str) -> None:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", *more]
     (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+
+
+@pytest.mark.models
+def test_e5_small_is_what_transformers_computes_of_its_decoded_weights(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    from langbert import Embedder
+
+    texts = ["How long is the Nile?", "尼罗河全长约6650公里。", "  两  个 spaces,\ttabs ", "", "Où est la gare ? " * 80]
+    ours = Embedder("e5-small", precision="float32")
+    assert [ours.space.query_prompt, ours.space.document_prompt] == ["query: ", "passage: "]
+    ours.save(tmp_path)
+    theirs = SentenceTransformer(str(tmp_path), device="cpu").encode([f"passage: {text}" for text in texts])
+    np.testing.assert_allclose(ours.embed(texts), theirs, atol=1e-5)
+    asked = ours.embed(["What flows through Egypt?"], "query")
+    assert int((asked @ ours.embed([*texts[:2], "巴黎是法国的首都。"]).T).argmax()) in (0, 1)
