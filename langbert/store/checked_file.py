@@ -108,9 +108,11 @@ class CheckedFile:
         """
         if self._all_verified:
             return
-        first = start // BLOCK
-        for block in (np.flatnonzero(self._unverified[first : -(-end // BLOCK)]) + first).tolist():
-            if block_checksums(self.data[block * BLOCK : (block + 1) * BLOCK])[0] != self._checksums[block]:
-                raise Damaged(f"block {block} of {self._name} fails its checksum")
-            self._unverified[block] = False
+        blocks = slice(start // BLOCK, -(-end // BLOCK))
+        if not self._unverified[blocks].any():
+            return
+        found = block_checksums(self.data[blocks.start * BLOCK : blocks.stop * BLOCK])
+        if wrong := np.flatnonzero(found != self._checksums[blocks]).tolist():
+            raise Damaged(f"block {blocks.start + wrong[0]} of {self._name} fails its checksum")
+        self._unverified[blocks] = False
         self._all_verified = not self._unverified.any()

@@ -30,7 +30,7 @@ from .faiss_index import EXHAUSTIVE, FaissIndex, build, inner_products, one_thre
 from .index_file import Record, Writing, open_index, write_index
 from .snapshot import Mark, Rows, Snapshot
 
-__all__ = ["Damaged", "DenseIndex", "IndexPrecision", "cosines", "spec_for", "unit"]
+__all__ = ["Damaged", "DenseIndex", "IndexPrecision", "spec_for", "unit"]
 
 _LOG = logging.getLogger("langbert")
 
@@ -114,34 +114,42 @@ class View:
         return self.base.faiss.d if self.base is not None else self.tail.shape[1] or None
 
     @property
+    def lossless(self) -> bool:
+        return self.base is None or self.base.lossless
+
+    @property
     def n_unsaved(self) -> int:
         """What the file does not know, about."""
         return len(self.tail) + self.n_dead if self.saved else len(self.rows)
 
     def locate(self, rows: Rows) -> Positions:
-        """The positions of those of ``rows`` that are alive."""
+        """The position of each of ``rows``; -1 where it is not alive."""
         if len(self.rows) == 0 or len(rows) == 0:
-            return np.empty(0, dtype=np.int64)
+            return np.full(len(rows), -1, dtype=np.int64)
         first, last = self.rows[0], self.rows[-1]
         if last - first + 1 == len(self.rows):  # none is missing between them: no need to search
             places = np.clip(rows, first, last) - first
         else:
             places = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
-        return np.asarray(places[(self.rows[places] == rows) & self.alive[places]])
+        return np.where((self.rows[places] == rows) & self.alive[places], places, -1)
 
     def nearest(self, query: Floats, k: int, rows: Rows | None) -> tuple[Rows, Floats]:
         """Row ids and cosines of at least ``k`` neighbours of the unit vector ``query`` ``(dim,)``, if there are so
         many among ``rows``; best first, equal cosines by row."""
+        wide = k if self.base is None else self.base.candidates(k)
         allowed, n = self.alive, self.n_alive
         if rows is not None:
+            places = self.locate(rows)
+            places = places[places >= 0]
+            n = len(places)
+            if n <= EXACT:
+                found, cosines = _ordered(self.rows[places], self.cosines_at(places, query))
+                return found[:wide], cosines[:wide]
             allowed = np.zeros(len(self.rows), dtype=np.bool_)
-            allowed[self.locate(rows)] = True
-            n = int(np.count_nonzero(allowed))
-        effort, wide = EXHAUSTIVE, k
-        if self.base is not None:
-            wide = self.base.candidates(k)
-            if n > max(EXACT, 8 * k):
-                effort = self.base.effort_for(math.ceil(k * len(self.rows) / n))  # so deep lie k of the allowed ones
+            allowed[places] = True
+        effort = EXHAUSTIVE
+        if self.base is not None and n > 8 * k:
+            effort = self.base.effort_for(math.ceil(k * len(self.rows) / n))  # so deep lie k of the allowed ones
         while True:
             positions, cosines, last = self._found(query, wide, effort, allowed, n)
             kth = np.partition(cosines, -k)[-k] if len(cosines) >= k else -1.0
@@ -151,6 +159,15 @@ class View:
                 wide *= 4
             else:
                 return _ordered(self.rows[positions], cosines)
+
+    def cosines_at(self, positions: Positions, query: Floats) -> Floats:
+        """As far as the codes tell."""
+        cosines = np.empty(len(positions), dtype=np.float32)
+        late = positions >= self.n_base
+        cosines[late] = inner_products(query, self.tail, positions[late] - self.n_base)
+        if self.base is not None:
+            cosines[~late] = self.base.scores_at(positions[~late], query)
+        return cosines
 
     def _found(
         self, query: Floats, k: int, effort: int, allowed: NDArray[np.bool_], n: int
@@ -312,7 +329,8 @@ class DenseIndex:
         if len(view.tail) == 0:  # nor may earlier views lose theirs
             self._tail, self._cells = _Growing(), _Growing()
         alive, tail, cells, born = view.alive.copy(), view.tail, view.tail_cells, [view.rows]
-        alive[view.locate(snapshot.removed_since(view.mark.change))] = False
+        removed = view.locate(snapshot.removed_since(view.mark.change))
+        alive[removed[removed >= 0]] = False
         for rows, vectors in snapshot.vectors_since(view.mark.change):
             units = unit(vectors)
             if view.base is not None and cells is not None:
@@ -377,10 +395,25 @@ class DenseIndex:
         query = unit(query[None])[0]
         with one_thread(), self._distrusting():
             found, values = view.nearest(query, k, rows)
-        if view.base is not None and not view.base.lossless:
-            exact = cosines(snapshot, query, found)
-            found, values = _ordered(found, np.where(np.isnan(exact), values, exact))
+        if not view.lossless:
+            found, values = _ordered(found, _exact(snapshot, query, found, values))
         return found[:k], values[:k]
+
+    def cosines(self, query: Floats, rows: Rows, *, snapshot: Snapshot) -> Floats:
+        """The cosine of ``query`` ``(dim,)`` with each of ``rows``; 0 where a row is not there.
+
+        Raises:
+            Damaged: as in :meth:`search`.
+        """
+        values = np.zeros(len(rows), dtype=np.float32)
+        if (view := self._view) is None:
+            return values
+        query = unit(query[None])[0]
+        places = view.locate(rows)
+        there = places >= 0
+        with one_thread(), self._distrusting():
+            values[there] = view.cosines_at(places[there], query)
+        return np.round(values if view.lossless else _exact(snapshot, query, rows, values), 6)
 
     def contents(self) -> Iterator[tuple[Rows, Floats]]:
         """All that is held, in blocks: row ids, and unit vectors ``(n, dim)`` as far as their codes tell.
@@ -389,14 +422,13 @@ class DenseIndex:
             Damaged: as in :meth:`search`.
         """
         view = self._view or View()
+        n = view.n_base
         for start in range(0, len(view.rows), _BLOCK):
-            end = min(start + _BLOCK, len(view.rows))
-            settled = min(end, view.n_base)
-            parts = [view.tail[max(start - view.n_base, 0) : max(end - view.n_base, 0)]]
-            if view.base is not None and settled > start:
-                parts.insert(0, view.base.vectors(start, settled - start))
-            alive = view.alive[start:end]
-            yield view.rows[start:end][alive], np.concatenate(parts)[alive]
+            places = start + np.flatnonzero(view.alive[start : start + _BLOCK])
+            held = view.tail[places[places >= n] - n]
+            if view.base is not None:
+                held = np.concatenate([view.base.vectors_at(places[places < n]), held])
+            yield view.rows[places], held
 
     @contextmanager
     def _distrusting(self) -> Iterator[None]:
@@ -414,15 +446,14 @@ class DenseIndex:
         _LOG.log(level, "%s is of no use (%s): rebuilding it from the store", self._file, error)
 
 
-def cosines(snapshot: Snapshot, query: Floats, rows: Rows) -> Floats:
-    """The cosine of ``query`` ``(dim,)`` with each of ``rows``, by the stored vectors; NaN where there is none."""
+def _exact(snapshot: Snapshot, query: Floats, rows: Rows, cosines: Floats) -> Floats:
+    """The cosines by the stored vectors, of the rows that ``snapshot`` has."""
     found = snapshot.vectors_there(rows.tolist())
     known = np.array([row in found for row in rows.tolist()], dtype=np.bool_)
-    values = np.full(len(rows), np.nan, dtype=np.float32)
+    exact = cosines.copy()
     if known.any():
-        vectors = unit(np.stack([found[row] for row in rows[known].tolist()]))
-        values[known] = inner_products(unit(query[None])[0], vectors)
-    return values
+        exact[known] = inner_products(query, unit(np.stack([found[row] for row in rows[known].tolist()])))
+    return exact
 
 
 def _follows(view: View, snapshot: Snapshot) -> bool:

@@ -49,6 +49,7 @@ RECALL = 0.99
 EXHAUSTIVE = 1 << 40
 """The effort that misses nothing."""
 
+_GATHERED = 256  # vectors brought together at a time: 0.4 MB of 384 dimensions
 _DEPTHS = (10, 100)  # the numbers of neighbours that recall is measured at
 _QUERIES = 200  # vectors whose neighbours are looked for
 _POINTS_A_CELL = 32  # that k-means is trained on
@@ -160,15 +161,27 @@ class FaissIndex:
         _, cells = self.faiss.quantizer.search(vectors, 1)
         return np.asarray(cells[:, 0])
 
-    def vectors(self, start: int, n: int) -> NDArray[np.float32]:
-        """``(n, dim)``, those from position ``start`` on, as far as the codes tell.
+    def scores_at(self, positions: Positions, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The inner products with ``query`` ``(dim,)`` of the vectors at ``positions``, as far as their codes tell.
 
         Raises:
             Damaged: as in :meth:`search`.
         """
-        if self._ivf is not None:
-            self._verify(np.arange(self._ivf.nlist))
-        return np.asarray(self.faiss.reconstruct_n(start, n), dtype=np.float32)
+        blocks = [positions[start : start + _GATHERED] for start in range(0, len(positions), _GATHERED)]
+        scores = [inner_products(query, self.vectors_at(block)) for block in blocks]
+        return np.concatenate([np.empty(0, dtype=np.float32), *scores])
+
+    def vectors_at(self, positions: Positions) -> NDArray[np.float32]:
+        """``(len(positions), dim)``; otherwise as :meth:`scores_at`."""
+        if self._ivf is not None and self._file is not None and not self._file.verified:
+            self._verify(np.unique(self._cells[positions]))
+        return np.asarray(self.faiss.reconstruct_batch(positions), dtype=np.float32)
+
+    @cached_property
+    def _cells(self) -> NDArray[np.int64]:
+        """``(n,)`` the cell of each vector, of which FAISS keeps a map."""
+        places: NDArray[np.int64] = faiss.vector_to_array(self._ivf.direct_map.array)
+        return places >> 32
 
     @cached_property
     def _bounds(self) -> Positions:
@@ -185,6 +198,9 @@ class FaissIndex:
 
 def precision_of(factory: str) -> str:
     """How an index made by this string holds a vector: ``"float32"``, ``"float16"``, ``"int8"``, or FAISS's word."""
+    first, *others = factory.split(",")
+    if others and not first.startswith(("auto", "IVF", "HNSW")):
+        return first  # of numbers that are others than before
     code = factory.replace("_", ",").rpartition(",")[2]
     if code in ("Flat", "auto") or code.startswith("HNSW"):
         return "float32"
@@ -217,7 +233,7 @@ def factory_for(spec: str, n: int) -> str:
     if not spec.startswith("auto"):
         return spec
     codes = spec.removeprefix("auto").removeprefix(",") or "Flat"
-    return codes if n < ANN_FROM else f"IVF{round(math.sqrt(n))},{codes}"
+    return codes if n < ANN_FROM else f"IVF{round(2 * math.sqrt(n))},{codes}"
 
 
 def make(factory: str, dimension: int) -> Any:
@@ -259,8 +275,8 @@ def build(snapshot: Snapshot, spec: str) -> tuple[FaissIndex, Rows]:
     if isinstance(index, faiss.IndexFlat):
         queries = _Queries(np.empty(0, np.int64), np.empty((0, dimension), np.float32))
     else:
-        cells = index.nlist if isinstance(index, faiss.IndexIVF) else 0
-        most = min(max(_POINTS, _POINTS_A_CELL * cells), snapshot.n_chunks)
+        points = _POINTS_A_CELL * index.nlist if isinstance(index, faiss.IndexIVF) else 0
+        most = min(max(_POINTS, points), snapshot.n_chunks)
         drawn = snapshot.sample_rows(most, random.Random(_SEED))  # noqa: S311 - no secret
         vectors = unit(snapshot.vectors(drawn))
         queries = _Queries(np.array(drawn[:_QUERIES]), vectors[:_QUERIES])
@@ -270,15 +286,32 @@ def build(snapshot: Snapshot, spec: str) -> tuple[FaissIndex, Rows]:
             _LOG.info("%d vectors are too few for %s (%s): exact search for now", snapshot.n_chunks, factory, error)
             factory = "Flat"
             index = make(factory, dimension)
-    rows_of_blocks = [np.empty(0, dtype=np.int64)]
-    for rows, vectors in snapshot.vectors_since(0):
+    ivf = index if isinstance(index, faiss.IndexIVF) else None
+    rows, cells = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    for block, vectors in snapshot.vectors_since(0):
         vectors = unit(vectors)
-        queries.see(rows, vectors)
-        index.add(vectors)
-        rows_of_blocks.append(rows)
+        queries.see(block, vectors)
+        rows.append(block)
+        if ivf is None:
+            index.add(vectors)
+        else:
+            cells.append(ivf.quantizer.search(vectors, 1)[1][:, 0])
+    if ivf is not None:
+        _fill(ivf, snapshot, np.concatenate(cells))
+    if (inverted := faiss.try_extract_index_ivf(index)) is not None:
+        inverted.make_direct_map()
     made = FaissIndex(index, Facts(factory, index.ntotal))
-    rows = np.concatenate(rows_of_blocks)
-    return FaissIndex(index, queries.measured(made, rows)), rows
+    return FaissIndex(index, queries.measured(made, np.concatenate(rows))), np.concatenate(rows)
+
+
+def _fill(index: Any, snapshot: Snapshot, cells: NDArray[np.int64]) -> None:
+    """All vectors into their cells, of which each gets the room it takes: lists that grow take half as much again."""
+    for cell, n in enumerate(np.bincount(cells, minlength=index.nlist).tolist()):
+        index.invlists.resize(cell, n)
+        index.invlists.resize(cell, 0)
+    for _, vectors in snapshot.vectors_since(0):
+        units, theirs = unit(vectors), cells[index.ntotal : index.ntotal + len(vectors)]  # held: FAISS gets addresses
+        index.add_core(len(units), faiss.swig_ptr(units), None, faiss.swig_ptr(theirs))
 
 
 class _Queries:

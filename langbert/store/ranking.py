@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..records import SearchMode
-from .dense import DenseIndex, cosines
+from .dense import DenseIndex
 from .fusion import Fusion, reciprocal_ranks, relative_scores
 from .lexical import LexicalIndex
 from .snapshot import Rows, Snapshot
@@ -62,10 +62,10 @@ def _dense_hits(
     dense: DenseIndex, query: NDArray[np.float32], k: int, rows: Rows | None, snapshot: Snapshot
 ) -> list[Hit]:
     """By cosine; the score is ``(1 + cosine) / 2``."""
-    found, values = dense.search(query, k, rows, snapshot=snapshot)
+    found, cosines = dense.search(query, k, rows, snapshot=snapshot)
     return [
         Hit(row, min(max((1 + cosine) / 2, 0.0), 1.0), {"dense": cosine})
-        for row, cosine in zip(found.tolist(), values.tolist(), strict=True)
+        for row, cosine in zip(found.tolist(), cosines.tolist(), strict=True)
     ]
 
 
@@ -94,17 +94,17 @@ def _hybrid_hits(
     candidates = np.union1d(near, worded)
     if len(candidates) == 0:
         return []
-    meant = np.nan_to_num(cosines(snapshot, vector, candidates)).astype(np.float64)
+    cosines = dense.cosines(vector, candidates, snapshot=snapshot).astype(np.float64)
     words = np.zeros(len(candidates))
     matching, bm25 = lexical.search(query.text, len(candidates), candidates)
     words[np.searchsorted(candidates, matching)] = bm25
     if query.fusion == "rrf":
         fused = reciprocal_ranks(_ranks(candidates, near), _ranks(candidates, worded), query.dense_weight)
     else:
-        fused = relative_scores(meant, words, query.dense_weight)
+        fused = relative_scores(cosines, words, query.dense_weight)
     order = np.lexsort((candidates, -fused))[:k]
     return [
-        Hit(int(candidates[i]), float(fused[i]), {"dense": float(meant[i]), "lexical": float(words[i])})
+        Hit(int(candidates[i]), float(fused[i]), {"dense": float(cosines[i]), "lexical": float(words[i])})
         for i in order.tolist()
     ]
 
