@@ -273,7 +273,7 @@ def test_k_hits_come_back_if_k_match(store):
 
 
 def test_a_large_selection_goes_through_the_selector(store, monkeypatch):
-    monkeypatch.setattr("langbert.store.dense.EXACT", 0)
+    monkeypatch.setattr("langbert.store.view.EXACT", 0)
     test_k_hits_come_back_if_k_match(store)
 
 

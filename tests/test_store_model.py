@@ -165,7 +165,7 @@ def _cells():
         patch.setattr("langbert.store.faiss_index.ANN_FROM", 3)
         patch.setattr("langbert.store.dense.TAIL", 3)
         patch.setattr("langbert.store.dense._FEW", 1)
-        patch.setattr("langbert.store.dense.EXACT", 1)
+        patch.setattr("langbert.store.view.EXACT", 1)
         patch.setattr("langbert.store.faiss_index.FaissIndex.effort_for", lambda self, _: len(self))
         yield
 

@@ -27,6 +27,8 @@ __all__ = [
     "EXHAUSTIVE",
     "Facts",
     "FaissIndex",
+    "Floats",
+    "Positions",
     "build",
     "factory_for",
     "inner_products",
@@ -60,6 +62,7 @@ _SEED = 11
 _PRECISIONS = {"SQfp16": "float16", "SQ8": "int8"}
 _SHORTEST, _LONGEST = 1e-15, 1e18  # vectors whose squares float32 holds well
 
+Floats = NDArray[np.float32]
 Positions = NDArray[np.int64]
 
 
@@ -104,6 +107,15 @@ class FaissIndex:
     def n_cells(self) -> int | None:
         return None if self._ivf is None else int(self._ivf.nlist)
 
+    def describe(self) -> dict[str, Any]:
+        """What it is, and how far a search for 10 neighbours goes, as JSON values."""
+        facts = self.facts
+        said = {"index": facts.factory, "precision": precision_of(facts.factory), "recall": facts.recall[0]}
+        said |= {"kind": "exact", "trained_on": facts.trained_on}
+        if self.n_cells is not None:
+            return said | {"kind": "cells", "cells": self.n_cells, "probes": facts.effort[0]}
+        return said if self.exact else said | {"kind": "approximate", "effort": facts.effort[0]}
+
     @property
     def lists_size(self) -> int:
         """Bytes of the inverted lists, at the end of what FAISS writes; 0 where they are not plain arrays."""
@@ -122,8 +134,8 @@ class FaissIndex:
         return math.ceil(many * k / far)
 
     def search(
-        self, query: NDArray[np.float32], k: int, effort: int, allowed: NDArray[np.bool_] | None = None
-    ) -> tuple[Positions, NDArray[np.float32], NDArray[np.int64] | None]:
+        self, query: Floats, k: int, effort: int, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[Positions, Floats, Positions | None]:
         """The nearest to the unit vector ``query`` ``(dim,)``.
 
         Args:
@@ -156,12 +168,12 @@ class FaissIndex:
         """How many to ask for, to have the best ``k`` and see whether there are more like the last of them."""
         return k + 1 if self.lossless else _RESCORED * k + 16
 
-    def cells_of(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+    def cells_of(self, vectors: Floats) -> Positions:
         """The cell of each of ``(m, dim)``: ``(m,)``, of an inverted file."""
         _, cells = self.faiss.quantizer.search(vectors, 1)
         return np.asarray(cells[:, 0])
 
-    def scores_at(self, positions: Positions, query: NDArray[np.float32]) -> NDArray[np.float32]:
+    def scores_at(self, positions: Positions, query: Floats) -> Floats:
         """The inner products with ``query`` ``(dim,)`` of the vectors at ``positions``, as far as their codes tell.
 
         Raises:
@@ -171,16 +183,16 @@ class FaissIndex:
         scores = [inner_products(query, self.vectors_at(block)) for block in blocks]
         return np.concatenate([np.empty(0, dtype=np.float32), *scores])
 
-    def vectors_at(self, positions: Positions) -> NDArray[np.float32]:
+    def vectors_at(self, positions: Positions) -> Floats:
         """``(len(positions), dim)``; otherwise as :meth:`scores_at`."""
         if self._ivf is not None and self._file is not None and not self._file.verified:
             self._verify(np.unique(self._cells[positions]))
         return np.asarray(self.faiss.reconstruct_batch(positions), dtype=np.float32)
 
     @cached_property
-    def _cells(self) -> NDArray[np.int64]:
+    def _cells(self) -> Positions:
         """``(n,)`` the cell of each vector, of which FAISS keeps a map."""
-        places: NDArray[np.int64] = faiss.vector_to_array(self._ivf.direct_map.array)
+        places: Positions = faiss.vector_to_array(self._ivf.direct_map.array)
         return places >> 32
 
     @cached_property
@@ -189,7 +201,7 @@ class FaissIndex:
         sizes = [self._ivf.invlists.list_size(cell) for cell in range(self._ivf.nlist)]
         return self._lists_from + self._entry_size * np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
 
-    def _verify(self, cells: NDArray[np.int64]) -> None:
+    def _verify(self, cells: Positions) -> None:
         if self._file is None or self._file.verified or not self.lists_size:
             return
         for cell in cells[cells >= 0].tolist():
@@ -304,7 +316,7 @@ def build(snapshot: Snapshot, spec: str) -> tuple[FaissIndex, Rows]:
     return FaissIndex(index, queries.measured(made, np.concatenate(rows))), np.concatenate(rows)
 
 
-def _fill(index: Any, snapshot: Snapshot, cells: NDArray[np.int64]) -> None:
+def _fill(index: Any, snapshot: Snapshot, cells: Positions) -> None:
     """All vectors into their cells, of which each gets the room it takes: lists that grow take half as much again."""
     for cell, n in enumerate(np.bincount(cells, minlength=index.nlist).tolist()):
         index.invlists.resize(cell, n)
@@ -317,12 +329,12 @@ def _fill(index: Any, snapshot: Snapshot, cells: NDArray[np.int64]) -> None:
 class _Queries:
     """Stored vectors, ``(m, dim)``, whose true neighbours are found while an index is filled."""
 
-    def __init__(self, rows: Rows, vectors: NDArray[np.float32]) -> None:
+    def __init__(self, rows: Rows, vectors: Floats) -> None:
         self._rows, self._vectors = rows, vectors
         self._neighbours = np.full((len(rows), _DEPTHS[-1] + 1), -1, dtype=np.int64)  # row ids, themselves among them
         self._cosines = np.full(self._neighbours.shape, -np.inf, dtype=np.float32)
 
-    def see(self, rows: Rows, vectors: NDArray[np.float32]) -> None:
+    def see(self, rows: Rows, vectors: Floats) -> None:
         """More of the stored vectors."""
         depth = self._neighbours.shape[1]
         if len(self._rows) == 0:
@@ -363,9 +375,7 @@ class _Queries:
 # --- vectors ----------------------------------------------------------------------------------------------------------
 
 
-def inner_products(
-    query: NDArray[np.float32], vectors: NDArray[np.float32], positions: Positions | None = None
-) -> NDArray[np.float32]:
+def inner_products(query: Floats, vectors: Floats, positions: Positions | None = None) -> Floats:
     """``(dim,)`` with each of ``vectors`` ``(n, dim)``, or with those at ``positions``, which must be in range."""
     found = np.empty(len(vectors) if positions is None else len(positions), dtype=np.float32)
     if len(found) == 0:
@@ -379,7 +389,7 @@ def inner_products(
     return found
 
 
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit(vectors: Floats) -> Floats:
     """``(n, dim)`` vectors at length 1; a vector of zeros stays."""
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     with np.errstate(over="ignore", under="ignore"):
