@@ -58,6 +58,7 @@ def test_english_with_one_sign_is_windows_1252(sign: str, lines: int) -> None:
         ("Переговорную комнату бронируют за день до встречи.", "cp1251"),
         ("Zasedací místnost si rezervujte den předem, klíč je na vrátnici.", "cp1250"),
         ("Zasedací místnost si rezervujte den předem, klíč je na vrátnici.", "iso8859-2"),
+        ("Café meeting", "cp1252"),
         ("Η αίθουσα πρέπει να κρατηθεί μία ημέρα νωρίτερα.", "cp1253"),
         ("Toplantı odası bir gün önceden ayrılmalı, ışıklar söndürülmelidir.", "cp1254"),
     ],

@@ -61,6 +61,9 @@ _SINGLE_BYTE = (
     "cp1253", "iso8859-7", "cp1254", "cp1255", "iso8859-8", "cp1256", "cp1257", "cp1258", "tis-620", "cp852",
     "mac-roman", "cp437", "cp850",
 )  # fmt: skip
+_OTHER_ALPHABETS = {
+    "cp1251", "koi8-r", "koi8-u", "cp866", "iso8859-5", "cp1253", "iso8859-7", "cp1255", "iso8859-8", "cp1256", "tis-620",
+}  # fmt: skip
 _LIKELY = (*_MULTI_BYTE, "shift_jis_2004", "euc_kr", "iso2022_jp_2", *_SINGLE_BYTE)
 # How much less, or more, often a text is in one of them than its score says: old machines' code pages are rare today.
 _PRIOR = {"cp1252": 1.15, "mac-roman": 0.7, "cp437": 0.7, "cp850": 0.75, "cp852": 0.75, "cp1258": 0.7, "cp1257": 0.8}
@@ -210,6 +213,10 @@ def _ranked(sample: bytes) -> list[str]:
     import chardet
 
     found = chardet.detect_all(sample, ignore_threshold=True, include_encodings=_LIKELY, compat_names=False)
+    runs = len(re.findall(rb"[\x80-\xff]+", sample))
+    within_words = len(re.findall(rb"[A-Za-z][\x80-\xff]+|[\x80-\xff]+[A-Za-z]", sample)) > runs / 2
     scores = {name: guess["confidence"] * _PRIOR.get(name, 1) for guess in found if (name := guess["encoding"])}
+    if within_words:  # of Latin letters; no other alphabet mixes with them
+        scores = {name: score * (0.3 if name in _OTHER_ALPHABETS else 1) for name, score in scores.items()}
     known = [name for name in sorted(scores, key=scores.__getitem__, reverse=True) if name in _LIKELY]
     return known or ["cp1252"]

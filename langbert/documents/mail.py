@@ -1,37 +1,176 @@
-"""Email (RFC 5322): the headers a person looks at, then the plain text, or else the HTML part as text."""
+"""Email (RFC 5322): the headers a person looks at, then all that the mail says.
+
+Of alternatives the plain text is read, and the HTML where that says more; every further part, invitations, forwarded
+mails, and attachments of a format that is read. Other attachments are named.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DocumentError
 from ..records import Heading
-from .extract import Extract, one_line
+from ..text.scripts import cjk_words
+from .encoding import decode
+from .extract import Extract, TextBuilder, one_line
+from .remarks import remark
+from .table import read_verbatim
+
+if TYPE_CHECKING:
+    from email.message import Message
+
+_HEADERS = ("Subject", "From", "To", "Cc", "Date")
+_WHOLE = 0.6  # of the words that the HTML has; plain text with fewer is a stub
+_MAX_DEPTH = 12
+_EVENT = {
+    "SUMMARY": "Event", "DTSTART": "Begins", "DTEND": "Ends", "LOCATION": "Place", "ORGANIZER": "Organiser",
+    "DESCRIPTION": "Description",
+}  # fmt: skip
+_EVENT_LINE = re.compile(r"([A-Z-]+)((?:;[^:\n]*)?):(.*)")
+_TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)\d\d(Z?))?")
 
 
 def read(data: bytes) -> Extract:
     from email import message_from_bytes, policy
-    from email.message import EmailMessage
 
     message = message_from_bytes(data, policy=policy.default)
-    head = [
-        f"{name}: {one_line(str(message[name]))}" for name in ("Subject", "From", "To", "Cc", "Date") if message[name]
-    ]
-    body = message.get_body(("plain", "html")) if isinstance(message, EmailMessage) else None
-    text = _text(body) if body is not None else ""
-    subject = one_line(str(message["Subject"] or ""))
-    metadata = {"date": str(message["Date"])} if message["Date"] else {}
-    headings = (Heading(0, 1, subject),) if subject else ()
-    return Extract("\n".join(head) + "\n\n" + text.strip("\n"), headings, (), subject, metadata)
+    builder = TextBuilder()
+    _write(message, builder, 0)
+    date = _header(message, "Date")
+    return builder.build(_header(message, "Subject"), {"date": date} if date else {})
 
 
-def _text(part: object) -> str:
-    from email.message import EmailMessage
+def _write(message: Message, builder: TextBuilder, depth: int) -> None:
+    """The headers and the body of a mail; forwarded ones are sections of the mail they came in."""
+    values = {name: _header(message, name) for name in _HEADERS}
+    start = builder.block("\n".join(f"{name}: {value}" for name, value in values.items() if value))
+    if values["Subject"]:
+        builder.headings.append(Heading(start, 1 + depth, values["Subject"]))
+    _write_part(message, builder, depth)
 
-    from .encoding import decode
+
+def _write_part(part: Message, builder: TextBuilder, depth: int) -> None:
+    kind = part.get_content_type()
+    if depth > _MAX_DEPTH:
+        remark("mails within mails deeper than can be read")
+    elif kind == "multipart/alternative":
+        _write_alternatives(list(_parts(part)), builder, depth)
+    elif kind == "multipart/encrypted":
+        remark("an encrypted part not read")
+    elif kind == "message/rfc822":
+        for forwarded in _parts(part):
+            _write(forwarded, builder, depth + 1)
+    elif part.is_multipart():
+        for inner in _parts(part):
+            _write_part(inner, builder, depth + (kind != "multipart/mixed"))
+    elif part.get_content_disposition() == "attachment" or not kind.startswith("text/"):
+        _write_attachment(part, builder, depth)
+    else:
+        builder.block(_text(part))
+
+
+def _write_alternatives(parts: list[Message], builder: TextBuilder, depth: int) -> None:
+    """One of the plain and the HTML text, and what is neither."""
+    texts = {part.get_content_type(): _text(part) for part in parts if not part.is_multipart()}
+    plain = texts.get("text/plain", "")
+    related = [part for part in parts if part.is_multipart()]  # the HTML with its pictures
+    page = TextBuilder()
+    for part in related:
+        _write_part(part, page, depth + 1)
+    rich = texts.get("text/html") or page.build().text
+    said, shown = set(cjk_words(plain.lower())), set(cjk_words(rich.lower()))
+    whole = len(said & shown) >= _WHOLE * len(shown)
+    if whole or len(said & shown) < len(said) / 2:
+        builder.block(plain)
+    if not whole:
+        builder.block(rich)
+    builder.block(texts.get("text/calendar", ""))
+
+
+def _write_attachment(part: Message, builder: TextBuilder, depth: int) -> None:
+    """Its name, and what it says where that can be read."""
+    from .formats import supported_suffixes
+    from .reader import parse_as
+
+    name = one_line(_filename(part))
+    if not name:  # a picture in the text, a signature
+        return
+    builder.headings.append(Heading(builder.block(f"Attachment: {name}"), 2 + depth, name))
+    if PurePosixPath(name).suffix.lower() not in supported_suffixes():
+        return
+    try:
+        is_table = name.lower().endswith((".csv", ".tsv"))  # a few lines, that people quote as they are
+        extract = read_verbatim(_payload(part)) if is_table else parse_as(_payload(part), name)
+    except DocumentError as error:
+        remark(f"attachment {name}: {error}")
+        return
+    start = builder.block(extract.text)
+    for heading in extract.headings:
+        builder.headings.append(replace(heading, start=start + heading.start, level=heading.level + 2 + depth))
+
+
+def _parts(part: Message) -> Iterator[Message]:
+    payload = part.get_payload()
+    yield from (inner for inner in payload if not isinstance(inner, str)) if isinstance(payload, list) else ()
+
+
+def _text(part: Message) -> str:
     from .html import read as read_html
 
-    if not isinstance(part, EmailMessage):
+    data = _payload(part)
+    charset = part.get_content_charset()
+    if not data.strip():
         return ""
+    if part.get_content_type() == "text/html":
+        return read_html(data, charset).text.strip("\n")
+    text = decode(data, charset).strip("\n")
+    return _event(text) if part.get_content_type() == "text/calendar" else text
+
+
+def _payload(part: Message) -> bytes:
     payload = part.get_payload(decode=True)
-    data = payload if isinstance(payload, bytes) else b""
-    if part.get_content_subtype() == "html":
-        return read_html(data, part.get_content_charset()).text if data.strip() else ""
-    return decode(data, part.get_content_charset())
+    return payload if isinstance(payload, bytes) else b""
+
+
+def _event(calendar: str) -> str:
+    """What an invitation says (iCalendar, RFC 5545); time zones and alarms are left out."""
+    said = []
+    inside = ""
+    for line in re.sub(r"\n[ \t]", "", calendar).split("\n"):
+        if line.startswith("BEGIN:"):
+            inside = line[6:].strip()
+        found = _EVENT_LINE.match(line)
+        if found and inside in ("VEVENT", "VTODO") and found[1] in _EVENT:
+            value = re.sub(r"\\([,;\\])", r"\1", found[3].replace("\\n", "\n")).removeprefix("mailto:").strip()
+            said.append(f"{_EVENT[found[1]]}: {_TIME.sub(_readable, value) if found[1].startswith('DT') else value}")
+    return "\n".join(said)
+
+
+def _readable(time: re.Match[str]) -> str:
+    year, month, day, hour, minute, utc = time.groups()
+    return f"{year}-{month}-{day}" + (f" {hour}:{minute}" if hour else "") + (" UTC" if utc else "")
+
+
+def _header(message: Message, name: str) -> str:
+    """A header in one line; 8-bit ones, which old programs send, are in the encoding of the text."""
+    raw = str(next((value for key, value in message.raw_items() if key.lower() == name.lower()), ""))
+    if any("\udc80" <= character <= "\udcff" for character in raw):
+        texts = [part for part in message.walk() if part.get_content_maintype() == "text"][:1]
+        charset = texts[0].get_content_charset() if texts else None
+        line = " ".join(raw.split()).encode("utf-8", "surrogateescape")
+        return one_line(decode(b"\n".join([line, *map(_payload, texts)]), charset).split("\n")[0])
+    try:
+        return one_line(str(message[name] or ""))
+    except Exception:  # the standard library trips over some malformed headers
+        return one_line(raw)
+
+
+def _filename(part: Any) -> str:
+    try:
+        return str(part.get_filename() or "")
+    except Exception:  # as in _header
+        return "unnamed"

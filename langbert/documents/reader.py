@@ -136,6 +136,16 @@ def _load(file: Path, max_bytes: int) -> tuple[bytes, float]:
         raise DocumentError(f"it cannot be read ({error.strerror or error})") from error
 
 
+def parse_as(data: bytes, name: str) -> Extract:
+    """The content of a file of that name.
+
+    Raises:
+        DocumentError: as for :func:`read_document`.
+    """
+    entry = format_of(Path(name))
+    return _parse(data, entry.module, entry.name)
+
+
 def _parse(data: bytes, module: str, name: str) -> Extract:
     if not data.strip():
         raise DocumentError("it is empty")

@@ -34,6 +34,13 @@ def read(data: bytes) -> Extract:
     return Extract("\n".join(lines) + "\n", (Heading(0, 1, _title(names)),))
 
 
+def read_verbatim(data: bytes) -> Extract:
+    """The lines as they are, below the names of the columns."""
+    text = decode(data)
+    names, _ = _header(text)
+    return Extract(text, (Heading(0, 1, _title(names)),) if names else ())
+
+
 def _title(names: list[str]) -> str:
     return one_line(" | ".join(names))
 

@@ -1,0 +1,83 @@
+"""Mails: all that they say, whichever part says it."""
+
+from __future__ import annotations
+
+from email.message import EmailMessage
+from pathlib import Path
+
+from langbert.documents import read_document
+from langbert.records import Document
+
+
+def read(folder: Path, message: EmailMessage | bytes) -> Document:
+    (folder / "a.eml").write_bytes(message if isinstance(message, bytes) else message.as_bytes())
+    return read_document(folder / "a.eml")
+
+
+def mail(text: str, subject: str = "Visit") -> EmailMessage:
+    message = EmailMessage()
+    message["Subject"] = subject
+    message["From"] = "a@example.org"
+    message.set_content(text)
+    return message
+
+
+def test_a_stub_gives_way_to_the_page(tmp_path: Path) -> None:
+    for plain in ("Please view this in a browser.", " \n"):
+        message = mail(plain)
+        message.add_alternative("<p>The gate opens at 6:30 and closes at 22:00 on working days.</p>", subtype="html")
+        assert "6:30" in read(tmp_path, message).text
+    message = mail("The gate opens at 6:30.")
+    message.add_alternative("<p>The gate opens at <b>6:30</b>.</p>", subtype="html")
+    assert read(tmp_path, message).text.count("6:30") == 1
+
+
+def test_attachments_are_read_or_named(tmp_path: Path) -> None:
+    message = mail("See below.")
+    message.add_attachment(b"item,qty\nbolt,40\nnut,80\n", maintype="text", subtype="csv", filename="list.csv")
+    message.add_attachment("# Access\n\nBadge at the desk.", subtype="markdown", filename="access.md")
+    message.add_attachment(b"\x89PNG....", maintype="image", subtype="png", filename="plan.png")
+    message.add_attachment(b"no pdf", maintype="application", subtype="pdf", filename="bad.pdf")
+    document = read(tmp_path, message)
+    for words in ("bolt,40", "Badge at the desk.", "Attachment: plan.png", "Attachment: bad.pdf"):
+        assert words in document.text
+    assert "bad.pdf" in document.metadata["remarks"]
+    assert ("access.md", 2) in [(heading.text, heading.level) for heading in document.headings]
+    assert all(document.text[h.start :].strip() for h in document.headings)
+
+
+def test_forwarded_mails_and_further_parts(tmp_path: Path) -> None:
+    message = mail("For you.")
+    message.add_attachment(mail("The rent is 800 euros.", subject="Offer"))
+    document = read(tmp_path, message)
+    assert "Subject: Offer" in document.text
+    assert "800 euros" in document.text
+    assert [(h.level, h.text) for h in document.headings] == [(1, "Visit"), (2, "Offer")]
+    parts = (
+        b'Subject: Notes\nContent-Type: multipart/mixed; boundary="x"\n\n--x\nContent-Type: text/plain\n\nOne.\n--x\n'
+        b"Content-Type: text/html\n\n<p>Two.</p>\n--x--\n"
+    )
+    assert read(tmp_path, parts).text.endswith("One.\n\nTwo.")
+
+
+def test_invitations(tmp_path: Path) -> None:
+    message = mail("Invitation")
+    event = "SUMMARY:Fire drill\\, all\nDTSTART;TZID=X:20250304T100000\nLOCATION:Yard\n"
+    message.add_alternative(f"BEGIN:VCALENDAR\nBEGIN:VEVENT\n{event}END:VEVENT\n", subtype="calendar")
+    assert read(tmp_path, message).text.endswith("Event: Fire drill, all\nBegins: 2025-03-04 10:00\nPlace: Yard")
+
+
+def test_headers_of_old_programs(tmp_path: Path) -> None:
+    said = "Subject: Grüße\nFrom: a@example.org\nContent-Type: text/plain{}\n\nSchöne Grüße aus Köln.\n"
+    assert read(tmp_path, said.format("").encode("cp1252")).text.startswith("Subject: Grüße")
+    chinese = "Subject: 会议通知\nContent-Type: text/plain; charset=gb2312\n\n明天开会。\n"
+    assert read(tmp_path, chinese.encode("gb18030")).text.startswith("Subject: 会议通知")
+
+
+def test_mails_in_mails_end(tmp_path: Path) -> None:
+    message = mail("innermost")
+    for _ in range(20):
+        outer = mail("next")
+        outer.add_attachment(message)
+        message = outer
+    assert "deeper than can be read" in read(tmp_path, message).metadata["remarks"]
