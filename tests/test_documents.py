@@ -562,6 +562,13 @@ def test_unsupported_formats_say_which_are_read(tmp_path: Path) -> None:
         read_document(write(tmp_path, "a.xlsx", b"x"))
 
 
+@pytest.mark.parametrize(
+    "name", ["a.mdx", "a.adoc", "a.json", "a.yaml", "v1.2.3 release notes", "Release 4.2", "README"]
+)
+def test_what_is_text_by_another_name(tmp_path: Path, name: str) -> None:
+    assert read_document(write(tmp_path, name, "port: 8080\n")).text == "port: 8080\n"
+
+
 def test_missing_folder_pipe_and_too_large(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match=r"gone\.txt: there is no such file"):
         read_document(tmp_path / "gone.txt")

@@ -62,7 +62,8 @@ _SINGLE_BYTE = (
     "mac-roman", "cp437", "cp850",
 )  # fmt: skip
 _OTHER_ALPHABETS = {
-    "cp1251", "koi8-r", "koi8-u", "cp866", "iso8859-5", "cp1253", "iso8859-7", "cp1255", "iso8859-8", "cp1256", "tis-620",
+    "cp1251", "koi8-r", "koi8-u", "cp866", "iso8859-5", "cp1253", "iso8859-7", "cp1255", "iso8859-8", "cp1256",
+    "tis-620",
 }  # fmt: skip
 _LIKELY = (*_MULTI_BYTE, "shift_jis_2004", "euc_kr", "iso2022_jp_2", *_SINGLE_BYTE)
 # How much less, or more, often a text is in one of them than its score says: old machines' code pages are rare today.

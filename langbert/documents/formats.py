@@ -23,8 +23,8 @@ class Format:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format("text", (".txt", ".text", ".log", ".org", ".asc"), "plain"),
-    Format("markdown", (".md", ".markdown", ".mdown", ".mkd"), "markdown"),
+    Format("text", (".txt", ".text", ".log", ".org", ".asc", ".adoc", ".asciidoc", ".json", ".yaml", ".yml"), "plain"),
+    Format("markdown", (".md", ".markdown", ".mdown", ".mkd", ".mdx"), "markdown"),
     Format("rst", (".rst", ".rest"), "rst"),
     Format("html", (".html", ".htm", ".xhtml"), "html"),
     Format("pdf", (".pdf",), "pdf"),
@@ -61,13 +61,13 @@ def supported_suffixes() -> tuple[str, ...]:
 
 
 def format_of(path: Path) -> Format:
-    """The format a path's suffix stands for; a name without suffix (``README``) counts as text.
+    """The format a path's suffix stands for; a name without one (``README``, ``v1.2.3 release notes``) counts as text.
 
     Raises:
         DocumentError: the suffix is not in the table.
     """
     suffix = path.suffix.lower()
-    if not suffix:
+    if not suffix or " " in suffix or suffix[1:].isdigit():
         return FORMATS[0]
     if suffix in _BY_SUFFIX:
         return _BY_SUFFIX[suffix]
