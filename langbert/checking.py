@@ -11,6 +11,7 @@ from torch import Tensor
 from .errors import CheckpointError
 from .models import resolve
 from .models.bert.evidence import ROWS, is_evidence, shared_evidence
+from .models.configured import Configured
 from .models.files.lora import base_of
 from .models.files.tokenizer import TextTokenizer, windows
 from .models.hardware import Precision, planned_threads, resolve_device, resolve_precision
@@ -20,7 +21,7 @@ from .records import Entailment, Progress
 __all__ = ["Checker"]
 
 
-class Checker:
+class Checker(Configured):
     """A BERT over pairs of texts (Devlin et al. 2019, §4.1): does the hypothesis follow from the premise?
 
     A premise over the limit is read in overlapping windows, of which the one that speaks loudest counts: the least

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .models import resolve
 from .models.bert.loading import ReaderCheckpoint
+from .models.configured import Configured
 from .models.encoder import load_span_scorer
 from .models.files.tokenizer import windows
 from .models.hardware import Precision, planned_threads, resolve_device, resolve_precision
@@ -46,7 +47,7 @@ class ReadSpan(NamedTuple):
     logits: float
 
 
-class Reader:
+class Reader(Configured):
     """A BERT with a start and an end head: it answers in the passage's own words, or says how sure it is that it can't.
 
     Args:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .errors import QuestionError
 from .models import resolve
+from .models.configured import Configured
 from .models.encoder import load_pair_scorer
 from .models.files.lora import base_of
 from .models.files.tokenizer import TextTokenizer, windows
@@ -29,7 +30,7 @@ __all__ = ["Reranker"]
 log = logging.getLogger("langbert")
 
 
-class Reranker:
+class Reranker(Configured):
     """A cross-encoder: slower than comparing vectors, and better, because the question meets every word of a passage.
 
     Passages over the limit are read in overlapping windows; the best window counts. A pair has the same score alone

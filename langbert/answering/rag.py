@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import GenerationError
 from ..generation.streaming import StopStrings
+from ..models.configured import Configured
 from ..records import Answer, AnswerMode, Message, Unsupported
 from ..retrieval import Retriever
 from . import flow
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Rag"]
 
 
-class Rag:
+class Rag(Configured):
     """Answers questions from a store, every sentence tied to the words it came from.
 
     Models are loaded when first needed. The shipped reranker and reader know English; questions in other scripts are

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, TextTooLong
 from ..models import resolve
+from ..models.configured import Configured
 from ..models.encoder import load_encoder
 from ..models.files.digests import remembered
 from ..models.files.sentence_folder import read_sentence_folder, write_sentence_folder
@@ -47,7 +48,7 @@ _DOCUMENTS = 64
 """Documents tokenised at a time, which are longer than texts are."""
 
 
-class Embedder:
+class Embedder(Configured):
     """Turns texts into vectors that lie close where the meanings do.
 
     A text has the same vector alone and in any batch. ``None`` means what the checkpoint says.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import GenerationError
 from ..models import resolve
+from ..models.configured import Configured
 from ..models.decoder import load_decoder, prepared
 from ..models.gpt.decoder import PrefixCache
 from ..models.hardware import Precision, planned_threads, resolve_device, resolve_precision, using_threads
@@ -33,7 +34,7 @@ __all__ = ["GenerationStream", "Generator"]
 _ROLES = ("system", "user", "assistant")
 
 
-class Generator:
+class Generator(Configured):
     """A decoder that writes answers.
 
     Safe to use from several threads: their generations take turns, a token each.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..models import resolve
 from ..models.bert.inference import PreparedBert
 from ..models.bert.loading import ClassifierCheckpoint, load_classifier, sequence_length
+from ..models.configured import Configured
 from ..models.files.tokenizer import TextTokenizer, TokenPair
 from ..models.hardware import Precision, planned_threads, resolve_device, resolve_precision
 from ..models.runner import Runner, Window
@@ -42,7 +43,7 @@ class Label:
     scores: Mapping[str, float]
 
 
-class Classifier:
+class Classifier(Configured):
     """A BERT with one score per label (Devlin et al. 2019, §4.1).
 
     What is longer than ``max_length`` is cut at its end; of a pair the longer text is cut first. transformers cuts the

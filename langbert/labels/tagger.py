@@ -19,6 +19,7 @@ from ..models import resolve
 from ..models.architectures.recurrent import PreparedRecurrent, RecurrentEncoder
 from ..models.bert.inference import PreparedBert
 from ..models.bert.loading import TaggerCheckpoint, WordKind, load_tagger, sequence_length
+from ..models.configured import Configured
 from ..models.files.tokenizer import TextTokenizer, windows
 from ..models.hardware import Precision, planned_threads, resolve_device, resolve_precision
 from ..models.runner import Runner, Window, checked_texts
@@ -60,7 +61,7 @@ class Entity:
     score: float
 
 
-class Tagger:
+class Tagger(Configured):
     """A BERT (Devlin et al. 2019, §5.3) or a recurrent network (Huang et al. 2015) that labels words: names of people
     and places, parts of speech.
 

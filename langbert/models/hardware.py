@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ import torch
 __all__ = [
     "EncoderPrecision",
     "Precision",
+    "allowed_threads",
     "multiplies_bfloat16",
     "planned_threads",
     "resolve_device",
@@ -22,6 +24,8 @@ __all__ = [
     "usable_cores",
     "using_threads",
 ]
+
+_LOG = logging.getLogger("langbert")
 
 Precision = Literal["auto", "float32", "bfloat16"]
 """How numbers are held during inference: ``auto`` is bfloat16 where the hardware multiplies it, else float32."""
@@ -104,6 +108,7 @@ def planned_threads(threads: int | None) -> int:
 
     Torch's own default counts the machine's cores, which is slow in a container that may use four of its ninety.
     """
+    _Process.has_models = True
     if threads is None:
         return torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else usable_cores()
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
@@ -113,7 +118,11 @@ def planned_threads(threads: int | None) -> int:
 
 @contextmanager
 def using_threads(threads: int) -> Iterator[None]:
-    """Torch computes on ``threads`` threads inside the block, and on as many as before after it."""
+    """Torch computes on ``threads`` threads inside the block, and on as many as before after it.
+
+    On one in a process that was forked off one with models: see :func:`allowed_threads`.
+    """
+    threads = allowed_threads(threads)
     before = torch.get_num_threads()
     if before == threads:
         yield
@@ -123,3 +132,35 @@ def using_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def allowed_threads(threads: int) -> int:
+    """``threads``, or 1 in a process that was forked (gunicorn's ``--preload``, Celery) off one with models: OpenMP's
+    other threads stayed behind, and it would wait for them for ever."""
+    if threads > 1 and _Process.lost_threads:
+        if not _Process.warned:
+            _LOG.warning(
+                "this process was forked after a model was loaded and computes on one thread; "
+                "to use more, load models after the fork, or start processes by spawning them"
+            )
+            _Process.warned = True
+        return 1
+    return threads
+
+
+class _Process:
+    """What this process has to know about itself."""
+
+    has_models = False
+    lost_threads = False
+    warned = False
+
+
+def _after_fork() -> None:
+    if _Process.has_models:
+        _Process.lost_threads = True
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

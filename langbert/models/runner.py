@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from .hardware import using_threads
+from .hardware import allowed_threads, using_threads
 
 if TYPE_CHECKING:
     from ..records import Progress
@@ -99,8 +99,8 @@ def computed(
                 result = inferred(batch)
             yield batch, result
         return
-    before = torch.get_num_threads()
-    with ThreadPoolExecutor(planned.streams, "langbert", torch.set_num_threads, (planned.threads,)) as pool:
+    before, each = torch.get_num_threads(), allowed_threads(planned.threads)
+    with ThreadPoolExecutor(planned.streams, "langbert", torch.set_num_threads, (each,)) as pool:
         futures: dict[Future[T], list[int]] = {pool.submit(inferred, batch): batch for batch in planned.batches}
         try:
             for future in as_completed(futures):

@@ -13,6 +13,7 @@ import secrets
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -57,6 +58,8 @@ class Database:
         self._closed = False
         self._writing = threading.RLock()  # one writing thread; in memory, one thread at all
         self._idle: list[sqlite3.Connection] = []  # open connections nobody uses
+        self._inherited: list[sqlite3.Connection] = []  # of the process that this one was forked off
+        _DATABASES.add(self)
         with self._errors():
             if file is not None and not read_only and not file.exists():
                 _create(file)
@@ -64,9 +67,14 @@ class Database:
 
     def close(self) -> None:
         self._closed = True
-        while self._idle:
-            with contextlib.suppress(sqlite3.Error):
-                self._idle.pop().close()
+        _close_all(self._idle)
+
+    def _forked(self) -> None:
+        """In the child: a lock that nobody holds, and connections of its own, since SQLite's file locks stay behind.
+        One in memory is whole, a copy."""
+        self._writing = threading.RLock()
+        if self.file is not None:
+            self._inherited, self._idle = self._inherited + self._idle, []
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Snapshot]:
@@ -204,6 +212,7 @@ class Database:
         return log.exists() and log.stat().st_size > 0
 
     def _connect(self) -> sqlite3.Connection:
+        _close_all(self._inherited)  # or a new one would count on locks that were the parent's
         if self.file is None:
             target = ":memory:"
         else:
@@ -264,6 +273,24 @@ class Database:
         ):
             return self._damaged(said)
         return StoreError(f"{self.name}: {said}")
+
+
+_DATABASES: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for database in _DATABASES:
+        database._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _close_all(connections: list[sqlite3.Connection]) -> None:
+    while connections:
+        with contextlib.suppress(sqlite3.Error):
+            connections.pop().close()
 
 
 def _create(file: Path) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, get_args
@@ -77,6 +78,8 @@ class Store(Contents):
         self._adding = threading.RLock()  # one add at a time computes vectors
         self._unabsorbed = 0  # changes committed here that the indexes may not have seen
         self._closed = False
+        self._options: dict[str, Any] = {}
+        self._place = folder and folder.absolute()  # wherever the process goes
 
     @classmethod
     def open(
@@ -136,7 +139,21 @@ class Store(Contents):
         except BaseException:
             database.close()
             raise
-        return cls(folder, database, indexes, space, embedder=embedder, chunker=chunker)
+        opened = cls(folder, database, indexes, space, embedder=embedder, chunker=chunker)
+        opened._options = {
+            "embedder": embedder,
+            "chunker": chunker,
+            "read_only": read_only,
+            "durability": durability,
+            "lock_timeout": lock_timeout,
+        }
+        return opened
+
+    def __reduce__(self) -> tuple[Callable[[Path], Store], tuple[Path]]:
+        """Pickled and copied by its folder, which is opened again where it arrives."""
+        if self._place is None:
+            raise StoreError("a store in memory cannot be pickled or copied: give it a folder, Store.open(path)")
+        return partial(type(self).open, create=False, **self._options), (self._place,)
 
     def close(self) -> None:
         """Brings the derived indexes up to date for whoever opens next, and lets go. Nothing is lost without it."""

@@ -1,4 +1,4 @@
-"""Text → terms, for the lexical index: English words stemmed, scripts without spaces as pairs, identifiers whole.
+"""Text → terms, for the lexical index: English words stemmed, scripts without spaces as pairs.
 
 Tantivy's own analyser (Rust) splits, lower-cases, folds accents and stems; what it cannot do is done to the text
 before: full-width forms are folded (NFKC), and a run of Chinese, Japanese, Korean, Thai … characters is written as its
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
 from functools import lru_cache
 
 from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
@@ -21,31 +20,17 @@ __all__ = [
     "ANALYSIS_VERSION",
     "asked_about",
     "characters",
-    "identifiers",
-    "question_identifiers",
     "spaced",
     "terms",
     "word_analyzer",
 ]
 
-ANALYSIS_VERSION = 1
+ANALYSIS_VERSION = 2
 """Raise it when the same text gives other terms: indexes made with another version are rebuilt."""
 
 _LONGEST_TERM = 128  # bytes; longer runs without a break are data, not words
 
 _RUN = re.compile(f"[{UNSPACED}]+")
-
-_IDENTIFIER = re.compile(
-    r"_*[^\W_]+(?:[-_.]+[^\W_]+)+_*"  # PEP-0008, max_length, numpy.linalg, CVE-2024-1234, 3.14
-    r"|_+[^\W_]+_*"  # __init__
-    r"|\b[A-Za-z](?:\+\+|\#)"  # C++, C#
-    r"|\b[A-Z]{2,} \d+\b"  # RFC 2119
-)
-_HINT = re.compile(r"[-_.](?=\w)|\+\+|\#|(?<=[A-Z]) (?=\d)")
-_BLANK = re.compile(r"[\n\t\r]")
-_NUMBERED = re.compile(r"\b([^\W\d_]{2,}) (\d+)\b")
-_JOINT = re.compile(r"(?<=[^\W_])[-_.]+(?=[^\W_])")
-_LEADING_ZEROS = re.compile(r"(?<![^\W_])0+(?=\d)")
 
 _STOP_WORDS = frozenset(
     """
@@ -85,48 +70,6 @@ def characters(text: str) -> str:
     if text.isascii():
         return ""
     return " ".join(" ".join(run) for run in _RUN.findall(unicodedata.normalize("NFKC", text)))
-
-
-def identifiers(text: str) -> list[str]:
-    """The identifiers in :func:`spaced` text, lower-cased, each also without its endings and without leading zeros.
-
-    >>> identifiers("see PEP-0008.rst")
-    ['pep-0008.rst', 'pep-0008', 'pep-8.rst', 'pep-8']
-    """
-    found: list[str] = []
-    for name in _IDENTIFIER.findall("\n".join(_unusual_words(text))):
-        found += _variants(name.lower().replace(" ", "-"))
-    return found
-
-
-def _unusual_words(text: str) -> Iterator[str]:
-    """The few words an identifier can be in; :data:`_IDENTIFIER` over a whole text would take most of indexing."""
-    text = _BLANK.sub(" ", text)
-    start, end = 0, -1
-    for joint in _HINT.finditer(text):
-        if joint.start() < end:
-            continue
-        if joint.start() > end:  # otherwise it is the blank behind the last word, which goes on
-            if end >= 0:
-                yield text[start:end]
-            start = text.rfind(" ", max(end, 0), joint.start()) + 1
-        end = text.find(" ", joint.start() + 1)
-        end = len(text) if end < 0 else end
-    if end >= 0:
-        yield text[start:end]
-
-
-def question_identifiers(text: str) -> list[str]:
-    """The identifiers a question may mean: as written, and a word before a number ("pep 8") joined; each only once."""
-    joined = [f"{word}-{number}".lower() for word, number in _NUMBERED.findall(text)]
-    written = [name.lower().replace(" ", "-") for name in _IDENTIFIER.findall(text)]
-    return list(dict.fromkeys(_LEADING_ZEROS.sub("", name) for name in written + joined))
-
-
-def _variants(name: str) -> list[str]:
-    heads = [name] + [name[: joint.start()] for joint in list(_JOINT.finditer(name))[:0:-1]]
-    short = [_LEADING_ZEROS.sub("", head) for head in heads]
-    return list(dict.fromkeys(heads + short))
 
 
 @lru_cache(maxsize=1)
