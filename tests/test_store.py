@@ -170,7 +170,7 @@ def test_progress_counts_committed_items_and_an_interrupt_keeps_whole_batches(st
         (chunk("", "x"), "empty id"),
         (chunk("a", "bad \ud800 text"), "not valid Unicode at character 4"),
         (chunk("a", "x", metadata={"when": object()}), "metadata must be JSON"),
-        (chunk("a", "x", metadata={"v": float("nan")}), "metadata must be JSON"),
+        (chunk("a", "x", metadata={"v": float("inf")}), "metadata must be JSON"),
         (chunk("a", "x", metadata={1: 2}), "keys must be str"),
         (chunk("a", "x", page="3"), "page must be"),
         (Document("", "x"), "empty id"),

@@ -337,8 +337,8 @@ def _document(row: int, text: str, headings: str, source: str) -> Document:
     (names, inner), (titled, _) = identifiers(body), identifiers(title)
     if inner:
         document.add_text(_BODY, " ".join(inner))
-    if names := {*names, *titled, *dates(text)}:
-        document.add_text(_EXACT, " ".join(sorted(names)))
+    if exact := {*names, *titled, *dates(text)}:
+        document.add_text(_EXACT, " ".join(sorted(exact)))
     if single := characters(text):
         document.add_text(_CHARACTERS, single)
     return document

@@ -137,9 +137,12 @@ def _spellings(name: str, pieces: Sequence[str]) -> list[str]:
 
 
 def _inner(name: str, pieces: Sequence[str]) -> list[str]:
-    """Those of ``pieces`` that the analyser does not see, since nothing is between them."""
+    """Those of ``pieces`` that the analyser does not see, since nothing is between them: the words of ``maxLength``; of
+    ``E1042`` the number, as letters beside a number rarely say anything without it."""
     seen = _RUN.findall(name)
-    return [piece for piece in pieces if len(piece) > 1 and piece not in seen] if len(pieces) != len(seen) else []
+    if not any(piece.isdigit() for piece in pieces):
+        return [piece for piece in pieces if piece not in seen]
+    return [piece for piece in pieces if len(piece) > 1 and piece.isdigit() and piece not in seen]
 
 
 def _pieces(name: str) -> list[str]:
