@@ -488,3 +488,19 @@ def test_the_whole_way(cli: Cli, documents_folder: Path, tmp_path: Path) -> None
     assert "pep-0257.rst, line" in shown.out
     for citation in answer.json["citations"]:
         assert citation["quote"] in (documents_folder / citation["source"]).read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows refuses such names")
+def test_nothing_a_file_says_commands_the_terminal(cli: Cli, tmp_path: Path, bert: Path) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "a\x1b[2J.txt").write_text("The river \x1b]0;title\x07is near\u202e the mountain.\n")
+    (folder / "b\x1b[31m.pdf").write_text("no pdf")
+    indexed = cli("index", folder, "--store", tmp_path / "s", "--embedder", bert)
+    found = cli("search", "river", "--store", tmp_path / "s", "--mode", "lexical")
+    for said in (indexed.out, indexed.err, found.out, found.err):
+        assert not set(said) & {"\x1b", "\x07", "\u202e"}
+    assert "␛[2J" in found.out
+    assert "␛[31m" in indexed.err
+    exact = cli("search", "river", "--store", tmp_path / "s", "--mode", "lexical", "--json").json
+    assert "\x1b" in str(exact["results"][0])

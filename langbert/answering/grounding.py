@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ..records import Candidate, Citation, Unsupported
 from ..text.base_forms import base_terms
-from ..text.scripts import letters
+from ..text.scripts import letters, one_line
 from ..text.sentences import sentences
 from .checking import ASKED, SUPPORTED, claim_weights, probability, restates
 from .evidence import MARKUP, Evidence, passage_sentences
@@ -168,7 +168,7 @@ class Grounder:
 
     def quote(self, evidence: Evidence) -> str:
         """The words that answer, with their mark: not checked, for they are cut out of the source."""
-        return self._written(" ".join(evidence.short.split()), f" [{self._cite(evidence)}]")
+        return self._written(one_line(evidence.short), f" [{self._cite(evidence)}]")
 
     def _checked(self, sentence: str) -> Iterator[str]:
         claim = _MARK.sub("", sentence).strip()

@@ -9,6 +9,7 @@ import typer
 
 from ..errors import GenerationError, LangbertError, QuestionError
 from ..records import Answer, Message
+from ..text.scripts import one_line
 from .output import Output, StoreFolder, command, parse_where
 from .search import Where, place
 from .stores import DEFAULT_GENERATOR
@@ -166,6 +167,6 @@ def _show_citations(answer: Answer, store: Store, output: Output) -> None:
             line = document.line_at(citation.start)
         head = Text.assemble((f"[{number}] ", "cyan"), (place(citation.source, citation.page, line), "bold"))
         output.out.print(head, soft_wrap=True)
-        quote = " ".join(citation.quote.split())
+        quote = one_line(citation.quote)
         output.out.print(Padding(Text(f"“{quote}”", "italic"), (0, 0, 0, 4)))
     output.note(f"\n{answer.timings.get('total', 0.0):.1f} s", "dim")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = ["Output", "StoreFolder", "command", "parse_where", "plain_table", "taking"]
+
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 StoreFolder = Annotated[
     Path, typer.Option("--store", "-s", help="The folder of the store.", envvar="LANGBERT_STORE", show_envvar=True)
@@ -57,15 +60,11 @@ class Output:
 
     @cached_property
     def out(self) -> Console:
-        from rich.console import Console
-
-        return Console(highlight=False)
+        return _console(stderr=False)
 
     @cached_property
     def err(self) -> Console:
-        from rich.console import Console
-
-        return Console(stderr=True, highlight=False)
+        return _console(stderr=True)
 
     @property
     def live(self) -> bool:
@@ -132,6 +131,33 @@ class Output:
             )
         self.note(f"{name} is here, every file checked against its SHA-256." if _pinned(name) else f"{name} is here.")
         return path
+
+
+def visible(text: str) -> str:
+    """Control characters as pictures or numbers, so that a file's name or words never command the terminal.
+
+    >>> visible("a\\x1b[2J\\x9b\\u202e")
+    'a␛[2J\\\\x9b\\\\u202e'
+    """
+    return _COMMANDS.sub(_shown, text)
+
+
+def _shown(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    return chr(0x2400 + code) if code < 32 else "␡" if code == 127 else ascii(found.group())[1:-1]
+
+
+def _console(*, stderr: bool) -> Console:
+    """A console on which only rich itself moves the cursor or sets a colour."""
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+
+    class Visible(Console):
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+    return Visible(stderr=stderr, highlight=False)
 
 
 def command(run: Callable[..., None]) -> Callable[..., None]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..records import Candidate, SearchMode
+from ..text.scripts import one_line
 from .output import Output, StoreFolder, command, parse_where
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _snippet(text: str, question: str) -> Text:
 
     from rich.text import Text
 
-    flat = " ".join(text.split())
+    flat = one_line(text)
     words = [word for word in re.findall(r"\w+", question) if len(word) > 2 or not word.isascii()]
     pattern = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
     first = re.search(pattern, flat, re.IGNORECASE) if pattern else None

@@ -20,6 +20,8 @@ __all__ = [
     "is_japanese",
     "is_latin",
     "letters",
+    "one_line",
+    "unwrapped",
 ]
 
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -44,6 +46,8 @@ UNSPACED = (
 )
 """Scripts whose words cannot be told apart by spaces."""
 
+_SET_SOLID = f"{CJK}\u3001-\u3011\u3014-\u301b\u30fb\u30fc\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65…—“”‘’"
+_WRAP = re.compile(rf"(?<=[{_SET_SOLID}])[ \t\u3000]*\n[ \t\u3000]*(?=[{_SET_SOLID}])")
 _FEW_KANA = 6  # Chinese characters to one kana, where it is Chinese that quotes a word
 _HAN = re.compile(f"[{HAN}]")
 _CJK_WORD = re.compile(rf"[{CJK}]|[^\W{CJK}]+")
@@ -84,6 +88,20 @@ def is_latin(text: str) -> bool:
     [True, False, True]
     """
     return len(_LATIN_WORD.findall(text)) >= len(_OTHER_WORD.findall(text))
+
+
+def unwrapped(text: str) -> str:
+    """Chinese and Japanese lines joined where one was only full: there a break stands for no blank.
+
+    >>> unwrapped("二十四小\\n时内\\n\\n通知 the\\nteam")
+    '二十四小时内\\n\\n通知 the\\nteam'
+    """
+    return _WRAP.sub("", text) if "\n" in text and not text.isascii() else text
+
+
+def one_line(text: str) -> str:
+    """White space collapsed, and none where only a line of Chinese or Japanese ended."""
+    return " ".join(unwrapped(text).split())
 
 
 def cjk_words(text: str) -> list[str]:

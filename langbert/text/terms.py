@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
-from .scripts import UNSPACED
+from .scripts import UNSPACED, unwrapped
 
 __all__ = [
     "ANALYSIS_VERSION",
@@ -55,7 +55,7 @@ def spaced(text: str) -> str:
     """``text`` as the analyser should see it: NFKC, runs of unspaced scripts as overlapping pairs between blanks."""
     if text.isascii():
         return text
-    return _RUN.sub(_pairs, unicodedata.normalize("NFKC", text))
+    return _RUN.sub(_pairs, unwrapped(unicodedata.normalize("NFKC", text)))
 
 
 def _pairs(run: re.Match[str]) -> str:
