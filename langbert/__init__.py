@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .embedding.embedder import Embedder
     from .errors import LangbertError
     from .generation.generator import Generator
+    from .generation.remote import RemoteGenerator
     from .indexing import sync
     from .labels.classifier import Classifier
     from .labels.few_shot import FewShotClassifier
@@ -51,6 +52,7 @@ _HOME = {
     "Pooling": "models.layers.pooling",
     "Rag": "answering.rag",
     "Reader": "reading",
+    "RemoteGenerator": "generation.remote",
     "Reranker": "reranking",
     "Retriever": "retrieval",
     "Span": "records",
@@ -80,6 +82,7 @@ __all__ = [
     "Pooling",
     "Rag",
     "Reader",
+    "RemoteGenerator",
     "Reranker",
     "Retriever",
     "Span",

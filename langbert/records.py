@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -30,6 +30,7 @@ __all__ = [
     "EmbeddingSpace",
     "Entailment",
     "Generation",
+    "GeneratorLike",
     "Heading",
     "Message",
     "Progress",
@@ -299,6 +300,23 @@ class EmbeddingSpace:
         if not self.late_chunking:  # so that fingerprints made before it existed hold
             del fields["late_chunking"]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+class GeneratorLike(Protocol):
+    """What answering needs of whatever writes: a :class:`langbert.Generator` or :class:`langbert.RemoteGenerator`."""
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that prompt and answer may have together."""
+        ...
+
+    def count_tokens(self, messages: Sequence[Message], /) -> int:
+        """Tokens of the prompt they become."""
+        ...
+
+    def stream(self, messages: Sequence[Message], /, *, max_tokens: int) -> Iterator[str]:
+        """The assistant's next turn, in pieces."""
+        ...
 
 
 class EmbedderLike(Protocol):

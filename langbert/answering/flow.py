@@ -202,7 +202,8 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
 def _broken_off(error: Exception, answer: Answer) -> GenerationError:
     """What a decoder ran into, with what was checked until then."""
     reason = str(error) if isinstance(error, GenerationError) else f"{type(error).__name__}: {error}"
-    return GenerationError(f"the decoder broke off: {reason}; written until then: {answer.text!r}", answer)
+    until = f"; written until then: {answer.text!r}" if answer.text else ""
+    return GenerationError(f"the decoder broke off: {reason}{until}", answer)
 
 
 def _quotes(policy: Policy, question: str, found: Sequence[Evidence]) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import GenerationError
 from ..generation.streaming import StopStrings
 from ..models.configured import Configured
-from ..records import Answer, AnswerMode, Message, Unsupported
+from ..records import Answer, AnswerMode, GeneratorLike, Message, Unsupported
 from ..retrieval import Retriever
 from . import flow
 from .evidence import best_evidence, nearest_sentences
@@ -16,7 +16,6 @@ from .flow import SMALL_DECODER, Budget, Policy, Step, answer_flow, drive
 from .parts import Part
 
 if TYPE_CHECKING:
-    from ..generation.generator import Generator
     from ..reading import Reader
     from ..reranking import Reranker
     from ..store import Store
@@ -37,9 +36,9 @@ class Rag(Configured):
             the reranker.
         reranker: what the default retriever uses; None is the shipped one, False is none.
         reader: points at the words that answer; None is the shipped one, False is none.
-        generator: writes the answers, or the name of one that is loaded when first needed. The default is the
-            catalogue's small decoder, which knows English: in mode ``auto`` a question in another script is then
-            answered by quoting.
+        generator: writes the answers: a :class:`langbert.Generator`, a :class:`langbert.RemoteGenerator`, or the name
+            of one that is loaded when first needed. The default is the catalogue's small decoder, which knows English:
+            in mode ``auto`` a question in another script is then answered by quoting.
         k: passages that are read.
         depth: candidates that are searched for, reranked and, where nobody points or writes, quoted from.
         max_tokens: the longest answer.
@@ -57,7 +56,7 @@ class Rag(Configured):
         retriever: Retriever | None = None,
         reranker: Reranker | Literal[False] | None = None,
         reader: Reader | Literal[False] | None = None,
-        generator: Generator | str | None = None,
+        generator: GeneratorLike | str | None = None,
         k: int = 4,
         depth: int = 20,
         max_tokens: int = 128,
@@ -79,7 +78,7 @@ class Rag(Configured):
         self._retriever = retriever
         self._reranker = Part("reranker", reranker, self._shipped_reranker)
         self._reader = Part("reader", reader, self._shipped_reader)
-        self._generator: Generator | str = SMALL_DECODER if generator is None else generator
+        self._generator: GeneratorLike | str = SMALL_DECODER if generator is None else generator
 
     def _shipped_reranker(self) -> Reranker:
         from ..reranking import Reranker
@@ -103,7 +102,7 @@ class Rag(Configured):
         return self._reader.knowing(question)
 
     @property
-    def generator(self) -> Generator:
+    def generator(self) -> GeneratorLike:
         """What writes, loaded if it is not yet."""
         if isinstance(self._generator, str):
             from ..generation.generator import Generator

@@ -45,8 +45,21 @@ def ask(
         typer.Option("--format", help="Print the finished answer in this form, with its sources."),
     ] = None,
     generator: Annotated[
-        str, typer.Option(help="The decoder that writes: a catalogue name, owner/name, a folder or a .gguf file.")
-    ] = DEFAULT_GENERATOR,
+        str | None,
+        typer.Option(
+            help="The decoder that writes: a catalogue name, owner/name, a folder or a .gguf file; with --base-url, "
+            f"a model of that server. Without it {DEFAULT_GENERATOR}."
+        ),
+    ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Let a server write that speaks OpenAI's API: Ollama, llama.cpp, vLLM, a provider."
+        ),
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(help="The key for that server.", envvar="LANGBERT_API_KEY", show_envvar=True)
+    ] = None,
 ) -> None:
     """Answer a question from the documents of a store, with the exact passages it rests on.
 
@@ -57,6 +70,8 @@ def ask(
         langbert ask "Which tasks is BERT pre-trained on?" --store my-index --mode extract --json
 
         langbert ask --chat --store my-index
+
+        langbert ask "Why is there a limit?" --store my-index --generator qwen3:8b --base-url http://localhost:11434/v1
     """
     if output.as_json and form not in (None, "json"):
         raise typer.BadParameter(f"--json and --format {form} exclude each other")
@@ -64,7 +79,7 @@ def ask(
     wanted = parse_where(where)
     from ..answering.rag import Rag
     from ..text.question import checked_question
-    from .stores import open_existing, writer_for
+    from .stores import open_existing, writer_behind, writer_for
 
     if question is not None:
         checked_question(question)  # before anything is loaded
@@ -72,8 +87,9 @@ def ask(
         raise QuestionError(
             'there is no question: type one, or go on asking with --chat (langbert ask "…" --store DIR)'
         )
+    remote = writer_behind(base_url, generator, api_key) if base_url is not None else None
     with open_existing(store, output) as opened:
-        writer = writer_for(mode, generator, output)
+        writer = remote or writer_for(mode, generator or DEFAULT_GENERATOR, output)
         rag = Rag(opened, generator=writer, unsupported=unsupported, offline=output.offline or None)
         options = {"mode": mode, "where": wanted}
         if chat:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..embedding.embedder import Embedder
     from ..reading import Reader
-    from ..records import AnswerMode, EmbeddingSpace, Progress, Role, SpanEmbedderLike
+    from ..records import AnswerMode, EmbeddingSpace, GeneratorLike, Progress, Role, SpanEmbedderLike
     from ..reranking import Reranker
     from ..store import Store
 
@@ -36,6 +36,7 @@ __all__ = [
     "make_reranker",
     "open_existing",
     "open_plain",
+    "writer_behind",
     "writer_for",
 ]
 
@@ -127,6 +128,22 @@ def writer_for(mode: AnswerMode, name: str, output: Output) -> str:
     if mode != "extract":
         fetch(name, output)
     return name
+
+
+def writer_behind(base_url: str, name: str | None, api_key: str | None) -> GeneratorLike:
+    """A generator behind a URL, which is not asked for anything yet.
+
+    Raises:
+        MissingExtra: ``langbert[remote]`` is not installed.
+    """
+    from ..generation.remote import RemoteGenerator
+
+    if name is None:
+        raise typer.BadParameter(f"--base-url {base_url} needs --generator NAME: which of its models shall write?")
+    try:
+        return RemoteGenerator(base_url, name, api_key)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def fetch(name: str, output: Output) -> None:

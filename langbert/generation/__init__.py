@@ -1,5 +1,7 @@
-"""A conversation → the next turn."""
+"""A conversation → the next turn, written here or by a server that the user names."""
 
-from .generator import GenerationStream, Generator
+from .generator import Generator
+from .remote import RemoteGenerator
+from .streaming import GenerationStream
 
-__all__ = ["GenerationStream", "Generator"]
+__all__ = ["GenerationStream", "Generator", "RemoteGenerator"]

@@ -16,11 +16,32 @@ from typing import Any, NoReturn
 from tokenizers import Tokenizer
 from tokenizers.models import Unigram
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, GenerationError
 from ..records import Message
 from ..text.unicode import well_formed
 
-__all__ = ["ChatFormat"]
+__all__ = ["ChatFormat", "checked_messages"]
+
+_ROLES = ("system", "user", "assistant")
+
+
+def checked_messages(messages: Sequence[Message] | str) -> Sequence[Message]:
+    """A conversation; a string is one user message.
+
+    Raises:
+        GenerationError: there is no message, or one is none.
+    """
+    if isinstance(messages, str):
+        return [Message("user", messages)]
+    if not messages:
+        raise GenerationError("there are no messages: give at least one, or a string")
+    for message in messages:
+        if not isinstance(message, Message) or message.role not in _ROLES or not isinstance(message.content, str):
+            raise GenerationError(
+                f"{message!r} is not a message: expected langbert.records.Message with a text and one of the roles "
+                f"{', '.join(_ROLES)}"
+            )
+    return messages
 
 
 class ChatFormat:

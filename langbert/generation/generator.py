@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator as PythonGenerator
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +19,9 @@ from ..models.decoder import load_decoder, prepared
 from ..models.gpt.decoder import PrefixCache
 from ..models.hardware import Precision, planned_threads, resolve_device, resolve_precision, using_threads
 from ..records import Generation, Message
-from .chat import ChatFormat
+from .chat import ChatFormat, checked_messages
 from .sampling import Sampler, Sampling
-from .streaming import Detokenizer, StopStrings
+from .streaming import Detokenizer, GenerationStream, StopStrings
 
 if TYPE_CHECKING:
     import torch
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
     from ..models.decoder import Decoder, Session
 
-__all__ = ["GenerationStream", "Generator"]
-
-_ROLES = ("system", "user", "assistant")
+__all__ = ["Generator"]
 
 
 class Generator(Configured):
@@ -89,7 +87,7 @@ class Generator(Configured):
 
     def encode(self, messages: Sequence[Message] | str) -> list[int]:
         """Token ids of the prompt they become, template included; a string is one user message."""
-        return self._chat.encode(_checked(messages))
+        return self._chat.encode(checked_messages(messages))
 
     def count_tokens(self, messages: Sequence[Message] | str) -> int:
         """Messages: tokens of the prompt they become, template included. A string: tokens of that text alone."""
@@ -134,7 +132,7 @@ class Generator(Configured):
                 f"the prompt has {len(prompt_ids)} tokens and the answer may have {max_tokens}: together {needed}, "
                 f"{self.name} reads {self.context_length}; shorten the prompt or lower max_tokens"
             )
-        return GenerationStream(self, prompt_ids, max_tokens, stops, sampling)
+        return GenerationStream(partial(self._write, prompt_ids, max_tokens, stops, sampling))
 
     def generate(
         self,
@@ -163,6 +161,36 @@ class Generator(Configured):
             pass
         return stream.generation
 
+    def _write(
+        self, prompt_ids: list[int], max_tokens: int, stops: StopStrings, sampling: Sampling, closed: threading.Event
+    ) -> PythonGenerator[str, None, Generation | None]:
+        session = self._decoder.start(len(prompt_ids) + max_tokens)
+        sampler = Sampler(sampling, prompt_ids)
+        detokenizer = Detokenizer(self._decode)
+        shown: list[str] = []
+        new_ids, n_written, ended = prompt_ids, 0, False
+        while n_written < max_tokens and not ended:
+            token = sampler.choose(self._read(session, new_ids))
+            if closed.is_set():
+                return None
+            if token in self._end_ids:
+                ended = True
+            else:
+                new_ids, n_written = [token], n_written + 1
+                if piece := stops.push(detokenizer.push(token)):
+                    shown.append(piece)
+                    yield piece
+                ended = stops.stopped
+        if piece := stops.push(detokenizer.flush()) + stops.flush():
+            shown.append(piece)
+            yield piece
+        return Generation(
+            text="".join(shown),
+            prompt_tokens=len(prompt_ids),
+            completion_tokens=n_written,
+            finish_reason="stop" if ended or stops.stopped else "length",
+        )
+
     def _read(self, session: Session, token_ids: Sequence[int]) -> Tensor:
         try:
             with self._lock, using_threads(self._threads):
@@ -177,87 +205,3 @@ class Generator(Configured):
     def _decode(self, token_ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(token_ids, skip_special_tokens=True)
         return text
-
-
-class GenerationStream(Iterator[str]):
-    """Pieces of an answer; when they are at an end, :attr:`generation` has the whole.
-
-    Closing it, or leaving it as a context manager, ends the work at once and frees its memory.
-    """
-
-    def __init__(
-        self, generator: Generator, prompt_ids: list[int], max_tokens: int, stops: StopStrings, sampling: Sampling
-    ) -> None:
-        self._generation: Generation | None = None
-        self._cancelled = False
-        self._pieces = self._write(generator, prompt_ids, max_tokens, stops, sampling)
-
-    def __next__(self) -> str:
-        return next(self._pieces)
-
-    def __enter__(self) -> GenerationStream:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop writing; no further piece comes. From another thread it takes effect after the token in progress."""
-        self._cancelled = True
-        with suppress(ValueError):  # another thread is inside: it sees the flag and leaves
-            self._pieces.close()
-
-    @property
-    def generation(self) -> Generation:
-        """The whole text, token counts, and why it ended.
-
-        Raises:
-            GenerationError: the stream has not come to its end, or was closed before.
-        """
-        if self._generation is None:
-            raise GenerationError("the text is not finished: take every piece from the stream first")
-        return self._generation
-
-    def _write(
-        self, generator: Generator, prompt_ids: list[int], max_tokens: int, stops: StopStrings, sampling: Sampling
-    ) -> PythonGenerator[str, None, None]:
-        session = generator._decoder.start(len(prompt_ids) + max_tokens)
-        sampler = Sampler(sampling, prompt_ids)
-        detokenizer = Detokenizer(generator._decode)
-        shown: list[str] = []
-        new_ids, n_written, ended = prompt_ids, 0, False
-        while n_written < max_tokens and not ended:
-            token = sampler.choose(generator._read(session, new_ids))
-            if self._cancelled:
-                return
-            if token in generator._end_ids:
-                ended = True
-            else:
-                new_ids, n_written = [token], n_written + 1
-                if piece := stops.push(detokenizer.push(token)):
-                    shown.append(piece)
-                    yield piece
-                ended = stops.stopped
-        if piece := stops.push(detokenizer.flush()) + stops.flush():
-            shown.append(piece)
-            yield piece
-        self._generation = Generation(
-            text="".join(shown),
-            prompt_tokens=len(prompt_ids),
-            completion_tokens=n_written,
-            finish_reason="stop" if ended or stops.stopped else "length",
-        )
-
-
-def _checked(messages: Sequence[Message] | str) -> Sequence[Message]:
-    if isinstance(messages, str):
-        return [Message("user", messages)]
-    if not messages:
-        raise GenerationError("there are no messages: give at least one, or a string")
-    for message in messages:
-        if not isinstance(message, Message) or message.role not in _ROLES or not isinstance(message.content, str):
-            raise GenerationError(
-                f"{message!r} is not a message: expected langbert.records.Message with a text and one of the roles "
-                f"{', '.join(_ROLES)}"
-            )
-    return messages

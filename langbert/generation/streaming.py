@@ -1,10 +1,17 @@
-"""Tokens → text as it may be shown: whole characters only, and nothing of a stop string."""
+"""Tokens → text as it may be shown: whole characters only, and nothing of a stop string; and the stream of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 
-__all__ = ["Detokenizer", "StopStrings"]
+from ..errors import GenerationError
+from ..records import Generation
+
+__all__ = ["Detokenizer", "GenerationStream", "StopStrings"]
+
+Writing = Callable[[threading.Event], Generator[str, None, Generation | None]]
 
 _INCOMPLETE = "\ufffd"
 """What decoders write for bytes that are not (yet) a character."""
@@ -88,3 +95,48 @@ class StopStrings:
 def _overlap(text: str, stop: str) -> int:
     """How many characters at the end of ``text`` are the beginning of ``stop``, but not all of it."""
     return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
+
+
+class GenerationStream(Iterator[str]):
+    """Pieces of an answer; when they are at an end, :attr:`generation` has the whole.
+
+    Closing it, or leaving it as a context manager, ends the work at once and frees what it holds.
+
+    Args:
+        write: makes the pieces and returns the whole. It looks at the event it is given before each piece, and returns
+            None if that is set: the stream was closed.
+    """
+
+    def __init__(self, write: Writing) -> None:
+        self._generation: Generation | None = None
+        self._closed = threading.Event()
+        self._pieces = self._kept(write)
+
+    def _kept(self, write: Writing) -> Generator[str, None, None]:
+        self._generation = yield from write(self._closed)
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    def __enter__(self) -> GenerationStream:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop writing; no further piece comes. From another thread it takes effect after the token in progress."""
+        self._closed.set()
+        with suppress(ValueError):  # another thread is inside: it sees the event and leaves
+            self._pieces.close()
+
+    @property
+    def generation(self) -> Generation:
+        """The whole text, token counts, and why it ended.
+
+        Raises:
+            GenerationError: the stream has not come to its end, or was closed before.
+        """
+        if self._generation is None:
+            raise GenerationError("the text is not finished: take every piece from the stream first")
+        return self._generation
