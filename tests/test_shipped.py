@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from langbert import Rag, Reader, Reranker, Store
+from langbert import Checker, Rag, Reader, Reranker, Store
 from langbert.models import CATALOGUE, resolve
 
 SHIPPED = [entry for entry in CATALOGUE.values() if entry.shipped]
@@ -27,8 +27,11 @@ def test_the_files_are_the_pinned_ones(entry) -> None:
     assert entry.size < 5_000_000
 
 
-def test_both_are_shipped() -> None:
-    assert {entry.name for entry in SHIPPED} == {"minilm-reranker", "minilm-reader"}
+def test_what_is_shipped() -> None:
+    assert {entry.name for entry in SHIPPED} == {
+        *("minilm-reranker", "minilm-reader"),
+        *("e5-reranker", "e5-reader", "e5-checker"),
+    }
 
 
 @pytest.mark.models
@@ -47,6 +50,19 @@ def test_they_know_which_passage_answers_and_with_which_words(question: str, pla
     best = Reader().read(question, PASSAGES)[0]
     assert (best.passage, best.text) == (place, answer)
     assert best.score > 0.5
+
+
+@pytest.mark.models
+def test_one_folder_reranks_reads_and_checks_in_two_languages() -> None:
+    reranker, reader, checker = Reranker("e5-reranker"), Reader("e5-reader"), Checker()
+    passages = ["蜜蜂用花蜜酿造蜂蜜。", "The Normans gave their name to Normandy, a region in France."]
+    assert reranker.score("蜜蜂酿造什么？", passages).argmax() == 0
+    assert reranker.score("Which region is named after the Normans?", passages).argmax() == 1
+    span = reader.read("蜜蜂酿造什么？", passages)[0]
+    assert span.passage == 0
+    assert "蜂蜜" in span.text
+    same, other = checker.check([(passages[1], passages[1]), (passages[1], "Nobody sleeps in Normandy.")])
+    assert same.entailed > other.entailed
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ class CatalogueEntry:
     """
 
     name: str
-    kind: Literal["embedder", "generator", "reranker", "reader"]
+    kind: Literal["embedder", "generator", "reranker", "reader", "checker"]
     about: str
     licence: str
     files: tuple[PinnedFile, ...]
@@ -118,6 +118,15 @@ class CatalogueEntry:
         """Where all of the model lies in the package; None if some of it has to be fetched."""
         return next((source for source in self.sources if isinstance(source, Shipped) and not source.only), None)
 
+
+_EVIDENCE = (
+    PinnedFile("adapter_config.json", "febb3bbff3ad4668feb0c2c9481ad5a4ca9f409428052dba4c1fadea5852c8ec", 386),
+    PinnedFile(
+        "adapter_model.safetensors", "642b56a446996a7879bd208bfa98fb9e402db031a4e5ed2e97e599b470f2a62a", 3_750_692
+    ),
+    PinnedFile("calibration.json", "e36111f9e0dc595fa29abcf6663156846bf42095a12400fc1a7785bcc7920aa8", 108),
+)
+"""One folder for three names: adapters and three heads on e5-small."""
 
 _ENTRIES = (
     CatalogueEntry(
@@ -266,6 +275,30 @@ _ENTRIES = (
             ),
         ),
         sources=(Shipped("shipped/minilm-reranker"),),
+    ),
+    CatalogueEntry(
+        name="e5-reader",
+        kind="reader",
+        about="which words answer a question; on e5-small, English and Chinese; a first, short training",
+        licence="MIT; data CC BY-SA 3.0 and 4.0, MNLI",
+        files=_EVIDENCE,
+        sources=(Shipped("shipped/e5-evidence"),),
+    ),
+    CatalogueEntry(
+        name="e5-reranker",
+        kind="reranker",
+        about="which passage answers a question; on e5-small, English and Chinese; a first, short training",
+        licence="MIT; data CC BY-SA 3.0 and 4.0, MNLI",
+        files=_EVIDENCE,
+        sources=(Shipped("shipped/e5-evidence"),),
+    ),
+    CatalogueEntry(
+        name="e5-checker",
+        kind="checker",
+        about="does a claim follow from a text; on e5-small, English and Chinese; a first, short training",
+        licence="MIT; data CC BY-SA 3.0 and 4.0, MNLI",
+        files=_EVIDENCE,
+        sources=(Shipped("shipped/e5-evidence"),),
     ),
 )
 
