@@ -504,3 +504,69 @@ def test_nothing_a_file_says_commands_the_terminal(cli: Cli, tmp_path: Path, ber
     assert "␛[31m" in indexed.err
     exact = cli("search", "river", "--store", tmp_path / "s", "--mode", "lexical", "--json").json
     assert exact["hits"][0]["source"] == "a\x1b[2J.txt"
+
+
+# --- what documents say is shown, not obeyed -------------------------------------------------------------------------
+
+EVIL = "\x1b[2J\x1b]0;owned\x07\x9b31m\x08\x7f\u202edab"
+
+
+def obeyed(text: str) -> list[str]:
+    return [c for c in text if (c < " " and c not in "\n\t") or "\x7f" <= c <= "\x9f" or c in "\u202e\u2028"]
+
+
+@pytest.fixture
+def evil_store(cli: Cli, bert: Path, tmp_path: Path) -> Path:
+    """Control characters in a file's name, its heading, its text, and in the reason why another is not read."""
+    folder = tmp_path / "evil"
+    folder.mkdir()
+    text = f"# Fox {EVIL} heading\n\nThe quick brown fox {EVIL} jumps over the dog.\n" + "The cat sleeps. " * 60
+    (folder / f"fox{EVIL}.md").write_text(text, encoding="utf-8")
+    (folder / f"broken{EVIL}.pdf").write_bytes(b"%PDF-1.4 no such thing")
+    store = tmp_path / f"store{EVIL}"
+    done = cli("index", folder, "--store", store, "--embedder", bert)
+    assert done.code == 0
+    assert "␛[2J" in done.err
+    assert not obeyed(done.out + done.err)
+    return store
+
+
+def test_control_characters_are_shown_and_not_obeyed(cli: Cli, evil_store: Path) -> None:
+    store = evil_store
+    for arguments in (
+        ("search", "quick fox", "--store", store),
+        ("ask", "What does the fox jump over?", "--store", store, "--mode", "extract"),
+        ("ask", "What does the fox jump over?", "--store", store, "--mode", "extract", "--format", "plain"),
+        ("store", "info", "--store", store),
+        ("doctor", "--store", store),
+    ):
+        done = cli(*arguments)
+        assert done.out, arguments
+        assert not obeyed(done.out + done.err), arguments
+    said = cli("search", "quick fox", "--store", store).out
+    assert r"fox␛[2J␛]0;owned␇\x9b31m␈␡\u202edab.md" in said
+
+
+def test_json_is_exact_and_harmless(cli: Cli, evil_store: Path) -> None:
+    done = cli("search", "quick fox", "--store", evil_store, "--json")
+    assert not obeyed(done.out)
+    hits = done.json["hits"]
+    assert all(hit["source"].endswith(f"fox{EVIL}.md") for hit in hits)
+    assert any(EVIL in hit["text"] for hit in hits)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("search", "fox", "--store", f"/no/such{EVIL}"),
+        ("index", f"/no/such{EVIL}", "--store", "s"),
+        ("models", "path", f"none{EVIL}"),
+        (f"no{EVIL}",),
+        ("search", "fox", "--store", "s", "--where", EVIL),
+    ],
+)
+def test_errors_are_shown_and_not_obeyed(cli: Cli, arguments: tuple[str, ...]) -> None:
+    for more in ((), ("--json",)):
+        done = cli(*arguments, *more)
+        assert done.code
+        assert not obeyed(done.out + done.err)

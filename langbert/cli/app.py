@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import traceback
@@ -12,6 +11,7 @@ import typer
 
 from ..errors import LangbertError
 from . import ask, bench, doctor, evaluate, index, models, search, store, train
+from .visible import json_text, visible
 
 __all__ = ["app", "invoke"]
 
@@ -73,7 +73,7 @@ def invoke(arguments: list[str]) -> int:
             _report_usage(error, as_json)
             return 2
         if not isinstance(error, (LangbertError, OSError)) or "--debug" in arguments:
-            traceback.print_exc()
+            sys.stderr.write(visible(traceback.format_exc()))
         _report(error, as_json)
         return 1
     if code == 130:
@@ -115,14 +115,15 @@ def _report(error: Exception, as_json: bool) -> None:
 
 
 def _print_json(kind: str, message: str) -> None:
-    sys.stdout.write(json.dumps({"error": {"type": kind, "message": message}}, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text({"error": {"type": kind, "message": message}}) + "\n")
 
 
 def _print_error(message: str, hint: str = "") -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(Text.assemble(("error: ", "bold red"), message))
+    from .console import SafeConsole
+
+    console = SafeConsole(stderr=True, soft_wrap=True)
+    console.print(Text.assemble(("error: ", "bold red"), visible(message)))
     if hint:
         console.print(Text(hint, "dim"))

@@ -13,6 +13,7 @@ from ..text.scripts import one_line
 from .output import Output, StoreFolder, command, parse_where
 from .search import Where, place
 from .stores import DEFAULT_GENERATOR
+from .visible import visible
 
 if TYPE_CHECKING:
     from ..answering.rag import Rag
@@ -159,7 +160,7 @@ def _stream(events: Iterator[str | Answer], output: Output) -> Answer:
     with output.waiting("reading the nearest passages"):
         event = next(events)
     while not isinstance(event, Answer):
-        text = Text(event)
+        text = Text(visible(event))
         text.highlight_regex(r"\[(?:\d+|\?)\]", "cyan")
         output.out.print(text, end="", soft_wrap=True)
         output.out.file.flush()
@@ -181,8 +182,8 @@ def _show_citations(answer: Answer, store: Store, output: Output) -> None:
         line = None
         if citation.page is None and (document := store.document(citation.document_id)):
             line = document.line_at(citation.start)
-        head = Text.assemble((f"[{number}] ", "cyan"), (place(citation.source, citation.page, line), "bold"))
+        head = Text.assemble((f"[{number}] ", "cyan"), (visible(place(citation.source, citation.page, line)), "bold"))
         output.out.print(head, soft_wrap=True)
-        quote = one_line(citation.quote)
+        quote = visible(one_line(citation.quote))
         output.out.print(Padding(Text(f"“{quote}”", "italic"), (0, 0, 0, 4)))
     output.note(f"\n{answer.timings.get('total', 0.0):.1f} s", "dim")

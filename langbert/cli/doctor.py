@@ -9,6 +9,7 @@ import typer
 
 from .output import Output, StoreFolder, command
 from .store import watching
+from .visible import visible
 
 if TYPE_CHECKING:
     from ..store.maintenance.checkup import Checkup
@@ -93,7 +94,7 @@ def _show(output: Output, checkup: Checkup) -> None:
 
     for finding in checkup.findings:
         named = f": {_first(finding.items, finding.count)}" if finding.items else ""
-        line = Text.assemble((f"{finding.where}: ", _STYLES[finding.severity]), finding.problem, named)
+        line = Text.assemble((f"{finding.where}: ", _STYLES[finding.severity]), visible(finding.problem + named))
         output.out.print(line, soft_wrap=True)
     counts = ", ".join(f"{count:,} {name}" for name, count in checkup.counts.items())
     verdict, style = _VERDICTS[checkup.state]
@@ -114,9 +115,9 @@ def _show_saved(output: Output, saved: Rescue) -> None:
     output.out.print(Text.assemble(said, (str(saved.path), "bold green")), soft_wrap=True)
     for what, names in (("documents", saved.lost_documents), ("chunks", saved.lost_chunks)):
         if names:
-            lost = Text.assemble((f"{len(names):,} {what} are lost: ", "bold red"), _first(names, len(names)))
+            lost = Text.assemble((f"{len(names):,} {what} are lost: ", "bold red"), visible(_first(names, len(names))))
             output.out.print(lost, soft_wrap=True)
     for remark in saved.remarks:
-        output.out.print(Text(remark, "dim"), soft_wrap=True)
+        output.out.print(Text(visible(remark), "dim"), soft_wrap=True)
     if saved.lost_chunks or saved.lost_documents or saved.remarks:
         output.note("Index the sources again into the new folder: only what is missing will be embedded.", "bold")

@@ -12,6 +12,7 @@ import typer
 
 from ..errors import DocumentError
 from .output import Output, StoreFolder, command, plain_table
+from .visible import visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -221,7 +222,7 @@ def _show_files(output: Output, header: str, reason_header: str, files: Iterable
     table.add_column(reason_header, style="dim", overflow="fold")
     for reason, names in by_reason.items():
         more = [f"… and {len(names) - _NAMED} more; --json names all"] if len(names) > _NAMED else []
-        table.add_row(Text("\n".join(names[:_NAMED] + more)), Text(reason))
+        table.add_row(Text(visible("\n".join(names[:_NAMED] + more))), Text(visible(reason)))
     output.err.print(table)
     output.err.print()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..models import Download, is_offline, local_path, resolve
+from .visible import json_text, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = ["Output", "StoreFolder", "command", "parse_where", "plain_table", "taking"]
-
-_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 StoreFolder = Annotated[
     Path, typer.Option("--store", "-s", help="The folder of the store.", envvar="LANGBERT_STORE", show_envvar=True)
@@ -60,11 +58,15 @@ class Output:
 
     @cached_property
     def out(self) -> Console:
-        return _console(stderr=False)
+        from .console import SafeConsole
+
+        return SafeConsole()
 
     @cached_property
     def err(self) -> Console:
-        return _console(stderr=True)
+        from .console import SafeConsole
+
+        return SafeConsole(stderr=True)
 
     @property
     def live(self) -> bool:
@@ -79,18 +81,19 @@ class Output:
     def json(self, document: object) -> None:
         """The one JSON document of the command."""
         unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-        sys.stdout.write(json.dumps(document, ensure_ascii=not unicode, indent=2, default=str) + "\n")
+        sys.stdout.write(json_text(document, ascii_only=not unicode, indent=2) + "\n")
         sys.stdout.flush()
 
     @contextmanager
     def waiting(self, doing: str) -> Iterator[None]:
         """A spinner and the seconds that pass, while something goes on whose end is not known."""
+        from rich.markup import escape
         from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
         with self._bars(
-            SpinnerColumn(style="dim"), TextColumn("[dim]{task.description}[/]"), TimeElapsedColumn()
+            SpinnerColumn(style="dim"), TextColumn("{task.description}", "dim"), TimeElapsedColumn()
         ) as bars:
-            bars.add_task(doing, total=None)
+            bars.add_task(escape(visible(doing)), total=None)
             yield
 
     def bars(self, *columns: ProgressColumn) -> Bars:
@@ -131,33 +134,6 @@ class Output:
             )
         self.note(f"{name} is here, every file checked against its SHA-256." if _pinned(name) else f"{name} is here.")
         return path
-
-
-def visible(text: str) -> str:
-    """Control characters as pictures or numbers, so that a file's name or words never command the terminal.
-
-    >>> visible("a\\x1b[2J\\x9b\\u202e")
-    'a␛[2J\\\\x9b\\\\u202e'
-    """
-    return _COMMANDS.sub(_shown, text)
-
-
-def _shown(found: re.Match[str]) -> str:
-    code = ord(found.group())
-    return chr(0x2400 + code) if code < 32 else "␡" if code == 127 else ascii(found.group())[1:-1]
-
-
-def _console(*, stderr: bool) -> Console:
-    """A console on which only rich itself moves the cursor or sets a colour."""
-    from rich.console import Console, ConsoleOptions, RenderableType
-    from rich.segment import Segment
-
-    class Visible(Console):
-        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-            for segment in super().render(renderable, options):
-                yield segment if segment.control else Segment(visible(segment.text), segment.style)
-
-    return Visible(stderr=stderr, highlight=False)
 
 
 def command(run: Callable[..., None]) -> Callable[..., None]:

@@ -11,6 +11,7 @@ import typer
 from ..records import Candidate, SearchMode
 from ..text.scripts import one_line
 from .output import Output, StoreFolder, command, parse_where
+from .visible import visible
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -118,12 +119,12 @@ def _show(output: Output, question: str, candidates: Sequence[Candidate], lines:
         chunk = candidate.chunk
         head = Text.assemble(
             (f"{rank:>2}  ", "bold cyan"),
-            (place(chunk.source, chunk.page, line), "bold"),
+            (visible(place(chunk.source, chunk.page, line)), "bold"),
             (f"  {candidate.score:.2f}", "dim"),
         )
         output.out.print(head, soft_wrap=True)
         if chunk.headings:
-            output.out.print(Padding(Text(" › ".join(chunk.headings), "dim"), (0, 0, 0, 4)))
+            output.out.print(Padding(Text(visible(" › ".join(chunk.headings)), "dim"), (0, 0, 0, 4)))
         output.out.print(Padding(_snippet(chunk.text, question), (0, 0, 1, 4)))
 
 
@@ -133,7 +134,7 @@ def _snippet(text: str, question: str) -> Text:
 
     from rich.text import Text
 
-    flat = one_line(text)
+    flat = visible(one_line(text))
     words = [word for word in re.findall(r"\w+", question) if len(word) > 2 or not word.isascii()]
     pattern = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
     first = re.search(pattern, flat, re.IGNORECASE) if pattern else None
