@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.documents import BaseDocumentTransformer, Document
+from langchain_text_splitters import TextSplitter
 
 from langbert import read_documents
 from langchain_langbert import LangBertEmbeddings, LangBertTextSplitter
@@ -44,6 +45,7 @@ def test_metadata_is_copied_and_ids_are_stable(embeddings: LangBertEmbeddings) -
     before = document.model_copy(deep=True)
     splitter = LangBertTextSplitter(embeddings, chunk_size=40, chunk_overlap=8)
     assert isinstance(splitter, BaseDocumentTransformer)
+    assert isinstance(splitter, TextSplitter)
     first, second = splitter.split_documents([document]), splitter.transform_documents([document])
     assert first == second
     assert document == before
@@ -100,3 +102,19 @@ async def test_files_keep_page_and_headings(embeddings: LangBertEmbeddings, docu
             assert any(passage.metadata.get("headings") for passage in passages)
     plain = [Document(page_content="Bees make honey.")]
     assert await splitter.atransform_documents(plain) == splitter.transform_documents(plain)
+
+
+def test_it_is_a_text_splitter_wherever_langchain_asks_for_one(embeddings: LangBertEmbeddings, tmp_path: Path) -> None:
+    from langchain_classic.retrievers import ParentDocumentRetriever
+    from langchain_core.stores import InMemoryStore
+
+    from langchain_langbert import LangBertVectorStore
+
+    retriever = ParentDocumentRetriever(
+        vectorstore=LangBertVectorStore(embeddings),
+        docstore=InMemoryStore(),
+        child_splitter=LangBertTextSplitter(embeddings, chunk_size=24),
+        parent_splitter=LangBertTextSplitter(embeddings, chunk_size=96),
+    )
+    retriever.add_documents([Document(page_content="Bees make honey. " * 40 + "Wasps make paper. " * 3)])
+    assert "Wasps" in retriever.invoke("paper of wasps")[0].page_content

@@ -1,4 +1,4 @@
-"""``LangBertTextSplitter``: :class:`langbert.Chunker` as a LangChain document transformer."""
+"""``LangBertTextSplitter``: :class:`langbert.Chunker` as a LangChain ``TextSplitter``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import Any
 
-from langchain_core.documents import BaseDocumentTransformer, Document
+from langchain_core.documents import Document
+from langchain_text_splitters import TextSplitter
 
 from langbert import Chunker
 from langbert import Document as CoreDocument
@@ -17,7 +18,7 @@ from .embeddings import LangBertEmbeddings
 __all__ = ["LangBertTextSplitter"]
 
 
-class LangBertTextSplitter(BaseDocumentTransformer):
+class LangBertTextSplitter(TextSplitter):
     """Cuts documents into passages that the encoder reads whole, measured in its own tokens.
 
     Cuts fall at headings, paragraphs and sentences where they can (Chinese and Japanese ones too). The text is never
@@ -40,6 +41,7 @@ class LangBertTextSplitter(BaseDocumentTransformer):
     ) -> None:
         embedder = (embeddings or LangBertEmbeddings()).embedder
         self._chunker = Chunker.for_embedder(embedder, max_tokens=chunk_size, overlap=chunk_overlap)
+        super().__init__(self._chunker.max_tokens, chunk_overlap, lambda text: len(embedder.token_offsets(text)))
 
     def split_text(self, text: str) -> list[str]:
         """The passages of one text, in order."""
@@ -84,7 +86,3 @@ class LangBertTextSplitter(BaseDocumentTransformer):
                 for chunk in self._chunker.split(CoreDocument(id=document.id or "", text=document.page_content))
             ]
         return passages
-
-    def transform_documents(self, documents: Sequence[Document], **kwargs: Any) -> list[Document]:
-        """The same as :meth:`split_documents`, under the name of LangChain's interface."""
-        return self.split_documents(documents)
