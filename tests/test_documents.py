@@ -569,6 +569,24 @@ def test_what_is_text_by_another_name(tmp_path: Path, name: str) -> None:
     assert read_document(write(tmp_path, name, "port: 8080\n")).text == "port: 8080\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("a.md", "<h1>"),
+        ("a.md", "<h1 "),
+        ("a.md", "# a {#" * 3),
+        ("a.md", "# " + "*a_" * 50_000),
+        ("a.eml", "Subject: x\nTo: " + "a," * 50_000 + "\n\nx"),
+        ("a.eml", "Content-Type: text/plain; a*0=" + ";a*1=" * 25_000 + "\n\nx"),
+        ("a.txt", "\ud800"),
+    ],
+)
+def test_what_would_take_the_square_of_its_length_ends(tmp_path: Path, name: str, unit: str) -> None:
+    data = (unit * max(1, 100_000 // len(unit))).encode("utf-8", "surrogatepass").replace(b"\xed\xa0\x80", b"\x81")
+    with contextlib.suppress(DocumentError):
+        read_document(write(tmp_path, name, data))
+
+
 def test_missing_folder_pipe_and_too_large(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match=r"gone\.txt: there is no such file"):
         read_document(tmp_path / "gone.txt")

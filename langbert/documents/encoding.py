@@ -68,7 +68,7 @@ _OTHER_ALPHABETS = {
 _LIKELY = (*_MULTI_BYTE, "shift_jis_2004", "euc_kr", "iso2022_jp_2", *_SINGLE_BYTE)
 # How much less, or more, often a text is in one of them than its score says: old machines' code pages are rare today.
 _PRIOR = {"cp1252": 1.15, "mac-roman": 0.7, "cp437": 0.7, "cp850": 0.75, "cp852": 0.75, "cp1258": 0.7, "cp1257": 0.8}
-_SAMPLE = 1 << 16
+_SAMPLE = 1 << 13  # bytes; what chardet does with some binaries costs the square of them
 _MOSTLY_UTF8 = 2  # well-formed bytes beyond ASCII to one that is not
 _FEW_BAD = 0.02  # of the bytes of a double-byte text may be damaged
 

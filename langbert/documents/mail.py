@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from email import message_from_bytes
+from email.policy import EmailPolicy
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _HEADERS = ("Subject", "From", "To", "Cc", "Date")
 _WHOLE = 0.6  # of the words that the HTML has; plain text with fewer is a stub
+_MAX_HEADER = 4_000  # characters
 _MAX_DEPTH = 12
 _EVENT = {
     "SUMMARY": "Event", "DTSTART": "Begins", "DTEND": "Ends", "LOCATION": "Place", "ORGANIZER": "Organiser",
@@ -34,10 +37,16 @@ _EVENT_LINE = re.compile(r"([A-Z-]+)((?:;[^:\n]*)?):(.*)")
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)\d\d(Z?))?")
 
 
-def read(data: bytes) -> Extract:
-    from email import message_from_bytes, policy
+class _Bounded(EmailPolicy):
+    """The standard library parses addresses and parameters in the square of their length."""
 
-    message = message_from_bytes(data, policy=policy.default)
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        name, value = super().header_source_parse(sourcelines)
+        return name, value[:_MAX_HEADER]
+
+
+def read(data: bytes) -> Extract:
+    message = message_from_bytes(data, policy=_Bounded())
     builder = TextBuilder()
     _write(message, builder, 0)
     date = _header(message, "Date")

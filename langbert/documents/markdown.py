@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)??(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
 _FRONT_TITLE = re.compile(r"""^title[ \t]*:[ \t]*(?P<quote>["']?)(?P<title>.+?)(?P=quote)[ \t]*$""", re.MULTILINE)
-_HTML_HEADING = re.compile(r"<h([1-6])\b[^>]*>(.*?)</h\1\s*>", re.DOTALL | re.IGNORECASE)
+_HTML_HEADING = re.compile(r"<h([1-6])\b[^>]{0,500}>(.{0,2000}?)</h\1\s{0,9}>", re.DOTALL | re.IGNORECASE)
 _DELIMITER_ROW = re.compile(r"^[ \t]*\|?[ \t]*:?-+[ \t:|-]*$", re.MULTILINE)
+_MAX_HEADING = 2_000  # characters of mark-up and words: more is not shown, and some mark-up costs its square
 _TAG = re.compile(r"<[^>]*>")
-_ANCHOR = re.compile(r"\s*\{#[^}]*\}\s*$")  # "## Heading {#its-name}"
+_ANCHOR = re.compile(r"\{#[^{}]{0,200}\}\s*$")  # "## Heading {#its-name}"
 
 
 def read(data: bytes) -> Extract:
@@ -68,7 +69,7 @@ def find_headings(text: str) -> list[Heading]:
             continue
         start = line_starts[token.map[0] + skipped_lines]
         if token.type == "heading_open":
-            words = _words(parser, following.content)
+            words = _words(parser, following.content[:_MAX_HEADING])
             headings.append(Heading(start, int(token.tag[1]), words))
         elif token.type == "html_block":
             for match in _HTML_HEADING.finditer(token.content):
