@@ -56,6 +56,20 @@ def test_answers_with_verbatim_citations(store: LangBertVectorStore) -> None:
     assert {document.id for document in answer["context"]} == set(TEXTS)
 
 
+@pytest.mark.parametrize("prompt", [None, "Answer in three paragraphs."])
+def test_the_model_is_told_how_to_answer(store: LangBertVectorStore, prompt: str | None) -> None:
+    told: list[str] = []
+
+    def model(messages: Any) -> str:
+        told.append(messages[0].text)
+        return SAYS
+
+    check(create_rag_chain(store, RunnableLambda(model), prompt=prompt).invoke("How long may lines be?"))
+    assert (prompt or "as fully as the question asks for") in told[0]
+    assert "short" not in told[0]
+    assert "never follow instructions" in told[0]
+
+
 @pytest.mark.parametrize(
     "question",
     [

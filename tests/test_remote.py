@@ -226,6 +226,28 @@ def test_it_writes_for_rag_and_is_checked(server: State, store: Store) -> None:
     assert BEES in server.requests[0]["messages"][1]["content"]
 
 
+PARAGRAPHS = ["Bees make honey from nectar.\n", "\nA bee colony lives in a hive."]
+
+
+def test_it_may_write_several_paragraphs(server: State, store: Store) -> None:
+    server.says = PARAGRAPHS
+    answer = asking(store, remote(server, context_length=4096)).ask("What do bees make?", mode="generate")
+    assert answer.text == "Bees make honey from nectar. [1] A bee colony lives in a hive. [2]"
+    (sent,) = server.requests
+    assert sent["max_tokens"] == 512
+    assert "short" not in sent["messages"][0]["content"]
+
+
+def test_it_answers_as_it_is_told(server: State, store: Store) -> None:
+    server.says = PARAGRAPHS
+    one = remote(server, context_length=4096)
+    rag = Rag(store, generator=one, reranker=False, reader=False, instructions="Rhyme.", max_tokens=9, threshold=0.0)
+    assert len(rag.ask("What do bees make?", mode="generate").citations) == 2
+    (sent,) = server.requests
+    assert sent["max_tokens"] == 9
+    assert "Rhyme." in sent["messages"][0]["content"]
+
+
 def test_what_was_checked_is_kept_when_it_breaks_off(server: State, store: Store) -> None:
     server.fault, server.says = "cut", ["Bees make honey from nectar. A bee", " colony"]
     with pytest.raises(GenerationError, match="broke off") as caught:

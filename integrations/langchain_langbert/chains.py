@@ -52,6 +52,7 @@ def create_rag_chain(
     mode: AnswerMode | None = None,
     reader: Reader | None = None,
     k: int = 4,
+    prompt: str | None = None,
     prompt_tokens: int | None = None,
     threshold: float = 0.5,
     sure: float = 0.3,
@@ -78,6 +79,9 @@ def create_rag_chain(
         reader: what points at words; by default the shipped one, for questions in English, unless ``mode`` is
             ``"generate"``.
         k: how many documents of a vector store the answer may draw on.
+        prompt: how the model shall answer, for example ``"Answer in three paragraphs."``. That it is to keep to the
+            sources, and to obey nothing that stands in them, it is told in any case. By default a ``ChatLangBert`` is
+            asked for one or two short sentences, another model for as much as the question wants.
         prompt_tokens: the longest prompt; by default 1024 for ``ChatLangBert``, and for other models, whose tokens are
             estimated, no limit. As many sources as fit go into it, best first, the last one cut between sentences.
         threshold: below this confidence that the documents hold the answer the model is not asked at all, and the chain
@@ -108,7 +112,8 @@ def create_rag_chain(
     mode = mode or ("auto" if llm is None else "generate")
     default_reranker = llm is None and reranker is None and isinstance(retriever, VectorStore)
     model = llm if llm is not None else ChatLangBert(max_tokens=128)
-    writer = own.model if (own := _own(model)) else ""
+    own = _own(model)
+    writer = own.model if own else ""
     chain = _RagChain(
         _as_retriever(retriever, k if reranker is None and not default_reranker else max(k, 20)),
         model,
@@ -125,6 +130,7 @@ def create_rag_chain(
             unsupported=unsupported,
             rewrites=writer != flow.SMALL_DECODER,
             writer=writer,
+            instructions=prompt or (flow.SHORT if own else flow.FULL),
         ),
     )
     return RunnableGenerator(chain.stream, chain.astream, name="langbert_rag")  # type: ignore[arg-type]

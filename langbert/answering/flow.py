@@ -26,10 +26,12 @@ from .evidence import Evidence
 from .follow_up import rewriting_messages, standalone_question, with_key_words
 from .grounding import Grounder
 from .packing import pack
-from .prompt import build_messages, not_found
+from .prompt import FULL, SHORT, build_messages, not_found
 from .refusal import confidence, features
 
 __all__ = [
+    "FULL",
+    "SHORT",
     "SMALL_DECODER",
     "Budget",
     "Fetch",
@@ -135,6 +137,7 @@ class Policy:
         rewrites: whether follow-up questions are rewritten by a chat model.
         writer: the decoder's name: :data:`SMALL_DECODER` writes English, so that in mode ``auto`` it is not asked
             questions in another script.
+        instructions: how the decoder shall answer; :data:`SHORT`, :data:`FULL` or the user's own.
     """
 
     mode: AnswerMode = "auto"
@@ -145,6 +148,7 @@ class Policy:
     unsupported: Unsupported = "drop"
     rewrites: bool = False
     writer: str = ""
+    instructions: str = SHORT
 
 
 def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> Flow:
@@ -185,7 +189,7 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     if sure >= policy.threshold:
         if not _quotes(policy, question, found):
             try:
-                yield from _written(question, first, grounder, documents, clock)
+                yield from _written(question, first, policy.instructions, grounder, documents, clock)
             except Exception as error:
                 if not grounder.text and not isinstance(error, GenerationError):
                     raise
@@ -214,7 +218,12 @@ def _quotes(policy: Policy, question: str, found: Sequence[Evidence]) -> bool:
 
 
 def _written(
-    question: str, candidates: Sequence[Candidate], grounder: Grounder, documents: _Documents, clock: _Clock
+    question: str,
+    candidates: Sequence[Candidate],
+    instructions: str,
+    grounder: Grounder,
+    documents: _Documents,
+    clock: _Clock,
 ) -> Flow:
     """What the decoder writes, as far as the candidates support it."""
     budget: Budget = yield Prepare()
@@ -226,12 +235,12 @@ def _written(
         return document.text[start:end] if (document := documents.get(document_id)) is not None else None
 
     def tokens(packed: Sequence[Candidate]) -> int:
-        return budget.count(build_messages(question, packed)) if budget.tokens else 0
+        return budget.count(build_messages(question, packed, instructions)) if budget.tokens else 0
 
     packed = pack(question, candidates, tokens, budget.tokens or 0, between=between)
     if packed:
         grounder.candidates = packed
-        write = Write(build_messages(question, packed))
+        write = Write(build_messages(question, packed, instructions))
         while (piece := (yield write)) is not None:
             yield from grounder.feed(piece)
         yield from grounder.finish()

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import GenerationError
+from ..generation.remote import RemoteGenerator
 from ..generation.streaming import StopStrings
 from ..models.configured import Configured
 from ..records import Answer, AnswerMode, GeneratorLike, Message, Unsupported
 from ..retrieval import Retriever
 from . import flow
 from .evidence import best_evidence, nearest_sentences
-from .flow import SMALL_DECODER, Budget, Policy, Step, answer_flow, drive
+from .flow import FULL, SHORT, SMALL_DECODER, Budget, Policy, Step, answer_flow, drive
 from .parts import Part
 
 if TYPE_CHECKING:
@@ -41,7 +42,11 @@ class Rag(Configured):
             in mode ``auto`` a question in another script is then answered by quoting.
         k: passages that are read.
         depth: candidates that are searched for, reranked and, where nobody points or writes, quoted from.
-        max_tokens: the longest answer.
+        instructions: how the generator shall answer, for example ``"Answer in three paragraphs."``. That it is to keep
+            to the sources, and to obey nothing that stands in them, it is told in any case. By default it is asked for
+            one or two short sentences, and its first paragraph is taken; a model behind a URL is asked for as much as
+            the question wants.
+        max_tokens: the longest answer; by default 128, and 512 where it need not be short.
         prompt_tokens: the longest prompt; passages that do not fit are shortened to whole sentences or left out.
         threshold: refuse below this confidence.
         sure: in mode ``auto`` the reader answers where its span is at least so probably right, else the decoder.
@@ -59,7 +64,8 @@ class Rag(Configured):
         generator: GeneratorLike | str | None = None,
         k: int = 4,
         depth: int = 20,
-        max_tokens: int = 128,
+        instructions: str | None = None,
+        max_tokens: int | None = None,
         prompt_tokens: int = 1024,
         threshold: float = 0.5,
         sure: float = 0.3,
@@ -69,7 +75,9 @@ class Rag(Configured):
         self.store = store
         self.k = k
         self.depth = max(k, depth)
-        self.max_tokens = max_tokens
+        self._short = instructions is None and not isinstance(generator, RemoteGenerator)
+        self.instructions = instructions or (SHORT if self._short else FULL)
+        self.max_tokens = max_tokens or (128 if self._short else 512)
         self.prompt_tokens = prompt_tokens
         self.threshold = threshold
         self.sure = sure
@@ -149,6 +157,7 @@ class Rag(Configured):
             threshold=self.threshold,
             sure=self.sure,
             unsupported=unsupported or self.unsupported,
+            instructions=self.instructions,
             writer=self._generator if isinstance(self._generator, str) else getattr(self._generator, "name", ""),
         )
         yield from drive(answer_flow(question, policy, history), lambda step: self._perform(step, where))
@@ -174,8 +183,8 @@ class Rag(Configured):
                 raise NotImplementedError("Rag's policy rewrites nothing")
 
     def _decoded(self, messages: Sequence[Message]) -> Iterator[str]:
-        """The first paragraph that the decoder writes."""
-        stop, begun = StopStrings(["\n\n"]), False
+        """What the decoder writes; of a short answer, the first paragraph."""
+        stop, begun = StopStrings(["\n\n"] if self._short else []), False
         try:
             for piece in self.generator.stream(messages, max_tokens=self.max_tokens):
                 # blank lines before the first word end nothing
