@@ -8,6 +8,7 @@ path of its headings, and path and text together stay within the token limit.
 from __future__ import annotations
 
 import re
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _TINY = 30  # tokens: a section below this, a bare heading for instance, joins w
 _SMALL = 0.25  # of the limit: neighbouring sections below level 2 join while they are smaller than this
 _PATH_SHARE = 0.25  # of the limit, for the heading path
 _CHARACTERS_PER_TOKEN = 24  # a word of a megabyte is one [UNK] to WordPiece, but no passage
+
+_STRETCH = 1 << 18  # characters that are tokenised at once
 
 _PARAGRAPH = re.compile(r"\n[ \t\u3000]*\n\s*")
 _LINE = re.compile(r"\n\s*")
@@ -99,7 +102,7 @@ class _Splitter:
         self.limit = chunker.max_tokens
         self.overlap = chunker.overlap
         self.offsets_of = chunker.token_offsets
-        self.token_starts = sorted(start for start, _ in chunker.token_offsets(document.text))
+        self.token_starts = _token_starts(document.text, chunker.token_offsets)
         self.paths: dict[tuple[str, ...], tuple[tuple[str, ...], int]] = {}
 
     def chunk(self, start: int, end: int, path: tuple[str, ...]) -> Chunk:
@@ -352,6 +355,19 @@ def _is_inside_grapheme(text: str, offset: int) -> bool:
             run -= 1
         return (offset - run) % 2 == 1
     return False
+
+
+def _token_starts(text: str, offsets_of: TokenOffsets) -> Sequence[int]:
+    """Where every token begins, ascending; stretch by stretch: pairs of integers take 30 times the text."""
+    starts = array("q")
+    begin = 0
+    while begin < len(text):
+        end = begin + _STRETCH
+        if end < len(text):
+            end = max(text.rfind("\n", begin, end), text.rfind(" ", begin, end)) + 1 or end
+        starts.extend(sorted(begin + start for start, _ in offsets_of(text[begin:end])))
+        begin = end
+    return starts
 
 
 def _common(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:

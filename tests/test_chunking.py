@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -235,3 +236,17 @@ def test_the_default_embedder_never_truncates_a_chunk() -> None:
     chunks = check(markdown(text), chunker)
     assert len(chunks) > 5
     assert max(len(embedder.token_offsets(chunk.contextual_text)) for chunk in chunks) > 0.6 * chunker.max_tokens
+
+
+def test_a_large_text_is_tokenised_in_stretches() -> None:
+    asked: list[int] = []
+    words = re.compile(r"\w+|[^\w\s]")
+
+    def counted(text: str) -> list[tuple[int, int]]:
+        asked.append(len(text))
+        return [match.span() for match in words.finditer(text)]
+
+    text = "The boiler is swept every spring, before the first of May.\n" * 12_000 + "x" * 300_000
+    chunks = check(Document("a", text), Chunker(counted, 200))
+    assert max(asked) <= 1 << 18
+    assert len(chunks) > 700
