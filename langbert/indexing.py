@@ -1,6 +1,7 @@
 """Files and a store kept alike: what changed on disk is read, cut, embedded and stored, and nothing else is.
 
-A file's bytes tell whether it has to be read; what then changes in the store, :meth:`Store.add` decides.
+A file's bytes tell whether it has to be read; what then changes in the store, :meth:`Store.add` decides. They also tell
+that a file was moved, or is reached by another way: it stays the document it was.
 """
 
 from __future__ import annotations
@@ -139,10 +140,17 @@ class Changes:
         if store is not None:
             folder = store.path
             self._stored = {row.metadata["path"]: row for row in store.documents() if "path" in row.metadata}
+        self._ids = {row.id: path for path, row in self._stored.items()}
+        self._moved: dict[Path, StoredDocument] = {}
+        self._unseen: dict[str, list[str]] = {}  # by digest, the paths in the store that may have become others
         own = None if folder is None else Path(os.path.abspath(folder))
         found = find_files(self._paths, on_skip=self._skip)
         self.files = [SourceFile(path, source, _size(path)) for path, source in found if own not in path.parents]
         self._digests: dict[Path, str] = {}
+        present = {printable(file.path) for file in self.files}
+        for path, row in self._stored.items():
+            if path not in present and "sha256" in row.metadata:
+                self._unseen.setdefault(row.metadata["sha256"], []).append(path)
         for file in self.files:
             self._compare(file, force=force)
             if progress is not None:
@@ -174,7 +182,7 @@ class Changes:
         """Cut, embed and store one batch: it is kept, whatever happens to the next."""
         if batch.documents:
             store.add(batch.documents)
-        updated = sum(document.metadata["path"] in self._stored for document in batch.documents)
+        updated = sum(document.id in self._ids for document in batch.documents)
         self.report.updated += updated
         self.report.added += len(batch.documents) - updated
 
@@ -182,10 +190,11 @@ class Changes:
         """Remove what came from the given folders and is gone from disk: nothing else, and nothing unreadable."""
         folders = [os.path.join(printable(os.path.abspath(path)), "") for path in self._paths if path.is_dir()]
         present = {printable(file.path) for file in self.files}
+        moved = {row.id for row in self._moved.values()}
         gone = [
             row.id
             for path, row in self._stored.items()
-            if path not in present and path.startswith(tuple(folders)) and _is_gone(path)
+            if path not in present and row.id not in moved and path.startswith(tuple(folders)) and _is_gone(path)
         ]
         if gone and store.delete(gone):
             self.report.removed += len(gone)
@@ -194,8 +203,29 @@ class Changes:
         """Note a file whose bytes, or whose name in citations, are not those in the store; only bytes are read."""
         row, digest = self._stored.get(printable(file.path)), _digest(file.path)
         same = row is not None and row.metadata.get("sha256") == digest and row.source == file.source
+        if row is None and (path := self._former_path(file, digest)):
+            if not _is_gone(path):  # a link, or another mount point, leads to it
+                return
+            self._moved[file.path] = self._stored[path]
         if force or not digest or not same:
             self._digests[file.path] = digest
+
+    def _former_path(self, file: SourceFile, digest: str) -> str | None:
+        """Where the store has a file that is this one: the same on disk, or one that is gone and had its bytes."""
+        paths = self._unseen.get(digest, [])
+        for path in sorted(paths, key=lambda path: self._stored[path].source != file.source):
+            if _is_gone(path) or _is_same(path, file.path):
+                paths.remove(path)
+                return path
+        return None
+
+    def _id(self, file: SourceFile, given: str) -> str:
+        """What a document is called in the store: as before, wherever it is now."""
+        row = self._moved.get(file.path) or self._stored.get(printable(file.path))
+        if row is not None:
+            return row.id
+        taken = self._ids.get(given)  # by one that was moved away
+        return given if taken is None else f"{given}#{self._digests[file.path][:12]}"
 
     def _read(self) -> Iterator[Batch]:
         batch, characters = Batch([], []), 0
@@ -209,7 +239,11 @@ class Changes:
             if "remarks" in document.metadata:
                 self.report.remarks.append((file.source, document.metadata["remarks"]))
             batch.documents.append(
-                replace(document, metadata={**document.metadata, "sha256": self._digests[file.path]})
+                replace(
+                    document,
+                    id=self._id(file, document.id),
+                    metadata={**document.metadata, "sha256": self._digests[file.path]},
+                )
             )
             characters += len(document.text)
             if characters >= _BATCH_CHARACTERS:
@@ -245,6 +279,13 @@ def _digest(path: Path) -> str:
         return sha256_of(path) if path.is_file() else ""
     except OSError:
         return ""
+
+
+def _is_same(path: str, other: Path) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
 
 
 def _is_gone(path: str) -> bool:

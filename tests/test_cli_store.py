@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from store_tools import HashEmbedder, LineChunker
 
+from langbert import sync
 from langbert.cli import run
 from langbert.records import Chunk, Document
 from langbert.store import Store
@@ -73,3 +74,22 @@ def test_migrate(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (code, "already" in out) == (0, True)
     code, out = cli(capsys, "store", "info", "--store", path, "--json")
     assert json.loads(out)["dimension"] == 384
+
+
+def test_rm_removes_files_folders_and_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "docs"
+    (folder / "old").mkdir(parents=True)
+    for name in ("a.txt", "b.txt", "old/c.txt", "old/d.txt", "older.txt"):
+        (folder / name).write_text(f"This is {name}.")
+    with Store.open(tmp_path / "s", embedder=HashEmbedder(), chunker=LineChunker()) as store:
+        sync(folder, store)
+    (folder / "b.txt").unlink()
+    assert cli(capsys, "store", "rm", folder / "b.txt", tmp_path / "nowhere", "--store", tmp_path / "s")[0] == 1
+    code, out = cli(capsys, "store", "rm", folder / "b.txt", folder / "old", "--store", tmp_path / "s", "--json")
+    assert (code, len(json.loads(out)["removed"])) == (0, 3)
+    assert cli(capsys, "store", "rm", "a.txt", "--store", tmp_path / "s") == (
+        0,
+        f"removed from {tmp_path / 's'}: 1\n",
+    )
+    with Store.open(tmp_path / "s") as store:
+        assert [row.source for row in store.documents()] == ["older.txt"]

@@ -41,6 +41,49 @@ def test_only_what_changed_is_read_again(folder: Path, tmp_path: Path) -> None:
         assert store.n_documents == 2
 
 
+def test_a_folder_that_was_moved_is_the_same_documents(folder: Path, tmp_path: Path) -> None:
+    embedder = HashEmbedder()
+    with Store.open(tmp_path / "s", embedder=embedder) as store:
+        counts(store, folder)
+        before, ids = len(embedder.embedded), {row.id for row in store.documents()}
+        moved = folder.rename(tmp_path / "moved")
+        assert counts(store, moved, prune=True) == (0, 2, 0, 0)
+        assert counts(store, moved, prune=True) == (0, 0, 2, 0)
+        assert {row.id for row in store.documents()} == ids
+        assert {row.metadata["path"] for row in store.documents()} == {
+            str(moved / "fox.txt"),
+            str(moved / "sub" / "river.md"),
+        }
+        assert len(embedder.embedded) == before
+        # another file where the first one was: a document of its own
+        folder.mkdir()
+        (folder / "fox.txt").write_text("Foxes are red.\n")
+        assert counts(store, folder) == (1, 0, 0, 0)
+        assert counts(store, folder, prune=True) == (0, 0, 1, 0)
+        assert store.n_documents == 3
+        (folder / "fox.txt").write_text("Foxes are brown.\n")
+        assert counts(store, folder) == (0, 1, 0, 0)
+
+
+def test_a_file_renamed_inside_its_folder_is_the_same_document(folder: Path, tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s", embedder=HashEmbedder()) as store:
+        counts(store, folder)
+        (folder / "fox.txt").rename(folder / "vixen.txt")
+        assert counts(store, folder, prune=True) == (0, 1, 1, 0)
+        assert {row.source for row in store.documents()} == {"vixen.txt", "sub/river.md"}
+
+
+def test_a_link_leads_to_the_same_documents_and_a_copy_does_not(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    with Store.open(tmp_path / "s", embedder=HashEmbedder()) as store:
+        counts(store, folder)
+        assert counts(store, tmp_path / "link", prune=True) == (0, 0, 2, 0)
+        (tmp_path / "copy").mkdir()
+        (tmp_path / "copy" / "fox.txt").write_bytes((folder / "fox.txt").read_bytes())
+        assert counts(store, tmp_path / "copy") == (1, 0, 0, 0)
+        assert store.n_documents == 3
+
+
 def test_paths_come_one_or_many_and_progress_counts_files(folder: Path) -> None:
     done: list[int] = []
     with Store.open(None, embedder=HashEmbedder()) as store:

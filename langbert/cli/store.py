@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from ..errors import StoreError
 from .output import Output, StoreFolder, command
 
 __all__ = ["app", "watching"]
@@ -69,6 +71,45 @@ def _short(value: object) -> str:
     """A digest by its beginning."""
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
     return f"{text[:12]}…" if len(text) == 64 and " " not in text else text
+
+
+@app.command("rm")
+@command
+def remove(
+    output: Output,
+    documents: Annotated[
+        list[str], typer.Argument(help="Files or folders, there still or not, or names as citations give them.")
+    ],
+    store: StoreFolder,
+) -> None:
+    """Remove documents from a store; their files stay.
+
+    Examples:
+
+        langbert store rm docs/old.pdf docs/drafts --store my-index
+    """
+    from .stores import open_plain
+
+    with open_plain(store) as opened:
+        rows = list(opened.documents())
+        found: set[str] = set()
+        for name in documents:
+            ids = {row.id for row in rows if _is_meant(name, row.id, row.source, str(row.metadata.get("path", "")))}
+            if not ids:
+                raise StoreError(f"no document in {store} is {name} or lies in it; nothing was removed")
+            found |= ids
+        opened.delete(found)
+    if output.as_json:
+        output.json({"path": str(store), "removed": sorted(found)})
+        return
+    output.out.print(f"removed from {store}: {len(found):,}", soft_wrap=True, markup=False)
+
+
+def _is_meant(name: str, document_id: str, source: str, path: str) -> bool:
+    if name in (document_id, source):
+        return True
+    place = os.path.abspath(name)
+    return path == place or path.startswith(os.path.join(place, ""))
 
 
 @app.command()
