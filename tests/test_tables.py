@@ -146,3 +146,34 @@ def test_spans_beyond_the_table_cost_nothing(tmp_path: Path) -> None:
 def test_every_row_is_a_sentence() -> None:
     text = "\n".join(LINES)
     assert [text[start:end] for start, end in sentences(text)] == LINES
+
+
+def test_slides_have_tables_too(tmp_path: Path) -> None:
+    a = 'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"'
+    p = 'xmlns:p="http://schemas.openxmlformats.org/presentationml/2006/main"'
+    r = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+
+    def row(*cells: tuple[str, str]) -> str:
+        made = (
+            f"<a:tc {merge}><a:txBody><a:p><a:r><a:t>{text}</a:t></a:r></a:p></a:txBody></a:tc>"
+            for text, merge in cells
+        )
+        return f"<a:tr>{''.join(made)}</a:tr>"
+
+    table = row(("Site", ""), ("Shift", ""), ("Crew", "")) + row(("Mill", 'rowSpan="2"'), ("early", ""), ("", ""))
+    table += row(("", 'vMerge="1"'), ("closed", 'gridSpan="2"'), ("", 'hMerge="1"'))
+    parts = {
+        "ppt/presentation.xml": f'<p:presentation {p} xmlns:r="{r}"><p:sldIdLst>'
+        '<p:sldId id="256" r:id="r0"/></p:sldIdLst></p:presentation>',
+        "ppt/_rels/presentation.xml.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
+        '<Relationship Id="r0" Type="x/slide" Target="slides/s.xml"/></Relationships>',
+        "ppt/slides/s.xml": f"<p:sld {p} {a}><a:tbl>{table}</a:tbl></p:sld>",
+    }
+    with zipfile.ZipFile(tmp_path / "a.pptx", "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    assert read_document(tmp_path / "a.pptx").text.split("\n") == [
+        "Site | Shift | Crew",
+        "Mill | Shift: early | Crew: –",
+        "Mill | Shift: closed | Crew: closed",
+    ]
