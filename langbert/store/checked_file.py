@@ -93,12 +93,6 @@ class CheckedFile:
         self._name = path.name
         self._checksums = checksums
         self._unverified = np.ones(len(checksums), dtype=np.bool_)
-        self._all_verified = False
-
-    @property
-    def verified(self) -> bool:
-        """Whether nothing is left to verify."""
-        return self._all_verified
 
     def verify(self, start: int, end: int) -> None:
         """The bytes ``[start, end)``, where that has not been done.
@@ -106,8 +100,6 @@ class CheckedFile:
         Raises:
             Damaged: they are not what was written.
         """
-        if self._all_verified:
-            return
         blocks = slice(start // BLOCK, -(-end // BLOCK))
         if not self._unverified[blocks].any():
             return
@@ -115,4 +107,3 @@ class CheckedFile:
         if wrong := np.flatnonzero(found != self._checksums[blocks]).tolist():
             raise Damaged(f"block {blocks.start + wrong[0]} of {self._name} fails its checksum")
         self._unverified[blocks] = False
-        self._all_verified = not self._unverified.any()

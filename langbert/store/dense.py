@@ -233,7 +233,7 @@ class DenseIndex:
         with one_thread(), self._distrusting():
             found, values = view.nearest(query, k, rows)
         if not view.lossless:
-            found, values = ordered(found, _exact(snapshot, query, found, values))
+            found, values = ordered(found, _exact(snapshot, query, found, values), k)
         return found[:k], values[:k]
 
     def cosines(self, query: Floats, rows: Rows, *, snapshot: Snapshot) -> Floats:

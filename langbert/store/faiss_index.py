@@ -97,6 +97,7 @@ class FaissIndex:
         self._file = file
         self._lists_from = lists_from
         self._ivf: Any = index if isinstance(index, faiss.IndexIVF) else None
+        self._unverified = np.full(self.n_cells or 0, file is not None and self.lists_size > 0)
         self.lossless = isinstance(index, (faiss.IndexFlat, faiss.IndexIVFFlat, faiss.IndexHNSWFlat))
         self.exact = isinstance(index, (faiss.IndexFlat, faiss.IndexScalarQuantizer))
 
@@ -157,7 +158,7 @@ class FaissIndex:
         else:
             quantizer, _ = _with_parameters(faiss.downcast_index(self._ivf.quantizer), effort, None)
             nearness, cells = quantizer.search(query[None], parameters.nprobe)
-            self._verify(cells[0])
+            self._verify(cells[0][cells[0] >= 0])
             pointers = map(faiss.swig_ptr, (cells, nearness, scores, positions))
             self._ivf.search_preassigned_c(1, faiss.swig_ptr(query), k, *pointers, False, parameters)
         found = positions[0] >= 0
@@ -179,14 +180,17 @@ class FaissIndex:
         Raises:
             Damaged: as in :meth:`search`.
         """
-        blocks = [positions[start : start + _GATHERED] for start in range(0, len(positions), _GATHERED)]
-        scores = [inner_products(query, self.vectors_at(block)) for block in blocks]
-        return np.concatenate([np.empty(0, dtype=np.float32), *scores])
+        self._verify_at(positions)
+        scores, vectors = np.empty(len(positions), np.float32), np.empty((_GATHERED, len(query)), np.float32)
+        for start in range(0, len(positions), _GATHERED):
+            block = positions[start : start + _GATHERED]
+            self.faiss.reconstruct_batch(block, vectors[: len(block)])
+            scores[start : start + _GATHERED] = inner_products(query, vectors[: len(block)])
+        return scores
 
     def vectors_at(self, positions: Positions) -> Floats:
         """``(len(positions), dim)``; otherwise as :meth:`scores_at`."""
-        if self._ivf is not None and self._file is not None and not self._file.verified:
-            self._verify(np.unique(self._cells[positions]))
+        self._verify_at(positions)
         return np.asarray(self.faiss.reconstruct_batch(positions), dtype=np.float32)
 
     @cached_property
@@ -201,11 +205,16 @@ class FaissIndex:
         sizes = [self._ivf.invlists.list_size(cell) for cell in range(self._ivf.nlist)]
         return self._lists_from + self._entry_size * np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
 
+    def _verify_at(self, positions: Positions) -> None:
+        if self._unverified.any():
+            self._verify(self._cells[positions])
+
     def _verify(self, cells: Positions) -> None:
-        if self._file is None or self._file.verified or not self.lists_size:
+        if self._file is None:
             return
-        for cell in cells[cells >= 0].tolist():
+        for cell in np.unique(cells[self._unverified[cells]]).tolist():
             self._file.verify(int(self._bounds[cell]), int(self._bounds[cell + 1]))
+            self._unverified[cell] = False
 
 
 def precision_of(factory: str) -> str:

@@ -95,8 +95,7 @@ class View:
             places = places[places >= 0]
             n = len(places)
             if n <= EXACT:
-                found, cosines = ordered(self.rows[places], self.cosines_at(places, query))
-                return found[:wide], cosines[:wide]
+                return ordered(self.rows[places], self.cosines_at(places, query), wide)
             allowed = np.zeros(len(self.rows), dtype=np.bool_)
             allowed[places] = True
         effort = EXHAUSTIVE
@@ -110,7 +109,7 @@ class View:
             elif last is not None and last >= kth - _EQUAL and wide < max(_TIED, k):
                 wide *= 4
             else:
-                return ordered(self.rows[positions], cosines)
+                return ordered(self.rows[positions], cosines, wide)
 
     def cosines_at(self, positions: Positions, query: Floats) -> Floats:
         """As far as the codes tell."""
@@ -141,10 +140,13 @@ class View:
         return positions, cosines, last
 
 
-def ordered(rows: Rows, cosines: Floats) -> tuple[Rows, Floats]:
-    """Best first, equal ones by row; to six decimals, since the order of summing decides about more."""
+def ordered(rows: Rows, cosines: Floats, k: int) -> tuple[Rows, Floats]:
+    """The best ``k``, equal ones by row; to six decimals, since the order of summing decides about more."""
     cosines = np.round(cosines, 6)
-    order = np.lexsort((rows, -cosines))
+    if len(cosines) > k:
+        kept = np.flatnonzero(cosines >= np.partition(cosines, -k)[-k])
+        rows, cosines = rows[kept], cosines[kept]
+    order = np.lexsort((rows, -cosines))[:k]
     return rows[order], cosines[order]
 
 
