@@ -3,7 +3,7 @@
 The texts are the messages of Django's translations, joined to prose (``pip install django``), so that nothing of them
 was seen when the guessing was written. A file counts as right where the text that comes out is the text that went in.
 
-    python benchmarks/encodings.py [--wrong]
+    python benchmarks/text_encodings.py [--wrong]
 """
 
 from __future__ import annotations
