@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import gguf
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
+from langbert import Generator
 from langbert.errors import CheckpointError
 from langbert.models.decoder import DecoderCheckpoint, load_decoder
 from langbert.models.files.gguf import GGUFFile
@@ -64,7 +67,18 @@ def permuted(weight: np.ndarray, n_heads: int) -> np.ndarray:
     )
 
 
-def write_gguf(path: Path, model: Any, tokenizer: Tokenizer, quantization: Quantization, **overrides: Any) -> Path:
+Blocks = tuple[np.ndarray, Quantization]
+
+
+def write_gguf(
+    path: Path,
+    model: Any,
+    tokenizer: Tokenizer,
+    quantization: Quantization,
+    blocks: Mapping[str, Blocks] = MappingProxyType({}),
+    **overrides: Any,
+) -> Path:
+    """``model`` as a GGUF file; tensors that are among ``blocks`` as they are there."""
     config = model.config
     family = config.model_type
     writer = GGUFWriter(path, family)
@@ -88,7 +102,10 @@ def write_gguf(path: Path, model: Any, tokenizer: Tokenizer, quantization: Quant
     writer.add_chat_template(TEMPLATE)
     for name, tensor in gguf_names(model).items():
         values = tensor.numpy()
-        if values.ndim == 1:
+        if name in blocks:
+            raw, kind = blocks[name]
+            writer.add_tensor(name, raw, raw_dtype=kind)
+        elif values.ndim == 1:
             writer.add_tensor(name, values)
         else:
             writer.add_tensor(name, gguf.quants.quantize(values, quantization), raw_dtype=quantization)
@@ -174,6 +191,65 @@ def test_quantised_weights_come_near(
         assert ours.shape == tensor.shape
         assert float((ours - tensor).abs().max()) <= tolerance * float(tensor.abs().max()), name
     load(file)
+
+
+SCALES = {  # where a block holds float16 scales, and the largest weight that a scale of 1 makes
+    Quantization.Q4_K: ((0, 2), 63 * 15),
+    Quantization.Q5_0: ((0,), 16),
+    Quantization.Q6_K: ((208,), 128 * 32),
+    Quantization.Q8_0: ((0,), 128),
+}
+
+
+def random_blocks(shape: tuple[int, ...], kind: Quantization, random: np.random.Generator) -> Blocks:
+    """Any bits with scales that make weights of about the size of trained ones: nobody quantises to these in Python."""
+    n_weights, n_bytes = gguf.GGML_QUANT_SIZES[kind]
+    raw = random.integers(0, 256, (shape[0], shape[1] // n_weights, n_bytes), dtype=np.uint8)
+    places, largest = SCALES[kind]
+    for at in places:
+        raw[..., at : at + 2] = np.frombuffer(np.float16(0.3 / largest).tobytes(), np.uint8)
+    return raw.reshape(shape[0], -1), kind
+
+
+@torch.inference_mode()
+def test_greedy_text_of_a_mixture_of_blocks_is_that_of_transformers(trained: Tokenizer, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    config = Qwen2Config(
+        vocab_size=320,
+        hidden_size=256,
+        intermediate_size=512,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        tie_word_embeddings=True,
+    )
+    model = Qwen2ForCausalLM(config).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.normal_()
+    random = np.random.default_rng(3)
+    kinds = {"attn_v": Quantization.Q8_0, "ffn_down": Quantization.Q6_K, "token_embd": Quantization.Q8_0}
+    kinds |= {"attn_q": Quantization.Q5_0, "attn_k": Quantization.Q5_0, "attn_output": Quantization.Q5_0}
+    tensors = gguf_names(model)
+    blocks = {
+        name: random_blocks(tuple(tensor.shape), kinds.get(name.split(".")[-2], Quantization.Q4_K), random)
+        for name, tensor in tensors.items()
+        if tensor.dim() == 2
+    }
+    assert {kind for _, kind in blocks.values()} == set(SCALES)
+    file = write_gguf(tmp_path / "mixed.gguf", model, trained, Quantization.F32, blocks)
+    read = GGUFFile(file)
+    for name, tensor in tensors.items():
+        tensor.copy_(read.tensor(name))  # the model's own memory
+    generator = Generator(file, precision="float32", offline=True)
+    for question in ("the cat", "学习", "where is the hat?"):
+        ids = torch.tensor([generator.encode(question)])
+        expected = model.generate(ids, do_sample=False, max_new_tokens=24, eos_token_id=[0, 2], pad_token_id=0)
+        written = trained.decode(expected[0, ids.shape[1] :].tolist(), skip_special_tokens=True)
+        assert generator.generate(question, max_tokens=24).text == written.rstrip("\ufffd")
+        assert len(set(expected[0, ids.shape[1] :].tolist())) > 3
 
 
 def test_its_tokenizer_is_the_one_that_was_written(file: Path, trained: Tokenizer) -> None:

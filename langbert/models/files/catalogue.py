@@ -244,6 +244,21 @@ _ENTRIES = (
         aliases=("smollm2",),
     ),
     CatalogueEntry(
+        name="qwen2.5-coder-0.5b-instruct",
+        kind="generator",
+        about="Qwen2.5-Coder-0.5B-Instruct, 4-bit GGUF: decoder, 24 layers, chat template, English and Chinese",
+        licence="Apache-2.0",
+        files=(
+            PinnedFile(
+                "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+                "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+                491_400_064,
+            ),
+        ),
+        sources=(HubFiles("Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", "main"),),
+        entry_point="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+    ),
+    CatalogueEntry(
         name="minilm-reader",
         kind="reader",
         about="span reader on minilm: which words answer a question; adapters trained here on SQuAD 1.1, English",
