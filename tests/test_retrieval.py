@@ -70,3 +70,16 @@ def test_a_reranker_that_believes_in_nothing_changes_little(store: Store, rerank
 def test_a_weight_out_of_range_is_refused(store: Store) -> None:
     with pytest.raises(ValueError, match=r"weight must be in \[0, 1\], got 2"):
         Retriever(store, weight=2)
+
+
+def test_the_same_words_take_one_place(minilm) -> None:
+    again = "If you ask what bees make from nectar, ask the  beekeeper."
+    with Store.open(embedder=minilm) as store:
+        store.add([Chunk(f"again{i}", f"file{i}", again) for i in range(40)])
+        store.add([Chunk(name, name, text) for name, text in TEXTS.items()])
+        for mode in ("hybrid", "dense"):
+            found = order(Retriever(store, mode=mode).retrieve(QUESTION, 4))
+            assert len(found) == 4
+            assert "honey" in found
+            assert sum(name.startswith("again") for name in found) <= 1
+        assert len(Retriever(store).retrieve(QUESTION, 20)) == 6, "there are no more that differ"
