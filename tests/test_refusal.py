@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langbert import Candidate, Chunk, Reader, Reranker, Retriever, Store
+from langbert import Candidate, Chunk, Embedder, Reader, Reranker, Retriever, Store
 from langbert.answering.evidence import Evidence, best_evidence
 from langbert.answering.fitted import FILE, fitted
-from langbert.answering.refusal import FITTED, Features, confidence, features
+from langbert.answering.refusal import FITTED, Features, confidence, features, has_known_cosines
 
 PASSAGES = {
     "Bees": "Bees make honey from the nectar of flowers. They store it in wax combs. A worker bee lives for six weeks.",
@@ -115,3 +115,17 @@ def test_what_a_benchmark_writes_is_what_is_read(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(coefficients, "FILE", copy)
     coefficients.write_fitted("checking", fitted("checking"))
     assert copy.read_bytes() == FILE.read_bytes()
+
+
+def test_cosines_of_another_encoder_are_no_reason_to_be_confident() -> None:
+    """e5-small's lie between 0.7 and 1, whatever the texts are about."""
+    chunk = Chunk("a", "a", "Bees make honey of nectar.")
+    candidates = [Candidate(chunk, 0.9, {"dense": 0.85})]
+    assert confidence(features("Who governs Peru today?", candidates)) > 0.5
+    assert confidence(features("Who governs Peru today?", candidates, known_cosines=False)) < 0.5
+
+
+def test_which_cosines_are_known(minilm: Embedder) -> None:
+    assert has_known_cosines(minilm.space)
+    assert not has_known_cosines(replace(minilm.space, weights="others"))
+    assert not has_known_cosines(None)

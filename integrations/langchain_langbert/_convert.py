@@ -79,20 +79,20 @@ def passage_of(document: Document) -> Chunk:
 
 
 def candidates_of(
-    documents: Sequence[Document], searched: Sequence[Candidate], *, comparable: bool, calibrated: bool
+    documents: Sequence[Document], searched: Sequence[Candidate], *, known_cosines: bool, calibrated: bool
 ) -> list[Candidate]:
     """Retrieved Documents as candidates, with what is known of their scores.
 
     Args:
         searched: what our own search said, of those it found.
-        comparable: its cosines are of one of our own encoders.
+        known_cosines: its cosines are of an encoder that confidence knows.
         calibrated: the ``relevance_score`` of the documents is of our own reranker.
     """
     scores = {candidate.chunk.id: candidate for candidate in searched}
     candidates = []
     for document in documents:
         known = scores.get(document.id or "")
-        parts = {name: value for name, value in known.scores.items() if comparable or name != "dense"} if known else {}
+        parts = {name: value for name, value in known.scores.items() if known_cosines or name != "dense"} if known else {}
         candidates.append(Candidate(passage_of(document), known.score if known else _UNKNOWN, parts))
     told = [document.metadata.get("relevance_score") for document in documents]
     relevances = [relevance for relevance in told if isinstance(relevance, float) and 0 <= relevance <= 1]

@@ -21,7 +21,7 @@ from langchain_core.runnables.utils import AddableDict
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from langbert import Answer, AnswerMode, Candidate, Message
-from langbert.answering import Part, best_evidence, flow, nearest_sentences
+from langbert.answering import Part, best_evidence, flow, has_known_cosines, nearest_sentences
 from langbert.records import Unsupported
 
 from ._convert import candidates_of, chat_of, spoken_of
@@ -220,6 +220,12 @@ class _RagChain:
         """The retriever's own, if it is one over a vector store."""
         return self.retriever.vectorstore.embeddings if isinstance(self.retriever, VectorStoreRetriever) else None
 
+    @property
+    def known_cosines(self) -> bool:
+        """Whether what the search says of a passage counts for confidence."""
+        embeddings = self.embeddings
+        return isinstance(embeddings, LangBertEmbeddings) and has_known_cosines(embeddings.embedder.space)
+
 
 class _Run:
     """One question on its way through a chain."""
@@ -269,7 +275,7 @@ class _Run:
         return candidates_of(
             self._documents,
             self._scored,
-            comparable=isinstance(self._chain.embeddings, LangBertEmbeddings),
+            known_cosines=self._chain.known_cosines,
             calibrated=isinstance(reranker, LangBertReranker),
         )
 

@@ -138,6 +138,7 @@ class Policy:
         writer: the decoder's name: :data:`SMALL_DECODER` writes English, so that in mode ``auto`` it is not asked
             questions in another script.
         instructions: how the decoder shall answer; :data:`SHORT`, :data:`FULL` or the user's own.
+        known_cosines: whether the candidates' cosines count for confidence: see :func:`.refusal.has_known_cosines`.
     """
 
     mode: AnswerMode = "auto"
@@ -148,6 +149,7 @@ class Policy:
     unsupported: Unsupported = "drop"
     rewrites: bool = False
     writer: str = ""
+    known_cosines: bool = True
     instructions: str = SHORT
 
 
@@ -168,7 +170,7 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     clock.lap("retrieve")
     first = candidates[: policy.k]
     found: list[Evidence] = (yield Read(question, first)) if first else []
-    sure = confidence(features(question, candidates, found))
+    sure = confidence(features(question, candidates, found, known_cosines=policy.known_cosines))
     clock.lap("read")
     documents: _Documents = {}
     grounder = Grounder(candidates, question, found=found, unsupported=policy.unsupported)

@@ -15,6 +15,7 @@ from . import flow
 from .evidence import best_evidence, nearest_sentences
 from .flow import FULL, SHORT, SMALL_DECODER, Budget, Policy, Step, answer_flow, drive
 from .parts import Part
+from .refusal import has_known_cosines
 
 if TYPE_CHECKING:
     from ..reading import Reader
@@ -159,6 +160,7 @@ class Rag(Configured):
             unsupported=unsupported or self.unsupported,
             instructions=self.instructions,
             writer=self._generator if isinstance(self._generator, str) else getattr(self._generator, "name", ""),
+            known_cosines=has_known_cosines(self.store.embedder.space if self.store.embedder is not None else None),
         )
         yield from drive(answer_flow(question, policy, history), lambda step: self._perform(step, where))
 

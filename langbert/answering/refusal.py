@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..models.log_odds import log_odds, sigmoid
-from ..records import Candidate
+from ..records import Candidate, EmbeddingSpace
 from ..text.base_forms import base_terms
 from ..text.languages import languages_of
 from ..text.terms import terms
@@ -19,10 +19,13 @@ from .checking import claim_weights
 from .evidence import Evidence
 from .fitted import fitted
 
-__all__ = ["Features", "confidence", "features"]
+__all__ = ["Features", "confidence", "features", "has_known_cosines"]
 
 HELD = 0.8
 """The share of questions that have an answer in the documents, in the use that confidence is calibrated for."""
+
+_ENCODER = "636e5bd682e737336b1fdded68d84bd2fa32c456f7b1341b5b80c92d86575a95"
+"""Of ``minilm``, whose cosines the coefficients were fitted on: :attr:`EmbeddingSpace.weights`."""
 
 _LOOKED_AT = 4  # candidates: more of them find a word somewhere for any question
 
@@ -59,19 +62,28 @@ class Features:
         return tuple(kept), tuple(kept.values())
 
 
-def features(question: str, candidates: Sequence[Candidate], found: Sequence[Evidence] = ()) -> Features | None:
+def has_known_cosines(space: EmbeddingSpace | None) -> bool:
+    """Whether its cosines mean what confidence takes them for. Those of other encoders lie elsewhere: unrelated texts
+    have one of 0.1 for ``minilm``, of 0.8 for ``e5-small``."""
+    return space is not None and space.weights == _ENCODER
+
+
+def features(
+    question: str, candidates: Sequence[Candidate], found: Sequence[Evidence] = (), *, known_cosines: bool = True
+) -> Features | None:
     """What speaks for an answer to ``question`` in ``candidates``; None where there are none.
 
     Args:
         candidates: best first.
         found: what :func:`langbert.answering.evidence.best_evidence` found in them; empty without a reader.
+        known_cosines: see :func:`has_known_cosines`; others do not count.
     """
     if not candidates:
         return None
     first = candidates[:_LOOKED_AT]
     asked = set(terms(question))
     shared = max(len(asked.intersection(terms(candidate.chunk.contextual_text))) for candidate in first)
-    cosines = [candidate.scores["dense"] for candidate in first if "dense" in candidate.scores]
+    cosines = [candidate.scores["dense"] for candidate in first if known_cosines and "dense" in candidate.scores]
     scores = [candidate.scores["reranker"] for candidate in candidates if "reranker" in candidate.scores]
     margins = [evidence.margin for evidence in found if evidence.margin is not None]
     weighed = cosines or scores or margins
