@@ -170,16 +170,16 @@ async def test_a_question_is_searched_for_once(store: LangBertVectorStore, monke
 def test_what_search_and_reranker_said_is_kept_with_the_passages() -> None:
     documents = [Document(text, id=name) for name, text in TEXTS.items()]
     searched = [Candidate(Chunk("bees.txt", "bees.txt", BEES), 0.7, {"dense": 0.4, "lexical": 3.0})]
-    alone = candidates_of(documents, searched, comparable=True, calibrated=False)
+    alone = candidates_of(documents, searched, known_cosines=True, calibrated=False)
     assert [candidate.score for candidate in alone] == [0.5, 0.7, 0.5]
     assert alone[1].scores == searched[0].scores
-    assert "dense" not in candidates_of(documents, searched, comparable=False, calibrated=False)[1].scores
+    assert "dense" not in candidates_of(documents, searched, known_cosines=False, calibrated=False)[1].scores
     read = [
         document.model_copy(update={"metadata": {"relevance_score": relevance}})
         for document, relevance in zip(documents, (0.1, 0.2, 0.9), strict=True)
     ]
-    assert [one.score for one in candidates_of(read, searched, comparable=True, calibrated=False)] == [0.1, 0.2, 0.9]
-    best = candidates_of(read, searched, comparable=True, calibrated=True)[0]
+    assert [one.score for one in candidates_of(read, searched, known_cosines=True, calibrated=False)] == [0.1, 0.2, 0.9]
+    best = candidates_of(read, searched, known_cosines=True, calibrated=True)[0]
     assert (best.chunk.id, best.scores["reranker"], best.scores["search"]) == ("normans.txt", 0.9, 0.5)
 
 

@@ -92,7 +92,9 @@ def candidates_of(
     candidates = []
     for document in documents:
         known = scores.get(document.id or "")
-        parts = {name: value for name, value in known.scores.items() if known_cosines or name != "dense"} if known else {}
+        parts = (
+            {name: value for name, value in known.scores.items() if known_cosines or name != "dense"} if known else {}
+        )
         candidates.append(Candidate(passage_of(document), known.score if known else _UNKNOWN, parts))
     told = [document.metadata.get("relevance_score") for document in documents]
     relevances = [relevance for relevance in told if isinstance(relevance, float) and 0 <= relevance <= 1]
