@@ -29,11 +29,15 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if "dist-info" not in name} == {
         "langbert",
+        "langbert_server",
         "langchain_langbert",
         "llama_index_langbert",
     }
     assert {"langbert/py.typed", "langchain_langbert/py.typed"} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert {"langbert_server/page/index.html", "langbert_server/page/app.js", "langbert_server/page/style.css"} <= set(
+        names
+    )
     sources = {str(file.relative_to(ROOT)) for file in (ROOT / "langbert").rglob("*.py")}
     assert sources <= set(names)
 

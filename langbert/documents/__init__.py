@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from .files import find_files
 from .formats import FORMATS, MAX_BYTES, Format, supported_suffixes
+from .pdf_page import Box, draw_page, quote_boxes
 from .reader import read_document, read_documents
 
 __all__ = [
     "FORMATS",
     "MAX_BYTES",
+    "Box",
     "Format",
+    "draw_page",
     "find_files",
+    "quote_boxes",
     "read_document",
     "read_documents",
     "supported_suffixes",

@@ -15,7 +15,7 @@ from .pdf_layout import Line, Outline, body_size, find_title, mark_headings, pag
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PDFIUM = threading.Lock()  # the library is not thread-safe, not even for two different files
+PDFIUM = threading.Lock()  # the library is not thread-safe, not even for two different files
 
 _HYPHENATED = re.compile(r"([^\W\d_]+)\ufffe([^\W\d_]+)")
 _NO_CHARACTERS = re.compile("[\x00-\x08\x0b-\x1f\x7f\ufffe\uffff]")
@@ -25,7 +25,7 @@ _JUNK_TITLE = re.compile(
 
 
 def read(data: bytes) -> Extract:
-    with _PDFIUM:
+    with PDFIUM:
         pages, outline, title = _load(data)
     if not any(line.text.strip() for page in pages for line in page):
         raise DocumentError(

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["Line", "Outline", "body_size", "find_title", "mark_headings", "page_lines", "paragraph_starts"]
+__all__ = [
+    "Line",
+    "Outline",
+    "body_size",
+    "characters",
+    "find_title",
+    "mark_headings",
+    "page_lines",
+    "paragraph_starts",
+]
 
 _NUMBERED = re.compile(
     r"(?:(?P<number>\d{1,2}(?:\.\d{1,2}){0,3})|(?P<letter>[A-Z](?:\.\d{1,2}){0,3}))\.?\s+(?=\S*[^\W\d_])"
@@ -70,14 +79,7 @@ def page_lines(pdf: Any, index: int) -> list[Line]:
 
 
 def _read_lines(text_page: Any) -> list[Line]:
-    text: str = text_page.get_text_range()
-    count = text_page.count_chars()
-    if not text:
-        return []
-    # pdfium counts in UTF-16 units, and leaves characters out of the text that it has no Unicode value for: then the
-    # two no longer run parallel, and the text is put together unit by unit.
-    if len(text) != count:
-        text = _by_unit(text_page, count)
+    text = characters(text_page)
     lines = []
     for match in re.finditer(r"[^\r\n]+", text):
         words = match.group()
@@ -86,6 +88,17 @@ def _read_lines(text_page: Any) -> list[Line]:
         if kept:
             lines.append(_measured(text_page, words.replace("\ue000", ""), start, match.start() + len(kept) - 1))
     return [line for line in lines if line.text.strip()]
+
+
+def characters(text_page: Any) -> str:
+    """The text of a page, a character for each of pdfium's, so that places in the one are places in the other.
+
+    pdfium counts in UTF-16 units, and leaves characters out of the text that it has no Unicode value for: then the two
+    do not run parallel, and the text is put together unit by unit.
+    """
+    text: str = text_page.get_text_range()
+    count: int = text_page.count_chars()
+    return text if not text or len(text) == count else _by_unit(text_page, count)
 
 
 def _by_unit(text_page: Any, count: int) -> str:

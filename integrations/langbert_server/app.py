@@ -1,0 +1,143 @@
+"""The parts put together: an ASGI application, and running it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.responses import FileResponse
+from starlette.staticfiles import StaticFiles
+
+from langbert import Rag, Store, __version__
+from langbert.records import GeneratorLike
+
+from .api import ask, chat, documents, health, openai, rerank, responses
+from .api.common import install_error_handlers
+from .engine import Engine
+from .guard import Guard, Metrics
+from .keys import Keys
+from .settings import Settings
+from .tools import mount_tools
+
+__all__ = ["create_app", "serve"]
+
+_PAGE = Path(__file__).parent / "page"
+_LOCAL = ("127.0.0.1", "::1", "localhost")
+_SMALL_DECODER = "smollm2-135m-instruct"
+_LOG = logging.getLogger("langbert")
+
+
+def create_app(
+    store: Store | Callable[[], Store],
+    *,
+    keys: Keys | None = None,
+    settings: Settings | None = None,
+    generator: GeneratorLike | str | None = None,
+    offline: bool | None = None,
+) -> FastAPI:
+    """The page and the APIs over a store.
+
+    Args:
+        store: the store, which stays open; or what opens it, called in the background, and closed at the end.
+        keys: who may see what; None lets everybody do everything.
+        generator: what writes answers, as for :class:`langbert.Rag`.
+        offline: touch no network to find a model; None means what the environment says.
+    """
+    name = generator if isinstance(generator, str) else getattr(generator, "name", None)
+    engine = Engine(
+        store,
+        keys=keys,
+        settings=settings or Settings(),
+        rag=partial(Rag, generator=generator, offline=offline),
+        generator_name=name or _SMALL_DECODER,
+        offline=offline,
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        engine.start()
+        async with tools():
+            yield
+        engine.stop()
+
+    app = FastAPI(
+        title="langbert",
+        version=__version__,
+        description="Answers from your own documents, with the exact words they rest on.",
+        lifespan=lifespan,
+        docs_url=None,  # they load scripts from elsewhere
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.engine = engine
+    app.state.metrics = Metrics()
+    install_error_handlers(app)
+    for part in (ask, documents, openai, chat, responses, rerank, health):
+        app.include_router(part.router)
+    tools = mount_tools(app, engine)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(_PAGE / "index.html")
+
+    app.mount("/page", StaticFiles(directory=_PAGE))
+    app.add_middleware(
+        Guard, keys=keys, settings=engine.settings, metrics=app.state.metrics, upload_path="/api/documents"
+    )
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return f"{route.name}{route.path_format}".replace("/", "_").replace("{", "").replace("}", "")
+
+
+def serve(
+    store: Callable[[], Store],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    keys: Keys | None = None,
+    settings: Settings | None = None,
+    generator: GeneratorLike | str | None = None,
+    offline: bool | None = None,
+    open_to_all: bool = False,
+) -> None:
+    """Serve until interrupted; what is being answered then is finished.
+
+    Args:
+        open_to_all: listen on other addresses than this machine's without keys.
+
+    Raises:
+        ValueError: ``host`` is not this machine's own, and there are no keys.
+        OSError: the address cannot be listened on.
+    """
+    if host not in _LOCAL and keys is None and not open_to_all:
+        raise ValueError(
+            f"on {host} anybody who reaches this machine could read the documents, and remove them: give keys with "
+            "--api-key-file, or say --open-to-all if that is meant"
+        )
+    settings = settings or Settings()
+    if open_to_all and keys is None:
+        settings = _with_any_host(settings)
+    app = create_app(store, keys=keys, settings=settings, generator=generator, offline=offline)
+    config = uvicorn.Config(
+        app, host=host, port=port, log_level="warning", access_log=False, server_header=False, **_timeouts()
+    )
+    uvicorn.Server(config).run()
+
+
+def _timeouts() -> dict[str, Any]:
+    return {"timeout_keep_alive": 30, "timeout_graceful_shutdown": 30}
+
+
+def _with_any_host(settings: Settings) -> Settings:
+    from dataclasses import replace
+
+    return replace(settings, hosts=("*",))

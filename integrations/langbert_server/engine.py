@@ -1,0 +1,195 @@
+"""What a server holds: the store and the models, loaded in the background while it answers that they are coming."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langbert import LangbertError, Rag, Reranker, Store
+from langbert.errors import ModelError
+
+from .access import View
+from .audit import AuditLog
+from .batching import Embeddings, Gate
+from .keys import EVERYBODY, Key, Keys
+from .settings import Settings
+from .uploads import Uploads
+
+if TYPE_CHECKING:
+    from langbert.records import GeneratorLike
+
+__all__ = ["Engine", "Loaded", "NotReady"]
+
+_LOG = logging.getLogger("langbert")
+
+
+class NotReady(Exception):
+    """The models are not loaded yet, or cannot be."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The store and everything over it."""
+
+    store: Store
+    rag: Rag
+    uploads: Uploads
+    embeddings: Embeddings | None
+
+
+class Engine:
+    """Opens the store and loads the models in a thread of its own.
+
+    Args:
+        store: the store, or what opens it (loading the embedder takes seconds).
+        keys: None lets everybody do everything.
+        rag: makes the pipeline over the store.
+        generator_name: what its decoder is called, which is not loaded for that.
+        offline: touch no network to find a model.
+        uploads: whether to take files, and store what an earlier run left.
+    """
+
+    def __init__(
+        self,
+        store: Store | Callable[[], Store],
+        *,
+        keys: Keys | None,
+        settings: Settings,
+        rag: Callable[[Store], Rag],
+        generator_name: str,
+        offline: bool | None = None,
+        uploads: bool = True,
+    ) -> None:
+        self._uploads = uploads
+        self.settings = settings
+        self.keys = keys
+        self.audit = AuditLog(settings.audit_log)
+        self.generator_name = generator_name
+        self.gate = Gate(settings.asking, settings.waiting)
+        self.began = time.time()
+        self._open = store if callable(store) else lambda: store
+        self._owns = callable(store)
+        self._rag = rag
+        self._offline = offline
+        self._loaded: Loaded | None = None
+        self._error: Exception | None = None
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._reranker: Reranker | None = None
+        self._making = threading.Lock()
+
+    @property
+    def ready(self) -> bool:
+        return self._loaded is not None
+
+    @property
+    def error(self) -> Exception | None:
+        """Why it will never be ready."""
+        return self._error
+
+    def start(self) -> None:
+        """Begin to load."""
+        self._thread = threading.Thread(target=self._load, name="langbert-loading", daemon=True)
+        self._thread.start()
+
+    def _load(self) -> None:
+        try:
+            store = self._open()
+            folder = self.settings.uploads or _beside(store)
+            uploads = Uploads(folder, most_bytes=self.settings.upload_bytes)
+            embeddings = None
+            if store.embedder is not None:
+                store.embedder.embed(["the first text is slower than the others"])
+                embeddings = Embeddings(
+                    store.embedder,
+                    batch_tokens=self.settings.batch_tokens,
+                    queued_tokens=self.settings.queued_tokens,
+                )
+            loaded = Loaded(store, self._rag(store), uploads, embeddings)
+            if self._uploads and not store.read_only:
+                uploads.start(View(store, loaded.rag, EVERYBODY, self.audit))
+        except Exception as error:
+            _LOG.error("the store cannot be served: %s", error, exc_info=not isinstance(error, LangbertError))
+            self._error = error
+            self._done.set()
+            return
+        self._loaded = loaded
+        self._done.set()
+        self._warm(loaded.rag)
+
+    def _warm(self, rag: Rag) -> None:
+        """Load what the first question would load."""
+        try:
+            for load in (rag.retriever_for, rag.reader_for, lambda _: rag.generator):
+                if self._stopping:
+                    return
+                load("Who wrote it?")
+        except ModelError as error:
+            _LOG.warning("%s", error)
+        except Exception:  # the first question that needs it will say so to whoever asks
+            _LOG.exception("a model could not be loaded")
+
+    async def loaded(self) -> Loaded:
+        """The store and what is over it, waited for.
+
+        Raises:
+            NotReady: it takes longer than ``start_seconds``, or failed.
+        """
+        if self._loaded is None:
+            until = time.monotonic() + self.settings.start_seconds
+            while not self._done.is_set() and time.monotonic() < until:
+                await asyncio.sleep(0.05)
+        if self._loaded is None:
+            raise NotReady(
+                f"the store cannot be served: {self._error}" if self._error else "the models are still being loaded"
+            )
+        return self._loaded
+
+    async def view(self, key: Key) -> View:
+        """The store as a key sees it."""
+        loaded = await self.loaded()
+        return View(loaded.store, loaded.rag, key, self.audit)
+
+    def reranker(self) -> Reranker:
+        """The shipped reranker, loaded when it is first asked for."""
+        with self._making:
+            if self._reranker is None:
+                self._reranker = Reranker(offline=self._offline)
+            return self._reranker
+
+    async def generator(self) -> GeneratorLike:
+        """What writes, loaded if it is not yet."""
+        rag = (await self.loaded()).rag
+
+        def generator() -> Any:
+            with self._making:
+                return rag.generator
+
+        made: GeneratorLike = await asyncio.to_thread(generator)
+        return made
+
+    def stop(self) -> None:
+        """Finish what is being stored and close a store that was opened here."""
+        self._stopping = True
+        if self._thread is not None:  # an interpreter that ends while torch loads is aborted
+            self._thread.join()
+        if self._loaded is not None:
+            self._loaded.uploads.stop()
+            if self._owns:
+                self._loaded.store.close()
+
+
+def _beside(store: Store) -> Path:
+    if store.path is None:
+        import tempfile
+
+        return Path(tempfile.mkdtemp(prefix="langbert-uploads-"))
+    folder = store.path.absolute()
+    return folder.with_name(f"{folder.name}-uploads")
