@@ -10,15 +10,17 @@ import os
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import orjson
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse, Response
 
 from ..batching import while_connected
 from ..engine import Engine
 from .common import ERRORS, EngineOf, ViewOf, bad_request
 
-__all__ = ["RAG", "embedder_name", "embeddings_of", "router"]
+__all__ = ["RAG", "embedder_name", "embeddings_of", "numbers_json", "router"]
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=ERRORS)
 
@@ -60,8 +62,8 @@ async def embedder_name(engine: Engine) -> str | None:
     return None if embedder is None else embedder.space.model
 
 
-@router.post("/embeddings", summary="Embed texts")
-async def embeddings(request: Request, body: Embeddings, engine: EngineOf, view: ViewOf) -> dict[str, Any]:
+@router.post("/embeddings", summary="Embed texts", response_class=JSONResponse)
+async def embeddings(request: Request, body: Embeddings, engine: EngineOf, view: ViewOf) -> Response:
     """A vector for each text, as a list of numbers or as base64 of little-endian float32."""
     name = await embedder_name(engine)
     if body.model != name:
@@ -71,15 +73,22 @@ async def embeddings(request: Request, body: Embeddings, engine: EngineOf, view:
     vectors, tokens = await embeddings_of(request, engine, _texts(body.input), body.input_type)
     if body.dimensions is not None:
         vectors = _cut(vectors, body.dimensions)
-    return {
-        "object": "list",
-        "model": name,
-        "data": [
-            {"object": "embedding", "index": i, "embedding": _encoded(vector, body.encoding_format)}
-            for i, vector in enumerate(vectors)
-        ],
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-    }
+    return numbers_json(
+        {
+            "object": "list",
+            "model": name,
+            "data": [
+                {"object": "embedding", "index": i, "embedding": _encoded(vector, body.encoding_format)}
+                for i, vector in enumerate(vectors)
+            ],
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+    )
+
+
+def numbers_json(content: Any) -> Response:
+    """JSON with arrays in it, written as they are: checking each number by itself takes longer than computing it."""
+    return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
 
 async def embeddings_of(
@@ -131,5 +140,5 @@ def _cut(vectors: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
     return unit
 
 
-def _encoded(vector: NDArray[np.float32], encoding: str) -> list[float] | str:
-    return base64.b64encode(vector.astype("<f4").tobytes()).decode() if encoding == "base64" else vector.tolist()
+def _encoded(vector: NDArray[np.float32], encoding: str) -> NDArray[np.float32] | str:
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode() if encoding == "base64" else vector

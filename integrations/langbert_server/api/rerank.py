@@ -12,12 +12,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse, Response
 
 from langbert import __version__
 
 from ..engine import Engine
 from .common import ERRORS, EngineOf, Question, ViewOf, bad_request, computed
-from .openai import RERANKER, Text, embedder_name, embeddings_of
+from .openai import RERANKER, Text, embedder_name, embeddings_of, numbers_json
 
 __all__ = ["router"]
 
@@ -108,17 +109,16 @@ def _log_odds(score: float) -> float:
     return float(np.log(score / (1 - score)))
 
 
-@router.post("/embed", tags=["TEI"], summary="Embed texts (TEI)")
-@router.post("/", tags=["TEI"], summary="Embed texts (TEI, where a client knows the address only)")
-async def embed(request: Request, body: TeiEmbed, engine: EngineOf, view: ViewOf) -> list[list[float]]:
+@router.post("/embed", tags=["TEI"], summary="Embed texts (TEI)", response_class=JSONResponse)
+@router.post("/", tags=["TEI"], summary="Embed texts (TEI, by the address only)", response_class=JSONResponse)
+async def embed(request: Request, body: TeiEmbed, engine: EngineOf, view: ViewOf) -> Response:
     """A vector for each text; they have length 1 as the encoder makes them."""
     texts = [body.inputs] if isinstance(body.inputs, str) else body.inputs
     role: Literal["document", "query"] = "query" if body.prompt_name == "query" else "document"
     vectors, _ = await embeddings_of(request, engine, texts, role)
     if body.normalize:
         vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    found: list[list[float]] = vectors.tolist()
-    return found
+    return numbers_json(list(vectors))
 
 
 @router.get("/info", tags=["TEI"], summary="About the encoder (TEI)")
