@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,66 @@ def test_what_cannot_be_answered_says_so(client: httpx.Client, path: str, body: 
     answer = client.post(path, json=body)
     assert answer.status_code == status
     assert answer.json()["error"]["message"]
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[" * 40_000,
+        b"\xff\xfe",
+        b'{"question": "\\u0000\\u001b"}',
+        b'{"question": "\\ud83d"}',
+        b'{"question": "a", "where": {"\\ud83d": 1}}',
+        b'{"question": "a", "where": ' + b'{"$not": ' * 200 + b"{}" + b"}" * 200 + b"}",
+        b'{"question": "a", "where": {"a": NaN}}',
+    ],
+)
+def test_a_hostile_body_is_no_error_of_the_server(client: httpx.Client, body: bytes) -> None:
+    for path in ("/api/search", "/api/ask", "/v1/chat/completions", "/v1/embeddings", "/embed", "/rerank"):
+        answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code < 500, (path, answer.text)
+        answer.json()
+
+
+class Endless:
+    """A generator that writes until it is closed."""
+
+    name = "endless"
+    context_length = 1000
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def count_tokens(self, messages: object) -> int:
+        return 1
+
+    def stream(self, messages: object, *, max_tokens: int, **options: object) -> Iterator[str]:
+        try:
+            while True:
+                time.sleep(0.02)
+                yield "word "
+        finally:
+            self.closed += 1
+
+
+@pytest.mark.models
+def test_what_a_client_that_goes_has_asked_for_stops(minilm) -> None:
+    writer = Endless()
+    chat: dict[str, Any] = {"model": "endless", "messages": [{"role": "user", "content": "Tell a story."}]}
+    with Store.open(embedder=minilm) as store:
+        store.add([Document("bees", "Bees make honey from nectar.", "bees.txt")])
+        with running(create_app(store, settings=Settings(asking=1), generator=writer)) as url:
+            with httpx.stream("POST", f"{url}/v1/chat/completions", json={**chat, "stream": True}) as response:
+                assert "word" in next(response.iter_text())
+            until(lambda: writer.closed == 1, 20)
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"{url}/v1/chat/completions", json=chat, timeout=0.5)
+            until(lambda: writer.closed == 2, 20)
+            asked = {"question": "What do bees make?", "mode": "extract"}
+            assert httpx.post(f"{url}/api/ask", json=asked, timeout=60).status_code == 200
 
 
 @pytest.mark.models

@@ -184,6 +184,23 @@ def test_an_upload_belongs_to_the_department_of_its_key(url: str) -> None:
 
 
 @pytest.mark.models
+def test_a_refused_upload_leaves_the_former_one(minilm, tmp_path: Path) -> None:
+    keys = Keys([Key.made("two", HR, where={"department": {"$in": ["hr", "it"]}}, rights=("read", "write"))])
+    with (
+        Store.open(tmp_path / "store", embedder=minilm) as store,
+        running(create_app(store, keys=keys)) as url,
+        client(url, HR) as two,
+    ):
+        files = {"file": ("plan.txt", b"The party is on Friday.")}
+        kept = two.post("/api/documents", files=files, data={"metadata": '{"department": "it"}'}).json()
+        until(lambda: two.get(f"/api/documents/{kept['id']}").status_code == 200)
+        for metadata in ("{}", '{"department": "sales"}'):
+            assert two.post("/api/documents", files=files, data={"metadata": metadata}).status_code == 403
+        assert "Friday" in two.get(f"/api/documents/{kept['id']}").json()["text"]
+        assert two.post(f"/api/documents/{kept['id']}/index").status_code == 202
+
+
+@pytest.mark.models
 def test_a_key_that_reads_writes_nothing(url: str) -> None:
     with client(url, READER) as reader:
         assert reader.post("/api/documents", files={"file": ("a.txt", b"a b c")}).status_code == 403

@@ -44,7 +44,8 @@ class View:
     def require(self, right: Right) -> None:
         """Raises Forbidden where the key lacks a right."""
         if right not in self.key.rights:
-            raise Forbidden(f"this key may not {right}; its rights are {', '.join(sorted(self.key.rights))}")
+            rights = ", ".join(sorted(self.key.rights)) or "none"
+            raise Forbidden(f"this key may not {right}; its rights: {rights}")
         if right == "write" and self._store.read_only:
             raise Forbidden("this store was opened for reading: its folder cannot be written to")
 

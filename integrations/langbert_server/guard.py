@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .keys import EVERYBODY, Keys
+from .keys import EVERYBODY, NOBODY, Keys
 from .settings import Settings
 
 __all__ = ["OPEN_PATHS", "POLICY", "Guard", "Metrics"]
@@ -126,7 +126,7 @@ class Guard:
             found = self._keys.of(secret) if secret else None
             if found is None and not _is_open(scope["path"], scope["method"]):
                 return 401, "this server needs a key: Authorization: Bearer KEY", {"WWW-Authenticate": "Bearer"}
-            key = found or EVERYBODY
+            key = found or NOBODY
         scope.setdefault("state", {})["key"] = key
         if scope["path"] in ("/health", "/ready"):  # asked often, by those who look after the server
             return None

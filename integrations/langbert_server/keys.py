@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from langbert.errors import FilterError
 from langbert.store import matches
 
-__all__ = ["EVERYBODY", "Key", "KeyFileError", "Keys", "Right"]
+__all__ = ["EVERYBODY", "NOBODY", "Key", "KeyFileError", "Keys", "Right"]
 
 Right = Literal["read", "write"]
 """``read``: ask, search and read. ``write``: upload and delete too."""
@@ -23,6 +23,16 @@ _CHUNKS_ONLY = ("id", "page")  # a filter over these says nothing of a whole doc
 _LEAST = 16  # characters of a key: fewer can be guessed
 _DIGEST = re.compile("[0-9a-f]{64}")
 _FIELDS = {"name", "key", "sha256", "where", "rights"}
+
+
+def _names(where: object) -> set[str]:
+    """The fields a filter is about."""
+    if isinstance(where, list | tuple):
+        return {name for part in where for name in _names(part)}
+    if not isinstance(where, Mapping):
+        return set()
+    inner = {name for key, value in where.items() if key in ("$and", "$or", "$not") for name in _names(value)}
+    return inner | {key for key in where if not key.startswith("$")}
 
 
 class KeyFileError(ValueError):
@@ -97,6 +107,9 @@ class Key:
 EVERYBODY = Key("everybody", None, frozenset(get_args(Right)))
 """Who uses a server without keys."""
 
+NOBODY = Key("nobody", {"document_id": {"$in": []}}, frozenset())
+"""Who has no key, where there are some: sees the page, and no documents."""
+
 
 class Keys:
     """The keys of a server."""
@@ -163,13 +176,3 @@ def _key(entry: object, path: str | Path) -> Key:
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _names(where: object) -> set[str]:
-    """The fields a filter is about."""
-    if isinstance(where, list | tuple):
-        return {name for part in where for name in _names(part)}
-    if not isinstance(where, Mapping):
-        return set()
-    inner = {name for key, value in where.items() if key in ("$and", "$or", "$not") for name in _names(value)}
-    return inner | {key for key in where if not key.startswith("$")}

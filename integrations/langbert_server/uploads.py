@@ -30,7 +30,7 @@ from langbert import Document, LangbertError, read_documents
 from langbert.documents import supported_suffixes
 from langbert.errors import DocumentError
 
-from .access import View
+from .access import Forbidden, View
 from .keys import Key
 
 __all__ = ["RESERVED", "Refused", "Upload", "Uploads"]
@@ -108,8 +108,11 @@ class Uploads:
             OSError: it cannot be written.
         """
         name = checked_name(name)
-        stamped = {**checked_metadata(metadata), **key.stamp()}
+        stamped = {**checked_metadata(metadata), **checked_metadata(key.stamp())}
         folder = self.folder / key.scope / hashlib.sha256(name.encode()).hexdigest()[:24]
+        document_id = f"up-{key.scope[:8]}-{folder.name}"
+        if not key.sees(document_id, name, stamped):  # before anything takes the place of what is there
+            raise Refused("this key would not see the document: give it metadata that match the key's filter", 403)
         folder.mkdir(parents=True, exist_ok=True)
         _sync_folders(folder, self.folder.parent)
         handle, temporary = tempfile.mkstemp(prefix=".upload-", suffix=".tmp", dir=folder)
@@ -125,7 +128,7 @@ class Uploads:
         _sync(folder)
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         upload = Upload(
-            id=f"up-{key.scope[:8]}-{folder.name}",
+            id=document_id,
             name=name,
             file=stored,
             sha256=digest,
@@ -240,7 +243,7 @@ class Uploads:
         try:
             document = read_upload(upload, folder)
             view.add(document)
-        except LangbertError as error:
+        except (LangbertError, Forbidden) as error:
             if not isinstance(error, DocumentError):
                 _LOG.warning("%s: %s", upload.name, error)
             done = replace(upload, state="skipped", reason=str(error))

@@ -77,7 +77,7 @@ async def ask(request: Request, body: Ask, view: ViewOf, engine: EngineOf) -> An
             async for item in items:
                 yield ("piece", {"text": item}) if isinstance(item, str) else ("answer", item)
 
-    return await event_stream(named())
+    return await event_stream(request, named())
 
 
 def _with_details(events: Iterator[str | Answer], view: View, body: Ask) -> Iterator[str | dict[str, Any]]:

@@ -88,7 +88,7 @@ async def chat(request: Request, body: Chat, engine: EngineOf, view: ViewOf) -> 
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": body.model}
     if body.stream:
         usage = body.stream_options is not None and body.stream_options.include_usage
-        return await event_stream(_chunks(engine, events, head, usage=usage))
+        return await event_stream(request, _chunks(engine, events, head, usage=usage))
     end = await last(request, engine, events)
     message = {"role": "assistant", "content": end["content"], **end["extra"]}
     choice = {"index": 0, "message": message, "finish_reason": end["finish_reason"], "logprobs": None}

@@ -158,12 +158,16 @@ async def _finished(work: Callable[[], T]) -> T:
         raise
 
 
-async def event_stream(events: AsyncGenerator[tuple[str | None, Any], None]) -> StreamingResponse:
+async def event_stream(request: Request, events: AsyncGenerator[tuple[str | None, Any], None]) -> StreamingResponse:
     """Server-sent events: pairs of a name, if any, and what becomes JSON (a text goes as it is).
 
     The first is waited for, so that what fails before it has a status of its own.
     """
-    first = await anext(events, None)
+    try:
+        first = await while_connected(request, lambda: anext(events, None))
+    except Exception:
+        await events.aclose()
+        raise
 
     async def lines() -> AsyncIterator[bytes]:
         async with aclosing(events):

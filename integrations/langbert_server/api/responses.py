@@ -54,7 +54,7 @@ async def create(request: Request, body: Create, engine: EngineOf, view: ViewOf)
     head = {"id": f"resp_{uuid.uuid4().hex}", "created_at": int(time.time())}
     events = view.stream(question, history=history, where=body.where)
     if body.stream:
-        return await event_stream(_events(engine, events, head))
+        return await event_stream(request, _events(engine, events, head))
     answer = await last(request, engine, events)
     return _response(head, answer if isinstance(answer, Answer) else None)
 
