@@ -19,6 +19,7 @@ import pytest
 from server_tools import answers, running, until
 
 from langbert import Document, Store, sync
+from langbert.cli import run
 from langbert_server import Settings, create_app, serve
 from langbert_server.uploads import Refused, checked_metadata, checked_name
 
@@ -279,6 +280,35 @@ def test_names_lose_their_folders_and_control_characters() -> None:
 def test_a_server_for_everybody_has_to_be_meant() -> None:
     with pytest.raises(ValueError, match="--api-key-file"):
         serve(lambda: Store.open(), host="0.0.0.0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["serve", "--store", "store", "--host", "0.0.0.0"], 2, "--api-key-file"),
+        (["serve", "--store", "store", "--api-key-file", "keys.json"], 2, "there are no keys"),
+        (["mcp", "--store", "nothing"], 1, "langbert index FOLDER"),
+    ],
+)
+def test_what_the_commands_refuse(
+    arguments: list[str],
+    code: int,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("keys.json").write_text('{"keys": []}')
+    assert run([*arguments, "--base-url", "http://127.0.0.1:9/v1", "--generator", "any"]) == code
+    assert says in capsys.readouterr().err.replace("\n", " ")
+    assert not Path("store").exists()
+
+
+def test_without_the_extra_the_pip_command_is_said() -> None:
+    code = "import sys; sys.modules['fastapi'] = None; import langbert_server; langbert_server.create_app"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert 'pip install "langbert[server]"' in done.stderr
 
 
 # --- as a program ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from server_tools import running
 
 from langbert import Document, Store
-from langbert_server import create_app
+from langbert_server import Key, Keys, create_app
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PEP = Path(__file__).parent.parent / "examples" / "documents" / "pep-0572.pdf"
@@ -109,6 +109,46 @@ def test_upload_ask_and_open_the_words_on_the_page_of_the_pdf(page: Any, url: st
     assert in_view(page, "#source-body mark")
     page.keyboard.press("Escape")
     assert not page.locator("#source").is_visible()
+
+
+def test_a_dropped_file_is_indexed_and_deleted(page: Any) -> None:
+    page.click("nav >> text=Documents")
+    page.locator("#drop").wait_for()
+    page.evaluate(
+        """() => {
+            const files = new DataTransfer();
+            files.items.add(new File(["The lighthouse keeper is called Ada."], "keeper.txt", {type: "text/plain"}));
+            files.items.add(new File(["MZ"], "program.exe"));
+            document.querySelector("#drop").dispatchEvent(new DragEvent("drop", {dataTransfer: files, bubbles: true}));
+        }"""
+    )
+    row = page.locator("tr", has_text="keeper.txt")
+    row.locator("td.indexed").wait_for()
+    page.locator("#sending li.skipped", has_text=".exe").wait_for()
+    page.on("dialog", lambda dialog: dialog.accept())
+    row.get_by_role("button", name="Delete").click()
+    row.wait_for(state="detached")
+
+
+def test_a_server_that_wants_a_key_is_given_it_for_this_tab(browser: Any, minilm, tmp_path: Path) -> None:
+    secret = "a secret of the garden"
+    keys = Keys([Key.made("garden", secret, where={"department": "garden"})])
+    with Store.open(tmp_path / "store", embedder=minilm) as store:
+        store.add([Document("bees", "Bees make honey.", "bees.txt", {"department": "garden"})])
+        store.add([Document("pay", "The salary is high.", "pay.txt", {"department": "hr"})])
+        with running(create_app(store, keys=keys)) as url:
+            context = browser.new_context(locale="en-US")
+            page = context.new_page()
+            page.goto(f"{url}/#/documents")
+            for given in ("a wrong one, to begin with", secret):
+                page.locator("#key-dialog").wait_for()
+                page.fill("#key", given)
+                page.keyboard.press("Enter")
+            page.locator("#rows a", has_text="bees.txt").wait_for()
+            assert page.locator("#rows tr").count() == 1
+            assert not page.locator("#drop").is_visible()  # it only reads
+            assert page.evaluate("localStorage.getItem('key')") is None
+            context.close()
 
 
 def test_the_mark_covers_the_quote_far_down_a_text(page: Any) -> None:

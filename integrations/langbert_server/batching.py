@@ -1,4 +1,7 @@
-"""Waiting in order: small embedding requests are computed together, and too many are told to come again."""
+"""Waiting in order: small embedding requests are computed together, and too many are told to come again.
+
+What computes has threads of its own, few and always the same: torch keeps memory for each thread it ever ran in.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,10 @@ import heapq
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -72,6 +77,7 @@ class Embeddings:
         self._jobs: list[_Job] = []
         self._numbers = count()
         self._task: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, "langbert-embedding")
         self._rate = 1000.0  # tokens a second, as last measured
         self.queued = 0
         self.batches = 0
@@ -121,7 +127,8 @@ class Embeddings:
             texts = [text for job in batch for text in job.texts]
             tokens, began = sum(job.tokens for job in batch), time.perf_counter()
             try:
-                vectors = await asyncio.to_thread(self._embedder.embed, texts, batch[0].role)
+                embed = partial(self._embedder.embed, texts, batch[0].role)
+                vectors = await asyncio.get_running_loop().run_in_executor(self._thread, embed)
             except Exception as error:  # each of those who wait is told
                 for job in batch:
                     if not job.done.done():
@@ -162,6 +169,7 @@ class Gate:
 
     def __init__(self, inside: int, waiting: int) -> None:
         self._free = asyncio.Semaphore(inside)
+        self._threads = ThreadPoolExecutor(inside, "langbert-asking")
         self._most = inside + waiting
         self._inside = inside
         self._seconds = 1.0  # that one takes, as last measured
@@ -180,6 +188,10 @@ class Gate:
                 self._seconds = 0.5 * self._seconds + 0.5 * (time.perf_counter() - began)
         finally:
             self.count -= 1
+
+    def run(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """What ``work`` gives, in one of the threads for those inside."""
+        return asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 async def while_connected(request: Request, work: Callable[[], Awaitable[T]]) -> T:

@@ -60,7 +60,7 @@ def make_tools(engine: Engine) -> MCPServer[Any]:
         """Find the passages of the user's documents that are nearest to a question, best first."""
         mine = await view(context)
         async with engine.gate.enter():
-            found = await asyncio.to_thread(partial(mine.search, question, k, where=where))
+            found = await engine.gate.run(partial(mine.search, question, k, where=where))
         return {
             "passages": [
                 {
@@ -88,7 +88,7 @@ def make_tools(engine: Engine) -> MCPServer[Any]:
         tell."""
         mine = await view(context)
         async with engine.gate.enter():
-            answer: Answer = await asyncio.to_thread(
+            answer: Answer = await engine.gate.run(
                 lambda: next(event for event in mine.stream(question, where=where) if isinstance(event, Answer))
             )
         return {

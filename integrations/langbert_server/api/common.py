@@ -129,7 +129,7 @@ async def computed(request: Request, engine: Engine, work: Callable[[], T]) -> T
 
     async def turn() -> T:
         async with engine.gate.enter():
-            return await asyncio.to_thread(work)
+            return await engine.gate.run(work)
 
     return await while_connected(request, turn)
 
@@ -139,7 +139,7 @@ async def pieces(engine: Engine, events: Iterator[T]) -> AsyncGenerator[T, None]
     nothing: Any = object()
     try:
         async with engine.gate.enter():
-            while (item := await _finished(partial(next, events, nothing))) is not nothing:
+            while (item := await _finished(engine.gate.run(partial(next, events, nothing)))) is not nothing:
                 yield item
     finally:
         if close := getattr(events, "close", None):
@@ -147,14 +147,13 @@ async def pieces(engine: Engine, events: Iterator[T]) -> AsyncGenerator[T, None]
                 await asyncio.to_thread(close)
 
 
-async def _finished(work: Callable[[], T]) -> T:
-    """What ``work`` gives, in a thread which is never left behind: it is waited for even where that is cancelled."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
+async def _finished(running: asyncio.Future[T]) -> T:
+    """What runs in a thread, which is never left behind: it is waited for even where that is cancelled."""
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(running)
     except asyncio.CancelledError:
         with anyio.CancelScope(shield=True):
-            await asyncio.wait((task,))
+            await asyncio.wait((running,))
         raise
 
 
