@@ -131,11 +131,13 @@ class Candidate:
     Attributes:
         score: what the list is ordered by, in [0, 1], higher is better.
         scores: the parts it came from, e.g. ``{"dense": 0.71, "lexical": 0.4, "reranker": 0.98}``.
+        places: other chunks that say the same: copies of a file, a paragraph that many files repeat.
     """
 
     chunk: Chunk
     score: float
     scores: Mapping[str, float] = field(default_factory=dict)
+    places: tuple[Chunk, ...] = ()
 
     @property
     def document_id(self) -> str:

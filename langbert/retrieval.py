@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Retriever"]
 
-_DEEPEST = 64  # times as many candidates as are wanted, at most, are looked at for some that differ
 _FAITH = 0.2  # a reranker whose scores sum to less believes in none of the passages, and has so much less to say
 
 
 class Retriever:
-    """Finds the chunks that should hold the answer; of those with the same words, the best one only.
+    """Finds the chunks that should hold the answer; of those that say the same, the best one.
 
     Args:
         store: where to look.
@@ -56,23 +55,10 @@ class Retriever:
         """
         question = checked_question(question)
         if self.reranker is None:
-            return self._different(question, k, where)
-        pool = self._different(question, max(k, self.depth), where)
+            return self.store.search(question, k, mode=self.mode, where=where)
+        pool = self.store.search(question, max(k, self.depth), mode=self.mode, where=where)
         scores = self.reranker.score(question, [candidate.chunk.contextual_text for candidate in pool]).tolist()
         return self.blended(pool, scores, self.weight)[:k]
-
-    def _different(self, question: str, n: int, where: Mapping[str, Any] | None) -> list[Candidate]:
-        """The best ``n`` of the search, looking deeper where the same words come again: a paragraph that stands in
-        every file, or copies of a file, would take all places."""
-        depth = n
-        while True:
-            found = self.store.search(question, depth, mode=self.mode, where=where)
-            first: dict[str, Candidate] = {}
-            for candidate in found:
-                first.setdefault(" ".join(candidate.text.split()).casefold(), candidate)
-            if len(first) >= n or len(found) < depth or depth >= _DEEPEST * n:
-                return list(first.values())[:n]
-            depth *= 4
 
     @staticmethod
     def blended(candidates: Sequence[Candidate], scores: Sequence[float], weight: float = 0.4) -> list[Candidate]:

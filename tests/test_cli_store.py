@@ -93,3 +93,25 @@ def test_rm_removes_files_folders_and_names(tmp_path: Path, capsys: pytest.Captu
     )
     with Store.open(tmp_path / "s") as store:
         assert [row.source for row in store.documents()] == ["older.txt"]
+
+
+def test_search_names_the_other_places_of_a_passage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("en", "v1", "v2", "v3", "v4"):
+        (tmp_path / "docs" / folder).mkdir(parents=True)
+        (tmp_path / "docs" / folder / "timeout.md").write_text("The timeout is 30 seconds.\n")
+    (tmp_path / "docs" / "限制.md").write_text("The timeout has no limit.\n", encoding="utf-8")
+    with Store.open(tmp_path / "s", embedder=HashEmbedder(), chunker=LineChunker()) as store:
+        sync(tmp_path / "docs", store)
+    search = ("search", "timeout", "--store", tmp_path / "s", "--mode", "lexical")
+    _, out = cli(capsys, *search, "--json")
+    hits = {hit["text"]: hit for hit in json.loads(out)["hits"]}
+    assert len(hits) == 2
+    same = hits["The timeout is 30 seconds."]
+    assert sorted([same["source"], *(place["source"] for place in same["also_in"])]) == [
+        f"{folder}/timeout.md" for folder in ("en", "v1", "v2", "v3", "v4")
+    ]
+    assert hits["The timeout has no limit."]["also_in"] == []
+    _, out = cli(capsys, *search)
+    (line,) = (line for line in out.splitlines() if "also in" in line)
+    assert line.count("timeout.md") == 3
+    assert line.rstrip().endswith(" and 1 more")

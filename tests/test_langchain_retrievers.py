@@ -90,3 +90,21 @@ def test_as_retriever_is_what_langchain_code_expects(store: LangBertVectorStore)
     assert ids(threshold.invoke(TEXTS[0])) == ["a"]
     with pytest.raises(ValueError, match="telepathy"):
         store.as_retriever(search_type="telepathy")
+
+
+def test_copies_are_one_document_that_names_the_others() -> None:
+    texts = [*TEXTS, TEXTS[3], TEXTS[3].upper()]
+    store = LangBertVectorStore.from_texts(
+        texts, DeterministicFakeEmbedding(size=16), [{"source": f"{n}.txt"} for n in range(7)], ids=list("abcdefg")
+    )
+    found = LangBertRetriever(vectorstore=store, k=5).invoke("honey of bees")
+    assert len({document.page_content.lower() for document in found}) == 5
+    (honey,) = (document for document in found if "honey" in document.page_content.lower())
+    places = [honey.metadata["source"], *(place["source"] for place in honey.metadata["also_in"])]
+    assert sorted(places) == ["3.txt", "5.txt", "6.txt"]
+    assert all("also_in" not in document.metadata for document in found if document is not honey)
+    every = LangBertRetriever(vectorstore=store, k=7, repeats=True).invoke("honey of bees")
+    assert sorted(ids(every)) == list("abcdefg")  # type: ignore[type-var]
+    assert not any("also_in" in document.metadata for document in every)
+    assert len(store.similarity_search("honey of bees", k=7)) == 7
+    assert len(store.similarity_search("honey of bees", k=7, repeats=False)) == 5

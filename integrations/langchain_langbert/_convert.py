@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMe
 from langbert import Candidate, Chunk, Message, Retriever
 from langbert import Document as CoreDocument
 
-__all__ = ["candidates_of", "chat_of", "chunk_of", "document_of", "messages_of", "passage_of", "spoken_of"]
+__all__ = ["candidates_of", "chat_of", "chunk_of", "document_of", "found_of", "messages_of", "passage_of", "spoken_of"]
 
 _UNKNOWN = 0.5  # the score of a document of which nobody has said how relevant it is
 
@@ -37,6 +37,17 @@ def chunk_of(document: Document, id: str) -> Chunk:
     )
 
 
+def found_of(candidate: Candidate) -> Document:
+    """What a search found as a LangChain Document: :func:`document_of` its chunk. Where other passages say the same,
+    ``metadata["also_in"]`` lists them, with the keys of a passage's place and their ``id``."""
+    document = document_of(candidate.chunk)
+    if candidate.places:
+        document.metadata["also_in"] = [
+            {"id": chunk.id} | (_place_of(chunk) or {"source": chunk.source}) for chunk in candidate.places
+        ]
+    return document
+
+
 def document_of(item: Chunk | CoreDocument) -> Document:
     """A chunk (or a whole document) of the store as a LangChain Document.
 
@@ -44,19 +55,23 @@ def document_of(item: Chunk | CoreDocument) -> Document:
     a file carries, besides the file's metadata: ``source``, ``document_id``, ``start_index`` (character offset in
     the extracted text), and where they are known ``page`` (from 1) and ``headings`` (the path, a list).
     """
-    place: dict[str, Any] = {}
+    return Document(id=item.id, page_content=item.text, metadata=_place_of(item) | dict(item.metadata))
+
+
+def _place_of(item: Chunk | CoreDocument) -> dict[str, Any]:
+    """Where it stands, as far as it was langbert that cut it; empty for what came in through LangChain."""
     if isinstance(item, CoreDocument):
-        place = {"source": item.source}
-    elif item.document_id != item.id:
-        place = {
-            "source": item.source,
-            "document_id": item.document_id,
-            "start_index": item.start,
-            "page": item.page,
-            "headings": list(item.headings) or None,
-        }
-    known = {key: value for key, value in place.items() if value is not None}
-    return Document(id=item.id, page_content=item.text, metadata=known | dict(item.metadata))
+        return {"source": item.source}
+    if item.document_id == item.id:
+        return {}
+    place = {
+        "source": item.source,
+        "document_id": item.document_id,
+        "start_index": item.start,
+        "page": item.page,
+        "headings": list(item.headings) or None,
+    }
+    return {key: value for key, value in place.items() if value is not None}
 
 
 def passage_of(document: Document) -> Chunk:

@@ -21,7 +21,7 @@ from langbert import Candidate, Chunk, Store
 from langbert.errors import StoreError
 from langbert.records import SearchMode
 
-from ._convert import chunk_of, document_of
+from ._convert import chunk_of, document_of, found_of
 from ._fields import check_fields, unknown_option
 from ._foreign import embedder_of
 
@@ -128,8 +128,9 @@ class LangBertVectorStore(VectorStore):
 
     def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
         """The ``k`` best documents; ``filter=`` narrows them, ``mode="hybrid"`` reads words as well as meaning,
-        ``score_threshold=`` leaves out what is less relevant. An unknown option is an error: a mistyped filter would
-        find everybody's documents.
+        ``score_threshold=`` leaves out what is less relevant, ``repeats=False`` what says the same as a better one,
+        which then names it in ``metadata["also_in"]``. An unknown option is an error: a mistyped filter would find
+        everybody's documents.
         """
         return [document for document, _ in self.similarity_search_with_score(query, k, **kwargs)]
 
@@ -147,11 +148,12 @@ class LangBertVectorStore(VectorStore):
         filter: Filter | None = None,
         mode: SearchMode = "hybrid",
         score_threshold: float = 0.0,
+        repeats: bool = True,
         **kwargs: Any,
     ) -> list[Candidate]:
         """What a search finds, best first, with all its scores, as the core gives it."""
-        _refuse("search", kwargs, *_SEARCH_OPTIONS, "mode")
-        found = self.store.search(query, k, mode=mode, where=_where_of(filter))
+        _refuse("search", kwargs, *_SEARCH_OPTIONS, "mode", "repeats")
+        found = self.store.search(query, k, mode=mode, where=_where_of(filter), repeats=repeats)
         return [candidate for candidate in found if candidate.score >= score_threshold]
 
     def similarity_search_by_vector(
@@ -303,6 +305,8 @@ class LangBertRetriever(VectorStoreRetriever):
         search_type: ``"hybrid"`` (meaning and words fused), ``"similarity"``, ``"lexical"``, ``"mmr"`` or
             ``"similarity_score_threshold"``.
         filter: only documents whose metadata match, as a dict or a function of the metadata.
+        repeats: whether copies of a document, and passages that say the same of the question, all come back; by
+            default the best one does, and names the others in ``metadata["also_in"]``.
         search_kwargs: anything else the search takes (``fetch_k``, ``lambda_mult``, ``score_threshold`` …); also
             accepts ``k`` and ``filter``, as LangChain's own retrievers do.
 
@@ -314,6 +318,7 @@ class LangBertRetriever(VectorStoreRetriever):
     k: int = Field(default=4, ge=1)
     search_type: str = "hybrid"
     filter: dict[str, Any] | Callable[[dict[str, Any]], bool] | None = None
+    repeats: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -341,12 +346,14 @@ class LangBertRetriever(VectorStoreRetriever):
         candidates = self.candidates(query, **kwargs)
         if scored is not None:
             scored += candidates
-        return [document_of(candidate.chunk) for candidate in candidates]
+        return [found_of(candidate) for candidate in candidates]
 
     def candidates(self, question: str, **kwargs: Any) -> list[Candidate]:
         """What the search finds, with all its scores, as the core gives it; a hybrid one for ``mmr`` and thresholds."""
         mode = _MODES.get(self.search_type, "hybrid")
-        return self.vectorstore.candidates(question, mode=mode, **(self._options() | kwargs))
+        return self.vectorstore.candidates(
+            question, mode=mode, **({"repeats": self.repeats} | self._options() | kwargs)
+        )
 
     def _options(self) -> dict[str, Any]:
         return {"k": self.k, "filter": self.filter} | self.search_kwargs
@@ -368,7 +375,7 @@ def _refuse(owner: str, given: Mapping[str, Any], *known: str, takes: str = "") 
 
 
 def _scored(candidates: Sequence[Candidate]) -> list[tuple[Document, float]]:
-    return [(document_of(candidate.chunk), candidate.score) for candidate in candidates]
+    return [(found_of(candidate), candidate.score) for candidate in candidates]
 
 
 def _where_of(filter: Filter | None) -> Mapping[str, Any] | Callable[[Chunk], bool] | None:

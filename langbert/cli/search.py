@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..records import Candidate, SearchMode
+from ..records import Candidate, Chunk, SearchMode
 from ..text.scripts import one_line
 from .output import Output, StoreFolder, command, parse_where
 from .visible import visible
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["place", "search"]
 
+_ALSO = 3  # other places of a passage that are named; --json names all
 _SHOWN = 320  # characters of a passage that are enough to judge it
 
 Where = Annotated[
@@ -108,6 +109,18 @@ def _hit(rank: int, candidate: Candidate, line: int | None) -> dict[str, Any]:
         "document_id": chunk.document_id,
         "chunk_id": chunk.id,
         "metadata": dict(chunk.metadata),
+        "also_in": [_place(other) for other in candidate.places],
+    }
+
+
+def _place(chunk: Chunk) -> dict[str, Any]:
+    return {
+        "source": chunk.source,
+        "page": chunk.page,
+        "start": chunk.start,
+        "end": chunk.end,
+        "document_id": chunk.document_id,
+        "chunk_id": chunk.id,
     }
 
 
@@ -125,7 +138,16 @@ def _show(output: Output, question: str, candidates: Sequence[Candidate], lines:
         output.out.print(head, soft_wrap=True)
         if chunk.headings:
             output.out.print(Padding(Text(visible(" › ".join(chunk.headings)), "dim"), (0, 0, 0, 4)))
+        if candidate.places:
+            output.out.print(Padding(Text(visible(_also(candidate)), "dim"), (0, 0, 0, 4)))
         output.out.print(Padding(_snippet(chunk.text, question), (0, 0, 1, 4)))
+
+
+def _also(candidate: Candidate) -> str:
+    """The other places of a passage, in words."""
+    named = [place(chunk.source, chunk.page, None) for chunk in candidate.places[:_ALSO]]
+    more = len(candidate.places) - len(named)
+    return f"also in {', '.join(named)}" + (f" and {more} more" if more else "")
 
 
 def _snippet(text: str, question: str) -> Text:

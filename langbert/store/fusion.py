@@ -18,6 +18,7 @@ __all__ = ["Fusion", "reciprocal_ranks", "relative_scores"]
 Fusion = Literal["scores", "rrf"]
 
 _RRF_K = 60
+_FEW_WORDS = 1.0  # BM25; a word that half of the passages hold gives 0.7
 
 
 def relative_scores(
@@ -27,16 +28,16 @@ def relative_scores(
 
     Args:
         dense: ``(n,)`` cosines.
-        lexical: ``(n,)`` BM25 scores, 0 where no word matches.
+        lexical: ``(n,)`` BM25 scores, 0 where no word matches. Where the highest is below 1 all the question's words
+            stand in nearly every passage: then it is no more than it is.
     """
-    return dense_weight * _stretched(dense, float(dense.min(initial=np.inf))) + (1 - dense_weight) * _stretched(
-        lexical, 0.0
-    )
+    nearness = _stretched(dense, float(dense.min(initial=np.inf)))
+    return dense_weight * nearness + (1 - dense_weight) * _stretched(lexical, 0.0, _FEW_WORDS)
 
 
-def _stretched(scores: NDArray[np.float64], lowest: float) -> NDArray[np.float64]:
-    """``lowest`` … the highest score, onto 0 … 1."""
-    span = float(scores.max(initial=-np.inf)) - lowest
+def _stretched(scores: NDArray[np.float64], lowest: float, span: float = 0.0) -> NDArray[np.float64]:
+    """``lowest`` … the highest score, or ``span`` above it, onto 0 … 1."""
+    span = max(span, float(scores.max(initial=-np.inf)) - lowest)
     if not span > 0:
         return np.zeros_like(scores)
     return np.clip((scores - lowest) / span, 0.0, 1.0)

@@ -34,6 +34,7 @@ from .fusion import Fusion
 from .indexes import Indexes
 from .ingest import ChunkerLike
 from .ranking import Query
+from .repeats import different
 from .space import SpaceCheck
 from .transaction import Transaction
 
@@ -329,13 +330,16 @@ class Store(Contents):
         where: Where | None = None,
         fusion: Fusion = "scores",
         dense_weight: float = 0.5,
+        repeats: bool = False,
     ) -> list[Candidate]:
-        """The ``k`` best chunks, best first.
+        """The ``k`` best chunks, best first; of those that say the same (see :mod:`langbert.store.repeats`) the best
+        one, with the others as its ``places``.
 
         Args:
             mode: ``"dense"`` compares meaning, ``"lexical"`` words (BM25), ``"hybrid"`` fuses both.
             where: only chunks that match (see :mod:`langbert.store.filters`; a function of a chunk does too): if ``k``
                 match, ``k`` come back, save that ``"lexical"`` only returns chunks that share a word with the question.
+            repeats: True returns each chunk by itself, whatever others say.
             fusion: of hybrid: ``"scores"`` (relative scores) or ``"rrf"`` (reciprocal ranks).
             dense_weight: of hybrid, in [0, 1]: how much dense counts against lexical.
 
@@ -351,17 +355,21 @@ class Store(Contents):
         if not 0 <= dense_weight <= 1:
             raise ValueError(f"dense_weight must be in [0, 1]; got {dense_weight!r}")
         if mode == "lexical":
-            return self._search(Query(mode, question), k, where)
-        if self.embedder is None:
+            query = Query(mode, question)
+        elif self.embedder is not None:
+            vector = checked_vectors(self.embedder.embed([question], "query"), 1)[0]
+            query = Query(mode, question, vector, fusion, dense_weight)
+        else:
             raise StoreError(
                 f"{mode} search needs the embedder that made the vectors: Store.open(path, embedder=Embedder(…)); "
                 "mode='lexical' works without"
             )
-        vector = checked_vectors(self.embedder.embed([question], "query"), 1)[0]
-        return self._search(Query(mode, question, vector, fusion, dense_weight), k, where)
+        if repeats:
+            return self._search(query, k, where)
+        return different(lambda depth: self._search(query, depth, where), question, k)
 
     def search_vector(self, vector: NDArray[np.float32], k: int = 10, *, where: Where | None = None) -> list[Candidate]:
-        """The ``k`` chunks whose vectors have the highest cosine with ``vector`` ``(dim,)``, best first.
+        """The ``k`` chunks whose vectors have the highest cosine with ``vector`` ``(dim,)``, best first, repeats too.
 
         Raises:
             StoreMismatch: the store's vectors have another dimension.
