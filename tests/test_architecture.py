@@ -218,3 +218,7 @@ def test_documents_and_the_store_do_without_torch() -> None:
 
 def test_the_command_line_starts_light() -> None:
     assert heavy_modules_after("import langbert.cli") <= {"numpy"}
+
+
+def test_the_server_answers_before_it_loads_torch() -> None:
+    assert heavy_modules_after("import langbert_server.app") <= {"numpy", "faiss", "tantivy"}

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from langbert import Answer, AnswerMode, Candidate, Document, Message, Rag, Retriever, Store
+from langbert import Answer, AnswerMode, Candidate, Document, Message
 from langbert.records import SearchMode, Unsupported
-from langbert.store import StoredDocument
 
 from .audit import AuditLog
 from .keys import Key, Right
+
+if TYPE_CHECKING:
+    from langbert import Rag, Store
+    from langbert.store import StoredDocument
 
 __all__ = ["Forbidden", "NoSuchDocument", "View"]
 
@@ -69,6 +72,8 @@ class View:
             mode: None is hybrid, or by words alone in a store without an embedder.
             reranked: as the answers' own retriever orders them.
         """
+        from langbert import Retriever
+
         if mode is None:
             mode = "hybrid" if self._store.embedder is not None else "lexical"
         retriever = self._rag.retriever_for(question) if reranked else Retriever(self._store, mode=mode)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -15,16 +15,19 @@ from fastapi.routing import APIRoute
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
-from langbert import Rag, Store, __version__
+from langbert import __version__
 from langbert.records import GeneratorLike
 
 from .api import ask, chat, documents, health, openai, rerank, responses
 from .api.common import install_error_handlers
-from .engine import Engine
+from .engine import Engine, make_rag
 from .guard import Guard, Metrics
 from .keys import Keys
 from .settings import Settings
 from .tools import mount_tools
+
+if TYPE_CHECKING:
+    from langbert import Store
 
 __all__ = ["create_app", "serve"]
 
@@ -55,7 +58,7 @@ def create_app(
         store,
         keys=keys,
         settings=settings or Settings(),
-        rag=partial(Rag, generator=generator, offline=offline),
+        rag=partial(make_rag, generator=generator, offline=offline),
         generator_name=name or _SMALL_DECODER,
         offline=offline,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langbert import LangbertError, Rag, Reranker, Store
+from langbert import LangbertError
 from langbert.errors import ModelError
 
 from .access import View
@@ -22,9 +22,10 @@ from .settings import Settings
 from .uploads import Uploads
 
 if TYPE_CHECKING:
+    from langbert import Rag, Reranker, Store
     from langbert.records import GeneratorLike
 
-__all__ = ["Engine", "Loaded", "NotReady"]
+__all__ = ["Engine", "Loaded", "NotReady", "make_rag"]
 
 _LOG = logging.getLogger("langbert")
 
@@ -159,6 +160,8 @@ class Engine:
 
     def reranker(self) -> Reranker:
         """The shipped reranker, loaded when it is first asked for."""
+        from langbert import Reranker
+
         with self._making:
             if self._reranker is None:
                 self._reranker = Reranker(offline=self._offline)
@@ -184,6 +187,13 @@ class Engine:
             self._loaded.uploads.stop()
             if self._owns:
                 self._loaded.store.close()
+
+
+def make_rag(store: Store, *, generator: GeneratorLike | str | None, offline: bool | None) -> Rag:
+    """The pipeline over a store; torch is imported now, and not before."""
+    from langbert import Rag
+
+    return Rag(store, generator=generator, offline=offline)
 
 
 def _beside(store: Store) -> Path:

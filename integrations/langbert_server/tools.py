@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI
 from mcp.server.mcpserver import Context, MCPServer
@@ -17,13 +17,16 @@ from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
 from pydantic import Field
 
-from langbert import Answer, Rag, Store, __version__
+from langbert import Answer, __version__
 from langbert.records import GeneratorLike
 
 from .access import View
-from .engine import Engine
+from .engine import Engine, make_rag
 from .keys import EVERYBODY
 from .settings import Settings
+
+if TYPE_CHECKING:
+    from langbert import Store
 
 __all__ = ["make_tools", "mount_tools", "serve_tools"]
 
@@ -158,7 +161,7 @@ def serve_tools(
         store,
         keys=None,
         settings=Settings(start_seconds=300),
-        rag=partial(Rag, generator=generator, offline=offline),
+        rag=partial(make_rag, generator=generator, offline=offline),
         generator_name=name,
         offline=offline,
         uploads=False,

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from pydantic import StringConstraints
@@ -15,12 +15,14 @@ from starlette.responses import Response
 
 from langbert import Document
 from langbert.documents import draw_page, quote_boxes, supported_suffixes
-from langbert.store import StoredDocument
 
 from ..access import NoSuchDocument, View
 from ..engine import Loaded
 from ..uploads import Upload
 from .common import ERRORS, EngineOf, ViewOf, bad_request, computed
+
+if TYPE_CHECKING:
+    from langbert.store import StoredDocument
 
 __all__ = ["router"]
 
