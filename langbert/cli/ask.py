@@ -12,8 +12,8 @@ from ..records import Answer, Message
 from ..text.scripts import one_line
 from .output import Output, StoreFolder, command, parse_where
 from .search import Where, place
-from .stores import DEFAULT_GENERATOR
 from .visible import visible
+from .writers import ApiKey, BaseUrl, GeneratorName
 
 if TYPE_CHECKING:
     from ..answering.rag import Rag
@@ -45,22 +45,9 @@ def ask(
         Literal["markdown", "plain", "json"] | None,
         typer.Option("--format", help="Print the finished answer in this form, with its sources."),
     ] = None,
-    generator: Annotated[
-        str | None,
-        typer.Option(
-            help="The decoder that writes: a catalogue name, owner/name, a folder or a .gguf file; with --base-url, "
-            f"a model of that server. Without it {DEFAULT_GENERATOR}."
-        ),
-    ] = None,
-    base_url: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="Let a server write that speaks OpenAI's API: Ollama, llama.cpp, vLLM, a provider."
-        ),
-    ] = None,
-    api_key: Annotated[
-        str | None, typer.Option(help="The key for that server.", envvar="LANGBERT_API_KEY", show_envvar=True)
-    ] = None,
+    generator: GeneratorName = None,
+    base_url: BaseUrl = None,
+    api_key: ApiKey = None,
 ) -> None:
     """Answer a question from the documents of a store, with the exact passages it rests on.
 
@@ -80,7 +67,7 @@ def ask(
     wanted = parse_where(where)
     from ..answering.rag import Rag
     from ..text.question import checked_question
-    from .stores import open_existing, writer_behind, writer_for
+    from .stores import DEFAULT_GENERATOR, open_existing, writer_behind, writer_for
 
     if question is not None:
         checked_question(question)  # before anything is loaded

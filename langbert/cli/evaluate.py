@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..records import SearchMode
+from .eval_questions import questions
 from .output import Output, command, plain_table
 from .stores import DEFAULT_GENERATOR
 
@@ -25,6 +26,9 @@ app = typer.Typer(help="Measure quality on public data sets.", no_args_is_help=T
 @app.callback()
 def _group() -> None:
     pass
+
+
+app.command("questions")(questions)
 
 
 @app.command()

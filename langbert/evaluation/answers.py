@@ -22,6 +22,7 @@ __all__ = [
     "Asks",
     "CitedQuote",
     "evaluate_answers",
+    "latencies",
     "report_answers",
     "score_answer",
 ]
@@ -251,13 +252,17 @@ def _without_markers(answer: Answer) -> str:
 def report_answers(rows: Sequence[AnswerRow], *, name: str, mode: str, passages: int) -> AnswersReport:
     """What the rows come to."""
     measures = {measure: found for measure, (_, estimate) in MEASURES.items() if (found := estimate(rows)) is not None}
-    stages = dict.fromkeys(stage for row in rows for stage in row.timings)
+    return AnswersReport(name, mode, passages, measures, latencies([row.timings for row in rows]), rows)
+
+
+def latencies(timings: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Estimate]]:
+    """Stage → ``p50`` and ``p95`` of its seconds over the answers that went through it; ``total`` is last."""
+    stages = dict.fromkeys(stage for taken in timings for stage in taken)
     ordered = [stage for stage in stages if stage not in _STAGES_LAST] + [s for s in stages if s in _STAGES_LAST]
-    return AnswersReport(name, mode, passages, measures, {stage: _latency(rows, stage) for stage in ordered}, rows)
+    return {stage: _latency([taken[stage] for taken in timings if stage in taken]) for stage in ordered}
 
 
-def _latency(rows: Sequence[AnswerRow], stage: str) -> dict[str, Estimate]:
-    seconds = [row.timings[stage] for row in rows if stage in row.timings]
+def _latency(seconds: Sequence[float]) -> dict[str, Estimate]:
     found = {f"p{percent}": estimate_percentile(seconds, percent) for percent in (50, 95)}
     return {name: estimate for name, estimate in found.items() if estimate is not None}
 

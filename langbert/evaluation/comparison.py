@@ -17,7 +17,7 @@ __all__ = ["Change", "Comparison", "Difference", "compare_runs"]
 
 _RESAMPLES = 9999
 _BATCH = 500  # permutations in memory at once
-_MAIN = {"retrieval": "nDCG@10", "answers": "f1"}
+_MAIN = {"retrieval": "nDCG@10", "answers": "f1", "questions": "nuggets"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def compare_runs(first: Run, second: Run, *, measure: str | None = None) -> Comp
     """Compare two runs over the questions they share.
 
     Args:
-        measure: which one to rank changes by; by default nDCG@10 of retrieval and F1 of answers.
+        measure: which one to rank changes by; by default nDCG@10 of retrieval, F1 of answers, nuggets of questions.
 
     Raises:
         DataError: they are of different kinds or share no question, or there is no such measure.

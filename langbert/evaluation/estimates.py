@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import MissingExtra
 
-__all__ = ["Estimate", "auroc", "estimate_auroc", "estimate_mean", "estimate_percentile"]
+__all__ = [
+    "Bin",
+    "Estimate",
+    "auroc",
+    "calibration_bins",
+    "estimate_auroc",
+    "estimate_calibration_error",
+    "estimate_mean",
+    "estimate_percentile",
+]
 
 LEVEL = 0.95
 _RESAMPLES = 1000
 _BATCH = 100  # resamples in memory at once
+_BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,39 @@ def estimate_percentile(values: Sequence[float], percent: float) -> Estimate | N
 def estimate_auroc(positive: Sequence[float], negative: Sequence[float]) -> Estimate | None:
     """How surely a score tells one kind from the other; None where one kind is missing."""
     return _estimate(_auroc, [np.asarray(positive, dtype=np.float64), np.asarray(negative, dtype=np.float64)])
+
+
+def estimate_calibration_error(confidences: Sequence[float], right: Sequence[bool]) -> Estimate | None:
+    """How far confidence is from the share that is right, in the mean of :func:`calibration_bins` (ECE: Naeini et al.
+    2015; Guo et al. 2017, §2); in [0, 1], 0 is best, and few observations alone make it larger. None without any."""
+    sure, held = np.asarray(confidences, dtype=np.float64), np.asarray(right, dtype=np.float64)
+
+    def statistic(chosen: NDArray[np.float64], axis: int = -1) -> ArrayLike:  # observations by number: pairs stay pairs
+        if chosen.ndim > 1:
+            return np.array([statistic(one) for one in chosen])
+        picked = chosen.astype(np.intp)
+        bins = calibration_bins(sure[picked].tolist(), held[picked].tolist())
+        return sum(each.n * abs(each.confidence - each.right) for each in bins) / picked.size
+
+    return _estimate(statistic, [np.arange(sure.size, dtype=np.float64)])
+
+
+class Bin(NamedTuple):
+    """Observations of like confidence: their mean confidence, the share that is right, how many they are."""
+
+    confidence: float
+    right: float
+    n: int
+
+
+def calibration_bins(confidences: Sequence[float], right: Sequence[float]) -> list[Bin]:
+    """Observations by their confidence in tenths, lowest first; a tenth without any is left out."""
+    sure, held = np.asarray(confidences, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    tenths = np.clip((sure * _BINS).astype(np.intp), 0, _BINS - 1)
+    return [
+        Bin(float(sure[there].mean()), float(held[there].mean()), int(there.sum()))
+        for there in (tenths == tenth for tenth in np.unique(tenths))
+    ]
 
 
 def auroc(labels: Sequence[bool], scores: Sequence[float]) -> float | None:

@@ -16,7 +16,7 @@ from .datasets import QuestionSet
 from .plots import confidence_plot, differences_plot, latency_plot, risk_coverage_plot
 from .question_words import question_word
 
-__all__ = ["worst_answers", "write_answers_report", "write_comparison_report"]
+__all__ = ["data_url", "environment", "mark_found", "worst_answers", "write_answers_report", "write_comparison_report"]
 
 
 def write_answers_report(report: AnswersReport, data: QuestionSet, file: str | Path, *, worst: int = 20) -> None:
@@ -32,13 +32,13 @@ def write_answers_report(report: AnswersReport, data: QuestionSet, file: str | P
         "Latency": latency_plot(rows),
     }
     html = (
-        _environment()
+        environment()
         .get_template("answers_report.html")
         .render(
             report=report,
             counts=report.to_dict()["questions"],
             labels={name: label for name, (label, _) in MEASURES.items()},
-            plots={title: _data_url(svg) for title, svg in plots.items()},
+            plots={title: data_url(svg) for title, svg in plots.items()},
             words=_by_question_word(rows),
             worst=[(row, data.paragraphs[row.paragraph]) for row in worst_answers(rows, worst)],
         )
@@ -55,12 +55,12 @@ def write_comparison_report(comparison: Comparison, names: tuple[str, str], file
     apart = [change.difference for change in comparison.changes]
     apart += [0.0] * comparison.differences[comparison.measure].same
     html = (
-        _environment()
+        environment()
         .get_template("comparison_report.html")
         .render(
             comparison=comparison,
             names=names,
-            plot=_data_url(differences_plot(apart, comparison.measure)),
+            plot=data_url(differences_plot(apart, comparison.measure)),
             changes=comparison.changes[:top],
         )
     )
@@ -86,20 +86,26 @@ def _by_question_word(rows: Sequence[AnswerRow]) -> list[tuple[str, int, float, 
     ]
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """What renders our pages: everything is escaped, and a name that is not there is an error."""
+    made = Environment(
         loader=PackageLoader("langbert.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters.update(marked=_marked, percent=_percent, seconds=_seconds)
-    return environment
+    made.filters.update(marked=_marked, percent=_percent, seconds=_seconds)
+    return made
 
 
 def _marked(text: str, answers: Sequence[str]) -> Markup:
     """The text, escaped, with the accepted answers highlighted."""
-    wanted = "|".join(re.escape(answer) for answer in sorted(answers, key=len, reverse=True) if answer)
-    if not wanted:
+    return mark_found(text, [re.escape(answer) for answer in answers if answer])
+
+
+def mark_found(text: str, patterns: Sequence[str]) -> Markup:
+    """The text, escaped, with everything highlighted that one of the regular expressions finds, the longest first."""
+    if not patterns:
         return escape(text)
-    pieces = re.split(f"({wanted})", text, flags=re.IGNORECASE)  # odd ones are the answers
+    wanted = "|".join(sorted(set(patterns), key=len, reverse=True))
+    pieces = re.split(f"({wanted})", text, flags=re.IGNORECASE)  # odd ones are found
     return Markup("").join(
         Markup("<mark>{}</mark>").format(piece) if i % 2 else escape(piece) for i, piece in enumerate(pieces)
     )
@@ -113,5 +119,6 @@ def _seconds(value: float) -> str:
     return f"{value:.2f} s" if value >= 1 else f"{1000 * value:.0f} ms"
 
 
-def _data_url(svg: str) -> str:
+def data_url(svg: str) -> str:
+    """A picture that stands in the page itself."""
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"

@@ -14,8 +14,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from .answers import AnswerRow
+    from .estimates import Bin
 
-__all__ = ["confidence_plot", "differences_plot", "latency_plot", "risk_coverage", "risk_coverage_plot"]
+__all__ = [
+    "confidence_plot",
+    "differences_plot",
+    "latency_plot",
+    "reliability_plot",
+    "risk_coverage",
+    "risk_coverage_plot",
+]
 
 _BINS = 20
 _RIGHT, _WRONG, _NO_ANSWER = "tab:green", "tab:orange", "tab:gray"
@@ -78,6 +86,17 @@ def _held_by_confidence(rows: Sequence[AnswerRow]) -> tuple[list[float], list[fl
     ordered = [tenths[tenth] for tenth in sorted(tenths)]
     held = [float(np.mean([row.kind == "answerable" for row in some])) for some in ordered]
     return [float(np.mean([row.confidence for row in some])) for some in ordered], held
+
+
+def reliability_plot(bins: Sequence[Bin]) -> str:
+    """How often answers of like confidence are right; on the dotted line the confidence says just that."""
+    figure, axes = _figure("confidence", "share that is right")
+    axes.plot([0, 1], [0, 1], ":", color="black", linewidth=0.8)
+    axes.plot([each.confidence for each in bins], [each.right for each in bins], "o-", color="tab:blue")
+    for each in bins:
+        axes.annotate(str(each.n), (each.confidence, each.right), (6, -10), textcoords="offset points", fontsize=8)
+    axes.set(xlim=(0, 1.05), ylim=(0, 1.05))
+    return _svg(figure)
 
 
 def latency_plot(rows: Sequence[AnswerRow]) -> str:
