@@ -178,7 +178,7 @@ def test_kill_at_random_moments_loses_nothing_acknowledged(tmp_path):
             held = {item.id for item in store.get(sorted(there))}
             assert there - held == set(), f"kill {kill}"
             assert store.get(sorted(gone)) == []
-            found = store.search("killed", len(store) or 1, mode="lexical")
+            found = store.search("killed", len(store) or 1, mode="lexical", repeats=True)
             assert len(found) == len(store)  # every chunk holds the word
             assert len(store.search_vector(np.ones(16), max(len(store), 1))) == len(store)
             there |= {hit.chunk.id for hit in found} & unsure
@@ -215,7 +215,7 @@ def test_no_space_is_a_clear_error_and_loses_nothing(tmp_path):
         assert len(store) == 20 * len(steps)
         store.add([Chunk("after", "after", "after the disk was cleaned")])
         assert store.search("cleaned", 1, mode="lexical")[0].chunk.id == "after"
-        assert len(store.search("fox", len(store))) == len(store)
+        assert len(store.search("fox", len(store), repeats=True)) == len(store)
 
 
 def test_deleting_most_compacts_and_changes_no_answer(tmp_path):

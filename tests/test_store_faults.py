@@ -211,7 +211,7 @@ def test_writes_that_fail_at_any_size_of_the_files(tmp_path: Path, limit: int) -
         assert held - unsure == expected - unsure
         assert len(store) == len(held)
         store.add([Chunk("after", "d", "common: there is room again")])
-        assert len(store.search("common", len(store), mode="lexical")) == len(store)
+        assert len(store.search("common", len(store), mode="lexical", repeats=True)) == len(store)
     assert examine(path).state == "sound"
 
 
@@ -541,7 +541,7 @@ def test_a_second_writer_waits_and_then_says_who_is_in_the_way(tmp_path: Path) -
             with pytest.raises(StoreLocked, match=r"another process has been writing .* 0\.3 s.*lock_timeout"):
                 store.add([Chunk("late", "d", "late")])
             assert 0.25 < time.monotonic() - started < 10
-            assert len(store.search("common", 3)) == 3  # readers are not in anybody's way
+            assert len(store.search("common", 3, repeats=True)) == 3  # readers are not in anybody's way
         with open_store(path, lock_timeout=30) as store:
             release = threading.Timer(0.3, lambda: print(file=holder.stdin, flush=True))
             release.start()
@@ -569,6 +569,6 @@ def test_several_writers_take_turns_and_lose_nothing(tmp_path: Path) -> None:
     assert [writer.wait() for writer in writers] == [0, 0, 0]
     with open_store(path) as store:
         assert len(store) == before + 120
-        assert len(store.search("common", 1000, mode="lexical")) == before + 119  # one line is Chinese
+        assert len(store.search("common", 1000, mode="lexical", repeats=True)) == before + 119  # one line is Chinese
         assert len(store.search_vector(np.ones(16), 1000)) == before + 120
     assert examine(path).state == "sound"

@@ -127,7 +127,7 @@ class StoreMachine(RuleBasedStateMachine):
                 vector = self.embedder.embed([chunk.contextual_text], "query")[0]
                 length = np.linalg.norm(vector) * np.linalg.norm(query)
                 expected[name] = float(vector @ query / length) if length else 0.0
-        hits = self.store.search(question, k, mode="dense", where=where)
+        hits = self.store.search(question, k, mode="dense", where=where, repeats=True)
         best = sorted(expected.values(), reverse=True)[:k]
         assert [hit.scores["dense"] for hit in hits] == pytest.approx(best, abs=1e-5)
         for hit in hits:
@@ -142,7 +142,7 @@ class StoreMachine(RuleBasedStateMachine):
             for name, chunk in self.chunks.items()
             if (where is None or matches(where, fields_of(chunk))) and wanted & set(terms(chunk.text))
         }
-        hits = self.store.search(question, 50, mode="lexical", where=where)
+        hits = self.store.search(question, 50, mode="lexical", where=where, repeats=True)
         found = {hit.chunk.id for hit in hits}
         # a question of Chinese also finds single characters
         assert found == expected if question.isascii() else found >= expected
