@@ -19,6 +19,7 @@ from langchain_langbert import (
     LangBertEmbeddings,
     LangBertReranker,
     LangBertRetriever,
+    LangBertSearchTool,
     LangBertVectorStore,
 )
 
@@ -30,10 +31,12 @@ EXAMPLE = ROOT.parent.parent / "examples" / "langchain_chain.py"
 def test_the_public_names_are_pinned() -> None:
     assert langchain_langbert.__all__ == [
         "ChatLangBert",
+        "GroundingMiddleware",
         "LangBertEmbeddings",
         "LangBertRecordManager",
         "LangBertReranker",
         "LangBertRetriever",
+        "LangBertSearchTool",
         "LangBertTextSplitter",
         "LangBertVectorStore",
         "create_rag_chain",
@@ -50,6 +53,7 @@ def test_the_public_names_are_pinned() -> None:
         ("import langchain_langbert", {"torch", "faiss", "langchain_core", "transformers"}),
         ("from langchain_langbert import ChatLangBert, LangBertEmbeddings, LangBertReranker", {"torch", "faiss"}),
         ("from langchain_langbert import LangBertVectorStore, LangBertRetriever, create_rag_chain", {"torch"}),
+        ("from langchain_langbert import GroundingMiddleware, LangBertSearchTool", {"torch", "transformers"}),
     ],
 )
 def test_imports_are_light(statement: str, absent: set[str]) -> None:
@@ -66,6 +70,7 @@ def test_imports_are_light(statement: str, absent: set[str]) -> None:
         (lambda: LangBertEmbeddings(poling="cls"), "no 'poling': did you mean 'pooling'"),
         (lambda: LangBertReranker(top_k=3), "LangBertReranker has no 'top_k': did you mean 'top_n'"),
         (lambda: LangBertRetriever(vectorstore=None, filtre={}), "no 'filtre': did you mean 'filter'"),
+        (lambda: LangBertSearchTool(store=None, top_k=3), "LangBertSearchTool has no 'top_k': it has"),
         (lambda: LangBertVectorStore.from_texts([], NO_EMBEDDING, pth="x"), "no 'pth': did you mean 'path'"),
         (lambda: LangBertVectorStore.load_local("x", NO_EMBEDDING, index="x"), "no 'index'"),
     ],

@@ -1,4 +1,5 @@
-"""langbert for LangChain: embeddings, vector store, retriever, reranker, chat model, splitter and a cited RAG chain.
+"""langbert for LangChain: embeddings, vector store, retriever, reranker, chat model, splitter, a cited RAG chain;
+a search tool for agents, and a middleware that checks what they answer.
 
 The names below load their modules on first use, so that ``import langchain_langbert`` imports neither torch nor faiss.
 """
@@ -12,17 +13,21 @@ if TYPE_CHECKING:
     from .chains import create_rag_chain
     from .chat_models import ChatLangBert
     from .embeddings import LangBertEmbeddings
+    from .middleware import GroundingMiddleware
     from .record_manager import LangBertRecordManager
     from .reranker import LangBertReranker
     from .text_splitter import LangBertTextSplitter
+    from .tool import LangBertSearchTool
     from .vectorstores import LangBertRetriever, LangBertVectorStore
 
 _HOME = {
     "ChatLangBert": "chat_models",
+    "GroundingMiddleware": "middleware",
     "LangBertEmbeddings": "embeddings",
     "LangBertRecordManager": "record_manager",
     "LangBertReranker": "reranker",
     "LangBertRetriever": "vectorstores",
+    "LangBertSearchTool": "tool",
     "LangBertTextSplitter": "text_splitter",
     "LangBertVectorStore": "vectorstores",
     "create_rag_chain": "chains",
@@ -30,10 +35,12 @@ _HOME = {
 
 __all__ = [
     "ChatLangBert",
+    "GroundingMiddleware",
     "LangBertEmbeddings",
     "LangBertRecordManager",
     "LangBertReranker",
     "LangBertRetriever",
+    "LangBertSearchTool",
     "LangBertTextSplitter",
     "LangBertVectorStore",
     "create_rag_chain",

@@ -4,9 +4,9 @@
 below are for those who perform them with parts of another framework.
 """
 
-from . import flow
+from . import claims, flow
 from .evidence import best_evidence, nearest_sentences
 from .parts import Part
 from .refusal import has_known_cosines
 
-__all__ = ["Part", "best_evidence", "flow", "has_known_cosines", "nearest_sentences"]
+__all__ = ["Part", "best_evidence", "claims", "flow", "has_known_cosines", "nearest_sentences"]
