@@ -1,11 +1,13 @@
 """How well the passage that answers a follow-up question is found, with the question made to stand alone or not.
 
     python benchmarks/followups.py SQUAD.json [--decoder 60]
+    python benchmarks/followups.py CMRC.json --words
 
 Follow-ups are made of the file's own questions: two on one paragraph that name the same thing, the second with a
 pronoun in its place. The first question and its answer are the conversation. For comparison, questions without a
 pronoun about another article, which a rewriting must leave alone. ``--decoder N`` lets the shipped decoder rewrite the
-first N of them, too (a second or two each).
+first N of them, too (a second or two each). In Chinese, questions that name the article's title have 它 in its place,
+or nothing, as Chinese often leaves it out. ``--words`` searches by words alone, without an encoder.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from langbert.answering.follow_up import rewriting_messages, standalone_question
 from langbert.evaluation import read_retrieval_set
 from langbert.evaluation.datasets import Question, QuestionSet, read_questions
 from langbert.evaluation.retrieval import corpus_chunks
-from langbert.records import Message
+from langbert.records import Message, SearchMode
+from langbert.text.scripts import has_han
 
 NAME = re.compile(r"(?:[A-Z][\w-]+)(?: (?:of |the |de )?[A-Z][\w-]+)*")
 ASKING = {
@@ -89,7 +92,10 @@ def follow_ups(data: QuestionSet, seed: int = 0) -> Iterator[FollowUp]:
 
 
 def made_of(first: Question, second: Question, data: QuestionSet) -> Iterator[FollowUp]:
-    passage = data.paragraphs[second.paragraph][1]
+    title, passage = data.paragraphs[second.paragraph]
+    if has_han(second.question):
+        yield from made_of_title(first, second, title)
+        return
     for name in names(second.question):
         if name in first.question or name in first.answers[0]:
             subject, owner = pronouns(name, passage)
@@ -100,6 +106,17 @@ def made_of(first: Question, second: Question, data: QuestionSet) -> Iterator[Fo
                 yield FollowUp(history, asked[0].upper() + asked[1:], second.question, second.paragraph)
 
 
+def made_of_title(first: Question, second: Question, title: str) -> Iterator[FollowUp]:
+    """With 它 for the title, or where the question's length is even, nothing."""
+    if len(title) > 1 and title in first.question and title in second.question:
+        gone = len(second.question) % 2 == 0
+        named = f"《?{re.escape(title)}》?"
+        asked = re.sub(f"{named}的?" if gone else named, "" if gone else "它", second.question)
+        if title not in asked and len(asked) > 3:
+            history = [Message("user", first.question), Message("assistant", f"{first.answers[0]}。")]
+            yield FollowUp(history, asked, second.question, second.paragraph)
+
+
 def other_topics(made: list[FollowUp], data: QuestionSet, seed: int = 1) -> Iterator[FollowUp]:
     """Each conversation followed by a question on something else, with nothing left out."""
     rng = random.Random(seed)
@@ -107,7 +124,7 @@ def other_topics(made: list[FollowUp], data: QuestionSet, seed: int = 1) -> Iter
         q
         for q in data.questions
         if q.answers
-        and names(q.question)
+        and (names(q.question) or data.paragraphs[q.paragraph][0] in q.question)
         and not re.search(r"\b(?:it|its|he|his|she|her|they|their|this|these|that|those)\b", q.question, re.I)
     ]
     title = {name: article for name, (article, _) in data.paragraphs.items()}
@@ -118,7 +135,8 @@ def other_topics(made: list[FollowUp], data: QuestionSet, seed: int = 1) -> Iter
 
 
 def recall(store: Store, rows: list[FollowUp], ask: Callable[[FollowUp], str], k: int = 5) -> float:
-    found = [any(c.document_id == row.paragraph for c in store.search(ask(row), k)) for row in rows]
+    mode: SearchMode = "lexical" if store.embedder is None else "hybrid"
+    found = [any(c.document_id == row.paragraph for c in store.search(ask(row), k, mode=mode)) for row in rows]
     return sum(found) / len(found)
 
 
@@ -127,6 +145,7 @@ def main() -> None:
     parser.add_argument("data", help="a SQuAD JSON file")
     parser.add_argument("--questions", type=int, default=150)
     parser.add_argument("--decoder", type=int, default=0, help="let the shipped decoder rewrite so many")
+    parser.add_argument("--words", action="store_true", help="search by words alone")
     parser.add_argument("--show", type=int, default=0, help="print so many follow-ups instead")
     arguments = parser.parse_args()
     data = read_questions(arguments.data)
@@ -143,7 +162,7 @@ def main() -> None:
                 standalone_question(row.asked, "", row.history),
             )
         return
-    store = Store.open(embedder=Embedder("minilm"))
+    store = Store.open() if arguments.words else Store.open(embedder=Embedder("minilm"))
     store.add(corpus_chunks(read_retrieval_set(arguments.data)))
     others = list(other_topics(rows, data))
     ways: dict[str, Callable[[FollowUp], str]] = {
