@@ -10,7 +10,8 @@ from store_tools import HashEmbedder
 
 from langbert import Store, sync
 from langbert.errors import DocumentError
-from langbert.indexing import Changes, _ahead
+from langbert.indexing import Changes
+from langbert.indexing.changes import _ahead
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_a_missing_path_changes_nothing(folder: Path) -> None:
 
 
 def test_a_stopped_sync_is_gone_on_with(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("langbert.indexing._BATCH_CHARACTERS", 1)  # a batch for each file
+    monkeypatch.setattr("langbert.indexing.changes._BATCH_CHARACTERS", 1)  # a batch for each file
 
     def stop(files: int) -> None:
         raise KeyboardInterrupt

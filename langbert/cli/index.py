@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import DocumentError
-from .output import Output, StoreFolder, command, plain_table
+from .output import Output, StoreFolder, command, parse_pairs, plain_table
 from .visible import visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
     from ..embedding.embedder import Embedder
-    from ..indexing import Batch, Changes, SourceFile, SyncReport
+    from ..indexing import Batch, Changes, SourceFile, SyncOptions, SyncReport
     from ..records import EmbeddingSpace
     from .stores import Watched
 
@@ -55,6 +55,24 @@ def index(
         bool, typer.Option("--prune", help="Remove documents of these folders whose files are gone.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Read every file again, changed or not.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what could not be read, changed or not.")
+    ] = False,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Of folders only the files like this, as in .gitignore. Repeatable."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Of folders no files like this. Repeatable.")
+    ] = None,
+    meta: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Metadata that every document gets, to filter by. Repeatable."),
+    ] = None,
+    meta_from_path: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Metadata told by folders: {department}/{year}/*. Repeatable."),
+    ] = None,
     encoding: Annotated[
         str | None,
         typer.Option(
@@ -62,38 +80,64 @@ def index(
             show_default=False,
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes that read files; 0 reads them in this one. By default as there is use for.",
+            show_default=False,
+        ),
+    ] = None,
+    file_seconds: Annotated[float, typer.Option(min=1, help="What one file may take of a worker's time.")] = 120,
+    file_memory: Annotated[int, typer.Option(min=64, help="And of its memory, in MiB.")] = 1024,
 ) -> None:
     """Read documents into a store; on the next run only what changed.
 
     Reads txt, md, rst, html, pdf, docx and more. A file that cannot be read is named at the end, the rest is indexed.
+    Interrupt it when you like: the same command goes on where it stopped.
 
     Examples:
 
         langbert index docs/ --store my-index
 
         langbert index reports/ notes.md --store my-index --prune
+
+        langbert index archive/ --store my-index --exclude drafts/ --meta-from-path "{department}/{year}/*"
     """
     started = time.perf_counter()
+    from ..indexing import Limits, SyncOptions
     from ..store import Store
     from .stores import Watched
 
-    changes, space = _compared(paths, store, output, force=force, encoding=encoding)
-    if not prune:
-        _require_documents(changes, paths, output)
-    encoder = None
-    if changes.has_documents() or embedder or pooling:  # loading takes seconds: not where there is nothing to embed
-        encoder = _embedder(embedder, pooling, space, output)
-    watched = Watched(encoder) if encoder else None
-    with Store.open(store, embedder=watched, late_chunking=late_chunking or None) as opened:
-        with _bar(output, changes.changed) as bar:
-            for batch in changes.batches():
-                if watched is not None:
-                    bar.watch(watched, batch)
-                changes.add(batch, opened)
-                bar.stored(batch)
-        if prune:
-            changes.prune(opened)
-        documents, passages, space = opened.n_documents, len(opened), opened.space
+    options = SyncOptions(
+        force=force,
+        retry_failed=retry_failed,
+        encoding=encoding,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        metadata=parse_pairs(meta, "--meta department=law") or {},
+        metadata_from_path=tuple(meta_from_path or ()),
+        workers=workers,
+        limits=Limits(file_seconds, file_memory << 20),
+    )
+    changes, space = _compared(paths, store, options, output)
+    with changes:
+        if not prune:
+            _require_documents(changes, paths, output)
+        encoder = None
+        if changes.has_documents() or embedder or pooling:  # loading takes seconds: not where there is nothing to embed
+            encoder = _embedder(embedder, pooling, space, output)
+        watched = Watched(encoder) if encoder else None
+        with Store.open(store, embedder=watched, late_chunking=late_chunking or None) as opened:
+            with _bar(output, changes.changed) as bar:
+                for batch in changes.batches():
+                    if watched is not None:
+                        bar.watch(watched, batch)
+                    changes.add(batch, opened)
+                    bar.stored(batch)
+            if prune:
+                changes.prune(opened)
+            documents, passages, space = opened.n_documents, len(opened), opened.space
     seconds = time.perf_counter() - started
     if output.as_json:
         holds = {"documents": documents, "passages": passages, "embedder": space.model if space else None}
@@ -108,7 +152,7 @@ def index(
 
 
 def _compared(
-    paths: list[Path], store: Path, output: Output, *, force: bool, encoding: str | None
+    paths: list[Path], store: Path, options: SyncOptions, output: Output
 ) -> tuple[Changes, EmbeddingSpace | None]:
     """The files beside what the store holds, if there is one, and what made its vectors."""
     from contextlib import nullcontext
@@ -124,9 +168,8 @@ def _compared(
             changes = Changes(
                 paths,
                 plain,
+                options,
                 folder=store,
-                force=force,
-                encoding=encoding,
                 progress=lambda n: bars.update(bar, advance=n),
             )
         return changes, plain.space if plain is not None else None
@@ -148,7 +191,7 @@ def _require_documents(changes: Changes, paths: Iterable[Path], output: Output) 
     if not changes.files and not changes.report.skipped:
         raise DocumentError(f"there are no files in {where}")
     with output.waiting("reading"):
-        if changes.report.unchanged or changes.has_documents():
+        if changes.has_documents() or changes.report.unchanged:
             return
     skipped = changes.report.skipped
     first = "; ".join(f"{file}: {reason}" for file, reason in skipped[:5])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
     from rich.table import Table
 
-__all__ = ["Output", "StoreFolder", "command", "parse_where", "plain_table", "taking"]
+__all__ = ["Output", "StoreFolder", "command", "parse_pairs", "parse_where", "plain_table", "taking"]
 
 StoreFolder = Annotated[
     Path, typer.Option("--store", "-s", help="The folder of the store.", envvar="LANGBERT_STORE", show_envvar=True)
@@ -169,13 +169,18 @@ def plain_table(*columns: str) -> Table:
 
 def parse_where(pairs: list[str] | None) -> dict[str, Any] | None:
     """``["year=2020", "draft=false", "source=a.pdf"]`` → ``{"year": 2020, "draft": False, "source": "a.pdf"}``."""
-    where: dict[str, Any] = {}
+    return parse_pairs(pairs, "--where format=pdf")
+
+
+def parse_pairs(pairs: list[str] | None, example: str) -> dict[str, Any] | None:
+    """``["year=2020", "draft=false"]`` → ``{"year": 2020, "draft": False}``."""
+    found: dict[str, Any] = {}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
         if not equals or not key.strip():
-            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE, for example --where format=pdf")
-        where[key.strip()] = _value(text)
-    return where or None
+            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE, for example {example}")
+        found[key.strip()] = _value(text)
+    return found or None
 
 
 def _value(text: str) -> Any:

@@ -73,6 +73,49 @@ def _short(value: object) -> str:
     return f"{text[:12]}…" if len(text) == 64 and " " not in text else text
 
 
+@app.command("files")
+@command
+def files_command(
+    output: Output,
+    store: StoreFolder,
+    state: Annotated[
+        Literal["done", "failed", "skipped"] | None, typer.Option(help="Only files of which this became.")
+    ] = None,
+) -> None:
+    """Show what became of the files that were indexed: done, failed and why, or skipped, since nothing reads them.
+
+    Example:
+
+        langbert store files --store my-index --state failed
+    """
+    from collections import Counter
+    from dataclasses import asdict
+
+    from rich.text import Text
+
+    from .output import plain_table
+    from .stores import open_plain
+    from .visible import visible
+
+    with open_plain(store) as opened:
+        records = [record for record in opened.files if state in (None, record.state)]
+    if output.as_json:
+        output.json([asdict(record) for record in records])
+        return
+    table = plain_table()
+    table.add_column("state")
+    table.add_column("bytes", justify="right")
+    table.add_column("file", overflow="fold")
+    table.add_column("reason", style="dim", overflow="fold")
+    for record in records:
+        table.add_row(record.state, f"{record.size:,}", Text(visible(record.source)), Text(visible(record.reason)))
+    output.out.print(table)
+    counts = Counter(record.state for record in records)
+    output.out.print(
+        ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())) or "no files", style="dim"
+    )
+
+
 @app.command("rm")
 @command
 def remove(

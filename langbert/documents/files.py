@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..errors import DocumentError
+from .selecting import IGNORE_FILE, IgnoreFiles, Selection
 
 __all__ = ["OnSkip", "find_files", "log_skip"]
 
@@ -23,22 +24,26 @@ def log_skip(path: Path, error: DocumentError) -> None:
     logging.getLogger("langbert").warning("skipped: %s", error)
 
 
-def find_files(paths: str | Path | Iterable[str | Path], *, on_skip: OnSkip | None = None) -> list[tuple[Path, str]]:
+def find_files(
+    paths: str | Path | Iterable[str | Path], *, on_skip: OnSkip | None = None, selection: Selection | None = None
+) -> list[tuple[Path, str]]:
     """Every file under ``paths`` with its source name, sorted within each folder.
 
-    Hidden files and folders, ``__pycache__`` and Office lock files are passed over, unless named outright. Symbolic
-    links are followed; a file reached twice is listed once, so a loop of links ends.
+    Hidden files and folders, ``__pycache__``, Office lock files, and what a file ``.langbertignore`` (written like a
+    ``.gitignore``) leaves out are passed over, unless named outright. Symbolic links are followed; a file reached twice
+    is listed once, so a loop of links ends.
 
     Args:
         paths: files and folders; a single one may stand alone.
         on_skip: called with each folder inside the named ones that cannot be listed; by default a warning is logged.
+        selection: which files of folders are meant; by default all.
 
     Returns:
         Pairs of the absolute file and its source: the path relative to the folder that was named, with ``/``, or the
         name of a file that was named itself.
 
     Raises:
-        DocumentError: a named path does not exist or cannot be listed.
+        DocumentError: a named path does not exist or cannot be listed, or a ``.langbertignore`` not be understood.
     """
     found: list[tuple[Path, str]] = []
     seen: set[str] = set()
@@ -55,9 +60,9 @@ def find_files(paths: str | Path | Iterable[str | Path], *, on_skip: OnSkip | No
             raise DocumentError(f"{path}: no permission to read it; change its permissions (chmod u+rX)") from error
         for file in files:
             real = os.path.realpath(file)
-            if real not in seen:
+            source = file.relative_to(root).as_posix() if is_folder else file.name
+            if real not in seen and (selection is None or not is_folder or selection.takes(source)):
                 seen.add(real)
-                source = file.relative_to(root).as_posix() if is_folder else file.name
                 found.append((file, printable(source)))
     return found
 
@@ -70,6 +75,7 @@ def printable(path: str | Path) -> str:
 def _walk(root: Path, on_skip: OnSkip) -> list[Path]:
     files: list[Path] = []
     entered: set[str] = set()
+    ignored = IgnoreFiles()
 
     def refuse(error: OSError) -> None:
         folder = Path(error.filename or root)
@@ -86,10 +92,21 @@ def _walk(root: Path, on_skip: OnSkip) -> list[Path]:
             folders.clear()
             continue
         entered.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _SKIPPED_FOLDERS)
+        here = Path(folder)
+        if IGNORE_FILE in names:
+            ignored.read(here)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".")
+            and name not in _SKIPPED_FOLDERS
+            and not ignored.leave_out(here / name, is_folder=True)
+        )
         files += [
-            Path(folder, name)
+            here / name
             for name in sorted(names)
-            if not name.startswith((".", _LOCK_PREFIX)) and os.path.isfile(os.path.join(folder, name))
+            if not name.startswith((".", _LOCK_PREFIX))
+            and os.path.isfile(os.path.join(folder, name))
+            and not ignored.leave_out(here / name)
         ]
     return files

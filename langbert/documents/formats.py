@@ -15,11 +15,16 @@ MAX_BYTES = 200 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A family of files: its name in ``metadata["format"]``, its suffixes, the module that reads it."""
+    """A family of files: its name in ``metadata["format"]``, its suffixes, the module that reads it.
+
+    Attributes:
+        version: raise it where the module reads the same bytes otherwise than before: stores then read them again.
+    """
 
     name: str
     suffixes: tuple[str, ...]
     module: str
+    version: int = 1
 
 
 FORMATS: tuple[Format, ...] = (

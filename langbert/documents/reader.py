@@ -18,9 +18,12 @@ from ..records import Document
 from .extract import Extract
 from .files import OnSkip, find_files, log_skip, printable
 from .formats import MAX_BYTES, format_of
+from .loading import Loaded, load
 from .remarks import reading
 
-__all__ = ["read_document", "read_documents"]
+__all__ = ["TOO_LARGE", "document_of", "read_document", "read_documents", "require_encoding"]
+
+TOO_LARGE = "reading it takes more memory than there is for it; split it, or raise the limit"
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -42,20 +45,29 @@ def read_document(
         DocumentError: the file is missing, not readable, too large, empty, broken, encrypted or of a format that is
             not read. The message names the file, the reason and the way out. Or ``encoding`` is unknown.
     """
-    _require_known(encoding)
+    require_encoding(encoding)
     file = Path(os.path.abspath(path))
     try:
-        entry = format_of(file)
-        data, modified = _load(file, max_bytes)
-        with reading(encoding) as remarks:
-            extract = _parse(data, entry.module, entry.name)
+        format_of(file)  # before a file that is not read anyway is loaded
+        return document_of(file, load(file, max_bytes), source=source, encoding=encoding)
     except DocumentError as error:
         raise DocumentError(f"{printable(path)}: {error}") from error
+
+
+def document_of(file: Path, loaded: Loaded, *, source: str | None = None, encoding: str | None = None) -> Document:
+    """What was loaded of a file, by its absolute path, as a document; see :func:`read_document`.
+
+    Raises:
+        DocumentError: the message does not name the file.
+    """
+    entry = format_of(file)
+    with reading(encoding) as remarks:
+        extract = _parse(loaded.data, entry.module, entry.name)
     title = extract.title or next((heading.text for heading in extract.headings if heading.level == 1), "")
     metadata = {
         "path": printable(file),
         "format": entry.name,
-        "modified": datetime.fromtimestamp(modified, timezone.utc).isoformat(timespec="seconds"),
+        "modified": datetime.fromtimestamp(loaded.stamp.modified // 10**9, timezone.utc).isoformat(timespec="seconds"),
         **extract.metadata,
     }
     if title:
@@ -90,7 +102,7 @@ def read_documents(
     Raises:
         DocumentError: at once, if a named path does not exist or ``encoding`` is unknown.
     """
-    _require_known(encoding)
+    require_encoding(encoding)
     skip = on_skip or log_skip
     files = find_files(paths, on_skip=skip)
 
@@ -106,34 +118,17 @@ def read_documents(
     return documents()
 
 
-def _require_known(encoding: str | None) -> None:
+def require_encoding(encoding: str | None) -> None:
+    """
+    Raises:
+        DocumentError: there is no such encoding.
+    """
     try:
         codecs.lookup(encoding or "utf-8")
     except LookupError:
         raise DocumentError(
             f"{encoding!r} is no encoding that Python knows; common ones are gb18030, big5, shift_jis, cp1252, cp1251"
         ) from None
-
-
-def _load(file: Path, max_bytes: int) -> tuple[bytes, float]:
-    """The bytes and the time of the last change, in seconds since 1970."""
-    try:
-        stat = file.stat()
-        if file.is_dir():
-            raise DocumentError("it is a folder; use read_documents to read the files in it")
-        if not file.is_file():  # a pipe or a device would be read for ever
-            raise DocumentError("it is not a regular file")
-        if stat.st_size > max_bytes:
-            raise DocumentError(
-                f"it has {stat.st_size:,} bytes, over the limit of {max_bytes:,}; split it, or raise max_bytes"
-            )
-        return file.read_bytes(), stat.st_mtime
-    except FileNotFoundError:
-        raise DocumentError("there is no such file; check the spelling") from None
-    except PermissionError as error:
-        raise DocumentError("no permission to read it; change its permissions (chmod u+r)") from error
-    except OSError as error:
-        raise DocumentError(f"it cannot be read ({error.strerror or error})") from error
 
 
 def parse_as(data: bytes, name: str) -> Extract:
@@ -154,6 +149,8 @@ def _parse(data: bytes, module: str, name: str) -> Extract:
         extract = read(data)
     except DocumentError:
         raise
+    except MemoryError as error:
+        raise DocumentError(TOO_LARGE) from error
     except Exception as error:  # a parser tripping over one file must not end the work on the others
         raise DocumentError(
             f"it cannot be parsed as {name} ({type(error).__name__}: {error}); is it damaged?"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import StoreError
 from ..records import Chunk, Document, EmbeddingSpace
 from .database import Database
+from .files import Files
 from .ledger import Ledger
 from .snapshot import Snapshot, StoredDocument
 
@@ -114,3 +115,8 @@ class Contents:
     def ledger(self, namespace: str) -> Ledger:
         """Keeps account, in this store's file, of which keys of an outside source are indexed."""
         return Ledger(self._database, namespace)
+
+    @property
+    def files(self) -> Files:
+        """What became of the files that :func:`langbert.sync` was given."""
+        return Files(self._database)

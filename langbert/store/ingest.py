@@ -26,6 +26,7 @@ __all__ = [
     "Batch",
     "ChunkerLike",
     "batches",
+    "chunking_key",
     "prepare",
     "put_chunks",
     "write",
@@ -111,7 +112,7 @@ def prepare(
     Raises:
         StoreError: an item, or something the chunker made, is not in order.
     """
-    batch = Batch(chunking=_chunking_key(chunker) if chunker else "")
+    batch = Batch(chunking=chunking_key(chunker) if chunker else "")
     with database.reading() as snapshot:
         documents = _changed(items, snapshot, batch)
     for document, row in documents:
@@ -128,7 +129,7 @@ def prepare(
     return batch
 
 
-def _chunking_key(chunker: ChunkerLike) -> str:
+def chunking_key(chunker: ChunkerLike) -> str:
     """Says how a chunker cuts; a document cut under another key is cut again."""
     said = getattr(chunker, "fingerprint", None)
     if isinstance(said, str):

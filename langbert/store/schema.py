@@ -16,6 +16,7 @@ from ..errors import StoreCorrupt, StoreError
 from . import postings
 
 __all__ = [
+    "FILES",
     "FORMAT",
     "INDEXED_METADATA",
     "LEDGER",
@@ -111,6 +112,23 @@ CREATE TABLE IF NOT EXISTS ledger (
 """
 """What is indexed of outside sources (see ledger.py). Made by whoever records the first key, so stores of the same
 ``FORMAT`` are with and without it: versions that do not know it read and write the rest as before."""
+
+FILES = """
+CREATE TABLE IF NOT EXISTS files (
+    path TEXT PRIMARY KEY NOT NULL,
+    source TEXT NOT NULL,
+    size INTEGER NOT NULL,         -- bytes
+    modified INTEGER NOT NULL,     -- nanoseconds since 1970
+    changed INTEGER NOT NULL,      -- the same, of anything about the file
+    digest TEXT NOT NULL,          -- SHA-256 as hex
+    state TEXT NOT NULL,           -- 'done', 'failed', 'skipped'
+    reason TEXT NOT NULL,
+    document_id TEXT NOT NULL,
+    reading TEXT NOT NULL,         -- how it was read
+    at REAL NOT NULL               -- seconds since 1970
+) WITHOUT ROWID
+"""
+"""What became of files (see files.py). Made with the first record, like the ledger."""
 
 
 def is_blank(connection: sqlite3.Connection) -> bool:

@@ -74,6 +74,7 @@ class StoredDocument:
     Attributes:
         content_hash: of text, source, metadata, pages and headings, as hex.
         chunks: how many chunks it has.
+        chunking: how it was cut; empty once its chunks were changed one by one.
     """
 
     id: str
@@ -81,6 +82,7 @@ class StoredDocument:
     metadata: Mapping[str, Any]
     content_hash: str
     chunks: int
+    chunking: str = ""
 
 
 StoredChunk = tuple[ChunkRow, Vector | None]
@@ -109,7 +111,11 @@ class Snapshot:
     @property
     def has_ledger(self) -> bool:
         """Whether anybody has recorded anything (see ledger.py)."""
-        return self.sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'ledger'").fetchone() is not None
+        return self.has_table("ledger")
+
+    def has_table(self, name: str) -> bool:
+        """Whether there is one of those that are made when they are first needed."""
+        return self.sql.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
     def knows(self, mark: Mark) -> bool:
         """Whether ``mark`` is a point of this store's own past."""
@@ -212,11 +218,15 @@ class Snapshot:
     def documents_after(self, id: str, limit: int) -> list[StoredDocument]:
         """The next ``limit`` documents in the order of their ids."""
         found = self.sql.execute(
-            "SELECT id, source, metadata, content_hash, (SELECT count(*) FROM chunks WHERE document_id = documents.id) "
+            "SELECT id, source, metadata, content_hash, "
+            "(SELECT count(*) FROM chunks WHERE document_id = documents.id), chunking "
             "FROM documents WHERE id > ? ORDER BY id LIMIT ?",
             (id, limit),
         )
-        return [StoredDocument(id, source, json.loads(meta), hash.hex(), n) for id, source, meta, hash, n in found]
+        return [
+            StoredDocument(id, source, json.loads(meta), hash.hex(), n, chunking)
+            for id, source, meta, hash, n, chunking in found
+        ]
 
     def document_states(self, ids: Iterable[str]) -> dict[str, tuple[bytes, str]]:
         """Id → content hash and chunking, of the documents that are there."""

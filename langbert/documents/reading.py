@@ -1,0 +1,99 @@
+"""What is asked of whoever reads one file for a store, here or in another process, and what comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import DocumentError
+from ..records import Document, Heading
+from .formats import MAX_BYTES
+from .loading import Stamp, load
+from .reader import TOO_LARGE, document_of
+
+__all__ = ["Reading", "Task", "read_one"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A file to read.
+
+    Attributes:
+        path: absolute.
+        known: the digest of bytes that need not be parsed again.
+    """
+
+    path: str
+    source: str
+    encoding: str | None = None
+    known: str = ""
+    max_bytes: int = MAX_BYTES
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What came of a file.
+
+    Attributes:
+        document: None where the bytes are those that are known, or the file cannot be read.
+        reason: why it cannot be read, without its name; else empty.
+        digest: SHA-256 of the bytes, as hex; empty where they were not had.
+        stamp: the file's, from before it was read; None likewise.
+    """
+
+    document: Document | None = None
+    reason: str = ""
+    digest: str = ""
+    stamp: Stamp | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        document = self.document
+        return {
+            "reason": self.reason,
+            "digest": self.digest,
+            "stamp": self.stamp,
+            "document": document
+            and {
+                "id": document.id,
+                "text": document.text,
+                "source": document.source,
+                "metadata": document.metadata,
+                "page_starts": document.page_starts,
+                "headings": [(heading.start, heading.level, heading.text) for heading in document.headings],
+            },
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Reading:
+        given = record["document"]
+        document = given and Document(
+            given["id"],
+            given["text"],
+            given["source"],
+            given["metadata"],
+            tuple(given["page_starts"]),
+            tuple(Heading(*heading) for heading in given["headings"]),
+        )
+        return cls(document, record["reason"], record["digest"], record["stamp"] and Stamp(*record["stamp"]))
+
+
+def read_one(task: Task) -> Reading:
+    """Read a file once: what it says, and what tells whether it will have changed."""
+    digest, stamp = "", None
+    try:
+        loaded = load(Path(task.path), task.max_bytes)
+        digest, stamp = loaded.digest, loaded.stamp
+        if digest == task.known:
+            return Reading(None, "", digest, stamp)
+        return Reading(
+            document_of(Path(task.path), loaded, source=task.source, encoding=task.encoding), "", digest, stamp
+        )
+    except DocumentError as error:
+        return Reading(None, str(error), digest, stamp)
+    except MemoryError:
+        return Reading(None, TOO_LARGE, digest, stamp)
