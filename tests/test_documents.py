@@ -414,7 +414,7 @@ def test_epub_follows_the_spine(tmp_path: Path) -> None:
     document = read_document(zipped(tmp_path, "a.epub", parts))
     assert document.text == "I\n\nfirst\n\nII\n\nsecond"
     assert headings(document) == [(1, "Book"), (2, "I"), (2, "II")]
-    assert document.metadata["author"] == "Ann"
+    assert document.metadata["authors"] == ["Ann"]
 
 
 def test_email(tmp_path: Path) -> None:

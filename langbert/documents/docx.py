@@ -20,6 +20,7 @@ from .archive import open_archive, parse_xml
 from .docx_numbers import Numbers
 from .extract import Extract, TextBuilder
 from .grid import Cell, Grid
+from .properties import office_properties
 from .remarks import remark
 from .symbols import symbol
 
@@ -69,8 +70,11 @@ def read(data: bytes) -> Extract:
     _write_margins(body, part, "footer", builder, styles)
     if builder.headings and min(heading.level for heading in builder.headings) == 0:  # a Title paragraph
         builder.headings = [replace(heading, level=heading.level + 1) for heading in builder.headings]
-    title = document.core_properties.title or "" if "docProps/core.xml" in names else ""
-    return builder.build("" if title.strip().lower() in _JUNK_TITLES else title)
+    if "docProps/core.xml" not in names:
+        return builder.build()
+    title = document.core_properties.title or ""
+    said = office_properties(parse_xml(archive.read("docProps/core.xml")))
+    return builder.build("" if title.strip().lower() in _JUNK_TITLES else title, said)
 
 
 class _Styles:

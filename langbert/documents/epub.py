@@ -9,6 +9,7 @@ from ..errors import DocumentError
 from . import html
 from .archive import member, open_archive, parse_xml
 from .extract import Extract, TextBuilder
+from .properties import office_properties
 
 _CONTAINER = "{urn:oasis:names:tc:opendocument:xmlns:container}"
 _OPF = "{http://www.idpf.org/2007/opf}"
@@ -36,5 +37,4 @@ def read(data: bytes) -> Extract:
         name = items.get(reference.get("idref"))
         if name in names and (chapter := member(archive, name or "")).strip():
             html.write(html.parse(chapter), builder)
-    authors = [author.text.strip() for author in package.iter(f"{_DC}creator") if author.text and author.text.strip()]
-    return builder.build(package.findtext(f".//{_DC}title") or "", {"author": ", ".join(authors)} if authors else {})
+    return builder.build(package.findtext(f".//{_DC}title") or "", office_properties(package))

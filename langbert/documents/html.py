@@ -14,6 +14,7 @@ from ..errors import DocumentError
 from .encoding import decode
 from .extract import Extract, TextBuilder
 from .grid import Cell, Grid
+from .properties import properties
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -49,6 +50,13 @@ _BLOCKS = {
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _CURRENCY_CELL = re.compile(r"(?<![^ ])([$€£¥]) \| ")
 _CLOSING_CELL = re.compile(r" \| ([)%]+)(?= \||$)")
+_AUTHOR_NAMES = "citation_author author dc.creator dcterms.creator article:author parsely-author byl"
+_CREATED_NAMES = (
+    "article:published_time citation_publication_date datepublished dc.date dc.date.issued dcterms.created "
+    "dcterms.issued pubdate publishdate date dc.date.created"
+)
+_MODIFIED_NAMES = "article:modified_time og:updated_time datemodified dcterms.modified last-modified revised"
+_XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _BREAK = "\x1e"  # stands for <br> until the white space around it has been collapsed
 _ENOUGH = 200  # characters: a <main> with less is not where the text is
 
@@ -58,7 +66,27 @@ def read(data: bytes, declared: str | None = None) -> Extract:
     title = root.findtext(".//title") or ""
     builder = TextBuilder()
     write(root, builder)
-    return builder.build(title)
+    return builder.build(title, _properties(root))
+
+
+def _properties(root: _Element) -> dict[str, Any]:
+    """What the ``meta`` elements say (HTML, Dublin Core, Open Graph, Highwire Press)."""
+    said: dict[str, list[str]] = {}
+    for element in root.iter("meta"):
+        name = element.get("name") or element.get("property") or element.get("itemprop") or element.get("http-equiv")
+        if name and (content := (element.get("content") or "").strip()):
+            said.setdefault(name.lower(), []).append(content)
+
+    def named(names: str) -> list[str]:
+        return next((said[name] for name in names.split() if name in said), [""])
+
+    authors = named(_AUTHOR_NAMES)
+    return properties(
+        authors=[author for author in authors if "://" not in author],
+        created=named(_CREATED_NAMES)[0],
+        modified=named(_MODIFIED_NAMES)[0],
+        language=root.get("lang") or root.get(_XML_LANG) or named("content-language og:locale dc.language")[0],
+    )
 
 
 def parse(data: bytes, declared: str | None = None) -> _Element:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from email import message_from_bytes
 from email.policy import EmailPolicy
+from email.utils import parseaddr
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from ..records import Heading
 from ..text.scripts import cjk_words
 from .encoding import decode
 from .extract import Extract, TextBuilder, one_line
+from .properties import properties
 from .remarks import remark
 from .table import read_verbatim
 
@@ -49,8 +51,8 @@ def read(data: bytes) -> Extract:
     message = message_from_bytes(data, policy=_Bounded())
     builder = TextBuilder()
     _write(message, builder, 0)
-    date = _header(message, "Date")
-    return builder.build(_header(message, "Subject"), {"date": date} if date else {})
+    said = properties(authors=[_sender(message)], created=_header(message, "Date"))
+    return builder.build(_header(message, "Subject"), said)
 
 
 def _write(message: Message, builder: TextBuilder, depth: int) -> None:
@@ -176,6 +178,12 @@ def _header(message: Message, name: str) -> str:
         return one_line(str(message[name] or ""))
     except Exception:  # the standard library trips over some malformed headers
         return one_line(raw)
+
+
+def _sender(message: Message) -> str:
+    """The name that a mail is from, or else the address."""
+    name, address = parseaddr(_header(message, "From"))
+    return f"{name.replace(',', ' ')}" if name else address.partition("@")[0]
 
 
 def _filename(part: Any) -> str:

@@ -10,12 +10,11 @@ from ..records import Heading
 from .encoding import decode
 from .extract import Extract, one_line, with_title
 from .grid import row_line
+from .header_block import FRONT_MATTER, front_matter, header_block
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)??(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-_FRONT_TITLE = re.compile(r"""^title[ \t]*:[ \t]*(?P<quote>["']?)(?P<title>.+?)(?P=quote)[ \t]*$""", re.MULTILINE)
 _HTML_HEADING = re.compile(r"<h([1-6])\b[^>]{0,500}>(.{0,2000}?)</h\1\s{0,9}>", re.DOTALL | re.IGNORECASE)
 _DELIMITER_ROW = re.compile(r"^[ \t]*\|?[ \t]*:?-+[ \t:|-]*$", re.MULTILINE)
 _MAX_HEADING = 2_000  # characters of mark-up and words: more is not shown, and some mark-up costs its square
@@ -25,12 +24,8 @@ _ANCHOR = re.compile(r"\{#[^{}]{0,200}\}\s*$")  # "## Heading {#its-name}"
 
 def read(data: bytes) -> Extract:
     text = _with_named_cells(decode(data))
-    front = _FRONT_MATTER.match(text)
-    title = ""
-    if front:
-        named = _FRONT_TITLE.search(front.group(1) or "")
-        title = named.group("title").strip() if named else ""
-    return Extract(text, with_title(find_headings(text), title), (), title)
+    said = front_matter(text) if FRONT_MATTER.match(text) else header_block(text)
+    return Extract(text, with_title(find_headings(text), said.title), (), said.title, said.metadata)
 
 
 def _with_named_cells(text: str) -> str:
@@ -58,7 +53,7 @@ def _with_named_cells(text: str) -> str:
 def find_headings(text: str) -> list[Heading]:
     """The headings of a Markdown text: ATX, setext and HTML ones; those in code, quotes and lists do not count."""
     parser = _parser()
-    front = _FRONT_MATTER.match(text)
+    front = FRONT_MATTER.match(text)
     skipped_lines = text.count("\n", 0, front.end()) if front else 0
     body = text[front.end() :] if front else text
     line_starts = [0, *(newline.end() for newline in re.finditer("\n", text))]

@@ -8,6 +8,7 @@ from ..errors import DocumentError
 from .archive import member, open_archive, parse_xml
 from .extract import Extract, TextBuilder
 from .grid import Cell, Grid
+from .properties import office_properties
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -31,8 +32,10 @@ def read(data: bytes) -> Extract:
         raise DocumentError("it is no OpenDocument text; give it the suffix of its real format")
     builder = TextBuilder()
     _write(body, builder, depth=-1)
-    title = parse_xml(member(archive, "meta.xml")).findtext(_TITLE) if _has(archive, "meta.xml") else ""
-    return builder.build(title or "")
+    if not _has(archive, "meta.xml"):
+        return builder.build()
+    said = parse_xml(member(archive, "meta.xml"))
+    return builder.build(said.findtext(_TITLE) or "", office_properties(said))
 
 
 def _has(archive: object, name: str) -> bool:

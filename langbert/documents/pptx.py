@@ -10,6 +10,7 @@ from ..errors import DocumentError
 from .archive import member, open_archive, parse_xml
 from .extract import Extract, TextBuilder
 from .grid import Cell, Grid
+from .properties import office_properties
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -38,8 +39,11 @@ def read(data: bytes) -> Extract:
         builder.page()
         if name in names:  # a slide that is missing leaves an empty page, so that the numbers stay right
             _write_slide(archive, name, builder)
-    title = parse_xml(archive.read("docProps/core.xml")).findtext(_TITLE) if "docProps/core.xml" in names else ""
-    return builder.build("" if (title or "").strip().lower() in _JUNK_TITLES else title or "")
+    if "docProps/core.xml" not in names:
+        return builder.build()
+    said = parse_xml(archive.read("docProps/core.xml"))
+    title = said.findtext(_TITLE) or ""
+    return builder.build("" if title.strip().lower() in _JUNK_TITLES else title, office_properties(said))
 
 
 def _relations(archive: ZipFile, part: str) -> dict[str, tuple[str, str]]:

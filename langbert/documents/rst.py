@@ -12,6 +12,7 @@ from unicodedata import combining, east_asian_width
 from ..records import Heading
 from .encoding import decode
 from .extract import Extract, one_line, with_title
+from .header_block import header_block
 
 _ADORNMENT = re.compile(r"""([!-/:-@\[-`{-~])\1*[ \t]*""")
 _PEP_HEADER = re.compile(
@@ -27,12 +28,13 @@ def read(data: bytes) -> Extract:
     sections = find_sections(text)
     header = _PEP_HEADER.match(text)
     named = _TITLE_FIELD.search(header.group("fields")) if header else None
+    said = header_block(text)
     if header is None or named is None:
-        return Extract(text, with_title(sections, ""))
+        return Extract(text, with_title(sections, said.title), (), said.title, said.metadata)
     title = one_line(f"PEP {header.group('number')} – {named.group('title')}")
     start = header.start("fields") + named.start()
     headings = (Heading(start, 1, title), *(Heading(h.start, h.level + 1, h.text) for h in sections))
-    return Extract(text, headings, (), title, {"pep": header.group("number")})
+    return Extract(text, headings, (), title, said.metadata)
 
 
 def find_sections(text: str) -> list[Heading]:
