@@ -151,6 +151,29 @@ def test_index_skips_names_and_goes_on(cli: Cli, docs: Path, bert: Path, tmp_pat
     assert all(skipped["reason"] and skipped["file"] not in skipped["reason"] for skipped in again["skipped"])
 
 
+def test_index_takes_patterns_and_metadata_and_reads_in_processes(
+    cli: Cli, docs: Path, bert: Path, tmp_path: Path
+) -> None:
+    (docs / ".langbertignore").write_text("style.md\n")
+    (docs / "broken.pdf").write_bytes(b"%PDF-1.7 nothing more")
+    options = ["--exclude", "fox.*", "--meta", "team=甲", "--meta-from-path", "{part}/*", "--workers", 1]
+    result = cli("index", docs, "--store", tmp_path / "s", "--embedder", bert, "--json", *options)
+    assert (result.json["added"], [skipped["file"] for skipped in result.json["skipped"]]) == (2, ["broken.pdf"])
+    found = cli("search", "masked", "--store", tmp_path / "s", "--where", "part=sub", "--json").json
+    assert {hit["source"] for hit in found["hits"]} == {"sub/bert.txt"}
+    assert found["hits"][0]["metadata"]["team"] == "甲"
+    assert cli("index", docs, "--store", tmp_path / "s", "--meta", "path=x").code == 1
+    files = cli("store", "files", "--store", tmp_path / "s", "--json").json
+    assert {file["source"]: file["state"] for file in files} == {
+        "broken.pdf": "failed",
+        "sub/bert.txt": "done",
+        "中文.txt": "done",
+    }
+    failed = cli("store", "files", "--store", tmp_path / "s", "--state", "failed")
+    assert "broken.pdf" in failed.out
+    assert "1 failed" in failed.out
+
+
 def test_index_with_nothing_to_read_fails(cli: Cli, bert: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

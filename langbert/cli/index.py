@@ -93,7 +93,8 @@ def index(
 ) -> None:
     """Read documents into a store; on the next run only what changed.
 
-    Reads txt, md, rst, html, pdf, docx and more. A file that cannot be read is named at the end, the rest is indexed.
+    Reads txt, md, rst, html, pdf, docx, pptx, xlsx, csv, epub, eml, code, zip and more. A file that cannot be read is
+    named at the end, the rest is indexed.
     Interrupt it when you like: the same command goes on where it stopped.
 
     Examples:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DocumentError
+from .code import LANGUAGES
 
 __all__ = ["FORMATS", "MAX_BYTES", "Format", "format_of", "supported_suffixes"]
 
@@ -39,17 +40,17 @@ FORMATS: tuple[Format, ...] = (
     Format("epub", (".epub",), "epub"),
     Format("email", (".eml",), "mail"),
     Format("csv", (".csv", ".tsv"), "table"),
+    Format("spreadsheet", (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "spreadsheet"),
+    Format("rtf", (".rtf",), "rtf"),
     Format("notebook", (".ipynb",), "notebook"),
+    Format("code", tuple(LANGUAGES), "code"),
+    Format("archive", (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz"), "packed"),
 )
 
 _BY_SUFFIX = {suffix: entry for entry in FORMATS for suffix in entry.suffixes}
 
 # What to do about the unsupported formats people meet most.
 _HINTS = {
-    ".xlsx": "save the sheets as csv",
-    ".xls": "save the sheets as csv",
-    ".ods": "save the sheets as csv",
-    ".rtf": "save it as docx",
     ".doc": "save it as docx",
     ".ppt": "save it as pptx",
     ".odp": "save it as pptx",

@@ -116,7 +116,7 @@ def _are_names(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
     Two columns may well be names and values throughout, so the values have to be numbers under a word.
     """
     names = [name for name in first[1:] if name]
-    if not body or len(names) < len(first) - 1 or len({*first}) < len(first):
+    if not body or len(first) < 2 or len(names) < len(first) - 1 or len({*first}) < len(first):
         return False
     if any(len(name) > _MAX_NAME or (_QUANTITY.match(name) and not _YEAR.fullmatch(name)) for name in first):
         return False

@@ -17,9 +17,9 @@ from ..errors import DocumentError
 from ..records import Document
 from .extract import Extract
 from .files import OnSkip, find_files, log_skip, printable
-from .formats import MAX_BYTES, format_of
+from .formats import MAX_BYTES, Format, format_of
 from .loading import Loaded, load
-from .remarks import reading
+from .remarks import named, reading
 
 __all__ = ["TOO_LARGE", "document_of", "read_document", "read_documents", "require_encoding"]
 
@@ -33,8 +33,9 @@ def read_document(
 ) -> Document:
     """Read one file.
 
-    ``metadata`` holds ``path`` (absolute), ``format``, ``modified`` (ISO 8601, UTC) and, where known, ``title`` and
-    ``remarks``: what was guessed or could not be read, such as an encoding.
+    ``metadata`` holds ``path`` (absolute), ``format``, ``modified`` (ISO 8601; of the file, if it does not say) and
+    what the file says of itself (:mod:`.properties`): ``title``, ``authors``, ``created``, ``language`` … ``remarks``
+    tell what was guessed or could not be read, such as an encoding.
 
     Args:
         source: what the document is called in citations; the file's name by default.
@@ -62,7 +63,7 @@ def document_of(file: Path, loaded: Loaded, *, source: str | None = None, encodi
     """
     entry = format_of(file)
     with reading(encoding) as remarks:
-        extract = _parse(loaded.data, entry.module, entry.name)
+        extract = _parse(loaded.data, entry, file.name)
     title = extract.title or next((heading.text for heading in extract.headings if heading.level == 1), "")
     metadata = {
         "path": printable(file),
@@ -137,23 +138,23 @@ def parse_as(data: bytes, name: str) -> Extract:
     Raises:
         DocumentError: as for :func:`read_document`.
     """
-    entry = format_of(Path(name))
-    return _parse(data, entry.module, entry.name)
+    return _parse(data, format_of(Path(name)), name)
 
 
-def _parse(data: bytes, module: str, name: str) -> Extract:
+def _parse(data: bytes, format: Format, name: str) -> Extract:
     if not data.strip():
         raise DocumentError("it is empty")
-    read = cast(Callable[[bytes], Extract], import_module(f".{module}", __package__).read)
+    read = cast(Callable[[bytes], Extract], import_module(f".{format.module}", __package__).read)
     try:
-        extract = read(data)
+        with named(name):
+            extract = read(data)
     except DocumentError:
         raise
     except MemoryError as error:
         raise DocumentError(TOO_LARGE) from error
     except Exception as error:  # a parser tripping over one file must not end the work on the others
         raise DocumentError(
-            f"it cannot be parsed as {name} ({type(error).__name__}: {error}); is it damaged?"
+            f"it cannot be parsed as {format.name} ({type(error).__name__}: {error}); is it damaged?"
         ) from error
     if not extract.text or extract.text.isspace():
         raise DocumentError("it is empty: there is no text in it")

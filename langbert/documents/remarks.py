@@ -1,4 +1,5 @@
-"""What a reader has to say about a file it could read: an encoding that was guessed, bytes that were damaged.
+"""What a reader is told of the file it reads, beside its bytes, and what it has to say about it: an encoding that was
+guessed, bytes that were damaged.
 
 Readers nest (a mail holds a page, a book holds chapters), so a remark goes to the file being read rather than through
 every return value.
@@ -10,10 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["preferred_encoding", "reading", "remark"]
+from ..errors import DocumentError
+
+__all__ = ["file_name", "named", "preferred_encoding", "reading", "remark"]
+
+_DEEPEST = 8  # files within files: archives in archives, mails in mails
 
 _remarks: ContextVar[list[str] | None] = ContextVar("remarks", default=None)
 _encoding: ContextVar[str | None] = ContextVar("encoding", default=None)
+_names: ContextVar[tuple[str, ...]] = ContextVar("names", default=())
 
 
 @contextmanager
@@ -30,6 +36,28 @@ def reading(encoding: str | None = None) -> Iterator[list[str]]:
     finally:
         _remarks.reset(tokens[0])
         _encoding.reset(tokens[1])
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """While a file of that name is read, perhaps within another.
+
+    Raises:
+        DocumentError: it is within so many others that somebody made it to do harm.
+    """
+    names = _names.get()
+    if len(names) >= _DEEPEST:
+        raise DocumentError(f"it is a file within {len(names)} others; take it out")
+    token = _names.set((*names, name))
+    try:
+        yield
+    finally:
+        _names.reset(token)
+
+
+def file_name() -> str:
+    """Of the innermost file being read."""
+    return _names.get()[-1] if _names.get() else ""
 
 
 def remark(text: str) -> None:

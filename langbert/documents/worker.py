@@ -58,7 +58,7 @@ def _apart() -> BinaryIO:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    return replies  # type: ignore[return-value]
+    return replies
 
 
 def _limit(memory: int) -> None:

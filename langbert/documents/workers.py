@@ -125,28 +125,22 @@ class Workers:
         worker = self._idle.get()
         try:
             while True:
-                worker = worker or self._started()
-                fresh = worker.n_read == 0
+                asked = worker or self._started()
+                worker, fresh = None, asked.n_read == 0
                 try:
-                    reading, worker = self._asked(worker, task)
+                    reading, swollen = asked.ask(task)
                 except _Died as death:
-                    self._forget(worker)
-                    worker = None
-                    if (
-                        fresh or death.certain or self._closed
-                    ):  # else perhaps a file that was read before it is to blame
+                    self._forget(asked)
+                    if fresh or death.certain or self._closed:  # else a file read before may be to blame
                         return Reading(None, death.reason, "", stamp)
+                    continue
+                if swollen:
+                    self._forget(asked)
                 else:
-                    return reading
+                    worker = asked
+                return reading
         finally:
             self._idle.put(worker)
-
-    def _asked(self, worker: _Worker, task: Task) -> tuple[Reading, _Worker | None]:
-        reading, swollen = worker.ask(task)
-        if not swollen:
-            return reading, worker
-        self._forget(worker)
-        return reading, None
 
     def _started(self) -> _Worker:
         with self._lock:

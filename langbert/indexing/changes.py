@@ -210,8 +210,17 @@ class Changes:
     def _record(self, file: SourceFile, reading: Reading, state: FileState, id: str, how: str) -> FileRecord:
         size, modified, changed = reading.stamp or (file.size, 0, 0)  # no times: it is tried again
         return FileRecord(
-            *(printable(file.path), file.source, size, modified, changed),
-            *(reading.digest, state, reading.reason, id, how, self._began),
+            path=printable(file.path),
+            source=file.source,
+            size=size,
+            modified=modified,
+            changed=changed,
+            digest=reading.digest,
+            state=state,
+            reason=reading.reason,
+            document_id=id,
+            reading=how,
+            at=self._began,
         )
 
     # --- reading -----------------------------------------------------------------------------------------------------

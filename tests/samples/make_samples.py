@@ -1,6 +1,7 @@
 """Write the sample files of this folder that are not text: ``python tests/samples/make_samples.py``.
 
-The PDF is written by hand, so that every line, size and gap of it is known; to encrypt it takes pypdf.
+The PDF is written by hand, so that every line, size and gap of it is known; to encrypt it takes pypdf, and the old
+Excel file xlwt.
 """
 
 from __future__ import annotations

@@ -1,0 +1,203 @@
+"""Spreadsheets (xlsx, xlsm, xlsb, xls, ods) through calamine: a section for each sheet, a line for each row.
+
+Rows between empty ones are a table of their own; a row with one cell is a title. Values are those that were last
+computed; how a cell shows them (a percentage, two decimals) is not known.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DocumentError
+from .archive import open_archive, parse_xml
+from .extract import Extract, TextBuilder
+from .grid import Cell, Grid
+from .properties import office_properties
+from .remarks import remark
+
+if TYPE_CHECKING:
+    from python_calamine import CalamineSheet
+
+_MOST_CELLS = 20_000_000  # of the rectangle that a sheet's cells lie in: all of it is laid out in memory
+_MOST_HEADERS = 5  # rows
+_COMPOUND = b"\xd0\xcf\x11\xe0"  # of old files, and of new ones with a password
+_PLACE = re.compile(rb'<(?:\w+:)?c\s[^>]*?\br="([A-Z]{1,3})(\d{1,7})"')
+_TITLE = ".//{http://purl.org/dc/elements/1.1/}title"
+
+Row = Sequence[Any]
+Merged = dict[tuple[int, int], tuple[int, int]]  # row and column of the first cell → rows and columns
+
+
+def read(data: bytes) -> Extract:
+    from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetTypeEnum, SheetVisibleEnum
+
+    is_zip = data.startswith(b"PK")
+    core = _check(data) if is_zip else None
+    try:
+        workbook = CalamineWorkbook.from_filelike(io.BytesIO(data))
+    except PasswordError as error:
+        raise DocumentError("it is encrypted; save it without a password") from error
+    except CalamineError as error:
+        locked = "encrypted, " * data.startswith(_COMPOUND)
+        raise DocumentError(f"it is {locked}broken or no spreadsheet ({error}); save it again") from error
+    except BaseException as error:
+        raise _panicked(error) from error
+    builder = TextBuilder()
+    hidden = 0
+    for about in workbook.sheets_metadata:
+        if about.visible != SheetVisibleEnum.Visible:
+            hidden += 1
+        elif about.typ == SheetTypeEnum.WorkSheet:
+            try:
+                _write(about.name, workbook.get_sheet_by_name(about.name), builder)
+            except CalamineError as error:
+                remark(f"the sheet {about.name} not read ({error})")
+            except BaseException as error:
+                raise _panicked(error) from error
+    if hidden:
+        remark(f"{hidden} hidden sheet{'s' * (hidden > 1)} not read")
+    if core is None:
+        return builder.build()
+    return builder.build(core.findtext(_TITLE) or "", office_properties(core))
+
+
+def _panicked(error: BaseException) -> BaseException:
+    """A fault in calamine itself is no Exception; anything else is as it came."""
+    if type(error).__name__ != "PanicException":
+        return error
+    return DocumentError(f"it is broken or no spreadsheet ({error}); save it again")
+
+
+def _check(data: bytes) -> Any:
+    """The core properties of a workbook in a zip, if it has any.
+
+    Raises:
+        DocumentError: it is a zip bomb, encrypted, or one cell stands so far away that the sheet would fill the memory.
+    """
+    archive = open_archive(data)
+    names = archive.namelist()
+    for name in names:
+        if name.startswith("xl/worksheets/") and name.endswith(".xml"):
+            rows = columns = 1
+            for letters, number in _PLACE.findall(archive.read(name)):
+                column = 0
+                for letter in letters:
+                    column = column * 26 + letter - 64
+                rows, columns = max(rows, int(number)), max(columns, column)
+            if rows * columns > _MOST_CELLS:
+                raise DocumentError(
+                    f"a sheet has cells in {rows:,} rows and {columns:,} columns, over the limit of "
+                    f"{_MOST_CELLS:,} cells; move those that stand apart, or split it"
+                )
+    known = next((name for name in ("docProps/core.xml", "meta.xml") if name in names), None)
+    return None if known is None else parse_xml(archive.read(known))
+
+
+def _write(name: str, sheet: CalamineSheet, builder: TextBuilder) -> None:
+    rows = sheet.to_python(skip_empty_area=False)
+    merged: Merged = {
+        begin: (end[0] - begin[0] + 1, end[1] - begin[1] + 1) for begin, end in sheet.merged_cell_ranges or ()
+    }
+    tables = list(_tables(rows))
+    if tables:
+        builder.heading(name, 2)
+    for first, last, headers in tables:
+        builder.table(_grid(rows[first:last], first, merged), headers)
+
+
+def _tables(rows: Sequence[Row]) -> Iterator[tuple[int, int, int | None]]:
+    """The first row of each table, the one after its last, and how many are headers where that is sure."""
+    blocks = list(_blocks(rows))
+    index = 0
+    while index < len(blocks):
+        first, last = blocks[index]
+        headers = _headers(rows[first:last])
+        after = blocks[index + 1] if index + 1 < len(blocks) else None
+        if after is not None and after[0] == last + 1 and _names_columns(rows[first:last], rows[after[0] : after[1]]):
+            headers, last, index = last - first, after[1], index + 1  # an empty row below the names
+        yield first, last, headers
+        index += 1
+
+
+def _blocks(rows: Sequence[Row]) -> Iterator[tuple[int, int]]:
+    """The first row and the one after the last of each run of rows that are not empty."""
+    first = None
+    for number, row in enumerate([*rows, ()]):
+        if any(value != "" for value in row):
+            first = number if first is None else first
+        elif first is not None:
+            yield first, number
+            first = None
+
+
+def _headers(rows: Sequence[Row]) -> int | None:
+    """How many rows name the columns, where that takes several: up to one that names all, or to the first figures."""
+    width = len(_columns(rows))
+    count, said = 0, 0
+    for row in rows[:_MOST_HEADERS]:
+        if any(map(_is_figure, row)):
+            break
+        count, said = count + 1, sum(value != "" for value in row)
+        if said >= width - 1:
+            break
+    return count if 1 < count < len(rows) and said > 1 else None
+
+
+def _names_columns(above: Sequence[Row], below: Sequence[Row]) -> bool:
+    """Whether a block without figures says what the columns of the next one are."""
+    if len(above) > _MOST_HEADERS or any(_is_figure(value) for row in above for value in row):
+        return False
+    named, filled = set(_columns(above[-1:])), set(_columns(below))
+    return len(named) > 1 and named <= filled and any(_is_figure(value) for row in below for value in row)
+
+
+def _columns(rows: Sequence[Row]) -> list[int]:
+    """Those in which anything stands."""
+    return sorted({column for row in rows for column, value in enumerate(row) if value != ""})
+
+
+def _is_figure(value: object) -> bool:
+    """A number that is no year."""
+    return isinstance(value, int | float) and not (1900 <= value <= 2100 and value == int(value))
+
+
+def _grid(rows: Sequence[Row], first: int, merged: Merged) -> Grid:
+    """Rows of the sheet, from ``first`` on, without columns in which nothing stands."""
+    columns = _columns(rows)
+    grid = Grid()
+    covered: set[tuple[int, int]] = set()
+    for number, row in enumerate(rows, first):
+        said = [column for column in columns if column < len(row) and row[column] != ""]
+        is_free = not any((number, column) in covered for column in columns)
+        if len(said) == 1 and len(columns) > 1 and is_free and (said[0] == columns[0] or (number, said[0]) in merged):
+            grid.add([Cell(_text(row[said[0]]), len(columns))])
+            continue
+        cells = []
+        for column in columns:
+            if (number, column) in covered:
+                continue
+            below, across = merged.get((number, column), (1, 1))
+            below = min(below, first + len(rows) - number)
+            over = [other for other in columns if column <= other < column + across]
+            covered.update((number + i, other) for i in range(below) for other in over if below * len(over) > 1)
+            cells.append(Cell(_text(row[column]) if column < len(row) else "", len(over), below))
+        grid.add(cells)
+    return grid
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:.15g}"
+    if isinstance(value, datetime):
+        return value.date().isoformat() if value.time() == time() else value.isoformat(" ", "seconds")
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return str(value)
+    return " ".join(str(value).split())

@@ -1,0 +1,385 @@
+"""Spreadsheets, rich text, source code and archives: what a reader of them sees, each row readable alone."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langbert.chunking import Chunker
+from langbert.documents import read_document
+from langbert.documents.code import find_definitions
+from langbert.documents.reader import parse_as
+from langbert.errors import DocumentError
+from langbert.records import Document
+
+SAMPLES = Path(__file__).parent / "samples"
+MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+RELATION = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
+Value = str | float | None
+
+
+def cell(row: int, column: int, value: Value) -> str:
+    place = f"{chr(65 + column)}{row + 1}"
+    if isinstance(value, str):
+        return f'<c r="{place}" t="inlineStr"><is><t>{value}</t></is></c>'
+    return "" if value is None else f'<c r="{place}"><v>{value}</v></c>'
+
+
+CONTENT_TYPES = (
+    '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+    '<Default Extension="xml" ContentType="application/xml"/></Types>'
+)
+CORE = (
+    '<c:coreProperties xmlns:c="http://schemas.openxmlformats.org/package/2006/metadata/core-properties" '
+    'xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>年报</dc:title><dc:creator>王小明</dc:creator>'
+    "</c:coreProperties>"
+)
+
+
+def workbook(
+    sheets: dict[str, list[list[Value]]], *, merged: tuple[str, ...] = (), hidden: tuple[str, ...] = ()
+) -> bytes:
+    """An xlsx with these sheets."""
+    numbered = list(enumerate(sheets.items(), 1))
+    states = {name: ' state="hidden"' if name in hidden else "" for name in sheets}
+    names = "".join(f'<sheet name="{name}" sheetId="{n}" r:id="r{n}"{states[name]}/>' for n, (name, _) in numbered)
+    links = "".join(
+        f'<Relationship Id="r{n}" Type="{RELATION}/worksheet" Target="worksheets/sheet{n}.xml"/>' for n, _ in numbered
+    )
+    joined = "".join(f'<mergeCell ref="{ref}"/>' for ref in merged)
+    joined = f'<mergeCells count="{len(merged)}">{joined}</mergeCells>' if merged else ""
+    parts = {
+        "[Content_Types].xml": CONTENT_TYPES,
+        "_rels/.rels": f'<Relationships xmlns="{PACKAGE}"><Relationship Id="r" Type="{RELATION}/officeDocument" '
+        'Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{MAIN}" xmlns:r="{RELATION}"><sheets>{names}</sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{PACKAGE}">{links}</Relationships>',
+        "docProps/core.xml": CORE,
+    }
+    for n, (_, rows) in numbered:
+        cells = ("".join(cell(r, c, value) for c, value in enumerate(row)) for r, row in enumerate(rows))
+        data = "".join(f'<row r="{r}">{row}</row>' for r, row in enumerate(cells, 1))
+        sheet = f'<worksheet xmlns="{MAIN}"><sheetData>{data}</sheetData>{joined}</worksheet>'
+        parts[f"xl/worksheets/sheet{n}.xml"] = sheet
+    return zip_of({name: part.encode() for name, part in parts.items()})
+
+
+def zip_of(files: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def lines(data: bytes, name: str = "a.xlsx") -> list[str]:
+    return [line for line in parse_as(data, name).text.split("\n") if line]
+
+
+def test_every_row_of_a_spreadsheet_names_its_columns(tmp_path: Path) -> None:
+    rows: list[list[Value]] = [
+        ["销售 2024", None, None],
+        ["地区", "收入", "成本"],
+        ["北方", 12.5, 7],
+        ["南方", None, 1234567],
+        [],
+        ["Branch", "Phone", "Fax"],
+        ["North", "555-0101", None],
+        ["South", "555-0102", "555-0103"],
+    ]
+    (tmp_path / "a.xlsx").write_bytes(workbook({"Sheet1": rows, "空": [], "Notes": [["All figures in CNY."]]}))
+    document = read_document(tmp_path / "a.xlsx")
+    assert document.text.split("\n\n") == [
+        "Sheet1",
+        "销售 2024\n地区 | 收入 | 成本\n北方 | 收入: 12.5 | 成本: 7\n南方 | 收入: – | 成本: 1234567",
+        "Branch | Phone | Fax\nNorth | Phone: 555-0101 | Fax: –\nSouth | Phone: 555-0102 | Fax: 555-0103",
+        "Notes",
+        "All figures in CNY.",
+    ]
+    assert [(heading.level, heading.text) for heading in document.headings] == [
+        (1, "年报"),
+        (2, "Sheet1"),
+        (2, "Notes"),
+    ]
+    assert document.metadata["authors"] == ["王小明"]
+    assert all(document.text[heading.start :].startswith(heading.text) for heading in document.headings[1:])
+
+
+def test_merged_names_count_for_all_they_cover() -> None:
+    rows: list[list[Value]] = [
+        ["CNY", "2023", None, None, "2024", None],
+        [None, "Sales", "Profit", None, "Sales", "Profit"],
+        [],
+        ["North", 1, 2, None, 3, 4],
+        ["Total", 10, 20, None, 30, 40],
+    ]
+    assert lines(workbook({"S": rows}, merged=("B1:C1", "E1:F1")))[-2:] == [
+        "North | 2023 Sales: 1 | 2023 Profit: 2 | 2024 Sales: 3 | 2024 Profit: 4",
+        "Total | 2023 Sales: 10 | 2023 Profit: 20 | 2024 Sales: 30 | 2024 Profit: 40",
+    ]
+
+
+def test_an_old_excel_file_and_its_dates(tmp_path: Path) -> None:
+    assert lines((SAMPLES / "sales.xls").read_bytes(), "sales.xls") == [
+        "销售",
+        "2024 年销售",
+        "地区 | 收入 | 日期",
+        "北方 | 收入: 12.5 | 日期: 2024-03-05",
+        "南方 | 收入: 7 | 日期: 2024-03-06",
+    ]
+
+
+def test_an_open_document_spreadsheet() -> None:
+    office, table, text = (f"urn:oasis:names:tc:opendocument:xmlns:{name}:1.0" for name in ("office", "table", "text"))
+
+    def row(*cells: str) -> str:
+        return "<table:table-row>" + "".join(cells) + "</table:table-row>"
+
+    def words(said: str) -> str:
+        return f'<table:table-cell office:value-type="string"><text:p>{said}</text:p></table:table-cell>'
+
+    number = '<table:table-cell office:value-type="float" office:value="{0}"><text:p>{0}</text:p></table:table-cell>'
+    rows = row(words("城市"), words("人口"), words("面积"))
+    rows += row(words("上海"), number.format("24"), number.format("6341"))
+    content = (
+        f'<office:document-content xmlns:office="{office}" xmlns:table="{table}" xmlns:text="{text}"><office:body>'
+        f'<office:spreadsheet><table:table table:name="表">{rows}</table:table></office:spreadsheet></office:body>'
+        "</office:document-content>"
+    )
+    manifest = '<m:manifest xmlns:m="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"/>'
+    parts = {
+        "mimetype": "application/vnd.oasis.opendocument.spreadsheet",
+        "content.xml": content,
+        "META-INF/manifest.xml": manifest,
+    }
+    data = zip_of({name: part.encode() for name, part in parts.items()})
+    assert lines(data, "a.ods") == ["表", "城市 | 人口 | 面积", "上海 | 人口: 24 | 面积: 6341"]
+
+
+def test_hidden_sheets_are_told_of(tmp_path: Path) -> None:
+    (tmp_path / "a.xlsx").write_bytes(workbook({"Seen": [["yes"]], "Not": [["no"]]}, hidden=("Not",)))
+    document = read_document(tmp_path / "a.xlsx")
+    assert document.text == "Seen\n\nyes"
+    assert document.metadata["remarks"] == "1 hidden sheet not read"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\xd0\xcf\x11\xe0" + bytes(600), "encrypted, broken"),
+        (b"PK\x03\x04nothing", "zip container"),
+        (b"no spreadsheet at all", "no spreadsheet"),
+        (workbook({"S": [["x"]]})[:-30], "broken"),
+    ],
+)
+def test_what_is_no_spreadsheet_is_named(data: bytes, reason: str) -> None:
+    with pytest.raises(DocumentError, match=reason):
+        parse_as(data, "a.xlsx")
+
+
+def test_a_cell_far_away_does_not_fill_the_memory() -> None:
+    far = workbook({"S": [["x"]]})
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(far)) as old, zipfile.ZipFile(file, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b'r="A1"', b'r="XFD1048576"'))
+    with pytest.raises(DocumentError, match="1,048,576 rows and 16,384 columns"):
+        parse_as(file.getvalue(), "a.xlsx")
+
+
+def test_rich_text(tmp_path: Path) -> None:
+    chinese = "".join(f"\\'{byte:02x}" for byte in "长江很长。".encode("gb18030"))
+    (tmp_path / "a.rtf").write_text(
+        r"{\rtf1\ansi\ansicpg936\deff0{\fonttbl{\f0\fnil\fcharset134 SimSun;}}"
+        r"{\info{\title \u27827? Rivers}{\author Ann Lee}{\creatim\yr2024\mo3\dy5\hr10\min11}}"
+        rf"\pard\f0 {chinese}\par The \b Danube\b0  is long.\par"
+        r"\trowd\cellx1\cellx2\cellx3 River\cell Length\cell Sea\cell\row"
+        r"\trowd\cellx1\cellx2\cellx3 Danube\cell 2850\cell Black\cell\row\pard End.\par}"
+    )
+    document = read_document(tmp_path / "a.rtf")
+    assert document.text.split("\n\n") == [
+        "长江很长。",
+        "The Danube is long.",
+        "River | Length | Sea\nDanube | Length: 2850 | Sea: Black",
+        "End.",
+    ]
+    assert document.metadata.items() >= {"title": "河 Rivers", "authors": ["Ann Lee"], "created": "2024-03-05"}.items()
+
+
+PYTHON = '''"""Doc."""
+
+import os
+
+
+# Reads things.
+@cached
+class Reader:
+    """Reads."""
+
+    def read(self) -> str:
+        return "def not_me():"
+
+    async def close(self): ...
+
+
+def main() -> None:
+    pass
+'''
+JAVA = """package a;
+
+/** 读取文件。 */
+public class Reader {
+    private int size = of(1);
+
+    // 关闭
+    public void close(int how) {
+        if (open) {
+            run(how);
+        }
+    }
+}
+"""
+TYPESCRIPT = """import x;
+export interface A {
+  b: string;
+}
+export const run = async (a) => {
+  call(a);
+};
+function go() {
+}
+"""
+C = """#include <a.h>
+static int add(int a,
+               int b)
+{
+    return sum(a, b);
+}
+struct point { int x; };
+"""
+CODE = {
+    "python": (PYTHON, ["class Reader", "def read(self) -> str", "async def close(self): ...", "def main() -> None"]),
+    "java": (JAVA, ["public class Reader", "public void close(int how)"]),
+    "typescript": (
+        TYPESCRIPT,
+        ["export interface A", "export const run = async (a) =>", "function go()"],
+    ),
+    "go": (
+        "package a\n\ntype T struct {\n}\n\nfunc (t *T) Run() {\n\tcall()\n}\n",
+        ["type T struct", "func (t *T) Run()"],
+    ),
+    "c": (
+        C,
+        ["static int add(int a,"],
+    ),
+    "rust": (
+        "pub struct A;\nimpl A {\n    pub fn run(&self) {\n        go();\n    }\n}\n",
+        ["impl A", "pub fn run(&self)"],
+    ),
+    "sql": ("-- 用户\nCREATE TABLE users (\n  id INT\n);\nselect 1;\n", ["CREATE TABLE users ("]),
+    "shell": ("#!/bin/sh\nset -e\nrun() {\n  echo 1\n}\n", ["run()"]),
+}
+
+
+@pytest.mark.parametrize("language", CODE)
+def test_definitions_are_the_headings_of_code(language: str) -> None:
+    text, expected = CODE[language]
+    headings = find_definitions(text, language)
+    assert [heading.text for heading in headings] == expected
+    assert all(not heading.start or text[heading.start - 1] == "\n" for heading in headings)
+
+
+def test_code_is_cut_at_definitions_with_what_stands_above_them() -> None:
+    body = "\n".join(f"    step_{i}(what, where)" for i in range(8))
+    code = "\n\n\n".join(f"# 第{i}步\n@cached\ndef part_{i}(what, where):\n{body}" for i in range(4))
+    extract = parse_as(code.encode(), "parts.py")
+    assert (extract.text, extract.metadata) == (code, {"programming_language": "python"})
+    document = Document("p", code, "parts.py", headings=extract.headings)
+    chunks = Chunker(lambda text: [(i, min(i + 4, len(text))) for i in range(0, len(text), 4)], 80).split(document)
+    assert [chunk.text.split("\n")[0] for chunk in chunks] == [f"# 第{i}步" for i in range(4)]
+    assert [chunk.headings for chunk in chunks] == [(f"def part_{i}(what, where)",) for i in range(4)]
+
+
+@given(st.text(max_size=2_000), st.sampled_from(sorted(CODE)))
+def test_any_text_can_be_taken_for_code(text: str, language: str) -> None:
+    starts = [heading.start for heading in find_definitions(text, language)]
+    assert starts == sorted(starts)
+    assert all(0 <= start <= len(text) for start in starts)
+
+
+def tar_of(files: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+        link = tarfile.TarInfo("secret.txt")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    return out.getvalue()
+
+
+FILES = {
+    "notes/河.md": "# 河\n\n长江很长。".encode(),
+    "a.txt": b"The fox sleeps.",
+    "photo.png": b"\x89PNG",
+    ".hidden.txt": b"no",
+    "__MACOSX/a.txt": b"no",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.zip", zip_of(FILES)),
+        ("a.tar", tar_of(FILES)),
+        ("a.tgz", gzip.compress(tar_of(FILES))),
+        ("a.tar.bz2", bz2.compress(tar_of(FILES))),
+        ("a.tar.xz", lzma.compress(tar_of(FILES))),
+    ],
+)
+def test_files_in_an_archive_are_sections(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    document = read_document(tmp_path / name)
+    assert document.text == "notes/河.md\n\n# 河\n\n长江很长。\n\na.txt\n\nThe fox sleeps."
+    assert [(heading.level, heading.text) for heading in document.headings] == [
+        (2, "notes/河.md"),
+        (3, "河"),
+        (2, "a.txt"),
+    ]
+    assert document.text[document.headings[1].start :].startswith("# 河")
+    assert document.metadata["remarks"].startswith("1 files in it not read: photo.png (.png files are not read")
+
+
+def test_a_packed_file_is_read_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "河.md.gz").write_bytes(gzip.compress("# 河\n\n长江很长。".encode()))
+    assert read_document(tmp_path / "河.md.gz").text == "河.md\n\n# 河\n\n长江很长。"
+
+
+def test_archives_made_to_do_harm_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DocumentError, match="zip bomb"):
+        parse_as(zip_of({"a.txt": bytes(300_000_000)}), "a.zip")
+    monkeypatch.setattr("langbert.documents.packed._MOST_BYTES", 1_000_000)
+    with pytest.raises(DocumentError, match="over 1,000,000 bytes"):
+        parse_as(gzip.compress(bytes(2_000_000)), "a.gz")
+    with pytest.raises(DocumentError, match="cannot be unpacked"):
+        parse_as(gzip.compress(b"text" * 1000)[:-20], "a.gz")
+    with pytest.raises(DocumentError, match="no archive"):
+        parse_as(b"no archive at all", "a.tar")
+    data = b"The innermost text."
+    name = "a.txt"
+    for _ in range(12):
+        data, name = zip_of({name: data}), "a.zip"
+    with pytest.raises(DocumentError, match="no text in it"):
+        parse_as(data, "a.zip")
