@@ -1,13 +1,15 @@
 """Fits the model of ``langbert.answering.refusal``, and says how well it tells what documents hold from what not.
 
     python benchmarks/refusal.py SQUAD2.json --topics SQUAD.json --chinese CMRC.json --cache FOLDER [--write]
+    python benchmarks/refusal.py … --encoder e5-small [--write]
 
 Three kinds of questions: of SQuAD 2.0, about half of which were written to look as if their paragraph answered them;
-of SQuAD 1.1, asked of all paragraphs and, again, of all but those of their own article; and the same in Chinese,
-without reranker and reader. The articles of one half fit the model, those of the other half are what is reported, and
-the other way round. What the models say is kept in the cache; after a new reader only the reading is done again.
-``--write`` puts the coefficients, fitted on everything, into ``langbert/answering/fitted.json``; run
-``benchmarks/extraction.py`` first. The risk–coverage curve goes to ``--plot`` as PNG, and as JSON beside it.
+of SQuAD 1.1, asked of all paragraphs and, again, of all but those of their own article; and the same in Chinese: with
+``minilm`` without reranker and reader, and only reported, with ``e5-small`` fitted like the others. The articles of
+one half fit the model, those of the other half are what is reported, and the other way round. What the models say is
+kept in the cache; after a new reader only the reading is done again. ``--write`` puts the coefficients, fitted on
+everything, into ``langbert/answering/fitted.json``; run ``benchmarks/extraction.py`` first. The risk–coverage curve
+goes to ``--plot`` as PNG, and as JSON beside it.
 """
 
 from __future__ import annotations
@@ -24,20 +26,26 @@ from asked.collect import Asked, Asking, halves
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from langbert.answering.fitted import fitted as all_fitted
 from langbert.answering.refusal import HELD, Features, features
 
 READ = 5  # passages
-PARTS = {
-    "search, reranker, reader": ("coverage", "cosine", "reranker", "margin", "quoted"),
-    "search, reader": ("coverage", "cosine", "margin", "quoted"),
-    "search, reranker": ("coverage", "cosine", "reranker"),
-    "search": ("coverage", "cosine"),
-    "search by words, reranker, reader": ("coverage", "reranker", "margin", "quoted"),
-    "search by words, reader": ("coverage", "margin", "quoted"),
-    "search by words, reranker": ("coverage", "reranker"),
-    "search by words": ("coverage",),
+_JUDGED = {"minilm": "reranker", "e5": "piece"}
+PARTS: dict[str, dict[str, tuple[str, ...]]] = {
+    encoder: {
+        f"search{how}{', reranker' if judged else ''}{', reader' if read else ''}": (
+            "coverage",
+            *(("cosine",) if not how else ()),
+            *((name,) if judged and name == "reranker" else ()),
+            *(("margin", "quoted") if read else ()),
+            *((name,) if judged and name == "piece" else ()),
+        )
+        for how in ("", " by words")
+        for judged, read in ((True, True), (False, True), (True, False), (False, False))
+    }
+    for encoder, name in _JUDGED.items()
 }
-"""What there may be, and what it tells, in the order of :class:`Features`."""
+"""For each encoder what there may be, and what it tells, in the order of :class:`Features`."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,16 @@ class Row:
 
 def rows(kind: str, asked: Sequence[Asked]) -> list[Row]:
     found = [
-        (one, features(one.question.question, one.candidates, one.evidence(READ) if one.read else ())) for one in asked
+        (
+            one,
+            features(
+                one.question.question,
+                one.candidates,
+                one.evidence(READ) if one.read else (),
+                relevances=one.relevances,
+            ),
+        )
+        for one in asked
     ]
     return [Row(kind, one.question.title, one.held, known) for one, known in found if known is not None]
 
@@ -93,6 +110,14 @@ def risk_coverage(confidence: NDArray[np.float64], held: NDArray[np.bool_]) -> l
     ]
 
 
+def calibration_error(confidence: NDArray[np.float64], held: NDArray[np.bool_], bins: int = 10) -> float:
+    """ECE (Guo et al. 2017) in ``bins`` of equal numbers, those held weighed as often as :data:`HELD` says."""
+    weights = np.where(held, HELD / max(held.mean(), 1e-9), (1 - HELD) / max((~held).mean(), 1e-9))
+    parts = np.array_split(np.argsort(confidence, kind="stable"), bins)
+    gaps = [abs(weights[part] @ (confidence[part] - held[part])) for part in parts]
+    return float(sum(gaps) / weights.sum())
+
+
 def report(name: str, told: Sequence[Row], confidence: NDArray[np.float64]) -> dict[str, object]:
     held = np.array([row.held for row in told])
     auroc = float(roc_auc_score(held, confidence))
@@ -100,6 +125,7 @@ def report(name: str, told: Sequence[Row], confidence: NDArray[np.float64]) -> d
         f"{name}: {len(told)} questions, AUROC {auroc:.3f}; at 0.5 answered {np.mean(confidence[held] >= 0.5):.3f} "
         f"of those held, refused {np.mean(confidence[~held] < 0.5):.3f} of the rest"
     )
+    print(f"    calibration error {calibration_error(confidence, held):.3f}")
     return {"questions": len(told), "auroc": auroc, "curve": risk_coverage(confidence, held)}
 
 
@@ -134,18 +160,22 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="a folder for what the models say")
     parser.add_argument("--questions", type=int, default=1000, help="of each kind")
     parser.add_argument("--cached", action="store_true", help="only what a stopped run has got to")
-    parser.add_argument("--reader", default="minilm-reader", help="a name or a folder")
+    parser.add_argument("--encoder", choices=("minilm", "e5-small"), default="minilm")
+    parser.add_argument("--reader", help="a name or a folder; by default the encoder's own")
     parser.add_argument("--threads", type=int, help="for the models")
     parser.add_argument("--plot", type=Path, default=Path("docs/images/refusal.png"))
     parser.add_argument("--write", action="store_true", help="put the coefficients into langbert/answering/fitted.json")
     arguments = parser.parse_args()
 
+    base = "e5" if arguments.encoder == "e5-small" else "minilm"
+
     def ask(data: str, *absents: bool, models: bool = True) -> list[Asked]:
         asking = Asking(
             data,
             arguments.cache,
-            reader=arguments.reader if models else None,
+            reader=(arguments.reader or f"{base}-reader") if models else None,
             rerank=models,
+            encoder=arguments.encoder,
             threads=arguments.threads,
         )
         return [
@@ -156,38 +186,34 @@ def main() -> None:
             )
         ]
 
-    deceiving = rows("written to deceive", ask(arguments.data, False))
-    topics = rows("article not there", ask(arguments.topics, False, True))
-    english = deceiving + topics
+    told = rows("written to deceive", ask(arguments.data, False))
+    told += rows("article not there", ask(arguments.topics, False, True))
+    chinese: list[Row] = []
+    if arguments.chinese:
+        multilingual = base == "e5"
+        chinese = rows("Chinese, article not there", ask(arguments.chinese, False, True, models=multilingual))
+        told += chinese if multilingual else []
     fitted: dict[tuple[str, ...], dict[str, float]] = {}
     results: dict[str, dict[str, object]] = {}
-
-    def weigh(told: Sequence[Row], names: Sequence[str]) -> dict[str, float]:
-        return dict(zip((*names, "bias"), (round(value, 3) for value in fit(told, names)), strict=True))
-
-    for parts, names in PARTS.items():
-        confidence = out_of_fold(english, names)
-        for kind in dict.fromkeys(row.kind for row in english):
-            chosen = np.array([row.kind == kind for row in english])
-            told = report(f"{parts}, {kind}", [row for row in english if row.kind == kind], confidence[chosen])
-            if parts == next(iter(PARTS)):
-                results[kind] = told
-        fitted[tuple(names)] = weigh(english, names)
-    if arguments.chinese:
-        chinese = rows("article not there", ask(arguments.chinese, False, True, models=False))
-        names = PARTS["search"]
+    for parts, names in PARTS[base].items():
+        confidence = out_of_fold(told, names)
+        for kind in dict.fromkeys(row.kind for row in told):
+            chosen = np.array([row.kind == kind for row in told])
+            result = report(f"{parts}, {kind}", [row for row in told if row.kind == kind], confidence[chosen])
+            if parts == next(iter(PARTS[base])):
+                results[kind] = result
+        fitted[tuple(names)] = dict(zip((*names, "bias"), (round(value, 3) for value in fit(told, names)), strict=True))
+    if chinese and base == "minilm":
+        names = PARTS[base]["search"]
         results["Chinese, article not there"] = report("search, Chinese", chinese, out_of_fold(chinese, names))
-        print("the Chinese alone:", weigh(chinese, names))
-        values = np.array(matrix(chinese, names))
         *slopes, bias = fitted[tuple(names)].values()
-        report(
-            "search, Chinese, by the model of English", chinese, 1 / (1 + np.exp(-(values @ np.array(slopes) + bias)))
-        )
+        logits = np.array(matrix(chinese, names)) @ np.array(slopes) + bias
+        report("search, Chinese, by the model of English", chinese, 1 / (1 + np.exp(-logits)))
     for names, weights in fitted.items():
         print(names, weights)
     draw(results, arguments.plot)
     if arguments.write:
-        write_fitted("refusal", list(fitted.values()))
+        write_fitted("refusal", {**all_fitted("refusal"), base: list(fitted.values())})
 
 
 if __name__ == "__main__":

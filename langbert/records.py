@@ -44,8 +44,8 @@ __all__ = [
 Role = Literal["document", "query"]
 SearchMode = Literal["hybrid", "dense", "lexical"]
 AnswerMode = Literal["auto", "generate", "extract"]
-"""Who answers: the reader, in the words of the source (``extract``); the decoder, in its own (``generate``); or the
-reader where it is sure and the decoder elsewhere (``auto``)."""
+"""Who answers: the documents themselves, in their own words (``extract``); the decoder, in its own (``generate``); or
+the decoder if it is up to it, else the documents (``auto``)."""
 Unsupported = Literal["drop", "mark", "keep"]
 """What becomes of a sentence that no source supports: left out, shown with ``[?]`` behind it, or shown as it is."""
 Progress = Callable[[int], None]
@@ -199,6 +199,8 @@ class Answer:
         question: as it was asked.
         standalone_question: what was searched for: with what it takes from the conversation before it.
         unsupported: the sentences of the decoder that no source supports, whether ``text`` shows them or not.
+        short: the words within the evidence that answer, for programs: a name, a number, a few words. Empty where no
+            reader pointed at any.
     """
 
     text: str
@@ -209,6 +211,7 @@ class Answer:
     question: str = ""
     standalone_question: str = ""
     unsupported: tuple[str, ...] = ()
+    short: str = ""
 
     def plain(self) -> str:
         """As plain text: the answer, then a line for each source with its place and the quoted words."""
@@ -231,6 +234,7 @@ class Answer:
         return {
             "question": self.question,
             "answer": self.text,
+            "short": self.short,
             "refused": self.refused,
             "confidence": round(self.confidence, 4),
             "citations": [asdict(citation) for citation in self.citations],

@@ -9,20 +9,22 @@ import pytest
 
 from langbert.answering.evidence import Evidence
 from langbert.answering.flow import (
+    SMALL_DECODER,
     Budget,
     Fetch,
     Policy,
     Prepare,
-    Quote,
     Read,
     Retrieve,
     Rewrite,
     Step,
+    Weigh,
     Write,
     adrive,
     answer_flow,
     drive,
 )
+from langbert.answering.selection import weigh
 from langbert.errors import GenerationError, QuestionError
 from langbert.records import Answer, Candidate, Chunk, Document, Message
 
@@ -65,8 +67,8 @@ class Performer:
                 return Budget(lambda messages: sum(len(message.content) for message in messages), 2000)
             case Write():
                 return self.pieces()
-            case Quote(_, candidates):
-                return [Evidence(candidates[0], 0, 19, 0.4)]
+            case Weigh(question, pieces):
+                return weigh(question, pieces, None, None)
             case Fetch():
                 return self.document
 
@@ -101,7 +103,7 @@ def run(performer: Performer, question: str = "What do bees make?", **policy: An
 def test_what_is_asked_for_in_which_order() -> None:
     performer = Performer("They make honey from nectar. ", "Drones have no sting.")
     pieces, answer = run(performer, mode="generate")
-    assert performer.names == ["Retrieve", "Read", "Prepare", "Write"]
+    assert performer.names == ["Retrieve", "Read", "Fetch", "Weigh", "Prepare", "Write"]
     assert pieces == ["They make honey from nectar. [1]", " Drones have no sting. [2]"]
     assert answer.text == "".join(pieces)
     assert not answer.refused
@@ -131,16 +133,40 @@ async def test_both_drivers_give_the_same() -> None:
     assert events[-1].citations == blocking[-1].citations
 
 
-def test_a_sure_reader_is_quoted_and_nobody_writes() -> None:
+def test_a_fact_is_answered_with_the_sentence_that_a_sure_reader_points_at() -> None:
     held = candidate(0, len(TEXT), 0.9)
     found = [Evidence(held, 20, 48, 0.8, (30, 35), 4.0)]
     performer = Performer(found=found)
-    _, answer = run(performer)
-    assert answer.text == "honey [1]"
+    _, answer = run(performer, "Who makes honey?", writer=SMALL_DECODER)
+    assert (answer.text, answer.short) == ("They make honey from nectar. [1]", "honey")
     assert answer.citations[0].quote == "They make honey from nectar."
-    assert performer.names == ["Retrieve", "Read"]
-    unsure = Performer("They make honey from nectar.", found=[Evidence(held, 20, 48, 0.1, (30, 35), 4.0)])
-    assert run(unsure)[1].text == "They make honey from nectar. [1]"
+    assert performer.names == ["Retrieve", "Read", "Fetch", "Weigh"]
+    unsure = Performer(found=[Evidence(held, 20, 48, 0.1, (30, 35), 4.0)])
+    _, answer = run(unsure, "Who makes honey?", writer=SMALL_DECODER)
+    assert "They make honey from nectar." in answer.text
+
+
+def test_a_small_decoder_is_asked_only_by_name_and_another_one_by_itself() -> None:
+    asked = Performer("They make honey from nectar.")
+    assert run(asked, mode="auto", writer="qwen3:8b")[1].text == "They make honey from nectar. [1]"
+    assert "Write" in asked.names
+    for mode, writes in (("auto", False), ("extract", False), ("generate", True)):
+        performer = Performer("They make honey from nectar.")
+        run(performer, mode=mode, writer=SMALL_DECODER)
+        assert ("Write" in performer.names) is writes
+
+
+def test_a_question_of_two_parts_is_searched_for_by_each() -> None:
+    performer = Performer()
+    _, answer = run(performer, "What do worker bees make in hives, and who lays all the eggs?", mode="extract")
+    assert [step.question for step in performer.steps if isinstance(step, Retrieve)] == [
+        "What do worker bees make in hives, and who lays all the eggs?",
+        "What do worker bees make in hives",
+        "who lays all the eggs?",
+    ]
+    assert performer.names.count("Weigh") == 3
+    assert "honey" in answer.text
+    assert "queen" in answer.text
 
 
 def test_nothing_found_asks_nobody() -> None:
@@ -150,15 +176,13 @@ def test_nothing_found_asks_nobody() -> None:
     assert (answer.refused, answer.confidence) == (True, 0.0)
 
 
-def test_where_nothing_written_is_supported_a_sentence_is_quoted_if_it_is_near_enough() -> None:
+def test_where_nothing_written_is_supported_the_evidence_answers() -> None:
     performer = Performer("The moon is made of green cheese.")
-    _, answer = run(performer, mode="generate")
-    assert answer.text == "Bees live in hives. [1]"
+    _, answer = run(performer, "Who makes honey from nectar?", mode="generate")
+    assert "They make honey from nectar." in answer.text
     assert answer.unsupported == ("The moon is made of green cheese.",)
-    assert run(Performer("The moon is green."), mode="generate", quotable=0.5)[1].refused
     declining = Performer("The sources do not say.")
     assert run(declining, mode="generate")[1].refused
-    assert "Quote" not in declining.names
 
 
 def test_a_quote_is_on_the_page_it_stands_on_also_in_passages_that_were_merged() -> None:

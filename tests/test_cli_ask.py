@@ -37,9 +37,13 @@ def test_an_answer_in_each_form(store: Path, capsys: pytest.CaptureFixture[str])
         assert ask(store, "Who wrote PEP 8?", "--format", form) == 0
         shown[form] = capsys.readouterr().out
     quote = "“PEP 8 was written by Guido van Rossum.”"
-    assert shown["plain"] == f"Guido van Rossum [1]\n\n[1] pep_8.txt, characters 0–38: {quote}\n"
-    assert shown["markdown"] == f"Guido van Rossum [1]\n\n1. **pep\\_8.txt, characters 0–38**: {quote}\n"
-    assert json.loads(shown["json"])["citations"][0]["source"] == "pep_8.txt"
+    assert shown["plain"] == f"PEP 8 was written by Guido van Rossum. [1]\n\n[1] pep_8.txt, characters 0–38: {quote}\n"
+    assert (
+        shown["markdown"]
+        == f"PEP 8 was written by Guido van Rossum. [1]\n\n1. **pep\\_8.txt, characters 0–38**: {quote}\n"
+    )
+    told = json.loads(shown["json"])
+    assert (told["citations"][0]["source"], told["short"]) == ("pep_8.txt", "Guido van Rossum")
 
 
 @pytest.mark.models
@@ -49,7 +53,7 @@ def test_a_conversation_ends_with_the_input(
     monkeypatch.setattr("sys.stdin", io.StringIO("What is the limit it sets for lines?\n\n"))
     assert ask(store, "Who wrote PEP 8?", "--chat", "--format", "plain") == 0
     said = capsys.readouterr().out
-    assert said.index("Guido van Rossum [1]") < said.index("“Limit lines to 79 characters.”")
+    assert said.index("Guido van Rossum. [1]") < said.rindex("Limit lines to 79 characters.")
 
 
 @pytest.mark.models

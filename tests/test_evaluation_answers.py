@@ -121,7 +121,7 @@ def test_measures_agree_with_values_worked_by_hand(data: QuestionSet) -> None:
     assert seen == [1] * 8
     rows = {row.id: row for row in report.rows}
     assert rows["q1"].answer == "Normandy"
-    shares = {"cited_answer": 0.5, "cited_passage": 0.5}
+    shares = {"evidence": 1.0, "cited_answer": 0.5, "cited_passage": 0.5}
     assert rows["q1"].scores == {"exact": 1, "f1": 1, "contained": 1, "answered": 1, **shares}
     assert rows["q2"].scores["f1"] == pytest.approx(2 / 3)  # "from Denmark" against "Denmark"
     assert rows["q2"].scores["contained"] == 1
@@ -135,6 +135,7 @@ def test_measures_agree_with_values_worked_by_hand(data: QuestionSet) -> None:
             "exact": 1 / 3,
             "f1": (1 + 2 / 3) / 3,
             "contained": 2 / 3,
+            "evidence": 1,
             "citation_precision": 3 / 4,
             "citation_passage": 3 / 4,
             "refused": 5 / 8,

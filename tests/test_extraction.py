@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langbert import Candidate, Chunk, Document, Rag, Reader, Store
-from langbert.answering.evidence import answer_words, belief, best_evidence, chance, expected, nearest_sentences
+from langbert import Candidate, Chunk, Rag, Reader, Store
+from langbert.answering.evidence import answer_words, belief, best_evidence, chance, expected
 
 NORMANDY = "The Normans were the people who in the 10th and 11th centuries gave their name to Normandy, in France."
 PASSAGES = [
@@ -133,12 +133,3 @@ def test_a_line_is_79_characters_long_in_the_peps(peps: Store) -> None:
     answer = Rag(peps).ask("What is the maximum line length?", mode="extract")
     assert "79" in answer.citations[0].quote or "72" in answer.citations[0].quote
     assert answer.citations[0].source == "pep-0008.rst"
-
-
-@pytest.mark.models
-def test_a_chinese_sentence_is_quoted_without_a_reader(minilm) -> None:
-    text = "蜜蜂采集花蜜，在蜂巢里酿成蜂蜜。诺曼人在十一世纪征服了西西里岛。长城修建于秦朝。"
-    document = Document("zh", text)
-    chunk = Chunk(id="zh:0", document_id=document.id, text=text)
-    (best,) = nearest_sentences("诺曼人什么时候征服了西西里岛？", [Candidate(chunk, 1.0)], minilm)
-    assert best.quote == "诺曼人在十一世纪征服了西西里岛。"

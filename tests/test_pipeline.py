@@ -202,11 +202,14 @@ def test_sentences_no_source_supports_are_marked_on_request(store: Store) -> Non
     assert rag.ask(LINE_LENGTH, mode="generate", unsupported="keep").text == marked.text.replace(" [?]", "")
 
 
-def test_the_decoder_is_only_asked_where_the_reader_is_not_sure(store: Store) -> None:
-    never = scripted(store, failing=True, sure=0.0)
-    assert "79" in never.ask(LINE_LENGTH).text
-    always = scripted(store, "Limit all lines to a maximum of 79 characters.", sure=1.1)
-    assert always.ask(LINE_LENGTH).text == "Limit all lines to a maximum of 79 characters. [1]"
+def test_a_decoder_of_ones_own_writes_and_the_small_one_only_where_it_is_told_to(store: Store) -> None:
+    own = scripted(store, "Limit all lines to a maximum of 79 characters.")
+    assert own.ask(LINE_LENGTH).text == "Limit all lines to a maximum of 79 characters. [1]"
+    assert "79" in scripted(store, failing=True).ask(LINE_LENGTH, mode="extract").text
+    answer = Rag(store, generator=SMALL_DECODER).ask(LINE_LENGTH)
+    assert "79" in answer.short
+    assert answer.short in answer.text
+    assert "generate" not in answer.timings
 
 
 def test_a_follow_up_is_answered_out_of_the_conversation(rag: Rag, store: Store) -> None:

@@ -39,6 +39,7 @@ def test_an_answer_prints_as_the_json_of_ask() -> None:
     assert row == {
         "question": "?",
         "answer": "one [1]",
+        "short": "",
         "refused": False,
         "confidence": 0.0,
         "citations": [

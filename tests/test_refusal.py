@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from langbert import Candidate, Chunk, Embedder, Reader, Reranker, Retriever, Store
 from langbert.answering.evidence import Evidence, best_evidence
 from langbert.answering.fitted import FILE, fitted
-from langbert.answering.refusal import FITTED, Features, confidence, features, has_known_cosines
+from langbert.answering.refusal import FITTED, Encoder, Features, confidence, features, known_encoder
 
 PASSAGES = {
     "Bees": "Bees make honey from the nectar of flowers. They store it in wax combs. A worker bee lives for six weeks.",
@@ -33,19 +33,25 @@ known = st.builds(Features, shares, st.none() | shares, st.none() | logits).flat
 )
 
 
-@given(known, st.sampled_from(Features.__slots__), st.floats(0, 3))
-def test_more_of_anything_never_makes_an_answer_less_likely(found: Features, name: str, more: float) -> None:
-    before = confidence(found)
+@given(
+    known, st.none() | logits, st.sampled_from(Features.__slots__), st.floats(0, 3), st.sampled_from(["minilm", "e5"])
+)
+def test_more_of_anything_never_makes_an_answer_less_likely(
+    found: Features, piece: float | None, name: str, more: float, encoder: Encoder
+) -> None:
+    found = replace(found, piece=piece)
+    before = confidence(found, encoder)
     assert 0 <= before <= 1
     if getattr(found, name) is not None:
-        assert confidence(replace(found, **{name: getattr(found, name) + more})) >= before
+        assert confidence(replace(found, **{name: getattr(found, name) + more}), encoder) >= before
 
 
 def test_there_are_coefficients_for_every_set_of_parts() -> None:
-    for cosine, reranker, margin in itertools.product((None, 0.5), (None, 0.0), (None, 0.0)):
-        names, _ = Features(0.5, cosine, reranker, margin, margin).known()
-        assert set(FITTED[names]) == {*names, "bias"}
-        assert all(weight >= 0 for name, weight in FITTED[names].items() if name != "bias")
+    for encoder, sets in FITTED.items():
+        for cosine, judged, margin in itertools.product((None, 0.5), (None, 0.0), (None, 0.0)):
+            names, _ = Features(0.5, cosine, judged, margin, margin, judged).known(encoder)
+            assert set(sets[names]) == {*names, "bias"}
+            assert all(weight >= 0 for name, weight in sets[names].items() if name != "bias")
 
 
 def test_nothing_found_is_no_confidence() -> None:
@@ -104,7 +110,9 @@ def test_chinese_works_without_reranker_and_reader(store: Store) -> None:
 def test_the_benchmark_fits_every_set_of_parts_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
     benchmark = importlib.import_module("refusal")
-    assert set(benchmark.PARTS.values()) == set(FITTED)
+    assert {encoder: set(parts.values()) for encoder, parts in benchmark.PARTS.items()} == {
+        encoder: set(sets) for encoder, sets in FITTED.items()
+    }
 
 
 def test_what_a_benchmark_writes_is_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,6 +134,6 @@ def test_cosines_of_another_encoder_are_no_reason_to_be_confident() -> None:
 
 
 def test_which_cosines_are_known(minilm: Embedder) -> None:
-    assert has_known_cosines(minilm.space)
-    assert not has_known_cosines(replace(minilm.space, weights="others"))
-    assert not has_known_cosines(None)
+    assert known_encoder(minilm.space) == "minilm"
+    assert known_encoder(replace(minilm.space, weights="others")) is None
+    assert known_encoder(None) is None

@@ -19,10 +19,13 @@ from rich.progress import track
 
 from langbert import Candidate, Chunk, Embedder, Reader, Reranker, Retriever, Store
 from langbert.answering.evidence import Evidence, best_evidence, heading_line
+from langbert.answering.selection import PIECE, cut_pieces
+from langbert.answering.wants import wants
 from langbert.evaluation import read_questions
 from langbert.evaluation.datasets import Question, squad_as_retrieval
 from langbert.evaluation.retrieval import corpus_chunks
 from langbert.models import resolve
+from langbert.models.log_odds import log_odds
 from langbert.reading import ReadSpan
 
 DEPTH = 20  # candidates that the reranker orders
@@ -40,12 +43,14 @@ class Asked:
         held: whether the corpus holds the answer.
         candidates: best first, with all their scores.
         read: of the first ones, the reader's spans; empty without a reader.
+        relevances: what the cross-encoder says of pieces of them, as log-odds; empty where it orders passages instead.
     """
 
     question: Question
     held: bool
     candidates: Sequence[Candidate]
     read: Sequence[Spans]
+    relevances: Sequence[float] = ()
 
     def best_spans(
         self, questions: Sequence[str], passages: Sequence[str], n: int, *, headings: Sequence[str] | None = None
@@ -66,7 +71,8 @@ class Asking:
     Args:
         cache: a folder.
         reader: a name or folder; None only searches.
-        rerank: order the candidates by the reranker.
+        rerank: order the candidates by the reranker; with ``e5-small``, judge pieces of them.
+        encoder: what finds them: ``minilm`` or ``e5-small``.
         threads: for the models.
     """
 
@@ -77,8 +83,10 @@ class Asking:
         *,
         reader: str | None = "minilm-reader",
         rerank: bool = True,
+        encoder: str = "minilm",
         threads: int | None = None,
     ) -> None:
+        self.encoder = encoder
         self.data = read_questions(data)
         self.cache = Path(cache)
         self.cache.mkdir(parents=True, exist_ok=True)
@@ -105,6 +113,13 @@ class Asking:
         kind = self._kind(absent)
         found = self._kept(kind, questions, lambda question: self._search(question, absent))
         candidates = {name: [self._candidate(row) for row in rows] for name, rows in found.items()}
+        judged: Mapping[str, Any] = {}
+        if self.rerank and self._judges:
+            judged = self._kept(
+                f"{kind}-pieces-{self._digest}",
+                questions,
+                lambda question: self._judge(question, candidates[question.id]),
+            )
         read: Mapping[str, Any] = {}
         if self.reader_name is not None:
             read = self._kept(
@@ -116,12 +131,19 @@ class Asking:
                 bool(question.answers) and not absent,
                 candidates[question.id],
                 [[ReadSpan(*span) for span in spans] for spans in read.get(question.id, [])],
+                judged.get(question.id, ()),
             )
             for question in questions
         ]
 
     def _kind(self, absent: bool) -> str:
-        return self.data.name + ("-absent" if absent else "") + ("" if self.rerank else "-search")
+        encoder = "" if self.encoder == "minilm" else f"-{self.encoder}"
+        return self.data.name + encoder + ("-absent" if absent else "") + ("" if self.rerank else "-search")
+
+    @property
+    def _judges(self) -> bool:
+        """Whether the cross-encoder of this encoder judges pieces, and orders no passages."""
+        return self.encoder == "e5-small"
 
     def _rows(self, name: str) -> dict[str, Any]:
         return dict(json.loads(line) for line in _whole_lines(self.cache / f"{name}.jsonl"))
@@ -153,12 +175,23 @@ class Asking:
         passages, headings = [one.text for one in first], [heading_line(one.chunk) for one in first]
         return self._reader.best_spans([question.question] * len(first), passages, PER_PASSAGE, headings=headings)
 
+    def _judge(self, question: Question, candidates: Sequence[Candidate]) -> list[float]:
+        pieces = cut_pieces(candidates, {}, 0.0 if wants(question.question).fact else PIECE)
+        scores = self._reranker.score(question.question, [piece.read for piece in pieces])
+        return [round(log_odds(float(score)), 4) for score in scores]
+
     @cached_property
     def _retriever(self) -> Retriever:
-        store = Store.open(self.cache / f"{self.data.name}-store", embedder=Embedder("minilm", threads=self.threads))
+        name = f"{self.data.name}-{self.encoder}-store"
+        store = Store.open(self.cache / name, embedder=Embedder(self.encoder, threads=self.threads))
         if len(store) < len(self._chunks):
             store.add(self._chunks.values())
-        return Retriever(store, reranker=Reranker(threads=self.threads) if self.rerank else None, depth=DEPTH)
+        reranker = self._reranker if self.rerank and not self._judges else None
+        return Retriever(store, reranker=reranker, depth=DEPTH)
+
+    @cached_property
+    def _reranker(self) -> Reranker:
+        return Reranker("e5-reranker" if self._judges else "minilm-reranker", threads=self.threads)
 
     @cached_property
     def _reader(self) -> Reader:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.documents import BaseDocumentCompressor, Document
 from langchain_core.embeddings import Embeddings
@@ -21,8 +21,8 @@ from langchain_core.runnables.utils import AddableDict
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from langbert import Answer, AnswerMode, Candidate, Message
-from langbert.answering import Part, best_evidence, flow, has_known_cosines, nearest_sentences
-from langbert.records import Unsupported
+from langbert.answering import Part, best_evidence, flow, known_encoder, weigh
+from langbert.records import EmbeddingSpace, Unsupported
 
 from ._convert import candidates_of, chat_of, spoken_of
 from ._foreign import embedder_of
@@ -32,7 +32,7 @@ from .reranker import LangBertReranker
 from .vectorstores import LangBertRetriever, LangBertVectorStore
 
 if TYPE_CHECKING:
-    from langbert import Reader
+    from langbert import Reader, Reranker
 
 __all__ = ["create_rag_chain"]
 
@@ -41,7 +41,6 @@ RagInput = str | Mapping[str, Any] | Sequence[BaseMessage]
 the last human one being the question and those before it the history."""
 
 _PROMPT_TOKENS = 1024
-_QUOTABLE = 0.5  # a sentence nearer to the question than this may stand for an answer
 
 
 def create_rag_chain(
@@ -55,7 +54,7 @@ def create_rag_chain(
     prompt: str | None = None,
     prompt_tokens: int | None = None,
     threshold: float = 0.5,
-    sure: float = 0.3,
+    sure: float = 0.75,
     unsupported: Unsupported = "drop",
 ) -> Runnable[RagInput, dict[str, Any]]:
     """A chain that answers from documents and shows where every sentence comes from.
@@ -73,10 +72,10 @@ def create_rag_chain(
         retriever: any retriever, or any vector store (ours is then searched in hybrid mode).
         llm: any chat model; by default ``ChatLangBert(max_tokens=128)``.
         reranker: any document compressor; it then reads 20 documents of a vector store instead of ``k``. Without
-            ``llm`` the shipped one, for questions in English.
-        mode: ``"generate"``, the default with an ``llm``; ``"extract"``: the words of a source that a reader points at;
-            ``"auto"``, the default without: the reader where it is sure, else the model.
-        reader: what points at words; by default the shipped one, for questions in English, unless ``mode`` is
+            ``llm`` the shipped one: for questions in English, or in any language where the vectors are ``e5-small``'s.
+        mode: ``"generate"``, the default with an ``llm``; ``"extract"``: the sources' own words, whole sentences, lists
+            and table rows; ``"auto"``, the default without: the model if it is up to it, else the sources' words.
+        reader: what points at words; by default the shipped one, for the same questions, unless ``mode`` is
             ``"generate"``.
         k: how many documents of a vector store the answer may draw on.
         prompt: how the model shall answer, for example ``"Answer in three paragraphs."``. That it is to keep to the
@@ -88,7 +87,7 @@ def create_rag_chain(
             refuses. How much is known decides how far that can be told: cosines of ``LangBertEmbeddings`` in a
             ``LangBertVectorStore``, a ``LangBertReranker``, a reader; of any retriever at least the words. 0 where
             question and documents are in different languages.
-        sure: in mode ``"auto"``: how likely a span must be right for the model not to be asked.
+        sure: how likely a reader's words must be right for one sentence to answer a question for a name or a number.
         unsupported: what becomes of a sentence no source supports: ``"drop"``, ``"mark"`` (with ``[?]``) or ``"keep"``.
 
     Raises:
@@ -110,15 +109,30 @@ def create_rag_chain(
         'Limit all lines to a maximum of 79 characters.'
     """
     mode = mode or ("auto" if llm is None else "generate")
+    encoder = known_encoder(_space_of(retriever))
+    base, multilingual = encoder or "minilm", encoder == "e5"
+    # the cross-encoder on e5-small judges pieces well, and orders passages no better than the search does
     default_reranker = llm is None and reranker is None and isinstance(retriever, VectorStore)
+    reranks = reranker is not None or (default_reranker and not multilingual)
     model = llm if llm is not None else ChatLangBert(max_tokens=128)
     own = _own(model)
     writer = own.model if own else ""
     chain = _RagChain(
         _as_retriever(retriever, k if reranker is None and not default_reranker else max(k, 20)),
         model,
-        Part("reranker", reranker if reranker or default_reranker else False, lambda: LangBertReranker(top_n=k)),
-        Part("reader", False if reader is None and mode == "generate" else reader, _shipped_reader),
+        Part("reranker", reranker if reranks else False, lambda: LangBertReranker(top_n=k)),
+        Part(
+            "reader",
+            False if reader is None and mode == "generate" else reader,
+            lambda: _shipped_reader(base),
+            multilingual=multilingual,
+        ),
+        Part(
+            "reranker",
+            _judge(reranker) if reranker is not None or not default_reranker else None,
+            lambda: LangBertReranker(model=f"{base}-reranker").reranker,
+            multilingual=multilingual,
+        ),
         k=k if default_reranker else None,
         prompt_tokens=prompt_tokens,
         policy=flow.Policy(
@@ -126,11 +140,11 @@ def create_rag_chain(
             k=None,
             threshold=threshold,
             sure=sure,
-            quotable=_QUOTABLE,
             unsupported=unsupported,
             rewrites=writer != flow.SMALL_DECODER,
             writer=writer,
             instructions=prompt or (flow.SHORT if own else flow.FULL),
+            encoder=encoder,
         ),
     )
     return RunnableGenerator(chain.stream, chain.astream, name="langbert_rag")  # type: ignore[arg-type]
@@ -144,10 +158,22 @@ def _as_retriever(given: RetrieverLike | VectorStore, depth: int) -> RetrieverLi
     return given.as_retriever(search_kwargs={"k": depth})
 
 
-def _shipped_reader() -> Reader:
+def _space_of(retriever: object) -> EmbeddingSpace | None:
+    """Of the vectors behind a retriever, where they are ours."""
+    store = getattr(retriever, "vectorstore", retriever)
+    embeddings = store.embeddings if isinstance(store, VectorStore) else None
+    return embeddings.embedder.space if isinstance(embeddings, LangBertEmbeddings) else None
+
+
+def _shipped_reader(base: str) -> Reader:
     from langbert import Reader
 
-    return Reader()
+    return Reader(f"{base}-reader")
+
+
+def _judge(reranker: BaseDocumentCompressor | None) -> Reranker | Literal[False]:
+    """What tells how well a piece of a passage answers: the model of a reranker that is ours."""
+    return reranker.reranker if isinstance(reranker, LangBertReranker) else False
 
 
 def _own(llm: LanguageModelLike) -> ChatLangBert | None:
@@ -169,6 +195,7 @@ class _RagChain:
         llm: LanguageModelLike,
         reranker: Part[BaseDocumentCompressor],
         reader: Part[Reader],
+        judge: Part[Reranker],
         *,
         k: int | None,
         prompt_tokens: int | None,
@@ -181,6 +208,7 @@ class _RagChain:
         self.rewriter = (short | StrOutputParser()).with_config(run_name="rewrite_question", tags=["nostream"])
         self.reranker = reranker
         self.reader = reader
+        self.judge = judge
         self.k = k
         self.prompt_tokens = prompt_tokens
         self.policy = policy
@@ -205,9 +233,9 @@ class _RagChain:
                 return best_evidence(question, candidates, reader) if reader is not None else []
             case flow.Prepare():
                 return self._budget()
-            case flow.Quote(question, candidates):
+            case flow.Weigh(question, pieces):
                 embedder = embedder_of(self.embeddings) if self.embeddings is not None else None
-                return nearest_sentences(question, candidates, embedder)
+                return weigh(question, pieces, embedder, self.judge.knowing(question))
         return None  # what a retriever gives is all there is of a document
 
     def _budget(self) -> flow.Budget:
@@ -219,12 +247,6 @@ class _RagChain:
     def embeddings(self) -> Embeddings | None:
         """The retriever's own, if it is one over a vector store."""
         return self.retriever.vectorstore.embeddings if isinstance(self.retriever, VectorStoreRetriever) else None
-
-    @property
-    def known_cosines(self) -> bool:
-        """Whether what the search says of a passage counts for confidence."""
-        embeddings = self.embeddings
-        return isinstance(embeddings, LangBertEmbeddings) and has_known_cosines(embeddings.embedder.space)
 
 
 class _Run:
@@ -275,7 +297,7 @@ class _Run:
         return candidates_of(
             self._documents,
             self._scored,
-            known_cosines=self._chain.known_cosines,
+            known_cosines=self._chain.policy.encoder is not None,
             calibrated=isinstance(reranker, LangBertReranker),
         )
 

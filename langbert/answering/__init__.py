@@ -5,8 +5,9 @@ below are for those who perform them with parts of another framework.
 """
 
 from . import claims, flow
-from .evidence import best_evidence, nearest_sentences
+from .evidence import best_evidence
 from .parts import Part
-from .refusal import has_known_cosines
+from .refusal import Encoder, known_encoder
+from .selection import weigh
 
-__all__ = ["Part", "best_evidence", "claims", "flow", "has_known_cosines", "nearest_sentences"]
+__all__ = ["Encoder", "Part", "best_evidence", "claims", "flow", "known_encoder", "weigh"]

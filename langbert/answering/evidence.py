@@ -1,4 +1,4 @@
-"""Candidates → Evidence: the words that answer, a reader's or the sentence nearest to the question.
+"""Candidates → Evidence: the words that answer, as a reader points at them.
 
 A reader looks at one passage at a time and will find some span in each, so what decides is the choice among passages.
 Every span gets a share of belief: the softmax, over all spans of all passages, of the reader's logits and the passage's
@@ -20,18 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..models.log_odds import log_odds, sigmoid
-from ..records import Candidate, Chunk, Citation, EmbedderLike
+from ..records import Candidate, Chunk, Citation
 from ..text.scripts import cjk_words, letters
 from ..text.sentences import sentences
-from ..text.terms import terms
 from .fitted import fitted
 
 if TYPE_CHECKING:
     from ..reading import Reader
 
-__all__ = ["Evidence", "best_evidence", "heading_line", "nearest_sentences", "passage_sentences"]
+__all__ = ["Evidence", "best_evidence", "heading_line", "passage_sentences"]
 
-_FEWEST_TERMS = 3
 _PER_PASSAGE = 10  # spans of a passage that are weighed
 _LISTED = 5  # answers given back
 FAINT = 1e-3  # a passage's score is not taken for less
@@ -52,6 +50,7 @@ class Evidence:
         score: how likely they answer, or support, in [0, 1]. Of an answer: that it shares at least half its words with
             what people answer.
         answer: the offsets of the words in it that answer; None where all of it does.
+        heading: what it stands under, where it needs that to be understood: a list or a table that nothing introduces.
         margin: how much surer a reader is of ``answer`` than of "no answer", in logits; None where none has looked.
     """
 
@@ -61,6 +60,7 @@ class Evidence:
     score: float
     answer: tuple[int, int] | None = None
     margin: float | None = None
+    heading: str = ""
 
     @property
     def quote(self) -> str:
@@ -180,38 +180,6 @@ def _sentences_around(text: str, start: int, end: int) -> tuple[int, int]:
     """The sentence or sentences that ``text[start:end]`` stands in."""
     around = [sentence for sentence in sentences(text) if sentence[0] < end and start < sentence[1]]
     return min([start, *(sentence[0] for sentence in around)]), max([end, *(sentence[1] for sentence in around)])
-
-
-def nearest_sentences(
-    question: str, candidates: Sequence[Candidate], embedder: EmbedderLike | None, *, count: int = 1
-) -> list[Evidence]:
-    """The sentences of ``candidates`` nearest to the question, best first.
-
-    A sentence's score is the mean of its cosine to the question, read under its headings (left out without an
-    embedder); of the share of the question's words that it holds, counted with and without the headings; and, at half
-    the weight, of its passage's score. Works in any language the encoder and :func:`terms` know. With the passages of
-    20 candidates the best sentence holds the answer to 74 % of 250 questions of SQuAD 1.1's dev set; with cosine and
-    share alone, to 72 %.
-    """
-    spots = [(candidate, start, end) for candidate in candidates for start, end in passage_sentences(candidate.chunk)]
-    telling = [spot for spot in spots if len(terms(spot[0].text[spot[1] : spot[2]])) >= _FEWEST_TERMS]
-    spots = telling or spots  # under its headings even ".. note::" would look like an answer
-    if not spots:
-        return []
-    texts = [f"{' > '.join(candidate.chunk.headings)}\n{candidate.text[start:end]}" for candidate, start, end in spots]
-    asked = set(terms(question))
-    held = [
-        len(asked.intersection(terms(candidate.text[start:end]))) + len(asked.intersection(terms(text)))
-        for (candidate, start, end), text in zip(spots, texts, strict=True)
-    ]
-    scores = np.array(held) / 2 / max(len(asked), 1) + np.array([candidate.score / 2 for candidate, _, _ in spots])
-    weight = 1.5
-    if embedder is not None:
-        scores += embedder.embed(texts) @ embedder.embed([question], "query")[0]  # (n_sentences,)
-        weight += 1.0
-    scores = np.clip(scores / weight, 0.0, 1.0)
-    best = np.argsort(-scores, kind="stable")[:count]
-    return [Evidence(candidate, start, end, float(scores[i])) for i in best for candidate, start, end in [spots[i]]]
 
 
 def passage_sentences(chunk: Chunk) -> list[tuple[int, int]]:

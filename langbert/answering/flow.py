@@ -18,16 +18,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Itera
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..errors import GenerationError
 from ..records import Answer, AnswerMode, Candidate, Citation, Document, Message, Unsupported
 from ..text.question import checked_question
-from ..text.scripts import is_latin
+from ..text.scripts import one_line
 from .evidence import Evidence
+from .fields import asked_fields
 from .follow_up import rewriting_messages, standalone_question, with_key_words
 from .grounding import Grounder
 from .packing import pack
 from .prompt import FULL, SHORT, build_messages, not_found
-from .refusal import confidence, features
+from .refusal import Encoder, confidence, features
+from .selection import LOOKED_AT, PIECE, Piece, Weighed, cut_pieces, merged, select
+from .wants import parts, wants
 
 __all__ = [
     "FULL",
@@ -38,11 +43,11 @@ __all__ = [
     "Flow",
     "Policy",
     "Prepare",
-    "Quote",
     "Read",
     "Retrieve",
     "Rewrite",
     "Step",
+    "Weigh",
     "Write",
     "adrive",
     "answer_flow",
@@ -89,11 +94,11 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
-class Quote:
-    """Find the sentences that answer best, where nobody points or writes. Sent ``list[Evidence]``, best first."""
+class Weigh:
+    """Tell how well pieces of the passages answer. Sent a :class:`.selection.Weighed`."""
 
     question: str
-    candidates: Sequence[Candidate]
+    pieces: Sequence[Piece]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,7 @@ class Fetch:
     document_id: str
 
 
-Step = Rewrite | Retrieve | Read | Prepare | Write | Quote | Fetch
+Step = Rewrite | Retrieve | Read | Prepare | Write | Weigh | Fetch
 Flow = Generator[Step | str | Answer, Any, None]
 """Steps to perform, checked pieces of the answer (``str``), and at the end the :class:`~langbert.Answer`."""
 
@@ -129,27 +134,27 @@ class Policy:
 
     Attributes:
         mode: who answers.
-        k: candidates that are read and written from; None is all. Quoted from are all in any case.
+        k: candidates that are read and written from; None is all. Evidence is looked for in the first eight.
         threshold: refuse below this confidence.
-        sure: in mode ``auto``: the reader answers where its words are at least so probably right, else the decoder.
-        quotable: a sentence that answers less well than this, in [0, 1], is not quoted.
+        sure: a question for a name, a number or a date is answered with the one sentence that a reader points at, where
+            that is at least so probably right; every other with all the evidence there is room for.
         unsupported: what becomes of a decoder's sentence that no source supports.
         rewrites: whether follow-up questions are rewritten by a chat model.
-        writer: the decoder's name: :data:`SMALL_DECODER` writes English, so that in mode ``auto`` it is not asked
-            questions in another script.
+        writer: the decoder's name: in mode ``auto`` :data:`SMALL_DECODER` is not asked, for it writes less well than
+            the documents themselves.
         instructions: how the decoder shall answer; :data:`SHORT`, :data:`FULL` or the user's own.
-        known_cosines: whether the candidates' cosines count for confidence: see :func:`.refusal.has_known_cosines`.
+        encoder: whose cosines, reader and reranker they are that confidence is made of: see
+            :func:`.refusal.known_encoder`; the cosines of others do not count.
     """
 
     mode: AnswerMode = "auto"
     k: int | None = 4
     threshold: float = 0.5
-    sure: float = 0.3
-    quotable: float = 0.0
+    sure: float = 0.75
     unsupported: Unsupported = "drop"
     rewrites: bool = False
     writer: str = ""
-    known_cosines: bool = True
+    encoder: Encoder | None = "minilm"
     instructions: str = SHORT
 
 
@@ -167,12 +172,30 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     if policy.rewrites and history:
         question = standalone_question(asked, (yield Rewrite(rewriting_messages(asked, history))), history)
     candidates: list[Candidate] = yield Retrieve(question)
+    in_parts = parts(question)
+    if len(in_parts) > 1:
+        of_parts: list[list[Candidate]] = []
+        for part in in_parts:
+            of_parts.append((yield Retrieve(part)))  # noqa: PERF401 - a comprehension cannot yield
+        candidates = merged([candidates, *of_parts])
     clock.lap("retrieve")
     first = candidates[: policy.k]
     found: list[Evidence] = (yield Read(question, first)) if first else []
-    sure = confidence(features(question, candidates, found, known_cosines=policy.known_cosines))
-    clock.lap("read")
     documents: _Documents = {}
+    wanted = wants(question)
+    yield from _fetched((candidate.document_id for candidate in candidates[:LOOKED_AT]), documents)
+    words = 0.0 if wanted.fact or wanted.titles else PIECE
+    pieces = cut_pieces(candidates, documents, words, asked_fields(question))
+    weighed: Weighed = (yield Weigh(question, pieces)) if pieces else Weighed(np.zeros(0), ())
+    by_part = [] if len(in_parts) > 1 and pieces else [weighed.scores]
+    for part in in_parts if not by_part else ():
+        of_part: Weighed = yield Weigh(part, pieces)
+        by_part.append((weighed.scores + of_part.scores) / 2)
+    known = features(
+        question, candidates, found, relevances=weighed.relevances, known_cosines=policy.encoder is not None
+    )
+    sure = confidence(known, policy.encoder or "minilm")
+    clock.lap("read")
     grounder = Grounder(candidates, question, found=found, unsupported=policy.unsupported)
 
     def answer() -> Generator[Step, Any, Answer]:
@@ -186,10 +209,11 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
             question=asked,
             standalone_question=question,
             unsupported=tuple(grounder.unsupported),
+            short=one_line(found[0].short) if found and grounder.text else "",
         )
 
     if sure >= policy.threshold:
-        if not _quotes(policy, question, found):
+        if policy.mode == "generate" or (policy.mode == "auto" and policy.writer != SMALL_DECODER):
             try:
                 yield from _written(question, first, policy.instructions, grounder, documents, clock)
             except Exception as error:
@@ -197,9 +221,9 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
                     raise
                 raise _broken_off(error, replace((yield from answer()), text=grounder.text)) from error
         if not grounder.text and not grounder.declined:
-            nearest: list[Evidence] = [] if found else (yield Quote(question, candidates))
-            for evidence in found[:1] or [one for one in nearest if one.score >= policy.quotable]:
-                yield grounder.quote(evidence)
+            one = wanted.fact and found and found[0].score >= policy.sure
+            for evidence in found[:1] if one else select(pieces, by_part, wanted, read=found):
+                yield grounder.quote(evidence, titled=wanted.titles)
     if not grounder.text:
         yield not_found(asked)
     yield (yield from answer())
@@ -210,13 +234,6 @@ def _broken_off(error: Exception, answer: Answer) -> GenerationError:
     reason = str(error) if isinstance(error, GenerationError) else f"{type(error).__name__}: {error}"
     until = f"; written until then: {answer.text!r}" if answer.text else ""
     return GenerationError(f"the decoder broke off: {reason}{until}", answer)
-
-
-def _quotes(policy: Policy, question: str, found: Sequence[Evidence]) -> bool:
-    """Whether words of a source answer, instead of the decoder."""
-    if policy.mode == "auto":
-        return found[0].score >= policy.sure if found else policy.writer == SMALL_DECODER and not is_latin(question)
-    return policy.mode == "extract"
 
 
 def _written(

@@ -12,20 +12,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from textwrap import dedent
 from typing import NamedTuple
 
 from ..records import Candidate, Citation, Unsupported
 from ..text.base_forms import base_terms
+from ..text.blocks import Block, blocks
 from ..text.scripts import letters, one_line
 from ..text.sentences import sentences
 from .checking import ASKED, SUPPORTED, claim_weights, probability, restates
 from .evidence import MARKUP, Evidence, passage_sentences
 
-__all__ = ["Grounder", "Passages", "find_support", "is_refusal", "restated"]
+__all__ = ["Grounder", "Passages", "find_support", "is_refusal", "restated", "set_out"]
 
 _LONGEST_QUOTE = 3  # sentences
 _HELD = 0.4  # a stretch with less of the claim's weight is not worth verifying
 _WHOLE = re.compile(r"[.!?。！？…:：][\"'”’»)\]`*」』]*$")  # how a sentence ends
+_QUOTED = re.compile(r"\n[ \t]*>[ \t]?")  # as Markdown quotes, within a paragraph
 _MARK = re.compile(r"\s*\[(?:\d+(?:\s*,\s*\d+)*|\?)\]")
 _REFUSAL = re.compile(
     r"^(?:(?:i'?m |i am )?(?:sorry|unfortunately)\W+(?:but )?)?(?:"
@@ -90,6 +93,40 @@ class Passages:
             if share >= _HELD and rank > best_rank and news & (stretch.held - stretch.title):
                 best, best_rank = stretch, rank
         return Evidence(best.candidate, best.start, best.end, best_rank[0]) if best else None
+
+
+def set_out(quote: str) -> str:
+    """A quote as it is read: lists, tables and code line by line, prose without the line breaks of its page."""
+    shown: list[str] = []
+    last: Block | None = None
+    for block in blocks(quote):
+        parts = [quote[start:end] for start, end in block.units]
+        if block.lead is not None and not (last is not None and last.start <= block.lead[0] < last.end):
+            parts = [quote[slice(*block.lead)], *parts]
+        if block.kind == "code":
+            shown += [*parts[:-1], dedent(_from_its_line(quote, block.start, block.end))]
+        elif block.kind == "list":
+            shown += [line for part in parts for line in _item_lines(part)]
+        else:
+            lines = [one_line(_QUOTED.sub("\n", part)) for part in parts]
+            shown += [one_line("\n".join(lines))] if block.kind == "text" else lines
+        last = block
+    return "\n".join(shown) or one_line(quote)
+
+
+def _from_its_line(text: str, start: int, end: int) -> str:
+    """``text[start:end]`` with the blanks that its first line begins with."""
+    line = text.rfind("\n", 0, start) + 1
+    return text[start if text[line:start].strip() else line : end]
+
+
+def _item_lines(item: str) -> list[str]:
+    """An item of a list; what is set apart in it, items and code of its own, on lines of their own."""
+    first, _, rest = item.partition("\n\n")
+    lines = [one_line(first)] if len(found := blocks(first)) <= 1 else [one_line(first[: found[0].end])]
+    if len(found) > 1:
+        rest = f"{first[found[0].end :]}\n\n{rest}"
+    return lines + ([f"  {line}" for line in set_out(dedent(rest)).split("\n")] if rest.strip() else [])
 
 
 def find_support(claim: str, candidates: Sequence[Candidate] | Passages, question: str = "") -> Evidence | None:
@@ -166,9 +203,17 @@ class Grounder:
                 yield from self._checked(sentence)
         self._pending = ""
 
-    def quote(self, evidence: Evidence) -> str:
-        """The words that answer, with their mark: not checked, for they are cut out of the source."""
-        return self._written(one_line(evidence.short), f" [{self._cite(evidence)}]")
+    def quote(self, evidence: Evidence, *, titled: bool = False) -> str:
+        """Evidence as it stands there, with its mark: not checked, for it is cut out of the source.
+
+        Args:
+            titled: whether the document's name is said, too.
+        """
+        name = evidence.candidate.chunk.title if titled else evidence.heading
+        shown = set_out(evidence.quote)
+        if name:
+            shown = f"{name}:\n{shown}" if "\n" in shown else f"{name}: {shown}"
+        return self._written(shown, f" [{self._cite(evidence)}]", apart="\n\n")
 
     def _checked(self, sentence: str) -> Iterator[str]:
         claim = _MARK.sub("", sentence).strip()
@@ -188,8 +233,8 @@ class Grounder:
                 return
         yield self._written(claim, f" [{self._cite(support)}]" if support else " [?]" if self._mode == "mark" else "")
 
-    def _written(self, words: str, mark: str) -> str:
-        piece = f"{' ' if self.text else ''}{words}{mark}"
+    def _written(self, words: str, mark: str, apart: str = " ") -> str:
+        piece = f"{apart if self.text else ''}{words}{mark}"
         self.text += piece
         return piece
 

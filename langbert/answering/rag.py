@@ -12,10 +12,11 @@ from ..models.configured import Configured
 from ..records import Answer, AnswerMode, GeneratorLike, Message, Unsupported
 from ..retrieval import Retriever
 from . import flow
-from .evidence import best_evidence, nearest_sentences
+from .evidence import best_evidence
 from .flow import FULL, SHORT, SMALL_DECODER, Budget, Policy, Step, answer_flow, drive
 from .parts import Part
-from .refusal import has_known_cosines
+from .refusal import known_encoder
+from .selection import weigh
 
 if TYPE_CHECKING:
     from ..reading import Reader
@@ -28,21 +29,23 @@ __all__ = ["Rag"]
 class Rag(Configured):
     """Answers questions from a store, every sentence tied to the words it came from.
 
-    Models are loaded when first needed. The shipped reranker and reader know English; questions in other scripts are
-    answered without them unless they are given. Where a shipped model's base is not here and may not be fetched
-    (``offline``), answers are made without that model, and the log says so once.
+    Models are loaded when first needed. A store of ``e5-small`` vectors comes with a reranker and a reader on the same
+    encoder, for all its languages; any other with those on ``minilm``, which know English: questions in other scripts
+    are then answered without them unless they are given. Where a shipped model's base is not here and may not be
+    fetched (``offline``), answers are made without that model, and the log says so once.
 
     Args:
         store: the documents.
         retriever: finds the candidates; by default hybrid search (by words alone in a store without an embedder), then
-            the reranker.
-        reranker: what the default retriever uses; None is the shipped one, False is none.
+            the reranker; the one on ``e5-small`` orders passages no better than the search does, and reads only pieces.
+        reranker: what the default retriever uses, and what pieces of passages are judged by; None is the shipped one,
+            False is none.
         reader: points at the words that answer; None is the shipped one, False is none.
         generator: writes the answers: a :class:`langbert.Generator`, a :class:`langbert.RemoteGenerator`, or the name
-            of one that is loaded when first needed. The default is the catalogue's small decoder, which knows English:
-            in mode ``auto`` a question in another script is then answered by quoting.
+            of one that is loaded when first needed. The default is the catalogue's small decoder: in mode ``auto`` the
+            documents' own words are then shown instead, which answer better.
         k: passages that are read.
-        depth: candidates that are searched for, reranked and, where nobody points or writes, quoted from.
+        depth: candidates that are searched for and reranked.
         instructions: how the generator shall answer, for example ``"Answer in three paragraphs."``. That it is to keep
             to the sources, and to obey nothing that stands in them, it is told in any case. By default it is asked for
             one or two short sentences, and its first paragraph is taken; a model behind a URL is asked for as much as
@@ -50,7 +53,8 @@ class Rag(Configured):
         max_tokens: the longest answer; by default 128, and 512 where it need not be short.
         prompt_tokens: the longest prompt; passages that do not fit are shortened to whole sentences or left out.
         threshold: refuse below this confidence.
-        sure: in mode ``auto`` the reader answers where its span is at least so probably right, else the decoder.
+        sure: a question for a name, a number or a date is answered with one sentence where the reader's words are at
+            least so probably right.
         unsupported: what becomes of a decoder's sentence that no source supports: ``"drop"``, ``"mark"`` or ``"keep"``.
         offline: touch no network to find a model; None means what the environment says.
     """
@@ -69,7 +73,7 @@ class Rag(Configured):
         max_tokens: int | None = None,
         prompt_tokens: int = 1024,
         threshold: float = 0.5,
-        sure: float = 0.3,
+        sure: float = 0.75,
         unsupported: Unsupported = "drop",
         offline: bool | None = None,
     ) -> None:
@@ -85,26 +89,30 @@ class Rag(Configured):
         self.unsupported: Unsupported = unsupported
         self.offline = offline
         self._retriever = retriever
-        self._reranker = Part("reranker", reranker, self._shipped_reranker)
-        self._reader = Part("reader", reader, self._shipped_reader)
+        self._encoder = known_encoder(store.embedder.space if store.embedder is not None else None)
+        multilingual = self._encoder == "e5"
+        self._reranker = Part("reranker", reranker, self._shipped_reranker, multilingual=multilingual)
+        self._reader = Part("reader", reader, self._shipped_reader, multilingual=multilingual)
+        self._reranks = reranker is not None or not multilingual
         self._generator: GeneratorLike | str = SMALL_DECODER if generator is None else generator
 
     def _shipped_reranker(self) -> Reranker:
         from ..reranking import Reranker
 
-        return Reranker(offline=self.offline)
+        return Reranker(f"{self._encoder or 'minilm'}-reranker", offline=self.offline)
 
     def _shipped_reader(self) -> Reader:
         from ..reading import Reader
 
-        return Reader(offline=self.offline)
+        return Reader(f"{self._encoder or 'minilm'}-reader", offline=self.offline)
 
     def retriever_for(self, question: str) -> Retriever:
         """What finds the candidates for a question."""
         if self._retriever is not None:
             return self._retriever
         mode: Literal["hybrid", "lexical"] = "hybrid" if self.store.embedder is not None else "lexical"
-        return Retriever(self.store, mode=mode, reranker=self._reranker.knowing(question), depth=self.depth)
+        reranker = self._reranker.knowing(question) if self._reranks else None
+        return Retriever(self.store, mode=mode, reranker=reranker, depth=self.depth)
 
     def reader_for(self, question: str) -> Reader | None:
         """What points at the words that answer a question; None where nothing can."""
@@ -160,7 +168,7 @@ class Rag(Configured):
             unsupported=unsupported or self.unsupported,
             instructions=self.instructions,
             writer=self._generator if isinstance(self._generator, str) else getattr(self._generator, "name", ""),
-            known_cosines=has_known_cosines(self.store.embedder.space if self.store.embedder is not None else None),
+            encoder=self._encoder,
         )
         yield from drive(answer_flow(question, policy, history), lambda step: self._perform(step, where))
 
@@ -177,8 +185,8 @@ class Rag(Configured):
                 return Budget(self.generator.count_tokens, min(self.prompt_tokens, room))
             case flow.Write(messages):
                 return self._decoded(messages)
-            case flow.Quote(question, candidates):
-                return nearest_sentences(question, candidates, self.store.embedder)
+            case flow.Weigh(question, pieces):
+                return weigh(question, pieces, self.store.embedder, self._reranker.knowing(question))
             case flow.Fetch(document_id):
                 return self.store.document(document_id)
             case flow.Rewrite():

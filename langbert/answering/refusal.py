@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ..models.log_odds import log_odds, sigmoid
 from ..records import Candidate, EmbeddingSpace
@@ -19,20 +20,30 @@ from .checking import claim_weights
 from .evidence import Evidence
 from .fitted import fitted
 
-__all__ = ["Features", "confidence", "features", "has_known_cosines"]
+__all__ = ["Encoder", "Features", "confidence", "features", "known_encoder"]
+
+Encoder = Literal["minilm", "e5"]
+"""Whose cosines, readers and rerankers confidence was fitted on."""
 
 HELD = 0.8
 """The share of questions that have an answer in the documents, in the use that confidence is calibrated for."""
 
-_ENCODER = "636e5bd682e737336b1fdded68d84bd2fa32c456f7b1341b5b80c92d86575a95"
-"""Of ``minilm``, whose cosines the coefficients were fitted on: :attr:`EmbeddingSpace.weights`."""
+_ENCODERS: Mapping[str, Encoder] = {
+    "636e5bd682e737336b1fdded68d84bd2fa32c456f7b1341b5b80c92d86575a95": "minilm",
+    "a14354ae6fdc1682aca5cf251b2056309c76c3895e44092656b822d1851e801c": "e5",
+}
+"""By :attr:`EmbeddingSpace.weights`."""
+
+_CROSS_ENCODED: Mapping[Encoder, str] = {"minilm": "reranker", "e5": "piece"}
+"""What a cross-encoder tells of: with ``minilm`` it orders passages, with ``e5-small`` it judges pieces of them."""
 
 _LOOKED_AT = 4  # candidates: more of them find a word somewhere for any question
 
-FITTED: Mapping[tuple[str, ...], Mapping[str, float]] = {
-    tuple(name for name in weights if name != "bias"): weights for weights in fitted("refusal")
+FITTED: Mapping[Encoder, Mapping[tuple[str, ...], Mapping[str, float]]] = {
+    encoder: {tuple(name for name in weights if name != "bias"): weights for weights in sets}
+    for encoder, sets in fitted("refusal").items()
 }
-"""The coefficients for every set of parts there may be, by benchmarks/refusal.py."""
+"""For each encoder the coefficients for every set of parts there may be, by benchmarks/refusal.py."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,7 @@ class Features:
         margin: of the span the reader is surest of, over "no answer", in logits; None without a reader.
         quoted: the share of the question, numbers and names counting most, that the sentence of the best span holds
             with its headings; None without a reader.
+        piece: the log-odds of the best score that a cross-encoder gave a piece of a passage; None without one.
     """
 
     coverage: float | None = None
@@ -54,29 +66,37 @@ class Features:
     reranker: float | None = None
     margin: float | None = None
     quoted: float | None = None
+    piece: float | None = None
 
-    def known(self) -> tuple[tuple[str, ...], tuple[float, ...]]:
-        """The names and the values of those that are there."""
-        values = {name: getattr(self, name) for name in self.__slots__}
+    def known(self, encoder: Encoder = "minilm") -> tuple[tuple[str, ...], tuple[float, ...]]:
+        """The names and the values of those that are there, and were fitted for an encoder."""
+        others = {name for one, name in _CROSS_ENCODED.items() if one != encoder}
+        values = {name: getattr(self, name) for name in self.__slots__ if name not in others}
         kept = {name: value for name, value in values.items() if value is not None}
         return tuple(kept), tuple(kept.values())
 
 
-def has_known_cosines(space: EmbeddingSpace | None) -> bool:
-    """Whether its cosines mean what confidence takes them for. Those of other encoders lie elsewhere: unrelated texts
-    have one of 0.1 for ``minilm``, of 0.8 for ``e5-small``."""
-    return space is not None and space.weights == _ENCODER
+def known_encoder(space: EmbeddingSpace | None) -> Encoder | None:
+    """Which encoder made the vectors of ``space``; None where it is one that confidence was not fitted on: unrelated
+    texts have a cosine of 0.1 for ``minilm``, of 0.8 for ``e5-small``, and elsewhere nobody knows."""
+    return _ENCODERS.get(space.weights) if space is not None else None
 
 
 def features(
-    question: str, candidates: Sequence[Candidate], found: Sequence[Evidence] = (), *, known_cosines: bool = True
+    question: str,
+    candidates: Sequence[Candidate],
+    found: Sequence[Evidence] = (),
+    *,
+    relevances: Sequence[float] = (),
+    known_cosines: bool = True,
 ) -> Features | None:
     """What speaks for an answer to ``question`` in ``candidates``; None where there are none.
 
     Args:
         candidates: best first.
         found: what :func:`langbert.answering.evidence.best_evidence` found in them; empty without a reader.
-        known_cosines: see :func:`has_known_cosines`; others do not count.
+        relevances: what a cross-encoder says of pieces of them, as log-odds; empty without one.
+        known_cosines: whether they are of an encoder that is known, see :func:`known_encoder`; others do not count.
     """
     if not candidates:
         return None
@@ -86,17 +106,18 @@ def features(
     cosines = [candidate.scores["dense"] for candidate in first if known_cosines and "dense" in candidate.scores]
     scores = [candidate.scores["reranker"] for candidate in candidates if "reranker" in candidate.scores]
     margins = [evidence.margin for evidence in found if evidence.margin is not None]
-    weighed = cosines or scores or margins
+    weighed = cosines or scores or margins or len(relevances)
     return Features(
         coverage=shared / max(len(asked), 1) if weighed or _in_one_language(question, first) else None,
         cosine=max(cosines) if cosines else None,
         reranker=log_odds(max(scores)) if scores else None,
         margin=max(margins) if margins else None,
         quoted=_quoted(question, found[0]) if margins else None,
+        piece=max(relevances) if len(relevances) else None,
     )
 
 
-def confidence(known: Features | None) -> float:
+def confidence(known: Features | None, encoder: Encoder = "minilm") -> float:
     """How likely the documents hold the answer, in [0, 1]; 0 where nothing was found.
 
     It is calibrated for a user four of whose five questions have an answer in the documents, and so much it is where
@@ -104,10 +125,10 @@ def confidence(known: Features | None) -> float:
     """
     if known is None:
         return 0.0
-    names, values = known.known()
+    names, values = known.known(encoder)
     if not names:
         return HELD
-    weights = FITTED[names]
+    weights = FITTED[encoder][names]
     logit = sum(weights[name] * value for name, value in zip(names, values, strict=True)) + weights["bias"]
     return sigmoid(logit)
 

@@ -58,11 +58,12 @@ class AnswerRow:
     Attributes:
         id: the question's, with `` absent`` behind it where its article was left out.
         answer: without the ``[n]`` that point at citations; empty where it was refused.
-        scores: in [0, 1], higher is better. An answerable question has ``exact``, ``f1``, ``contained`` and
-            ``answered`` (not refused), and where something is cited ``cited_answer`` and ``cited_passage``: the shares
-            of the quotes that hold the answer, and that stand in the right paragraph. An unanswerable one has
-            ``rightly_refused``, and its ``exact`` and ``f1`` are the same, as SQuAD 2.0 counts them; one without its
-            article has ``absent_refused``.
+        scores: in [0, 1], higher is better. An answerable question has ``exact`` and ``f1`` (of the words that answer,
+            where a reader pointed at some, else of the text), ``contained`` (in the text) and ``answered`` (not
+            refused), and where something is cited ``cited_answer`` and ``cited_passage``, the shares of the quotes
+            that hold the answer and that stand in the right paragraph, and ``evidence``, whether any holds it. An
+            unanswerable one has ``rightly_refused``, and its ``exact`` and ``f1`` are the same, as SQuAD 2.0 counts
+            them; one without its article has ``absent_refused``.
         timings: seconds, as the answer told them.
     """
 
@@ -222,23 +223,24 @@ def score_answer(question: Question, kind: AnswerKind, answer: Answer, paragraph
         answer=text,
         refused=answer.refused,
         confidence=float(answer.confidence),
-        scores=_scores(kind, text, accepted, quotes, refused=answer.refused),
+        scores=_scores(kind, text, answer.short or text, accepted, quotes, refused=answer.refused),
         citations=quotes,
         timings=dict(answer.timings),
     )
 
 
 def _scores(
-    kind: AnswerKind, text: str, accepted: Sequence[str], quotes: Sequence[CitedQuote], *, refused: bool
+    kind: AnswerKind, text: str, short: str, accepted: Sequence[str], quotes: Sequence[CitedQuote], *, refused: bool
 ) -> dict[str, float]:
     if kind == "absent":
         return {"absent_refused": float(refused)}
     if kind == "unanswerable":
         return dict.fromkeys(("exact", "f1", "rightly_refused"), float(refused))
-    exact, f1 = best_over_answers(text, accepted)
+    exact, f1 = best_over_answers(short, accepted)
     held = float(holds_answer(text, accepted))
     scores = {"exact": exact, "f1": f1, "contained": held, "answered": float(not refused)}
     if quotes:
+        scores["evidence"] = float(any(quote.holds for quote in quotes))
         scores["cited_answer"] = statistics.fmean(quote.holds for quote in quotes)
         scores["cited_passage"] = statistics.fmean(quote.right for quote in quotes)
     return scores
@@ -300,6 +302,7 @@ MEASURES: dict[str, tuple[str, Callable[[Sequence[AnswerRow]], Estimate | None]]
     "exact": ("exact match", _mean("exact")),
     "f1": ("F1", _mean("f1")),
     "contained": ("answer contained", _mean("contained")),
+    "evidence": ("some cited quote holds the answer", _mean("evidence")),
     "citation_precision": ("cited quote holds the answer", _mean("cited_answer")),
     "citation_passage": ("cited quote stands in the right passage", _mean("cited_passage")),
     "refused": ("refused, of all questions", lambda rows: estimate_mean([float(row.refused) for row in rows])),

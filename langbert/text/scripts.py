@@ -21,6 +21,7 @@ __all__ = [
     "is_latin",
     "letters",
     "one_line",
+    "reading_length",
     "unwrapped",
 ]
 
@@ -51,6 +52,8 @@ _WRAP = re.compile(rf"(?<=[{_SET_SOLID}])[ \t\u3000]*\n[ \t\u3000]*(?=[{_SET_SOL
 _FEW_KANA = 6  # Chinese characters to one kana, where it is Chinese that quotes a word
 _HAN = re.compile(f"[{HAN}]")
 _CJK_WORD = re.compile(rf"[{CJK}]|[^\W{CJK}]+")
+_CJK_TOKEN = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
+_CJK_CHARACTER = re.compile(f"[{CJK}]")
 _LATIN = "A-Za-z\u00c0-\u024f\u1e00-\u1eff"
 _LATIN_WORD = re.compile(f"[{_LATIN}]+")
 _KANA = re.compile(f"[{KANA}]")
@@ -111,6 +114,15 @@ def cjk_words(text: str) -> list[str]:
     ['诺', '曼', '底', 'in', 'France']
     """
     return _CJK_WORD.findall(text)
+
+
+def reading_length(text: str) -> float:
+    """How much there is to read, in words; a Chinese or Japanese character counts as half a word.
+
+    >>> reading_length("诺曼底 in France")
+    3.5
+    """
+    return sum(0.5 if _CJK_CHARACTER.match(word) else 1.0 for word in _CJK_TOKEN.findall(text))
 
 
 def letters(text: str) -> str:

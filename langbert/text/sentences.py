@@ -10,7 +10,7 @@ import re
 
 from .scripts import CJK
 
-__all__ = ["sentences"]
+__all__ = ["is_code_line", "sentences"]
 
 _CLOSERS = "\"'”’»)\\]】」』）》〉］｝〕"
 
@@ -74,6 +74,11 @@ def sentences(text: str) -> list[tuple[int, int]]:
         start = end
     _append_stripped(spans, text, start, len(text))
     return spans
+
+
+def is_code_line(line: str) -> bool:
+    """Whether a line by itself looks like code: indented, with signs that prose does not have."""
+    return _CODE.match(line) is not None
 
 
 def _append_stripped(spans: list[tuple[int, int]], text: str, start: int, end: int) -> None:

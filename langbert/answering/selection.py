@@ -1,0 +1,375 @@
+"""Candidates → Pieces → Evidence: what a person would underline, whole, and no more of it than can be read at once.
+
+The unit is not the span that a reader points at but what stands there as one thing: some sentences of a paragraph, the
+items of a list with the line before them, a row of a table, code with the sentence that announces it
+(:mod:`langbert.text.blocks`). Pieces of the best passages compete; a cross-encoder reads each under its headings, the
+encoder compares it with the question, and what was known of its passage counts on. The best are taken until there is
+enough to read; neighbours become one quote, and nothing is said twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..models.log_odds import log_odds
+from ..records import Candidate, Document, EmbedderLike, Heading
+from ..text.blocks import Block, BlockKind, announces_more, blocks, is_label, is_only_links
+from ..text.scripts import letters, reading_length
+from ..text.terms import terms
+from .evidence import Evidence
+from .fields import AskedFields, head_fields
+from .wants import Wants
+
+if TYPE_CHECKING:
+    from ..reranking import Reranker
+
+__all__ = ["LOOKED_AT", "Piece", "Weighed", "cut_pieces", "merged", "select", "weigh"]
+
+LOOKED_AT = 12
+"""Candidates that are cut into pieces."""
+
+PIECE = 45.0
+"""Words of a piece, as far as its block has units of that length: what a cross-encoder judges well, and two or three
+of which are enough to read."""
+
+_MARGIN = 4000  # characters around a passage in which its first and last block begin and end
+_DOCUMENTS = 4  # that are named where documents are asked for
+_CLOSER = 2.0  # without a cross-encoder the scores of what answers and what does not lie closer together
+_LEAD_GAP = 40.0  # words between a list's lead and an item, where both are shown
+_ROWS = 1 / 3  # a row says enough by itself
+_LONGEST_CODE = 100.0  # words of code that are one piece
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What counts how much for a piece, in logits.
+
+    Attributes:
+        cosine: of the encoder, in standard deviations among the pieces.
+        relevance, passage: log-odds of the cross-encoder's scores for the piece and for its passage.
+        search: of the passage's score.
+        terms: of the share of the question's words, where one of the models is missing.
+        read: of the probability of a reader's answer that stands in it.
+        field: of being what a question asks of the document itself.
+        code: of being code, which shares words with questions that it does not answer.
+    """
+
+    cosine: float = 1.0
+    relevance: float = 0.5
+    passage: float = 0.12
+    search: float = 2.0
+    terms: float = 2.0
+    read: float = 2.0
+    field: float = 1.5
+    code: float = -1.0
+
+
+WEIGHTS = Weights()
+"""Chosen by hand on 124 questions over papers, reports, office files and a manual; see docs/answers.md."""
+
+FAINT = 4.0
+"""A piece so many logits below the best is not worth showing beside it; half as many where a fact is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Units of one block, in the offsets of ``source.text``.
+
+    Attributes:
+        source: the candidate it is of, widened to its document where a block goes on beyond it.
+        start, end: of its units.
+        lead: what introduces its block, if anything does.
+        block: which block of which document; pieces of one block are neighbours.
+        heading: what it stands under.
+        is_asked_field: whether it is a field at the top of a document, of the kind that the question asks for.
+    """
+
+    source: Candidate
+    kind: BlockKind
+    start: int
+    end: int
+    lead: tuple[int, int] | None
+    block: tuple[str, int, int]
+    heading: str = ""
+    is_asked_field: bool = False
+
+    @property
+    def text(self) -> str:
+        return self.source.text[self.start : self.end]
+
+    @property
+    def read(self) -> str:
+        """As models read it: under its headings, behind its lead."""
+        above = " > ".join(dict.fromkeys((*self.source.chunk.headings, *([self.heading] if self.heading else []))))
+        lead = self.source.text[slice(*self.lead)] if self.lead else ""
+        return "\n".join(part for part in (above, lead, self.text) if part)
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        offset = self.source.chunk.start
+        return self.source.document_id, offset + self.start, offset + self.end
+
+
+class Weighed(NamedTuple):
+    """What models say of pieces.
+
+    Attributes:
+        scores: ``(n,)`` logits that compare with each other.
+        relevances: what the cross-encoder alone says, as log-odds; empty without one.
+    """
+
+    scores: NDArray[np.float64]
+    relevances: Sequence[float]
+
+
+def merged(found: Sequence[Sequence[Candidate]]) -> list[Candidate]:
+    """What was found for a question and for its parts, in turn, each passage once."""
+    kept: dict[str, Candidate] = {}
+    for rank in range(max(map(len, found), default=0)):
+        for candidates in found:
+            if rank < len(candidates):
+                kept.setdefault(candidates[rank].chunk.id, candidates[rank])
+    return list(kept.values())
+
+
+def cut_pieces(
+    candidates: Sequence[Candidate],
+    documents: Mapping[str, Document | None],
+    words: float = PIECE,
+    asked: AskedFields | None = None,
+) -> list[Piece]:
+    """The pieces of the first candidates, each once.
+
+    Args:
+        candidates: best first.
+        documents: those of the candidates, as far as they are to be had: a list is then whole though it was cut.
+        words: how much is put together; 0 makes a piece of every unit.
+        asked: fields that may answer: those at the top of the first documents are pieces, too.
+    """
+    pieces = {piece.place: piece for piece in (_fields(candidates, documents, asked) if asked else ())}
+    for candidate in candidates[:LOOKED_AT]:
+        source, headings = _widened(candidate, documents.get(candidate.document_id))
+        start = candidate.chunk.start - source.chunk.start
+        end = start + len(candidate.text)
+        for block in blocks(source.text, headings):
+            if block.start < end and start < block.end:
+                above = headings[block.section - 1].text if block.section and headings else ""
+                heading = above or (candidate.chunk.headings[-1] if candidate.chunk.headings else "")
+                for first, last in _stretches(block, source.text, words):
+                    if first < end and start < last and _says_something(block, source.text, first, last):
+                        name = (source.document_id, source.chunk.start + block.start, source.chunk.start + block.end)
+                        piece = Piece(source, block.kind, first, last, block.lead, name, heading)
+                        pieces.setdefault(piece.place, piece)
+    return list(pieces.values())
+
+
+def _fields(
+    candidates: Sequence[Candidate], documents: Mapping[str, Document | None], asked: AskedFields
+) -> Iterator[Piece]:
+    """The fields that are asked for, of the documents that the first candidates are of."""
+    for name in list(dict.fromkeys(candidate.document_id for candidate in candidates[:LOOKED_AT]))[:_DOCUMENTS]:
+        document = documents.get(name)
+        block = head_fields(document) if document is not None else None
+        if document is None or block is None:
+            continue
+        candidate = next(candidate for candidate in candidates if candidate.document_id == name)
+        text = document.text[: block.end]
+        chunk = replace(candidate.chunk, text=text, start=0, end=len(text), page=document.page_at(0), headings=())
+        source = replace(candidate, chunk=chunk)
+        title = str(document.metadata.get("title") or document.source)
+        for start, end in block.units:
+            if asked.holds(text[start:end]):
+                yield Piece(source, "fields", start, end, None, (name, block.start, block.end), title, True)
+
+
+def _says_something(block: Block, text: str, start: int, end: int) -> bool:
+    """Whether units say something by themselves: they do not only announce, and are no title or table of contents."""
+    own = [text[first:last] for first, last in block.units if start <= first and last <= end]
+    if block.kind in ("text", "list") and own and all(map(is_only_links, own)):
+        return False
+    alone = block.kind == "text" and len(own) == 1
+    return not (alone and (announces_more(own[0]) or (len(block.units) == 1 and is_label(own[0]))))
+
+
+def _widened(candidate: Candidate, document: Document | None) -> tuple[Candidate, list[Heading]]:
+    """A candidate as part of a longer stretch of its document, and the headings in there."""
+    chunk = candidate.chunk
+    if document is None or document.text[chunk.start : chunk.end] != chunk.text:
+        return candidate, []
+    text = document.text
+    start = max(text.rfind("\n\n", 0, max(chunk.start - _MARGIN, 0)) + 1, 0)
+    end = text.find("\n\n", min(chunk.end + _MARGIN, len(text)))
+    end = len(text) if end < 0 else end
+    headings = [
+        replace(heading, start=heading.start - start) for heading in document.headings if start <= heading.start < end
+    ]
+    return replace(candidate, chunk=replace(chunk, text=text[start:end], start=start, end=end)), headings
+
+
+def _stretches(block: Block, text: str, words: float) -> Iterator[tuple[int, int]]:
+    """Units of a block together, as many as make a piece."""
+    if block.kind == "code":
+        start, end = block.units[0]
+        yield start, _cut_at_line(text, start, end) if reading_length(text[start:end]) > _LONGEST_CODE else end
+        return
+    if block.kind == "table":
+        words *= _ROWS
+    first, length = 0, 0.0
+    for i, (start, end) in enumerate(block.units):
+        own = reading_length(text[start:end])
+        if i > first and length + own > words:
+            yield block.units[first][0], block.units[i - 1][1]
+            first, length = i, 0.0
+        length += own
+    yield block.units[first][0], block.units[-1][1]
+
+
+def _cut_at_line(text: str, start: int, end: int) -> int:
+    """Where the code has got long enough."""
+    stop = start
+    for line in text[start:end].splitlines(keepends=True):
+        if stop > start and reading_length(text[start : stop + len(line)]) > _LONGEST_CODE:
+            break
+        stop += len(line)
+    return stop
+
+
+def weigh(
+    question: str,
+    pieces: Sequence[Piece],
+    embedder: EmbedderLike | None,
+    reranker: Reranker | None,
+    weights: Weights = WEIGHTS,
+) -> Weighed:
+    """How well each piece answers.
+
+    Args:
+        embedder: compares pieces with the question; None counts words instead.
+        reranker: reads them with the question; None counts words instead.
+    """
+    if not pieces:
+        return Weighed(np.zeros(0), ())
+    relevances: list[float] = []
+    texts = [piece.read for piece in pieces]
+    scores = weights.search * np.array([piece.source.score for piece in pieces], dtype=np.float64)
+    known = [piece.source.scores.get("reranker") for piece in pieces]
+    scores += weights.passage * np.array([log_odds(score) if score is not None else 0.0 for score in known])
+    if embedder is not None:
+        cosines = np.asarray(embedder.embed(texts) @ embedder.embed([question], "query")[0], dtype=np.float64)
+        scores += weights.cosine * (cosines - cosines.mean()) / max(float(cosines.std()), 1e-6)
+    if reranker is not None:
+        relevances = [log_odds(float(score)) for score in reranker.score(question, texts)]
+        scores += weights.relevance * np.array(relevances)
+    if embedder is None or reranker is None:
+        asked = set(terms(question))
+        held = [len(asked.intersection(terms(text))) / max(len(asked), 1) for text in texts]
+        scores += weights.terms * np.array(held)
+    if reranker is None:
+        scores *= _CLOSER
+    scores += weights.field * np.array([piece.is_asked_field for piece in pieces])
+    scores += weights.code * np.array([piece.kind == "code" for piece in pieces])
+    return Weighed(scores, relevances)
+
+
+def select(
+    pieces: Sequence[Piece],
+    scores: Sequence[NDArray[np.float64]],
+    wanted: Wants,
+    *,
+    read: Sequence[Evidence] = (),
+    weights: Weights = WEIGHTS,
+) -> list[Evidence]:
+    """The pieces to show, best first, neighbours as one: as many as are wanted.
+
+    Args:
+        scores: by :func:`weigh`, for each part of the question ``(n,)``; the parts choose in turn.
+        read: what a reader found: a piece that holds its answer counts for more.
+    """
+    if not pieces:
+        return []
+    bonus = np.array([_read_bonus(piece, read, weights.read) for piece in pieces])
+    taken: list[int] = []
+    said: set[str] = set()
+    documents: set[str] = set()
+    room = wanted.words
+    for i in _in_turn([own + bonus for own in scores], FAINT / 2 if wanted.fact else FAINT):
+        piece = pieces[i]
+        length = reading_length(piece.text)
+        if letters(piece.text) in said or (taken and length > room):
+            continue
+        if any(_overlap(piece, pieces[other]) for other in taken):
+            continue
+        if wanted.titles and (piece.source.document_id in documents or len(documents) == _DOCUMENTS):
+            continue
+        taken.append(i)
+        said.add(letters(piece.text))
+        documents.add(piece.source.document_id)
+        room -= length
+        if room <= 0:
+            break
+    return _joined([pieces[i] for i in taken])
+
+
+def _overlap(one: Piece, other: Piece) -> bool:
+    (document, start, end), (other_document, other_start, other_end) = one.place, other.place
+    return document == other_document and start < other_end and other_start < end
+
+
+def _in_turn(scores: Sequence[NDArray[np.float64]], faint: float) -> Iterator[int]:
+    """The pieces that are not faint, the parts of a question choosing their best in turn."""
+    orders = [[i for i in np.argsort(-own, kind="stable").tolist() if own[i] >= own.max() - faint] for own in scores]
+    for rank in range(max(map(len, orders))):
+        for order in orders:
+            if rank < len(order):
+                yield order[rank]
+
+
+def _read_bonus(piece: Piece, read: Sequence[Evidence], weight: float) -> float:
+    document, start, end = piece.place
+    best = 0.0
+    for evidence in read:
+        offset = evidence.candidate.chunk.start
+        first, last = evidence.answer or (evidence.start, evidence.end)
+        if evidence.candidate.document_id == document and start <= offset + first and offset + last <= end:
+            best = max(best, evidence.score)
+    return weight * best
+
+
+def _joined(pieces: Sequence[Piece]) -> list[Evidence]:
+    """Pieces, best first, that stand side by side in a document become one evidence, in the place of the best."""
+    runs: list[list[Piece]] = []
+    for piece in sorted(pieces, key=lambda piece: piece.place):
+        if runs and _touch(runs[-1][-1], piece):
+            runs[-1].append(piece)
+        else:
+            runs.append([piece])
+    rank = {piece.place: i for i, piece in enumerate(pieces)}
+    runs.sort(key=lambda run: min(rank[piece.place] for piece in run))
+    return [_evidence(run) for run in runs]
+
+
+def _touch(one: Piece, other: Piece) -> bool:
+    """Whether nothing stands between two pieces but blanks and marks."""
+    if one.place[0] != other.place[0]:
+        return False
+    source = one.source
+    offset = other.place[1] - source.chunk.start
+    return 0 <= offset - one.end < 200 and offset <= len(source.text) and not letters(source.text[one.end : offset])
+
+
+def _evidence(run: Sequence[Piece]) -> Evidence:
+    first = run[0]
+    source, start = first.source, first.start
+    end = run[-1].place[2] - source.chunk.start
+    if first.lead and first.lead[0] < start and reading_length(source.text[first.lead[1] : start]) <= _LEAD_GAP:
+        start = first.lead[0]
+    if end > len(source.text):
+        source, start, end = run[-1].source, source.chunk.start + start, source.chunk.start + end
+        start, end = start - run[-1].source.chunk.start, end - run[-1].source.chunk.start
+    bare = start == first.start and first.kind in ("list", "table", "code", "fields")
+    return Evidence(source, start, end, 0.0, heading=first.heading if bare else "")

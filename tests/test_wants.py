@@ -1,0 +1,89 @@
+"""What a question wants to read, and the questions in it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langbert.answering.wants import parts, wants
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Who wrote the report?",
+        "When was the company founded?",
+        "In which year did sales double?",
+        "How many employees does it have?",
+        "What is the maximum line length?",
+        "What's the default port?",
+        "谁写了这份报告？",
+        "公司是哪一年成立的？",
+        "默认值是多少",
+        "附件最大能传多大？",
+    ],
+)
+def test_a_name_a_number_or_a_date(question: str) -> None:
+    assert wants(question).fact
+    assert wants(question).words < wants("Why?").words
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Why did sales fall?",
+        "How do I reset my password?",
+        "Compare the two plans",
+        "When detecting fraud, do rules or models work better?",
+        "Who founded it, when, and why was it sold?",
+        "List the requirements",
+        "为什么销量下降？",
+        "怎么重置密码",
+        "两种方案有什么区别",
+        "有哪些要求？",
+        "谁创办了公司，什么时候上市的？",
+    ],
+)
+def test_several_sentences(question: str) -> None:
+    assert not wants(question).fact
+
+
+def test_the_documents_themselves() -> None:
+    for question in (
+        "Which PEP added it?",
+        "wich paper says so",
+        "哪份合同规定了违约金",
+        "哪个文档讲了部署",
+        "哪篇论文提出的",
+    ):
+        assert wants(question).titles
+    for question in ("Which colour is it?", "哪个城市最大", "Who wrote the paper?"):
+        assert not wants(question).titles
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("Who paid for the bridge?", ["Who paid for the bridge?"]),
+        (
+            "When was the old bridge built, and who paid for the repair?",
+            ["When was the old bridge built", "who paid for the repair?"],
+        ),
+        ("Who sent the letter with the roses, and when?", ["Who sent the letter with the roses, and when?"]),
+        ("年假有几天？请病假需要哪些材料？", ["年假有几天？", "请病假需要哪些材料？"]),
+        ("备份放在哪里，恢复一次数据库要多久", ["备份放在哪里", "恢复一次数据库要多久"]),
+        ("写入变慢了，怎么办", ["写入变慢了，怎么办"]),
+        ("Salt, pepper and oil: what for?", ["Salt, pepper and oil: what for?"]),
+    ],
+)
+def test_the_questions_in_a_question(question: str, expected: list[str]) -> None:
+    assert parts(question) == expected
+
+
+@given(st.text(min_size=1, max_size=120))
+def test_any_question_has_parts(question: str) -> None:
+    found = parts(question)
+    assert found
+    assert len(found) <= 3
+    wants(question)
