@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ def url(minilm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         store.add([Document("bees", HOSTILE, '<b onclick="window.hacked=1">bees</b>.txt')])
         far = "".join(f"Chapter {i}\n\nLamp {i} stands in room {i}.\n\n" for i in range(300))
         store.add([Document("lamps", far + "🐝 The Norman castle was finished in 1078.", "lamps.txt")])
+        notice = "The emergency exit is behind the stairs."
+        store.add([Document(f"exit-{n}", notice, f"<b>exit</b> {n}.txt") for n in range(3)])
         with running(create_app(store)) as address:
             yield address
 
@@ -180,6 +183,66 @@ def test_a_refusal_looks_like_one_and_shows_what_is_near(page: Any) -> None:
     assert "refused" in answer.get_attribute("class")
     assert answer.locator(".quotes li").count() == 3
     assert answer.locator(".cite").count() == 0
+
+
+ANSWER = {
+    "question": "Which kinds of leave are there?",
+    "standalone_question": "Which kinds of leave are there?",
+    "answer": "There are two kinds:\n- annual leave\n- sick leave [1]\n\nfor n in <b>kinds</b>:\n    print(n)",
+    "refused": False,
+    "confidence": 0.9,
+    "answered_by": "quotation",
+    "unsupported": [],
+    "timings": {"total": 0.1},
+    "nearest": [],
+    "citations": [
+        {
+            "source": "lamps.txt",
+            "document_id": "lamps",
+            "page": None,
+            "start": 0,
+            "end": 9,
+            "quote": "a\nb",
+            "score": 0.9,
+        }
+    ],
+}
+
+
+def test_an_answer_of_several_lines_keeps_them(page: Any) -> None:
+    body = "".join(
+        f"event: {name}\ndata: {json.dumps(data)}\n\n"
+        for name, data in (("piece", {"text": ANSWER["answer"]}), ("answer", ANSWER))
+    )
+    page.route("**/api/ask", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+    answer = ask(page, "Which kinds of leave are there?")
+    assert answer.locator("p").first.inner_text() == ANSWER["answer"]
+    lines = page.evaluate(
+        """() => {
+            const range = document.createRange();
+            range.selectNodeContents(document.querySelector(".answer p"));
+            return new Set([...range.getClientRects()].map((line) => Math.round(line.bottom))).size;
+        }"""
+    )
+    assert lines >= 5
+    assert answer.locator("b").count() == 0
+    assert answer.locator(".cite").inner_text() == "[1]"
+    assert answer.locator("q").inner_text().strip('“”"') == "a\nb"
+
+
+def test_other_places_of_a_passage_are_links(page: Any) -> None:
+    page.click("nav >> text=Search")
+    page.fill("#words", "emergency exit")
+    page.keyboard.press("Enter")
+    also = page.locator(".hit", has_text="emergency exit").first.locator(".elsewhere")
+    also.wait_for()
+    assert also.inner_text().startswith("Also in ")
+    assert also.locator("a").count() == 2
+    assert also.locator("b").count() == 0
+    also.locator("a").nth(1).click()
+    page.locator("#source-body mark").wait_for()
+    assert "emergency exit" in page.locator("#source-body mark").inner_text()
+    assert "exit" in page.locator("#source-title").inner_text()
 
 
 def test_search_with_a_filter_and_walking_through_the_hits(page: Any) -> None:

@@ -184,6 +184,20 @@ def test_rerankers_of_three_kinds(url: str) -> None:
     assert ranks[0]["score"] == pytest.approx(np.log(scores[1] / (1 - scores[1])), abs=1e-2)
 
 
+def test_langchain_cohere_reranks(url: str) -> None:
+    from cohere import ClientV2
+    from langchain_cohere import CohereRerank
+    from langchain_core.documents import Document as Passage
+
+    passages = [Passage("A car has wheels.", metadata={"n": 1}), Passage(QUOTE, metadata={"n": 2})]
+    with httpx.Client(timeout=120) as connection:  # as base_url=url does, whose connection nobody closes
+        client = ClientV2("none", base_url=url, httpx_client=connection)
+        reranker = CohereRerank(client=client, model="minilm-reranker", top_n=1)
+        (best,) = reranker.compress_documents(passages, QUESTION)
+    assert (best.page_content, best.metadata["n"]) == (QUOTE, 2)
+    assert 0.5 < best.metadata["relevance_score"] <= 1
+
+
 def test_citations_in_anthropics_form(url: str) -> None:
     answer = httpx.post(f"{url}/api/ask", json={"question": QUESTION, "citations": "anthropic"}, timeout=120).json()
     cited = answer["content"][0]["citations"][0]

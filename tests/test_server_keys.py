@@ -101,6 +101,21 @@ def test_the_department_itself_is_answered(url: str) -> None:
 
 
 @pytest.mark.models
+def test_other_places_are_those_that_the_key_sees(minilm) -> None:
+    keys = Keys([Key.made("it", IT, where={"department": "it"}), Key.made("all", ALL)])
+    notice = "The emergency exit is behind the stairs."
+    with Store.open(embedder=minilm) as store:
+        store.add([Document(name, notice, f"{name}.txt", {"department": name}) for name in ("it", "hr", "board")])
+        with running(create_app(store, keys=keys)) as url:
+            for key, elsewhere in ((IT, 0), (ALL, 2)):
+                with client(url, key) as one:
+                    (hit,) = one.post("/api/search", json={"question": "Where is the emergency exit?"}).json()["hits"]
+                assert len(hit["places"]) == elsewhere
+                assert len({hit["document_id"], *(place["document_id"] for place in hit["places"])}) == elsewhere + 1
+                assert all(place["start"] == 0 and place["end"] == len(notice) for place in hit["places"])
+
+
+@pytest.mark.models
 def test_counts_are_of_what_the_key_sees(url: str) -> None:
     counts = {}
     for key in (HR, IT, ALL):

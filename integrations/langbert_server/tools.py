@@ -76,6 +76,7 @@ def make_tools(engine: Engine) -> MCPServer[Any]:
                     "text": candidate.text[:_SHOWN],
                     "cut": len(candidate.text) > _SHOWN,
                     "score": round(candidate.score, 3),
+                    "also_in": list(dict.fromkeys(other.source for other in candidate.places)),
                 }
                 for candidate in found
             ]

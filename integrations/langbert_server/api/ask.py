@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from langbert import Answer, Candidate, Message
+from langbert import Answer, Candidate, Chunk, Message
 
 from ..access import View
 from .common import ERRORS, EngineOf, Question, ViewOf, computed, event_stream, last, pieces
@@ -105,8 +105,21 @@ def answer_json(
 
 
 def hit(candidate: Candidate) -> dict[str, Any]:
-    """A passage as JSON."""
+    """A passage as JSON; ``places`` are others that say the same: copies of the document, a repeated notice."""
     chunk = candidate.chunk
+    return {
+        **_place(chunk),
+        "headings": list(chunk.headings),
+        "text": chunk.text,
+        "score": round(candidate.score, 4),
+        "scores": {name: round(score, 4) for name, score in candidate.scores.items()},
+        "metadata": dict(chunk.metadata),
+        "places": [_place(other) for other in candidate.places],
+    }
+
+
+def _place(chunk: Chunk) -> dict[str, Any]:
+    """Where a passage stands."""
     return {
         "document_id": chunk.document_id,
         "chunk_id": chunk.id,
@@ -114,11 +127,6 @@ def hit(candidate: Candidate) -> dict[str, Any]:
         "page": chunk.page,
         "start": chunk.start,
         "end": chunk.end,
-        "headings": list(chunk.headings),
-        "text": chunk.text,
-        "score": round(candidate.score, 4),
-        "scores": {name: round(score, 4) for name, score in candidate.scores.items()},
-        "metadata": dict(chunk.metadata),
     }
 
 

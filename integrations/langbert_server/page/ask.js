@@ -2,7 +2,7 @@
 
 import { events, post } from "./api.js";
 import { $, el } from "./dom.js";
-import { link } from "./source.js";
+import { elsewhere, link } from "./source.js";
 import { place, t } from "./strings.js";
 
 let history = [];
@@ -72,7 +72,7 @@ function shown(answer) {
   if (list.length) {
     parts.push(el("ol", { class: "quotes" }, ...list.map((each, i) => el("li", {}, link(list, i, {},
       el("span", { class: "place" }, `${answer.refused ? "" : `[${i + 1}] `}${place(each.source || each.document_id, each.page, each.start, each.end)}`),
-      el("br"), el("q", {}, short(each.quote ?? each.text)))))));
+      el("br"), el("q", {}, short(each.quote ?? each.text))), elsewhere(each)))));
   }
   const times = Object.entries(answer.timings).map(([stage, seconds]) => `${stage} ${seconds.toFixed(2)}`).join(", ");
   const facts = [

@@ -2,7 +2,7 @@
 
 import { post } from "./api.js";
 import { $, el, notice } from "./dom.js";
-import { link } from "./source.js";
+import { elsewhere, link } from "./source.js";
 import { place, t } from "./strings.js";
 
 export function prepare() {
@@ -29,5 +29,5 @@ function item(hits, index) {
     el("span", { class: "place" }, place(hit.source || hit.document_id, hit.page, hit.start, hit.end)),
     el("span", { class: "score" }, `  ${t("score")} ${hit.score.toFixed(2)}`),
     hit.headings.length ? el("div", { class: "headings" }, hit.headings.join(" › ")) : null,
-    el("p", { class: "passage" }, hit.text)));
+    el("p", { class: "passage" }, hit.text)), elsewhere(hit));
 }

@@ -4,6 +4,7 @@ import { call, getJson } from "./api.js";
 import { $, el, stretch } from "./dom.js";
 import { place, t } from "./strings.js";
 
+const ELSEWHERE = 5; // other places that are named
 const AROUND = 20000; // characters of the text that are shown before and after the words
 
 let places = []; // what "next" and "previous" walk through
@@ -22,6 +23,17 @@ export function link(list, index, attributes, ...children) {
     show(list, index);
   };
   return el("a", { href: address(list[index]), onclick: open, ...attributes }, ...children);
+}
+
+/** Where the same is said: copies of the document, a notice that many repeat. */
+export function elsewhere(hit) {
+  const list = hit.places ?? [];
+  if (!list.length) return null;
+  const links = list.slice(0, ELSEWHERE).flatMap((each, i) => [
+    i ? ", " : " ", link(list, i, {}, place(each.source || each.document_id, each.page, each.start, each.end)),
+  ]);
+  const more = list.length > ELSEWHERE ? ` + ${list.length - ELSEWHERE}` : "";
+  return el("div", { class: "elsewhere" }, t("alsoIn"), ...links, more);
 }
 
 export function show(list, index) {

@@ -19,6 +19,7 @@ const STRINGS = {
     stopped: "Stopped.", offline: "The server cannot be reached.", chunks: "Passages", embedder: "Encoder",
     dimension: "Dimensions", pooling: "Pooling", bytes: "Bytes", store: "Store", rights: "Your rights", key: "You are",
     models: "Models", score: "score", opened: "quoted words",
+    alsoIn: "Also in",
   },
   zh: {
     skip: "跳到内容", sections: "栏目", ask: "提问", search: "搜索", documents: "文档", about: "关于",
@@ -35,6 +36,7 @@ const STRINGS = {
     remove: "删除", again: "重新读取", reallyRemove: "删除这个文档？", sent: "已保存", stopped: "已停止。",
     offline: "无法连接服务器。", chunks: "段落", embedder: "编码器", dimension: "维度", pooling: "池化", bytes: "字节",
     store: "库", rights: "您的权限", key: "您是", models: "模型", score: "得分", opened: "引用的文字",
+    alsoIn: "另见",
   },
 };
 
