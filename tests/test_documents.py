@@ -521,27 +521,6 @@ def test_broken_xml_and_missing_parts(tmp_path: Path, word: Path) -> None:
             read_document(zipped(tmp_path, name, {"other.xml": "<a/>"}))
 
 
-@pytest.mark.parametrize("suffix", [".docx", ".odt", ".epub", ".pptx"])
-def test_a_zip_bomb_is_refused(tmp_path: Path, suffix: str) -> None:
-    path = zipped(tmp_path, f"bomb{suffix}", {"word/document.xml": "0" * (40 << 20)})
-    assert path.stat().st_size < 100_000
-    with pytest.raises(DocumentError, match="zip bomb"):
-        read_document(path)
-
-
-def test_xml_entities_are_not_resolved(tmp_path: Path) -> None:
-    secret = write(tmp_path, "secret.txt", "SECRET")
-    bomb = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 10))
-    declared = f'<!DOCTYPE x [<!ENTITY e0 "lol">{bomb}<!ENTITY s SYSTEM "{secret.as_uri()}">]>'
-    content = declared + ODT.replace("Head", "Head &s; &e9;")
-    try:
-        text = read_document(zipped(tmp_path, "a.odt", {"content.xml": content})).text
-    except DocumentError:
-        return
-    assert "SECRET" not in text
-    assert len(text) < 1000
-
-
 @pytest.mark.parametrize("content", [b"", b" \n\t\r\n ", b"\xef\xbb\xbf", "\u3000\u00a0".encode()])
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "a.rst", "a.html", "a.csv"])
 def test_empty_files(tmp_path: Path, name: str, content: bytes) -> None:

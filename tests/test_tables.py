@@ -126,14 +126,21 @@ def test_two_headings_over_each_other_and_a_title_row() -> None:
     made.add([Cell(""), Cell("Sales"), Cell("Staff"), Cell("Sales"), Cell("Staff")])
     made.add([Cell("Europe", 5)])
     made.add(Cell(text) for text in ("North", "5", "2", "7", "3"))
-    assert made.lines(2)[2:] == ["Europe", "North | 2023 Sales: 5 | 2023 Staff: 2 | 2024 Sales: 7 | 2024 Staff: 3"]
+    assert list(made.lines(2))[2:] == [
+        "Europe",
+        "North | 2023 Sales: 5 | 2023 Staff: 2 | 2024 Sales: 7 | 2024 Staff: 3",
+    ]
+
+
+def test_one_column_is_a_list_of_lines() -> None:
+    assert list(grid(["Monday"], ["six"], ["seven"]).lines()) == ["Monday", "six", "seven"]
 
 
 def test_names_beside_values_are_no_header() -> None:
-    assert grid(["Owner", "Jane Roe"], ["Floor", "third"]).lines() == ["Owner | Jane Roe", "Floor | third"]
+    assert list(grid(["Owner", "Jane Roe"], ["Floor", "third"]).lines()) == ["Owner | Jane Roe", "Floor | third"]
     assert grid(["Item", "Price"], ["Tea", "3"], ["Salt", "1"]).lines()[1] == "Tea | Price: 3"
     assert grid(["Region", "2023", "2024"], ["North", "5", "7"]).lines()[1] == "North | 2023: 5 | 2024: 7"
-    assert grid(["1", "2", "3"], ["4", "", "6"]).lines() == ["1 | 2 | 3", "4 |  | 6"]
+    assert list(grid(["1", "2", "3"], ["4", "", "6"]).lines()) == ["1 | 2 | 3", "4 |  | 6"]
 
 
 def test_spans_beyond_the_table_cost_nothing(tmp_path: Path) -> None:

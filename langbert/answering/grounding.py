@@ -29,7 +29,7 @@ _LONGEST_QUOTE = 3  # sentences
 _HELD = 0.4  # a stretch with less of the claim's weight is not worth verifying
 _WHOLE = re.compile(r"[.!?。！？…:：][\"'”’»)\]`*」』]*$")  # how a sentence ends
 _QUOTED = re.compile(r"\n[ \t]*>[ \t]?")  # as Markdown quotes, within a paragraph
-_MARK = re.compile(r"\s*\[(?:\d+(?:\s*,\s*\d+)*|\?)\]")
+_MARK = re.compile(r"(?:(?<!\s)\s+)?\[(?:\d+(?:\s*,\s*\d+)*|\?)\]")
 _REFUSAL = re.compile(
     r"^(?:(?:i'?m |i am )?(?:sorry|unfortunately)\W+(?:but )?)?(?:"
     r"(?:based on |according to )?(?:the|these|this|those|any of the|none of the)?\s*(?:provided |given |numbered )*"

@@ -10,7 +10,7 @@ import re
 
 __all__ = ["is_harmless", "json_text", "visible"]
 
-_LINE_ENDS = re.compile(r"\r+\n")
+_LINE_ENDS = re.compile(r"(?<!\r)\r+\n")
 _OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f"  # C0, but for tab and line feed
     "\x7f-\x9f"  # delete, and C1: one character that is ESC and a letter

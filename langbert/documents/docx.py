@@ -16,9 +16,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DocumentError
-from .archive import open_archive, parse_xml
+from .archive import member, open_archive, parse_xml, spend_on_all
 from .docx_numbers import Numbers
-from .extract import Extract, TextBuilder
+from .extract import Extract, TextBuilder, whole_number
 from .grid import Cell, Grid
 from .properties import office_properties
 from .remarks import remark
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
+_BOX = f"{_W}txbxContent"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 # Deleted text, and drawings in the form for old programs, are not what the reader sees.
 _UNSEEN = {
@@ -37,6 +38,7 @@ _UNSEEN = {
     _FALLBACK,
 }
 _CHARACTERS = {f"{_W}tab": "\t", f"{_W}ptab": "\t", f"{_W}br": "\n", f"{_W}cr": "\n", f"{_W}noBreakHyphen": "-"}
+_MAX_STYLES = 32  # based on each other
 _POWER = re.compile(r"[+\-−–]?\d+")
 _PRIVATE = re.compile("[\uf020-\uf0ff]")
 _STRUCK = "[struck out: "
@@ -46,24 +48,18 @@ _JUNK_TITLES = {"", "word document"}
 
 
 def read(data: bytes) -> Extract:
-    from docx import Document
-    from docx.opc.exceptions import OpcError, PackageNotFoundError
-
     archive = open_archive(data)
     names = archive.namelist()
     if not any(name.startswith("word/") for name in names):
         raise DocumentError("it is a zip archive, but no Word document; give it the suffix of its real format")
-    try:
-        document: Any = Document(io.BytesIO(data))
-    except (KeyError, ValueError, OpcError, PackageNotFoundError) as error:
-        raise DocumentError(f"the file is broken ({error}); open it in Word and save it again") from error
-
+    spend_on_all(archive)
+    document = _opened(data)
+    body, part = document.element.body, document.part
     builder = TextBuilder()
     styles = _Styles(
         document.styles.element if "word/styles.xml" in names else None,
-        parse_xml(archive.read("word/numbering.xml")) if "word/numbering.xml" in names else None,
+        parse_xml(member(archive, "word/numbering.xml")) if "word/numbering.xml" in names else None,
     )
-    body, part = document.element.body, document.part
     _write_margins(body, part, "header", builder, styles)
     _write_blocks(body, builder, styles)
     _write_notes(part, builder, styles)
@@ -75,6 +71,19 @@ def read(data: bytes) -> Extract:
     title = document.core_properties.title or ""
     said = office_properties(parse_xml(archive.read("docProps/core.xml")))
     return builder.build("" if title.strip().lower() in _JUNK_TITLES else title, said)
+
+
+def _opened(data: bytes) -> Any:
+    """The package, as python-docx sees it."""
+    from docx import Document
+
+    try:
+        document: Any = Document(io.BytesIO(data))
+        if document.element.body is None:
+            raise ValueError("it has no body")
+    except Exception as error:  # whatever the part that is missing or damaged leads python-docx to
+        raise DocumentError(f"the file is broken ({error}); open it in Word and save it again") from error
+    return document
 
 
 class _Styles:
@@ -108,12 +117,12 @@ class _Styles:
             if numbering is None:
                 continue
             depth = depth or _value(numbering.find(f"{_W}ilvl"))
-            number = _value(numbering.find(f"{_W}numId"))
-            if number == "0":  # a style's numbering switched off
+            name = _value(numbering.find(f"{_W}numId"))
+            if name == "0":  # a style's numbering switched off
                 return None
-            if number:
-                linked = self.numbers.level_of(number, element.get(f"{_W}styleId") or "-")
-                return number, min(int(depth), 8) if depth.isdigit() else linked or 0
+            if name:
+                linked = self.numbers.level_of(name, element.get(f"{_W}styleId") or "-")
+                return name, whole_number(depth, linked or 0, most=8)
         return None
 
     def is_set(self, run: _Element, name: str) -> bool:
@@ -132,6 +141,8 @@ class _Styles:
             seen.add(name)
             style = self.by_id[name]
             yield style
+            if len(seen) == _MAX_STYLES:
+                return
             name = _value(style.find(f"{_W}basedOn"))
 
 
@@ -141,7 +152,7 @@ def _value(element: _Element | None) -> str:
 
 def _outline(element: _Element) -> int | None:
     value = _value(element)
-    return int(value) + 1 if value.isdigit() and int(value) < 9 else None  # 9 is body text
+    return level + 1 if (level := whole_number(value, 9)) < 9 else None  # 9 is body text
 
 
 def _write_blocks(parent: _Element, builder: TextBuilder, styles: _Styles) -> None:
@@ -164,9 +175,10 @@ def _write_blocks(parent: _Element, builder: TextBuilder, styles: _Styles) -> No
             builder.block(text.rstrip())
         if text.strip():
             in_list = depth is not None
-        for box in block.iter(f"{_W}txbxContent"):
-            if next(box.iterancestors(_FALLBACK), None) is None:
-                _write_blocks(box, builder, styles)
+        around = next(block.iterancestors(_BOX), None)
+        for box in block.iter(_BOX):
+            if next(box.iterancestors(_FALLBACK), None) is None and next(box.iterancestors(_BOX), None) is around:
+                _write_blocks(box, builder, styles)  # and the boxes in it
 
 
 def _blocks(parent: _Element) -> Iterator[_Element]:
@@ -251,16 +263,14 @@ def _grid(table: _Element, styles: _Styles) -> tuple[Grid, int | None]:
 
 def _cells(row: _Element) -> Iterator[tuple[int, _Element]]:
     """The cells with the columns where they begin."""
-    before = _value(row.find(f"{_W}trPr/{_W}gridBefore"))
-    column = int(before) if before.isdigit() else 0
+    column = whole_number(_value(row.find(f"{_W}trPr/{_W}gridBefore")), 0)
     for cell in _within(row, "tc"):
         yield column, cell
         column += _span(cell)
 
 
 def _span(cell: _Element) -> int:
-    columns = _value(cell.find(f"{_W}tcPr/{_W}gridSpan"))
-    return int(columns) if columns.isdigit() else 1
+    return whole_number(_value(cell.find(f"{_W}tcPr/{_W}gridSpan")), 1)
 
 
 def _continues(cell: _Element) -> bool:
@@ -294,13 +304,15 @@ def _numbered(paragraph: _Element, styles: _Styles) -> str:
 def _write_margins(body: _Element, part: Any, kind: str, builder: TextBuilder, styles: _Styles) -> None:
     """The headers or footers of all sections, each text once; bare page numbers are none."""
     written: set[str] = set()
+    read: set[str] = set()
     for section in body.iter(f"{_W}sectPr"):
         for reference in section.iter(f"{_W}{kind}Reference"):
             if reference.get(f"{_W}type") == "first" and section.find(f"{_W}titlePg") is None:
                 continue
             named = part.rels.get(reference.get(f"{_R}id") or "")
-            if named is None or named.is_external:
+            if named is None or named.is_external or named.rId in read:
                 continue
+            read.add(named.rId)
             margin = TextBuilder()
             _write_blocks(parse_xml(named.target_part.blob), margin, styles)
             text = margin.build().text
@@ -311,11 +323,12 @@ def _write_margins(body: _Element, part: Any, kind: str, builder: TextBuilder, s
 
 def _write_notes(part: Any, builder: TextBuilder, styles: _Styles) -> None:
     """Footnotes and endnotes, after the text; comments are counted."""
-    for relation in part.rels.values():
-        if not relation.is_external and relation.reltype.endswith("/comments"):
+    relations = {id(relation.target_part): relation for relation in part.rels.values() if not relation.is_external}
+    for relation in relations.values():
+        if relation.reltype.endswith("/comments"):
             count = sum(1 for _ in parse_xml(relation.target_part.blob).iter(f"{_W}comment"))
             remark(f"{count} comment{'s' if count > 1 else ''} in the margin not read")
-        if not relation.is_external and relation.reltype.endswith(("/footnotes", "/endnotes")):
+        if relation.reltype.endswith(("/footnotes", "/endnotes")):
             for note in parse_xml(relation.target_part.blob):
                 if not note.get(f"{_W}type"):  # separators have one
                     _write_blocks(note, builder, styles)

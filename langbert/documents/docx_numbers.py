@@ -110,7 +110,7 @@ def _index(element: _Element) -> int:
 
 
 def _int(text: str, default: int) -> int:
-    return int(text) if text.isdigit() and len(text) < 8 else default
+    return int(text) if text.isdecimal() and len(text) < 8 else default
 
 
 def _in_form(count: int, form: str) -> str:

@@ -216,7 +216,7 @@ def _ranked(sample: bytes) -> list[str]:
 
     found = chardet.detect_all(sample, ignore_threshold=True, include_encodings=_LIKELY, compat_names=False)
     runs = len(re.findall(rb"[\x80-\xff]+", sample))
-    within_words = len(re.findall(rb"[A-Za-z][\x80-\xff]+|[\x80-\xff]+[A-Za-z]", sample)) > runs / 2
+    within_words = len(re.findall(rb"[A-Za-z][\x80-\xff]+|(?<![\x80-\xff])[\x80-\xff]+[A-Za-z]", sample)) > runs / 2
     scores = {name: guess["confidence"] * _PRIOR.get(name, 1) for guess in found if (name := guess["encoding"])}
     if within_words:  # of Latin letters; no other alphabet mixes with them
         scores = {name: score * (0.3 if name in _OTHER_ALPHABETS else 1) for name, score in scores.items()}

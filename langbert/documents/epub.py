@@ -33,8 +33,8 @@ def read(data: bytes) -> Extract:
         if "html" in (item.get("media-type") or "") and "nav" not in (item.get("properties") or "").split()
     }
     builder = TextBuilder()
-    for reference in package.iter(f"{_OPF}itemref"):
-        name = items.get(reference.get("idref"))
+    spine = dict.fromkeys(items.get(reference.get("idref")) for reference in package.iter(f"{_OPF}itemref"))
+    for name in spine:  # each chapter once (EPUB 3.3, 5.7.2)
         if name in names and (chapter := member(archive, name or "")).strip():
             html.write(html.parse(chapter), builder)
     return builder.build(package.findtext(f".//{_DC}title") or "", office_properties(package))

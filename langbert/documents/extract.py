@@ -9,8 +9,12 @@ from typing import Any
 
 from ..records import Heading
 from .grid import Grid
+from .limits import spend
 
-__all__ = ["Extract", "TextBuilder", "one_line", "with_title"]
+__all__ = ["MAX_INDENT", "Extract", "TextBuilder", "one_line", "whole_number", "with_title"]
+
+MAX_INDENT = 20
+"""Lists within lists that are set further to the right, one than the other."""
 
 _MAX_HEADING = 200
 _FILE_NAME = re.compile(r"\S+\.\w{2,5}")  # what exporters put where a title should be
@@ -25,6 +29,17 @@ class Extract:
     page_starts: tuple[int, ...] = ()
     title: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def whole_number(text: str | None, default: int, most: int = 1_000_000) -> int:
+    """A count as files write it, at most ``most``; ``default`` where it is none.
+
+    >>> whole_number("12", 1), whole_number("-3", 1), whole_number("²", 1), whole_number("9" * 5000, 1, most=1000)
+    (12, 1, 1, 1000)
+    """
+    if not text or not text.isdecimal():
+        return default
+    return min(int(text), most) if len(text) < 20 else most
 
 
 def one_line(text: str) -> str:
@@ -104,5 +119,6 @@ class TextBuilder:
         )
 
     def _append(self, text: str) -> None:
+        spend(len(text))
         self._parts.append(text)
         self._length += len(text)

@@ -9,8 +9,10 @@ A merged cell counts for every row and column it covers, an empty one keeps its 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+from .limits import spend
 
 __all__ = ["EMPTY", "Cell", "Grid", "row_line"]
 
@@ -50,12 +52,13 @@ class Grid:
                     self._open[len(row)] = (cell.rows - 1, cell.text)
                 row.append(cell.text)
         self._fill(row)
+        spend(len(row) + sum(map(len, row)) - sum(len(cell.text) for cell in given))
         if len(given) == 1 and len(row) > 1 and len(set(row)) == 1:
             self._whole.add(len(self.rows))
         self.rows.append(row)
 
-    def lines(self, headers: int | None = None) -> list[str]:
-        """The rows as text, empty ones left out.
+    def lines(self, headers: int | None = None) -> Iterator[str]:
+        """The rows as text, one after the other, empty ones left out.
 
         Args:
             headers: how many of the first rows name the columns; None where the file does not say.
@@ -63,23 +66,22 @@ class Grid:
         width = max((len(row) for row in self.rows), default=0)
         while width and not any(row[width - 1] for row in self.rows if len(row) >= width):
             width -= 1
+        spend(width * len(self.rows))
         rows = [[*row, *[""] * (width - len(row))][:width] for row in self.rows]
         if headers is None:
             body = [row for i, row in enumerate(rows) if i not in self._whole and any(row)]
             named = bool(body) and _are_names(body[0], body[1:])
             headers = rows.index(body[0]) + 1 if named else 0
         names = _column_names([row for i, row in enumerate(rows[:headers]) if i not in self._whole])
-        lines = []
         for i, row in enumerate(rows):
             if not any(row):
                 continue
             if i in self._whole:
-                lines.append(row[0])
+                yield row[0]
             elif i < headers:
-                lines.append(row_line(row, ()).rstrip(" |"))
+                yield row_line(row, ()).rstrip(" |")
             else:
-                lines.append(row_line(row, names))
-        return lines
+                yield row_line(row, names)
 
     def _fill(self, row: list[str]) -> None:
         while len(row) in self._open:

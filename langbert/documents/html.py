@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import DocumentError
 from .encoding import decode
-from .extract import Extract, TextBuilder
+from .extract import MAX_INDENT, Extract, TextBuilder, whole_number
 from .grid import Cell, Grid
+from .html_depth import flattened
 from .properties import properties
+from .remarks import remark
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
 _META_CHARSET = re.compile(
-    rb"""<meta[^>]+charset\s*=\s*["']?\s*([\w.:-]+)|<\?xml[^>]+encoding\s*=\s*["']([\w.:-]+)""", re.I
+    rb"""<meta[^<>]+charset\s*=\s*["']?\s*([\w.:-]+)|<\?xml[^<>]+encoding\s*=\s*["']([\w.:-]+)""", re.I
 )
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
@@ -59,6 +62,7 @@ _MODIFIED_NAMES = "article:modified_time og:updated_time datemodified dcterms.mo
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _BREAK = "\x1e"  # stands for <br> until the white space around it has been collapsed
 _ENOUGH = 200  # characters: a <main> with less is not where the text is
+_MOST_LINKS = 20_000  # characters: with more, it is no navigation
 
 
 def read(data: bytes, declared: str | None = None) -> Extract:
@@ -91,19 +95,29 @@ def _properties(root: _Element) -> dict[str, Any]:
 
 def parse(data: bytes, declared: str | None = None) -> _Element:
     """The root element, whatever the mark-up is like."""
-    from lxml import etree, html
-
     found = _META_CHARSET.search(data, 0, 4096)
     named = declared or (next(name for name in found.groups() if name).decode("ascii") if found else None)
-    text = _XML_DECLARATION.sub("", decode(data, named), count=1)
+    text = _XML_DECLARATION.sub("", decode(data, named), count=1).replace("\0", "")
+    root, whole = _tree(text)
+    if not whole:
+        remark("its mark-up nests deeper than any page does; what is deeper is read without it")
+        root, _ = _tree(flattened(text))
+    return root
+
+
+def _tree(text: str) -> tuple[_Element, bool]:
+    """The root element, and whether all of the text is in it: the parser stops where elements nest 2,048 deep."""
+    from lxml import etree, html
+
     # lxml refuses str with an encoding declaration, so it gets UTF-8 and is told so.
     parser: Any = html.HTMLParser(
         encoding="utf-8", huge_tree=True, no_network=True, remove_comments=True, remove_pis=True
     )
     try:
-        return html.document_fromstring(text.replace("\0", "").encode("utf-8", "replace"), parser=parser)
+        root = html.document_fromstring(text.encode("utf-8", "replace"), parser=parser)
     except etree.ParserError as error:
         raise DocumentError("it is empty: there is no text in it") from error
+    return root, all(entry.type != etree.ErrorTypes.ERR_RESOURCE_LIMIT for entry in parser.error_log)
 
 
 def write(root: _Element, builder: TextBuilder) -> None:
@@ -118,14 +132,14 @@ def _main(root: _Element) -> _Element | None:
     """The one ``main`` (or ``article``), if most likely the text is in there."""
     for xpath in ("//main | //*[@role='main']", "//article"):
         found = root.xpath(xpath)
-        if isinstance(found, list) and len(found) == 1 and len(" ".join(_words(found[0]))) >= _ENOUGH:
+        if isinstance(found, list) and len(found) == 1 and _length(found[0]) >= _ENOUGH:
             return found[0]
     return None
 
 
-def _words(element: _Element) -> Iterator[str]:
-    for text in element.itertext(with_tail=False):
-        yield from str(text).split()
+def _length(element: _Element) -> int:
+    """Of its text, in characters."""
+    return int(cast(float, element.xpath("string-length(normalize-space())")))
 
 
 class _Walk:
@@ -201,9 +215,9 @@ class _Walk:
             self.pre += 1
         elif tag in ("ul", "ol"):
             self.items = self.items if self.lists else 0
-            self.lists.append(_int(element.get("start"), 1) if tag == "ol" else 0)
+            self.lists.append(whole_number(element.get("start"), 1) if tag == "ol" else 0)
         elif tag == "li":
-            depth = max(0, len(self.lists) - 1)
+            depth = min(max(0, len(self.lists) - 1), MAX_INDENT)
             number = self.lists[-1] if self.lists else 0
             if number:
                 self.lists[-1] += 1
@@ -294,20 +308,16 @@ def _is_opener(element: _Element) -> bool:
 
 
 def _is_navigation(element: _Element) -> bool:
-    """Whether more than half of the words are links."""
-    total = sum(map(len, _words(element)))
-    return 2 * sum(len(word) for link in element.iter("a") for word in _words(link)) > total
+    """Whether more than half of the text is links."""
+    total = _length(element)
+    return total < _MOST_LINKS and 2 * sum(map(_length, element.iter("a"))) > total
 
 
 def _is_power(element: _Element) -> bool:
     return len(element) == 0 and _POWER.fullmatch(element.text or "") is not None
 
 
-def _int(text: str | None, default: int) -> int:
-    return int(text) if text and text.isdigit() else default
-
-
-def _rows(table: _Element) -> list[str] | None:
+def _rows(table: _Element) -> Iterator[str] | None:
     """The rows of a table of data as lines; None for one that is only there for the layout."""
     lists = () if table.find(".//th") is not None else ("ul", "ol")
     if any(table.find(f".//{tag}") is not None for tag in ("table", "pre", *lists, *_HEADINGS)):
@@ -322,16 +332,19 @@ def _rows(table: _Element) -> list[str] | None:
         if names and headers == number:
             headers += 1
         grid.add(
-            Cell(_cell(cell), _int(cell.get("colspan"), 1), min(_int(cell.get("rowspan"), 1), len(rows) - number))
+            Cell(
+                _cell(cell),
+                whole_number(cell.get("colspan"), 1),
+                min(whole_number(cell.get("rowspan"), 1), len(rows) - number),
+            )
             for cell in cells
         )
     if not several:
         return None
-    captions = [text for text in map(_cell, table.iterchildren("caption")) if text]
+    captions = (text for text in map(_cell, table.iterchildren("caption")) if text)
     # Financial tables give "$" and ")" cells of their own.
-    return captions + [
-        _CLOSING_CELL.sub(r"\1", _CURRENCY_CELL.sub(r"\1 ", line)) for line in grid.lines(headers or None)
-    ]
+    lines = grid.lines(headers or None)
+    return chain(captions, (_CLOSING_CELL.sub(r"\1", _CURRENCY_CELL.sub(r"\1 ", line)) for line in lines))
 
 
 def _cell(cell: _Element) -> str:

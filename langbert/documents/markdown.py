@@ -11,14 +11,15 @@ from .encoding import decode
 from .extract import Extract, one_line, with_title
 from .grid import row_line
 from .header_block import FRONT_MATTER, front_matter, header_block
+from .limits import spend
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 _HTML_HEADING = re.compile(r"<h([1-6])\b[^>]{0,500}>(.{0,2000}?)</h\1\s{0,9}>", re.DOTALL | re.IGNORECASE)
-_DELIMITER_ROW = re.compile(r"^[ \t]*\|?[ \t]*:?-+[ \t:|-]*$", re.MULTILINE)
+_DELIMITER_ROW = re.compile(r"^[ \t]*(?:\|[ \t]*)?:?-[ \t:|-]*$", re.MULTILINE)
 _MAX_HEADING = 2_000  # characters of mark-up and words: more is not shown, and some mark-up costs its square
-_TAG = re.compile(r"<[^>]*>")
+_TAG = re.compile(r"<[^<>]*>")
 _ANCHOR = re.compile(r"\{#[^{}]{0,200}\}\s*$")  # "## Heading {#its-name}"
 
 
@@ -46,6 +47,7 @@ def _with_named_cells(text: str) -> str:
         elif token.type == "tr_close" and token.level == 2:  # not within a list or a quote
             if names and any(row):
                 lines[line] = f"| {row_line(row, names)} |"
+                spend(len(lines[line]))
             names = names or row
     return "\n".join(lines)
 

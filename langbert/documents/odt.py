@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import DocumentError
-from .archive import member, open_archive, parse_xml
-from .extract import Extract, TextBuilder
+from .archive import has, member, open_archive, parse_xml
+from .extract import MAX_INDENT, Extract, TextBuilder, whole_number
 from .grid import Cell, Grid
 from .properties import office_properties
 
@@ -24,7 +24,7 @@ _UNSEEN = {f"{_TEXT}tracked-changes", f"{_OFFICE}annotation", f"{_TEXT}sequence-
 def read(data: bytes) -> Extract:
     archive = open_archive(data)
     if b"encryption-data" in (
-        member(archive, "META-INF/manifest.xml") if _has(archive, "META-INF/manifest.xml") else b""
+        member(archive, "META-INF/manifest.xml") if has(archive, "META-INF/manifest.xml") else b""
     ):
         raise DocumentError("it is encrypted; save it without a password")
     body = parse_xml(member(archive, "content.xml")).find(f".//{_OFFICE}text")
@@ -32,22 +32,17 @@ def read(data: bytes) -> Extract:
         raise DocumentError("it is no OpenDocument text; give it the suffix of its real format")
     builder = TextBuilder()
     _write(body, builder, depth=-1)
-    if not _has(archive, "meta.xml"):
+    if not has(archive, "meta.xml"):
         return builder.build()
     said = parse_xml(member(archive, "meta.xml"))
     return builder.build(said.findtext(_TITLE) or "", office_properties(said))
-
-
-def _has(archive: object, name: str) -> bool:
-    return name in archive.namelist()  # type: ignore[attr-defined]
 
 
 def _write(parent: _Element, builder: TextBuilder, depth: int) -> None:
     """``depth`` counts the lists around ``parent`` from 0; -1 is outside of lists."""
     for element in parent:
         if element.tag == f"{_TEXT}h":
-            level = element.get(f"{_TEXT}outline-level") or "1"
-            builder.heading(_text(element), int(level) if level.isdigit() else 1)
+            builder.heading(_text(element), whole_number(element.get(f"{_TEXT}outline-level"), 1, most=10))
         elif element.tag == f"{_TEXT}p":
             builder.block(_text(element).rstrip())
         elif element.tag == f"{_TEXT}list":
@@ -66,7 +61,7 @@ def _write_list(element: _Element, builder: TextBuilder, depth: int) -> None:
             if child.tag == f"{_TEXT}list":
                 _write_list(child, builder, depth + 1)
             elif child.tag in (f"{_TEXT}p", f"{_TEXT}h") and (text := _text(child).strip()):
-                builder.block("  " * depth + ("  " if marked else "- ") + text, tight=not first)
+                builder.block("  " * min(depth, MAX_INDENT) + ("  " if marked else "- ") + text, tight=not first)
                 marked, first = True, False
 
 
@@ -74,8 +69,7 @@ def _text(element: _Element) -> str:
     pieces = [element.text or ""]
     for child in element:
         if child.tag == f"{_TEXT}s":  # runs of spaces are written as a count
-            count = child.get(f"{_TEXT}c") or "1"
-            pieces.append(" " * min(int(count) if count.isdigit() else 1, 100))
+            pieces.append(" " * whole_number(child.get(f"{_TEXT}c"), 1, most=100))
         elif child.tag in _CHARACTERS:
             pieces.append(_CHARACTERS[child.tag])
         elif child.tag == f"{_TEXT}note":
@@ -106,5 +100,4 @@ def _grid(table: _Element) -> tuple[Grid, int | None]:
 
 
 def _count(element: _Element, name: str) -> int:
-    value = element.get(f"{_TABLE}{name}") or ""
-    return min(int(value), 1_000) if value.isdigit() else 1
+    return whole_number(element.get(f"{_TABLE}{name}"), 1, most=1_000)

@@ -18,6 +18,7 @@ from typing import Any
 from ..errors import DocumentError
 from .archive import member, open_archive
 from .extract import Extract, TextBuilder, one_line
+from .limits import spend
 from .remarks import file_name, remark
 
 _MOST_FILES = 2_000
@@ -66,6 +67,7 @@ def _files(data: bytes) -> Iterator[tuple[str, bytes]]:
         with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as tar:
             for info in tar:
                 if info.isreg() and _is_meant(info.name) and (file := tar.extractfile(info)) is not None:
+                    spend(info.size)  # of a sparse one, more than there is in the archive
                     yield _shown(info.name), file.read()
             return
     except tarfile.ReadError as error:
@@ -87,6 +89,7 @@ def _unpacked(data: bytes) -> tuple[bytes, str]:
         raise DocumentError(f"the file is broken: it cannot be unpacked ({error}); pack it again") from error
     if len(unpacked) > _MOST_BYTES:
         raise DocumentError(f"it unpacks from {len(data):,} to over {_MOST_BYTES:,} bytes, like a bomb")
+    spend(len(unpacked))
     return unpacked, PurePosixPath(file_name()).stem or "content.txt"
 
 

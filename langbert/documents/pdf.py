@@ -13,9 +13,10 @@ from .archive import parse_xml
 from .extract import Extract, TextBuilder, one_line
 from .pdf_layout import Line, Outline, body_size, find_title, mark_headings, page_lines, paragraph_starts
 from .properties import properties
+from .remarks import remark
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    pass
 
 PDFIUM = threading.Lock()  # the library is not thread-safe, not even for two different files
 
@@ -24,7 +25,7 @@ _DC = "{http://purl.org/dc/elements/1.1/}"
 _XMP = "{http://ns.adobe.com/xap/1.0/}"
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 
-_HYPHENATED = re.compile(r"([^\W\d_]+)\ufffe([^\W\d_]+)")
+_HYPHENATED = re.compile(r"(?<![^\W\d_])([^\W\d_]+)\ufffe([^\W\d_]+)")
 _NO_CHARACTERS = re.compile("[\x00-\x08\x0b-\x1f\x7f\ufffe\uffff]")
 _JUNK_TITLE = re.compile(
     r"untitled|microsoft (word|powerpoint) - |.*\.(docx?|pptx?|tex|dvi|indd|jpe?g|png|pdf|qxd|xlsx?)$", re.I
@@ -64,9 +65,9 @@ def _load(data: bytes) -> tuple[list[list[Line]], list[Outline], str, dict[str, 
     try:
         if not len(pdf):
             raise DocumentError("it has no pages")
-        pages = [page_lines(pdf, index) for index in range(len(pdf))]
+        pages = [_page(pdf, index) for index in range(len(pdf))]
         title = one_line(pdf.get_metadata_value("Title") or "")
-        outline = list(_outline(pdf))
+        outline = _outline(pdf)
         said = _properties(pdf, data)
     finally:
         pdf.close()
@@ -107,7 +108,18 @@ def _properties(pdf: Any, data: bytes) -> dict[str, Any]:
     return {**xmp, **info, **({"authors": xmp["authors"]} if more else {})}
 
 
-def _outline(pdf: Any) -> Sequence[Outline]:
+def _page(pdf: Any, index: int) -> list[Line]:
+    """The lines of a page; none where it is damaged, and the others are read all the same."""
+    import pypdfium2
+
+    try:
+        return page_lines(pdf, index)
+    except pypdfium2.PdfiumError as error:
+        remark(f"page {index + 1} is damaged and was not read ({error})")
+        return []
+
+
+def _outline(pdf: Any) -> list[Outline]:
     entries = []
     for bookmark in pdf.get_toc():
         destination = bookmark.get_dest()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
 from ..errors import DocumentError
-from .archive import member, open_archive, parse_xml
-from .extract import Extract, TextBuilder
+from .archive import has, member, open_archive, parse_xml
+from .extract import Extract, TextBuilder, whole_number
 from .grid import Cell, Grid
 from .properties import office_properties
 
@@ -41,7 +41,7 @@ def read(data: bytes) -> Extract:
             _write_slide(archive, name, builder)
     if "docProps/core.xml" not in names:
         return builder.build()
-    said = parse_xml(archive.read("docProps/core.xml"))
+    said = parse_xml(member(archive, "docProps/core.xml"))
     title = said.findtext(_TITLE) or ""
     return builder.build("" if title.strip().lower() in _JUNK_TITLES else title, office_properties(said))
 
@@ -49,10 +49,10 @@ def read(data: bytes) -> Extract:
 def _relations(archive: ZipFile, part: str) -> dict[str, tuple[str, str]]:
     """Relation id → (type, part it points at)."""
     folder, name = posixpath.split(part)
-    try:
-        root = parse_xml(archive.read(f"{folder}/_rels/{name}.rels"))
-    except KeyError:
+    relations = f"{folder}/_rels/{name}.rels"
+    if not has(archive, relations):
         return {}
+    root = parse_xml(member(archive, relations))
     return {
         relation.get("Id") or "": (
             relation.get("Type") or "",
@@ -66,7 +66,7 @@ def _relations(archive: ZipFile, part: str) -> dict[str, tuple[str, str]]:
 def _write_slide(archive: ZipFile, name: str, builder: TextBuilder) -> None:
     _write_shapes(parse_xml(member(archive, name)), builder)
     for kind, target in _relations(archive, name).values():
-        if kind.endswith("/notesSlide") and target in archive.namelist():
+        if kind.endswith("/notesSlide") and has(archive, target):
             _write_shapes(parse_xml(member(archive, target)), builder)
 
 
@@ -119,4 +119,4 @@ def _grid(table: _Element) -> tuple[Grid, int | None]:
 
 
 def _count(value: str | None) -> int:
-    return min(int(value), 1_000) if value and value.isdigit() else 1
+    return whole_number(value, 1, most=1_000)

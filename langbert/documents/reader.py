@@ -18,6 +18,7 @@ from ..records import Document
 from .extract import Extract
 from .files import OnSkip, find_files, log_skip, printable
 from .formats import MAX_BYTES, Format, format_of
+from .limits import unfolding
 from .loading import Loaded, load
 from .remarks import named, reading
 
@@ -29,7 +30,12 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def read_document(
-    path: str | Path, *, source: str | None = None, max_bytes: int = MAX_BYTES, encoding: str | None = None
+    path: str | Path,
+    *,
+    source: str | None = None,
+    max_bytes: int = MAX_BYTES,
+    max_unfolded: int | None = None,
+    encoding: str | None = None,
 ) -> Document:
     """Read one file.
 
@@ -40,6 +46,8 @@ def read_document(
     Args:
         source: what the document is called in citations; the file's name by default.
         max_bytes: larger files are refused.
+        max_unfolded: what a file may become, in bytes unpacked and characters of text; by default 1 GiB, and no more
+            than 200 times its size (or 32 MiB, if that is more).
         encoding: of texts that are not UTF-8 and do not name theirs; by default it is guessed.
 
     Raises:
@@ -50,19 +58,26 @@ def read_document(
     file = Path(os.path.abspath(path))
     try:
         format_of(file)  # before a file that is not read anyway is loaded
-        return document_of(file, load(file, max_bytes), source=source, encoding=encoding)
+        return document_of(file, load(file, max_bytes), source=source, encoding=encoding, max_unfolded=max_unfolded)
     except DocumentError as error:
         raise DocumentError(f"{printable(path)}: {error}") from error
 
 
-def document_of(file: Path, loaded: Loaded, *, source: str | None = None, encoding: str | None = None) -> Document:
+def document_of(
+    file: Path,
+    loaded: Loaded,
+    *,
+    source: str | None = None,
+    encoding: str | None = None,
+    max_unfolded: int | None = None,
+) -> Document:
     """What was loaded of a file, by its absolute path, as a document; see :func:`read_document`.
 
     Raises:
         DocumentError: the message does not name the file.
     """
     entry = format_of(file)
-    with reading(encoding) as remarks:
+    with reading(encoding) as remarks, unfolding(len(loaded.data), max_unfolded):
         extract = _parse(loaded.data, entry, file.name)
     title = extract.title or next((heading.text for heading in extract.headings if heading.level == 1), "")
     metadata = {
@@ -90,6 +105,7 @@ def read_documents(
     *,
     on_skip: OnSkip | None = None,
     max_bytes: int = MAX_BYTES,
+    max_unfolded: int | None = None,
     encoding: str | None = None,
 ) -> Iterator[Document]:
     """Read files and folders, one document at a time.
@@ -98,7 +114,7 @@ def read_documents(
         paths: files and folders; see :func:`find_files`.
         on_skip: called with each file that cannot be read and its error, and the rest goes on; by default a warning
             is logged. Raise in it to stop at the first.
-        max_bytes, encoding: as for :func:`read_document`.
+        max_bytes, max_unfolded, encoding: as for :func:`read_document`.
 
     Raises:
         DocumentError: at once, if a named path does not exist or ``encoding`` is unknown.
@@ -110,7 +126,9 @@ def read_documents(
     def documents() -> Iterator[Document]:
         for file, source in files:
             try:
-                document = read_document(file, source=source, max_bytes=max_bytes, encoding=encoding)
+                document = read_document(
+                    file, source=source, max_bytes=max_bytes, max_unfolded=max_unfolded, encoding=encoding
+                )
             except DocumentError as error:  # noqa: PERF203
                 skip(file, error)
             else:
@@ -152,6 +170,8 @@ def _parse(data: bytes, format: Format, name: str) -> Extract:
         raise
     except MemoryError as error:
         raise DocumentError(TOO_LARGE) from error
+    except RecursionError as error:
+        raise DocumentError("what it holds nests deeper than can be read; nothing that people write does") from error
     except Exception as error:  # a parser tripping over one file must not end the work on the others
         raise DocumentError(
             f"it cannot be parsed as {format.name} ({type(error).__name__}: {error}); is it damaged?"

@@ -19,7 +19,7 @@ _PEP_HEADER = re.compile(
     r"\A\s*PEP:[ \t]*(?P<number>\d+|[A-Z]\w*)[ \t]*\n(?P<fields>(?:[A-Z][\w-]*:.*\n|[ \t]+\S.*\n)+)"
 )
 _TITLE_FIELD = re.compile(r"^Title:[ \t]*(?P<title>.+(?:\n[ \t]+\S.*)*)", re.MULTILINE)
-_ROLE = re.compile(r":[\w:.+-]+:`([^`]*)`")
+_ROLE = re.compile(r"(?<![\w:.+-]):[\w:.+-]+:`([^`]*)`")
 _MARKUP = re.compile(r"``?|\*\*?|(?<=\w)_\b|\|")
 
 

@@ -13,7 +13,7 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DocumentError
-from .archive import open_archive, parse_xml
+from .archive import member, open_archive, parse_xml, spend_on_all
 from .extract import Extract, TextBuilder
 from .grid import Cell, Grid
 from .properties import office_properties
@@ -79,11 +79,12 @@ def _check(data: bytes) -> Any:
         DocumentError: it is a zip bomb, encrypted, or one cell stands so far away that the sheet would fill the memory.
     """
     archive = open_archive(data)
+    spend_on_all(archive)
     names = archive.namelist()
     for name in names:
         if name.startswith("xl/worksheets/") and name.endswith(".xml"):
             rows = columns = 1
-            for letters, number in _PLACE.findall(archive.read(name)):
+            for letters, number in _PLACE.findall(member(archive, name)):
                 column = 0
                 for letter in letters:
                     column = column * 26 + letter - 64
@@ -94,7 +95,7 @@ def _check(data: bytes) -> Any:
                     f"{_MOST_CELLS:,} cells; move those that stand apart, or split it"
                 )
     known = next((name for name in ("docProps/core.xml", "meta.xml") if name in names), None)
-    return None if known is None else parse_xml(archive.read(known))
+    return None if known is None else parse_xml(member(archive, known))
 
 
 def _write(name: str, sheet: CalamineSheet, builder: TextBuilder) -> None:

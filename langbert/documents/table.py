@@ -12,6 +12,7 @@ from ..records import Heading
 from .encoding import decode
 from .extract import Extract, one_line
 from .grid import row_line
+from .limits import spend
 
 _SAMPLE = 8192
 _MAX_CELL = 1 << 24  # characters; csv's own limit would refuse a cell with a long text
@@ -26,7 +27,11 @@ def read(data: bytes) -> Extract:
     try:
         rows = csv.reader(io.StringIO(text, newline=""), dialect)
         cells = ([" ".join(cell.split()) for cell in row] for row in rows)
-        lines = [row_line(row, names if number else ()) for number, row in enumerate(cells) if any(row)]
+        lines = []
+        for number, row in enumerate(cells):
+            if any(row):
+                lines.append(row_line(row, names if number else ()))
+                spend(len(lines[-1]))
     except csv.Error:  # quotes that do not pair
         return Extract(text, (Heading(0, 1, _title(names)),))
     finally:

@@ -30,7 +30,7 @@ __all__ = [
 AnswerKind = Literal["answerable", "unanswerable", "absent"]
 """It is answered in the corpus; its paragraph is there but does not answer it (SQuAD 2.0); its article was left out."""
 
-_MARKER = re.compile(r"\s*\[(\d+)\]")
+_MARKER = re.compile(r"(?:(?<!\s)\s+)?\[(\d+)\]")
 _STAGES_LAST = ("total",)
 
 

@@ -22,7 +22,8 @@ _AROUND = "\"'“”‘’`´.,;:!?()[]{}<>*"
 _THOUSANDS = re.compile(r"(?<=\d)[,'’](?=\d{3}(?!\d))")
 _NAME = re.compile(
     r"\b[A-Za-z](?:\+\+|\#)"  # C++, C#
-    r"|_*[^\W_]+(?:(?:[-‐–_./]+|(?<=\d)[,'’](?=\d{3}(?!\d)))[^\W_]+)*_*"  # PEP-0008, max_length, PX-1201/B, 1,234
+    r"|(?:(?<!_)_+)?[^\W_]+"  # PEP-0008, max_length, PX-1201/B, 1,234
+    r"(?:(?:[-‐–_./]+|(?<=\d)[,'’](?=\d{3}(?!\d)))[^\W_]+)*_*"
 )
 _RUN = re.compile(r"[^\W_]+")
 _PIECE = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\W\d_A-Z]+|[A-Z]+|\d+")  # of maxLength, HTTPServer, PX1201B
