@@ -121,7 +121,9 @@ def is_slow(pattern: re.Pattern[Any], method: str, head: str, unit: str, tail: s
             return cost(length) > _ENOUGH  # and not because the machine was busy
     if short < 3e-4:  # it would take a hundred thousand characters to cost a second
         return False
-    return all(cost(6400) > max(8 * cost(1600), 3e-3) for _ in range(3))
+    if cost(6400) < max(8 * short, 3e-3):
+        return False
+    return all(cost(25_600) > 8 * cost(6400) for _ in range(3))  # one that looks a bounded way ahead is linear by then
 
 
 @pytest.mark.slow

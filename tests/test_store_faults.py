@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import shutil
@@ -241,6 +242,39 @@ def test_derived_files_torn_at_every_class_of_length(filled: Path, tmp_path: Pat
             shutil.rmtree(path)
             round_ += 1
     assert round_ > 40
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda meta: meta["segments"][0].update(max_doc=0),
+        lambda meta: meta["segments"][0].update(max_doc=10**9),
+        lambda meta: meta["segments"][0].update(segment_id="../../x"),
+        lambda meta: meta["schema"][0].update(type="text"),
+        lambda meta: meta["schema"].pop(),
+        lambda meta: meta.update(segments=meta["segments"] * 2),
+        lambda meta: meta.update(segments=[]),
+    ],
+)
+def test_a_list_of_lexical_files_that_lies_is_no_panic(
+    filled: Path, tmp_path: Path, change: Callable[[Any], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    expected = everything(shutil.copytree(filled, tmp_path / "expected"))
+    path = shutil.copytree(filled, tmp_path / "s")
+    listed = path / "derived" / "lexical" / "meta.json"
+    meta = json.loads(listed.read_text())
+    change(meta)
+    listed.write_text(json.dumps(meta))
+    assert everything(path) == expected
+    assert "panicked" not in capfd.readouterr().err
+    assert examine(path).state == "sound"
+
+
+def test_a_list_of_lexical_files_that_nests_without_end(filled: Path, tmp_path: Path) -> None:
+    expected = everything(shutil.copytree(filled, tmp_path / "expected"))
+    path = shutil.copytree(filled, tmp_path / "s")
+    (path / "derived" / "lexical" / "meta.json").write_text("[" * 100_000)
+    assert everything(path) == expected
 
 
 def flip(file: Path, place: int, bit: int) -> None:

@@ -138,8 +138,8 @@ def test_one_column_is_a_list_of_lines() -> None:
 
 def test_names_beside_values_are_no_header() -> None:
     assert list(grid(["Owner", "Jane Roe"], ["Floor", "third"]).lines()) == ["Owner | Jane Roe", "Floor | third"]
-    assert grid(["Item", "Price"], ["Tea", "3"], ["Salt", "1"]).lines()[1] == "Tea | Price: 3"
-    assert grid(["Region", "2023", "2024"], ["North", "5", "7"]).lines()[1] == "North | 2023: 5 | 2024: 7"
+    assert list(grid(["Item", "Price"], ["Tea", "3"], ["Salt", "1"]).lines())[1] == "Tea | Price: 3"
+    assert list(grid(["Region", "2023", "2024"], ["North", "5", "7"]).lines())[1] == "North | 2023: 5 | 2024: 7"
     assert list(grid(["1", "2", "3"], ["4", "", "6"]).lines()) == ["1 | 2 | 3", "4 |  | 6"]
 
 

@@ -37,10 +37,10 @@ class Claim:
 _BULLET = re.compile(
     r"(?:>[ \t]*)*(?:(?:[-*+•‣◦]|\(?(?:\d{1,3}|[a-zA-Z])[.)]|\d{1,3}、|[（(]\d{1,3}[)）])[ \t\u3000]*)?"
 )
-_MARK = re.compile(r"\s*\[(?:\d+(?:\s*,\s*\d+)*|\?)\]")
+_MARK = re.compile(r"(?:(?<!\s)\s+)?\[(?:\d+(?:\s*,\s*\d+)*|\?)\]")
 _LINK = re.compile(r"!?\[([^\]\n]{1,300})\]\([^)\s]{0,2000}\)")
 _FENCE = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[^\n]*$|\Z)", re.MULTILINE | re.DOTALL)
-_RULE = re.compile(r"\s*\|?[\s:|=-]*\Z")  # also what stands under the header of a table
+_RULE = re.compile(r"[\s:|=-]*\Z")  # also what stands under the header of a table
 _HEADING = re.compile(r"#{1,6}[ \t]")
 _QUESTION = re.compile(r"[?？][\"'”’)）」』*_]*\Z")
 _YES = re.compile(r"\A(?:yes|是的|对的?|對的?)[,，:：]\s*", re.IGNORECASE)

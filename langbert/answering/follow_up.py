@@ -85,7 +85,7 @@ _ORDINAL = re.compile(
     rf"\b(first|second|third|fourth|fifth|last)\b|(最后|最後)一?[{_ONE}]|第([一二两三四五六七八九十]|\d+)[{_ONE}]",
     re.IGNORECASE,
 )
-_MARK = re.compile(r"\s*\[(?:\d+|\?)\]")
+_MARK = re.compile(r"(?:(?<!\s)\s+)?\[(?:\d+|\?)\]")
 _ITEM = re.compile(
     r"^[ \t]*(?:[-*+•]|\(?\d{1,2}[.)、]|[（(]?[一二三四五六七八九十\d]{1,2}[、）)])[ \t]*(\S.*)$", re.MULTILINE
 )

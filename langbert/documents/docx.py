@@ -43,7 +43,7 @@ _POWER = re.compile(r"[+\-−–]?\d+")
 _PRIVATE = re.compile("[\uf020-\uf0ff]")
 _STRUCK = "[struck out: "
 _HEADING_STYLE = re.compile(r"heading (\d)", re.I)
-_PAGE_NUMBER = re.compile(r"\W*(?:page|seite|第)?[\W\d]*(?:of|von|/|页|頁|共|第)?[\W\d]*(?:页|頁)?\W*", re.I)
+_OF_PAGE_NUMBERS = re.compile(r"page|seite|of|von|[第页頁共]|[\W\d]", re.I)
 _JUNK_TITLES = {"", "word document"}
 
 
@@ -316,7 +316,7 @@ def _write_margins(body: _Element, part: Any, kind: str, builder: TextBuilder, s
             margin = TextBuilder()
             _write_blocks(parse_xml(named.target_part.blob), margin, styles)
             text = margin.build().text
-            if text not in written and not (len(text) < 30 and _PAGE_NUMBER.fullmatch(text)):
+            if text not in written and not (len(text) < 30 and not _OF_PAGE_NUMBERS.sub("", text)):
                 written.add(text)
                 builder.block(text)
 

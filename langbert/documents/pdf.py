@@ -6,7 +6,7 @@ import re
 import threading
 from collections import Counter
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import DocumentError
 from .archive import parse_xml
@@ -14,9 +14,6 @@ from .extract import Extract, TextBuilder, one_line
 from .pdf_layout import Line, Outline, body_size, find_title, mark_headings, page_lines, paragraph_starts
 from .properties import properties
 from .remarks import remark
-
-if TYPE_CHECKING:
-    pass
 
 PDFIUM = threading.Lock()  # the library is not thread-safe, not even for two different files
 

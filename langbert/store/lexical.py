@@ -136,7 +136,10 @@ class LexicalIndex:
             return None
         check_segments(folder)
         with _tantivy_errors():
-            state = _state_of(_with_analyzers(Index.open(str(folder))))
+            index = _with_analyzers(Index.open(str(folder)))
+            if index.schema != self._schema:
+                raise Unusable("its fields are others than those of this version")
+            state = _state_of(index)
         if not snapshot.knows(state.mark):
             raise Unusable("it belongs to another history")
         return state
@@ -242,7 +245,11 @@ class LexicalIndex:
         if state is None or not terms_of_question or (rows is not None and len(rows) == 0):
             return np.empty(0, np.int64), np.empty(0, np.float64)
         query = self._any_of(terms_of_question)
-        found, scores = _best(state, query, k) if rows is None else self._best_of(state, query, k, rows)
+        try:
+            with _tantivy_errors():
+                found, scores = _best(state, query, k) if rows is None else self._best_of(state, query, k, rows)
+        except Unusable as error:
+            raise StoreCorrupt(f"the lexical index cannot be searched ({error}): run `langbert doctor`") from error
         order = np.lexsort((found, -scores))[:k]
         return found[order], scores[order]
 

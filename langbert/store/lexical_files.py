@@ -30,12 +30,14 @@ def check_segments(folder: Path) -> None:
     try:
         segments = json.loads((folder / "meta.json").read_bytes())["segments"]
         for segment in segments:
+            if not segment["max_doc"] > 0:  # Tantivy would panic
+                raise Unusable("it has a part without passages")
             name = segment["segment_id"].replace("-", "")
             for ending in _SEGMENT_FILES:
                 _check_footer(folder / f"{name}.{ending}")
             if segment["deletes"]:
                 _check_footer(folder / f"{name}.{segment['deletes']['opstamp']}.del")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:
         raise Unusable(str(error)) from error
 
 
