@@ -117,10 +117,7 @@ def run(folder: Path, store: Path) -> None:
     with Store.open(store, embedder=HashEmbedder(), chunker=LineChunker()) as opened:
         report = sync(folder, opened, limits=Limits(seconds=2), workers=2)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(
-        f"added {report.added}, unchanged {report.unchanged}; memory {most:.0f} MiB, the largest worker {child:.0f} MiB"
-    )
+    print(f"added {report.added}, unchanged {report.unchanged}; memory {most:.0f} MiB")
 
 
 def main() -> None:

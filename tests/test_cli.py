@@ -450,6 +450,51 @@ def test_interrupt_keeps_the_store_whole(cli: Cli, bert: Path, tmp_path: Path) -
     assert whole["unchanged"] >= kept["documents"] - 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="SIGINT")
+def test_watching_indexes_what_changes(cli: Cli, docs: Path, bert: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    command = [
+        sys.executable,
+        "-m",
+        "langbert",
+        "index",
+        docs,
+        "--store",
+        store,
+        "--embedder",
+        bert,
+        "--watch",
+        "--prune",
+    ]
+    running = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert running.stderr is not None
+    while "Watching" not in running.stderr.readline():
+        assert running.poll() is None
+
+    def sources() -> set[str]:
+        return {file["source"] for file in cli("store", "files", "--store", store, "--json").json}
+
+    deadline = time.monotonic() + 120
+    while "new.md" not in sources() and time.monotonic() < deadline:
+        (docs / "new.md").write_text(f"# 新\n\nWritten at {time.monotonic()}.", encoding="utf-8")  # until it is heard
+        time.sleep(2)
+    (docs / "fox.txt").unlink()
+    while "fox.txt" in sources() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert {"new.md"} <= sources() <= {"new.md", "style.md", "sub/bert.txt", "中文.txt"}
+    assert (running.returncode, "Traceback" in err) == (0, False)
+    assert "removed" in out
+    assert cli("index", docs, "--store", store, "--watch", "--json").code == 2
+
+
 # --- eval --------------------------------------------------------------------------------------------------------
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import DocumentError
+from ..errors import DocumentError, MissingExtra
 from .output import Output, StoreFolder, command, parse_pairs, plain_table
 from .visible import visible
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from ..embedding.embedder import Embedder
     from ..indexing import Batch, Changes, SourceFile, SyncOptions, SyncReport
     from ..records import EmbeddingSpace
+    from ..store import Store
     from .stores import Watched
 
 __all__ = ["index"]
@@ -80,6 +83,9 @@ def index(
             show_default=False,
         ),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay, and index what changes in these folders, until Ctrl-C.")
+    ] = False,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -106,6 +112,8 @@ def index(
         langbert index archive/ --store my-index --exclude drafts/ --meta-from-path "{department}/{year}/*"
     """
     started = time.perf_counter()
+    if watch:
+        _require_watchfiles(output)
     from ..indexing import Limits, SyncOptions
     from ..store import Store
     from .stores import Watched
@@ -150,6 +158,50 @@ def index(
     output.out.print(
         Text(f"{store} now holds {documents:,} documents in {passages:,} passages.", "dim"), soft_wrap=True
     )
+    if watch:
+        encoder = encoder or _embedder(embedder, pooling, space, output)
+        with Store.open(store, embedder=encoder) as opened:
+            _follow(paths, opened, replace(options, force=False, retry_failed=False), output, prune=prune)
+
+
+def _require_watchfiles(output: Output) -> None:
+    """
+    Raises:
+        MissingExtra: ``langbert[watch]`` is not installed.
+    """
+    from importlib.util import find_spec
+
+    if output.as_json:
+        raise typer.BadParameter("--watch never ends, so there is no one JSON document: leave out --json")
+    if find_spec("watchfiles") is None:
+        raise MissingExtra("watchfiles", "watch", "--watch")
+
+
+def _follow(paths: list[Path], store: Store, options: SyncOptions, output: Output, *, prune: bool) -> None:
+    """Index what changes, a second or so after it did, until it is interrupted."""
+    from watchfiles import watch
+
+    from ..indexing import Changes
+
+    own = os.path.join(os.path.abspath(store.path or ""), "")
+    output.note("Watching; Ctrl-C ends it.", "dim")
+    for _ in watch(
+        *paths,
+        watch_filter=lambda _, path: not path.startswith(own),
+        raise_interrupt=False,
+        ignore_permission_denied=True,
+    ):
+        started = time.perf_counter()
+        with Changes(paths, store, options) as changes:
+            known = len(changes.report.skipped)
+            for batch in changes.batches():
+                changes.add(batch, store)
+            if prune:
+                changes.prune(store)
+        report = changes.report
+        report.skipped = report.skipped[known:]
+        if report.added or report.updated or report.removed or report.skipped:
+            _show(output, report, time.perf_counter() - started)
 
 
 def _compared(
