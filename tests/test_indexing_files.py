@@ -160,6 +160,14 @@ def test_a_store_made_before_there_were_records_gets_them(folder: Path, store: S
     assert states(store)["fox.txt"] == "done"
 
 
+def test_a_record_that_was_tampered_with_is_no_record(folder: Path, store: Store) -> None:
+    sync(folder, store)
+    with store.transaction() as transaction:
+        transaction.sql.execute("UPDATE files SET at = 'soon', size = x'00' WHERE source = 'fox.txt'")
+    assert "fox.txt" not in states(store)
+    assert to_read(folder, store) == {"fox.txt"}
+
+
 def test_pruning_forgets_files_that_are_gone(folder: Path, store: Store) -> None:
     sync(folder, store)
     for name in ("broken.pdf", "photo.png", "fox.txt"):

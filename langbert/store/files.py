@@ -7,7 +7,7 @@ only while the store has its document, so that it never hides a file whose docum
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Literal
 
@@ -56,6 +56,12 @@ _NAMES = ", ".join(field.name for field in fields(FileRecord))
 _PLACES = ", ".join("?" for _ in fields(FileRecord))
 
 
+def _is_whole(row: Sequence[object]) -> bool:
+    """Whether every value is of the kind that was written: a file that nothing is known of is read again."""
+    kinds = (str, str, int, int, int, str, str, str, str, str, int | float)
+    return all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=True))
+
+
 class Files:
     """The files of one store. Made by :attr:`langbert.Store.files`."""
 
@@ -74,7 +80,7 @@ class Files:
                     "(state != 'done' OR document_id IN (SELECT id FROM documents)) ORDER BY path LIMIT ?",
                     (last, _PAGE),
                 ).fetchall()
-            yield from (FileRecord(*row) for row in rows)
+            yield from (FileRecord(*row) for row in rows if _is_whole(row))
             if len(rows) < _PAGE:
                 return
             last = rows[-1][0]
