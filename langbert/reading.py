@@ -153,7 +153,7 @@ class Reader(Configured):
         best: list[list[ReadSpan]] = [[] for _ in passages]
         for i, spans in self._runner.run([[window for _, window in own] for own in cut], head, progress=progress):
             offsets = read[i].offsets
-            best[i] = [span._replace(start=offsets[span.start][0], end=offsets[span.end][1]) for span in spans]
+            best[i] = [_in_characters(span, offsets, passages[i]) for span in spans]
         return best
 
     def _windows(self, question: Encoding, heading: Encoding, passage: Encoding) -> Iterator[tuple[slice, Window]]:
@@ -165,6 +165,15 @@ class Reader(Configured):
 
     def __repr__(self) -> str:
         return f"Reader({self.name!r}, device={str(self._device)!r})"
+
+
+def _in_characters(span: ReadSpan, offsets: Sequence[tuple[int, int]], passage: str) -> ReadSpan:
+    """A span of tokens in characters, without blanks at its ends: SentencePiece counts the blank before a word as its
+    own."""
+    start, end = offsets[span.start][0], offsets[span.end][1]
+    words = passage[start:end]
+    start += len(words) - len(words.lstrip())
+    return span._replace(start=start, end=max(start, end - len(words) + len(words.rstrip())))
 
 
 def passage_windows(passage: Encoding, room: int) -> Iterator[slice]:

@@ -62,7 +62,7 @@ class Weights:
     cosine: float = 1.0
     relevance: float = 0.5
     passage: float = 0.12
-    search: float = 2.0
+    search: float = 4.0
     terms: float = 2.0
     read: float = 2.0
     field: float = 1.5
@@ -72,7 +72,7 @@ class Weights:
 WEIGHTS = Weights()
 """Chosen by hand on 124 questions over papers, reports, office files and a manual; see docs/answers.md."""
 
-FAINT = 4.0
+FAINT = 6.0
 """A piece so many logits below the best is not worth showing beside it; half as many where a fact is asked for."""
 
 
