@@ -34,6 +34,7 @@ __all__ = [
     "Heading",
     "Message",
     "Progress",
+    "Refuse",
     "Role",
     "SearchMode",
     "Span",
@@ -46,6 +47,8 @@ SearchMode = Literal["hybrid", "dense", "lexical"]
 AnswerMode = Literal["auto", "generate", "extract"]
 """Who answers: the documents themselves, in their own words (``extract``); the decoder, in its own (``generate``); or
 the decoder if it is up to it, else the documents (``auto``)."""
+Refuse = Literal["rarely", "balanced", "strictly"]
+"""When the documents are taken not to hold an answer: rather too seldom, as seems likelier, or rather too often."""
 Unsupported = Literal["drop", "mark", "keep"]
 """What becomes of a sentence that no source supports: left out, shown with ``[?]`` behind it, or shown as it is."""
 Progress = Callable[[int], None]
@@ -201,6 +204,7 @@ class Answer:
         unsupported: the sentences of the decoder that no source supports, whether ``text`` shows them or not.
         short: the words within the evidence that answer, for programs: a name, a number, a few words. Empty where no
             reader pointed at any.
+        nearest: where it is refused, what came nearest to an answer, best first.
     """
 
     text: str
@@ -212,6 +216,7 @@ class Answer:
     standalone_question: str = ""
     unsupported: tuple[str, ...] = ()
     short: str = ""
+    nearest: tuple[Citation, ...] = ()
 
     def plain(self) -> str:
         """As plain text: the answer, then a line for each source with its place and the quoted words."""
@@ -238,6 +243,7 @@ class Answer:
             "refused": self.refused,
             "confidence": round(self.confidence, 4),
             "citations": [asdict(citation) for citation in self.citations],
+            "nearest": [asdict(citation) for citation in self.nearest],
             "timings": {stage: round(seconds, 4) for stage, seconds in self.timings.items()},
         }
 

@@ -231,3 +231,11 @@ def test_an_empty_question_asks_for_nothing() -> None:
     with pytest.raises(QuestionError):
         run(performer, " ")
     assert not performer.steps
+
+
+def test_a_refusal_shows_what_comes_nearest() -> None:
+    _, answer = run(Performer(), "Who makes honey from nectar?", threshold=1.0)
+    assert (answer.refused, answer.citations, answer.short) == (True, (), "")
+    assert "honey" in answer.nearest[0].quote
+    assert TEXT[answer.nearest[0].start : answer.nearest[0].end] == answer.nearest[0].quote
+    assert run(Performer(), "Who makes honey from nectar?")[1].nearest == ()

@@ -45,6 +45,7 @@ def test_an_answer_prints_as_the_json_of_ask() -> None:
         "citations": [
             {"source": "a.txt", "document_id": "d", "page": None, "start": 0, "end": 3, "quote": "one", "score": 0.9}
         ],
+        "nearest": [],
         "timings": {"total": 1.2346},
     }
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from langbert import Candidate, Chunk, Embedder, Reader, Reranker, Retriever, Store
 from langbert.answering.evidence import Evidence, best_evidence
 from langbert.answering.fitted import FILE, fitted
-from langbert.answering.refusal import FITTED, Encoder, Features, confidence, features, known_encoder
+from langbert.answering.refusal import FITTED, Encoder, Features, confidence, features, known_encoder, threshold_of
 
 PASSAGES = {
     "Bees": "Bees make honey from the nectar of flowers. They store it in wax combs. A worker bee lives for six weeks.",
@@ -137,3 +137,11 @@ def test_which_cosines_are_known(minilm: Embedder) -> None:
     assert known_encoder(minilm.space) == "minilm"
     assert known_encoder(replace(minilm.space, weights="others")) is None
     assert known_encoder(None) is None
+
+
+def test_thresholds_by_name() -> None:
+    assert threshold_of("rarely") < threshold_of("balanced") == 0.5 < threshold_of("strictly")
+    assert threshold_of(0.3) == 0.3
+    for wrong in ("always", -0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="rarely, balanced, strictly"):
+            threshold_of(wrong)  # type: ignore[arg-type]

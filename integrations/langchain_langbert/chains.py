@@ -21,8 +21,8 @@ from langchain_core.runnables.utils import AddableDict
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from langbert import Answer, AnswerMode, Candidate, Message
-from langbert.answering import Part, best_evidence, flow, known_encoder, weigh
-from langbert.records import EmbeddingSpace, Unsupported
+from langbert.answering import Part, best_evidence, flow, known_encoder, threshold_of, weigh
+from langbert.records import EmbeddingSpace, Refuse, Unsupported
 
 from ._convert import candidates_of, chat_of, spoken_of
 from ._foreign import embedder_of
@@ -53,7 +53,7 @@ def create_rag_chain(
     k: int = 4,
     prompt: str | None = None,
     prompt_tokens: int | None = None,
-    threshold: float = 0.5,
+    threshold: Refuse | float = "balanced",
     sure: float = 0.75,
     unsupported: Unsupported = "drop",
 ) -> Runnable[RagInput, dict[str, Any]]:
@@ -83,10 +83,11 @@ def create_rag_chain(
             asked for one or two short sentences, another model for as much as the question wants.
         prompt_tokens: the longest prompt; by default 1024 for ``ChatLangBert``, and for other models, whose tokens are
             estimated, no limit. As many sources as fit go into it, best first, the last one cut between sentences.
-        threshold: below this confidence that the documents hold the answer the model is not asked at all, and the chain
-            refuses. How much is known decides how far that can be told: cosines of ``LangBertEmbeddings`` in a
-            ``LangBertVectorStore``, a ``LangBertReranker``, a reader; of any retriever at least the words. 0 where
-            question and documents are in different languages.
+        threshold: below this confidence that the documents hold the answer the model is not asked at all, and the
+            chain refuses; ``"rarely"``, ``"balanced"`` and ``"strictly"`` are 0.25, 0.5 and 0.75. How much is known
+            decides how far that can be told: cosines of ``LangBertEmbeddings`` in a ``LangBertVectorStore``, a
+            ``LangBertReranker``, a reader; of any retriever at least the words. 0 where question and documents are in
+            different languages.
         sure: how likely a reader's words must be right for one sentence to answer a question for a name or a number.
         unsupported: what becomes of a sentence no source supports: ``"drop"``, ``"mark"`` (with ``[?]``) or ``"keep"``.
 
@@ -138,7 +139,7 @@ def create_rag_chain(
         policy=flow.Policy(
             mode=mode,
             k=None,
-            threshold=threshold,
+            threshold=threshold_of(threshold),
             sure=sure,
             unsupported=unsupported,
             rewrites=writer != flow.SMALL_DECODER,

@@ -113,6 +113,7 @@ Flow = Generator[Step | str | Answer, Any, None]
 """Steps to perform, checked pieces of the answer (``str``), and at the end the :class:`~langbert.Answer`."""
 
 
+_NEAREST = 3  # pieces that a refusal shows
 _Documents = dict[str, Document | None]
 
 
@@ -198,6 +199,10 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     clock.lap("read")
     grounder = Grounder(candidates, question, found=found, unsupported=policy.unsupported)
 
+    def nearest() -> tuple[Citation, ...]:
+        near = [evidence.citation for evidence in select(pieces, by_part, wanted, read=found)[:_NEAREST]]
+        return tuple(_on_its_page(citation, candidates, documents) for citation in near)
+
     def answer() -> Generator[Step, Any, Answer]:
         yield from _fetched((cited.document_id for cited in grounder.citations if cited.page is not None), documents)
         return Answer(
@@ -210,6 +215,7 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
             standalone_question=question,
             unsupported=tuple(grounder.unsupported),
             short=one_line(found[0].short) if found and grounder.text else "",
+            nearest=() if grounder.text else nearest(),
         )
 
     if sure >= policy.threshold:

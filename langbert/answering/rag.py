@@ -9,13 +9,13 @@ from ..errors import GenerationError
 from ..generation.remote import RemoteGenerator
 from ..generation.streaming import StopStrings
 from ..models.configured import Configured
-from ..records import Answer, AnswerMode, GeneratorLike, Message, Unsupported
+from ..records import Answer, AnswerMode, GeneratorLike, Message, Refuse, Unsupported
 from ..retrieval import Retriever
 from . import flow
 from .evidence import best_evidence
 from .flow import FULL, SHORT, SMALL_DECODER, Budget, Policy, Step, answer_flow, drive
 from .parts import Part
-from .refusal import known_encoder
+from .refusal import known_encoder, threshold_of
 from .selection import weigh
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Rag(Configured):
             the question wants.
         max_tokens: the longest answer; by default 128, and 512 where it need not be short.
         prompt_tokens: the longest prompt; passages that do not fit are shortened to whole sentences or left out.
-        threshold: refuse below this confidence.
+        threshold: refuse below this confidence; or ``"rarely"``, ``"balanced"`` (0.5), ``"strictly"``.
         sure: a question for a name, a number or a date is answered with one sentence where the reader's words are at
             least so probably right.
         unsupported: what becomes of a decoder's sentence that no source supports: ``"drop"``, ``"mark"`` or ``"keep"``.
@@ -72,7 +72,7 @@ class Rag(Configured):
         instructions: str | None = None,
         max_tokens: int | None = None,
         prompt_tokens: int = 1024,
-        threshold: float = 0.5,
+        threshold: Refuse | float = "balanced",
         sure: float = 0.75,
         unsupported: Unsupported = "drop",
         offline: bool | None = None,
@@ -84,7 +84,7 @@ class Rag(Configured):
         self.instructions = instructions or (SHORT if self._short else FULL)
         self.max_tokens = max_tokens or (128 if self._short else 512)
         self.prompt_tokens = prompt_tokens
-        self.threshold = threshold
+        self.threshold = threshold_of(threshold)
         self.sure = sure
         self.unsupported: Unsupported = unsupported
         self.offline = offline

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..models.log_odds import log_odds, sigmoid
-from ..records import Candidate, EmbeddingSpace
+from ..records import Candidate, EmbeddingSpace, Refuse
 from ..text.base_forms import base_terms
 from ..text.languages import languages_of
 from ..text.terms import terms
@@ -20,7 +20,7 @@ from .checking import claim_weights
 from .evidence import Evidence
 from .fitted import fitted
 
-__all__ = ["Encoder", "Features", "confidence", "features", "known_encoder"]
+__all__ = ["THRESHOLDS", "Encoder", "Features", "confidence", "features", "known_encoder", "threshold_of"]
 
 Encoder = Literal["minilm", "e5"]
 """Whose cosines, readers and rerankers confidence was fitted on."""
@@ -38,6 +38,9 @@ _CROSS_ENCODED: Mapping[Encoder, str] = {"minilm": "reranker", "e5": "piece"}
 """What a cross-encoder tells of: with ``minilm`` it orders passages, with ``e5-small`` it judges pieces of them."""
 
 _LOOKED_AT = 4  # candidates: more of them find a word somewhere for any question
+
+THRESHOLDS: Mapping[Refuse, float] = {"rarely": 0.25, "balanced": 0.5, "strictly": 0.75}
+"""Below which confidence there is no answer. Balanced, refusing is right as often as answering at the threshold."""
 
 FITTED: Mapping[Encoder, Mapping[tuple[str, ...], Mapping[str, float]]] = {
     encoder: {tuple(name for name in weights if name != "bias"): weights for weights in sets}
@@ -80,6 +83,18 @@ def known_encoder(space: EmbeddingSpace | None) -> Encoder | None:
     """Which encoder made the vectors of ``space``; None where it is one that confidence was not fitted on: unrelated
     texts have a cosine of 0.1 for ``minilm``, of 0.8 for ``e5-small``, and elsewhere nobody knows."""
     return _ENCODERS.get(space.weights) if space is not None else None
+
+
+def threshold_of(refuse: Refuse | float) -> float:
+    """The confidence below which to refuse, given by name or as it is.
+
+    Raises:
+        ValueError: it is no such name, nor in [0, 1].
+    """
+    threshold = THRESHOLDS.get(refuse) if isinstance(refuse, str) else refuse
+    if threshold is None or not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must be in [0, 1] or one of {', '.join(THRESHOLDS)}, got {refuse!r}")
+    return threshold
 
 
 def features(

@@ -38,6 +38,10 @@ def ask(
         Literal["drop", "mark", "keep"],
         typer.Option(help="What becomes of a written sentence that no document supports; mark puts \\[?] behind it."),
     ] = "drop",
+    refuse: Annotated[
+        Literal["rarely", "balanced", "strictly"],
+        typer.Option(help="When to say that the documents do not tell."),
+    ] = "balanced",
     chat: Annotated[
         bool, typer.Option("--chat", help="Go on asking; a question may lean on those before it. Ends with Ctrl-D.")
     ] = False,
@@ -78,7 +82,7 @@ def ask(
     remote = writer_behind(base_url, generator, api_key) if base_url is not None else None
     with open_existing(store, output) as opened:
         writer = remote or writer_for(mode, generator or DEFAULT_GENERATOR, output)
-        rag = Rag(opened, generator=writer, unsupported=unsupported, offline=output.offline or None)
+        rag = Rag(opened, generator=writer, unsupported=unsupported, threshold=refuse, offline=output.offline or None)
         options = {"mode": mode, "where": wanted}
         if chat:
             _talk(rag, question, options, form, output)
@@ -157,19 +161,21 @@ def _stream(events: Iterator[str | Answer], output: Output) -> Answer:
 
 
 def _show_citations(answer: Answer, store: Store, output: Output) -> None:
-    """Numbered: file, page or line, the quoted words."""
+    """Numbered: file, page or line, the quoted words; without numbers where they are no answer."""
     from rich.padding import Padding
     from rich.text import Text
 
-    if answer.refused:
-        output.note("To see the nearest passages: langbert search with the same question.", "dim")
+    if answer.nearest:
+        output.note("\nWhat comes nearest:", "dim")
+    elif answer.refused:
         return
     output.out.print()
-    for number, citation in enumerate(answer.citations, 1):
+    for number, citation in enumerate(answer.citations or answer.nearest, 1):
         line = None
         if citation.page is None and (document := store.document(citation.document_id)):
             line = document.line_at(citation.start)
-        head = Text.assemble((f"[{number}] ", "cyan"), (visible(place(citation.source, citation.page, line)), "bold"))
+        mark = f"[{number}] " if answer.citations else "    "
+        head = Text.assemble((mark, "cyan"), (visible(place(citation.source, citation.page, line)), "bold"))
         output.out.print(head, soft_wrap=True)
         quote = visible(one_line(citation.quote))
         output.out.print(Padding(Text(f"“{quote}”", "italic"), (0, 0, 0, 4)))
