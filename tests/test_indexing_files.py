@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+import zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from store_tools import HashEmbedder, LineChunker
 
 from langbert import Store, sync
 from langbert.documents import formats
-from langbert.indexing import Changes, SyncOptions, SyncReport
+from langbert.indexing import Changes, Limits, SyncOptions, SyncReport
 from langbert.store.maintenance.doctor import examine
 
 
@@ -158,6 +159,16 @@ def test_a_store_made_before_there_were_records_gets_them(folder: Path, store: S
     assert counts(sync(folder, store))[:3] == (0, 3, 0)
     assert len(store.embedder.embedded) == embedded
     assert states(store)["fox.txt"] == "done"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_file_may_unfold_to_is_an_option(tmp_path: Path, store: Store, workers: int) -> None:
+    with zipfile.ZipFile(tmp_path / "large.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.txt", "词语 " * 200_000)
+    report = sync(tmp_path / "large.zip", store, workers=workers, limits=Limits(unfolded=100_000))
+    assert "max_unfolded" in report.skipped[0][1]
+    report = sync(tmp_path / "large.zip", store, workers=workers, retry_failed=True)
+    assert (report.added, report.skipped) == (1, [])
 
 
 def test_a_record_that_was_tampered_with_is_no_record(folder: Path, store: Store) -> None:

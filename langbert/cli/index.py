@@ -96,6 +96,14 @@ def index(
     ] = None,
     file_seconds: Annotated[float, typer.Option(min=1, help="What one file may take of a worker's time.")] = 120,
     file_memory: Annotated[int, typer.Option(min=64, help="And of its memory, in MiB.")] = 1024,
+    max_unfolded: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="MiB that a file may unfold to. By default 200 times its size, and no more than 1024.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Read documents into a store; on the next run only what changed.
 
@@ -127,7 +135,7 @@ def index(
         metadata=parse_pairs(meta, "--meta department=law") or {},
         metadata_from_path=tuple(meta_from_path or ()),
         workers=workers,
-        limits=Limits(file_seconds, file_memory << 20),
+        limits=Limits(file_seconds, file_memory << 20, max_unfolded and max_unfolded << 20),
     )
     changes, space = _compared(paths, store, options, output)
     with changes:

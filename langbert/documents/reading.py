@@ -23,6 +23,7 @@ class Task:
     Attributes:
         path: absolute.
         known: the digest of bytes that need not be parsed again.
+        max_bytes, max_unfolded: as for :func:`read_document`.
     """
 
     path: str
@@ -30,6 +31,7 @@ class Task:
     encoding: str | None = None
     known: str = ""
     max_bytes: int = MAX_BYTES
+    max_unfolded: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -90,9 +92,10 @@ def read_one(task: Task) -> Reading:
         digest, stamp = loaded.digest, loaded.stamp
         if digest == task.known:
             return Reading(None, "", digest, stamp)
-        return Reading(
-            document_of(Path(task.path), loaded, source=task.source, encoding=task.encoding), "", digest, stamp
+        document = document_of(
+            Path(task.path), loaded, source=task.source, encoding=task.encoding, max_unfolded=task.max_unfolded
         )
+        return Reading(document, "", digest, stamp)
     except DocumentError as error:
         return Reading(None, str(error), digest, stamp)
     except MemoryError:

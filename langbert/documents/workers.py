@@ -42,10 +42,12 @@ class Limits:
     Attributes:
         seconds: from the moment a worker has it.
         memory: bytes that the process may have; kept by Linux only.
+        unfolded: bytes that the file may unfold to, also where no worker reads it; see :func:`read_document`.
     """
 
     seconds: float = 120.0
     memory: int = 1 << 30
+    unfolded: int | None = None
 
     def __post_init__(self) -> None:
         if self.seconds <= 0 or self.memory < 1 << 26:

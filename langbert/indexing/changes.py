@@ -237,14 +237,20 @@ class Changes:
             yield batch
 
     def _readings(self) -> Iterator[Reading]:
-        tasks = (
-            (Task(str(file.path), file.source, self._options.encoding, self._known_digest(file)), file.size)
-            for file in self.changed
-        )
+        tasks = ((self._task(file), file.size) for file in self.changed)
         n = self._options.workers
         if n := workers_for(len(self.changed)) if n is None else n:
             self._start_workers(n)
         yield from read_in_order(tasks, self._workers)
+
+    def _task(self, file: SourceFile) -> Task:
+        return Task(
+            str(file.path),
+            file.source,
+            encoding=self._options.encoding,
+            known=self._known_digest(file),
+            max_unfolded=self._options.limits.unfolded,
+        )
 
     def _start_workers(self, n: int) -> None:
         workers = self._workers = Workers(n, self._options.limits)
