@@ -232,3 +232,13 @@ def test_json_round_trip(tmp_path):
     write_json({"问": "答"}, tmp_path / "x.json")
     assert read_json(tmp_path / "x.json") == {"问": "答"}
     assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == {"问": "答"}
+
+
+@pytest.mark.parametrize("path", ["../other", "1_Pooling/../../other", "/etc", "..\\\\other", "C:/other"])
+def test_a_stage_outside_of_the_folder_is_refused(tmp_path, path):
+    from langbert.models.files.sentence_folder import read_sentence_folder
+
+    stages = [{"idx": 0, "name": "0", "path": path, "type": "sentence_transformers.models.Transformer"}]
+    (tmp_path / "modules.json").write_text(json.dumps(stages))
+    with pytest.raises(CheckpointError, match="leads out of the folder"):
+        read_sentence_folder(tmp_path)

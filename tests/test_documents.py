@@ -620,6 +620,24 @@ def test_find_files_walks_in_order(tmp_path: Path) -> None:
     assert find_files(root / ".hidden.txt") == [(root / ".hidden.txt", ".hidden.txt")]
 
 
+def test_links_out_of_the_folder_are_named_and_not_followed(tmp_path: Path) -> None:
+    outside = write(tmp_path, "secret.txt", "SECRET").parent
+    root = tree(tmp_path / "root")
+    (root / "a" / "link.txt").symlink_to(outside / "secret.txt")
+    (root / "up").symlink_to(outside, target_is_directory=True)
+    (root / "rootless").symlink_to(tmp_path / "root2", target_is_directory=True)
+    write(tree(tmp_path / "root2"), "other.txt", "other")
+    (tmp_path / "named").symlink_to(root, target_is_directory=True)
+    skipped: list[str] = []
+    found = find_files(root, on_skip=lambda path, error: skipped.append(f"{path.name} {error}"))
+    assert [source for _, source in found] == ["b.txt", "a/z.md", "a/文档.txt"]
+    assert sorted(line.split()[0] for line in skipped) == ["link.txt", "rootless", "up"]
+    assert all("leads out of the folder; name its target too, or follow links" in line for line in skipped)
+    followed = [source for _, source in find_files(root, follow_links=True)]
+    assert {"a/link.txt", "rootless/other.txt"} <= set(followed)
+    assert len(find_files(tmp_path / "named")) == 3  # one that is named is meant
+
+
 def test_a_missing_path_raises_at_once(tmp_path: Path) -> None:
     for find in (find_files, read_documents):
         with pytest.raises(DocumentError, match="there is no such file or folder"):

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from store_tools import HashEmbedder
 
-from langbert.errors import FilterError, StoreCorrupt
+from langbert.errors import FilterError, StoreCorrupt, StoreError
 from langbert.records import Chunk
 from langbert.store import Store, matches
 from langbert.store.filters import fields_of, parse_where
@@ -300,3 +301,12 @@ def test_unreadable_metadata_costs_its_own_chunk_only(tmp_path: Path) -> None:
         hits = store.search_vector(np.ones(2), MANY, where=WHERE)
     assert sorted(hit.chunk.id for hit in hits) == expected[1:]
     assert examine(tmp_path / "s").state == "truth"
+
+
+@pytest.mark.parametrize("number", [10**400, [-(10**400)], -(1 << 5000)])
+def test_numbers_beyond_any_float_are_refused_by_name(tmp_path: Path, number: object) -> None:
+    with Store.open(tmp_path / "s", embedder=HashEmbedder()) as store:
+        with pytest.raises(StoreError, match=r"'c'.*store it as text"):
+            store.add([Chunk("c", "d", "text", metadata={"n": number})])
+        with pytest.raises(FilterError, match="bits came; compare it as text"):
+            store.search("text", where={"n": {"$gt": 10**400}})

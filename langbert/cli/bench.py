@@ -13,6 +13,7 @@ import typer
 
 from .output import Output, StoreFolder, command, parse_where, plain_table
 from .stores import DEFAULT_EMBEDDER, DEFAULT_GENERATOR
+from .visible import visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -289,6 +290,8 @@ def _show_embedding(
     speeds: dict[str, EmbeddingSpeed],
     profiles: dict[str, Profile],
 ) -> None:
+    from rich.text import Text
+
     table = plain_table("precision", "texts/s", "lowest – highest", "tokens/s", "GFLOP/s", "of the roof")
     for name, speed in speeds.items():
         middle, least, most = speed.timing.rates(speed.workload.texts)
@@ -296,12 +299,12 @@ def _show_embedding(
         share = "" if speed.percent_of_roof is None else f"{speed.percent_of_roof:.0f} %"
         spread = f"{least:,.1f} – {most:,.1f}"
         tokens = f"{speed.tokens_per_second:,.0f}"
-        table.add_row(_label(name, embedders[name]), f"{middle:,.1f}", spread, tokens, gflops, share)
+        table.add_row(Text(visible(_label(name, embedders[name]))), f"{middle:,.1f}", spread, tokens, gflops, share)
     output.out.print(table)
     for name, found in profiles.items():
         shares = sorted(found.shares.items(), key=lambda item: -item[1])
         listed = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in shares)
-        output.out.print(f"{_label(name, embedders[name])}: {listed}", soft_wrap=True)
+        output.out.print(visible(f"{_label(name, embedders[name])}: {listed}"), soft_wrap=True, markup=False)
     first = next(iter(speeds.values()))
     mean = first.workload.tokens / first.workload.texts
     roofs = {speed.roof.precision: speed.roof for speed in speeds.values() if speed.roof is not None}

@@ -68,6 +68,9 @@ def index(
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Of folders no files like this. Repeatable.")
     ] = None,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Also follow symbolic links that lead out of the folders.")
+    ] = False,
     meta: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Metadata that every document gets, to filter by. Repeatable."),
@@ -132,6 +135,7 @@ def index(
         encoding=encoding,
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
+        follow_links=follow_links,
         metadata=parse_pairs(meta, "--meta department=law") or {},
         metadata_from_path=tuple(meta_from_path or ()),
         workers=workers,

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from ..errors import LangbertError
 from .output import Output, command, taking
+from .visible import visible
 
 if TYPE_CHECKING:
     from ..training import Step, TrainReport, TrainSettings
@@ -255,4 +256,5 @@ def _show(output: Output, report: TrainReport, folder: Path) -> None:
         return
     scores = f"; {_scores(report.metrics)}" if report.metrics else ""
     output.out.print(f"{report.steps} steps in {report.seconds / 60:.1f} min, loss {report.loss:.3f}{scores}")
-    output.out.print(f"The model is in {report.folder}, the curve in {folder / 'learning-curve.png'}.", soft_wrap=True)
+    where = f"The model is in {report.folder}, the curve in {folder / 'learning-curve.png'}."
+    output.out.print(visible(where), soft_wrap=True, markup=False, highlight=False)

@@ -25,18 +25,24 @@ def log_skip(path: Path, error: DocumentError) -> None:
 
 
 def find_files(
-    paths: str | Path | Iterable[str | Path], *, on_skip: OnSkip | None = None, selection: Selection | None = None
+    paths: str | Path | Iterable[str | Path],
+    *,
+    on_skip: OnSkip | None = None,
+    selection: Selection | None = None,
+    follow_links: bool = False,
 ) -> list[tuple[Path, str]]:
     """Every file under ``paths`` with its source name, sorted within each folder.
 
     Hidden files and folders, ``__pycache__``, Office lock files, and what a file ``.langbertignore`` (written like a
-    ``.gitignore``) leaves out are passed over, unless named outright. Symbolic links are followed; a file reached twice
-    is listed once, so a loop of links ends.
+    ``.gitignore``) leaves out are passed over, unless named outright. Symbolic links are followed as far as they stay
+    in the folder that was named; a file reached twice is listed once, so a loop of links ends.
 
     Args:
         paths: files and folders; a single one may stand alone.
-        on_skip: called with each folder inside the named ones that cannot be listed; by default a warning is logged.
+        on_skip: called with each folder inside the named ones that cannot be listed, and each link that leads out of
+            them; by default a warning is logged.
         selection: which files of folders are meant; by default all.
+        follow_links: also those that lead out of the folder: whoever can write there can then have any file read.
 
     Returns:
         Pairs of the absolute file and its source: the path relative to the folder that was named, with ``/``, or the
@@ -55,7 +61,7 @@ def find_files(
                 raise DocumentError(
                     f"{path}: there is no such file or folder (looked in {Path.cwd()}); check the spelling"
                 )
-            files = _walk(root, on_skip or log_skip) if is_folder else [root]
+            files = _walk(root, on_skip or log_skip, follow_links=follow_links) if is_folder else [root]
         except PermissionError as error:
             raise DocumentError(f"{path}: no permission to read it; change its permissions (chmod u+rX)") from error
         for file in files:
@@ -72,8 +78,9 @@ def printable(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def _walk(root: Path, on_skip: OnSkip) -> list[Path]:
+def _walk(root: Path, on_skip: OnSkip, *, follow_links: bool) -> list[Path]:
     files: list[Path] = []
+    inside = os.path.join(os.path.realpath(root), "")
     entered: set[str] = set()
     ignored = IgnoreFiles()
 
@@ -85,6 +92,13 @@ def _walk(root: Path, on_skip: OnSkip) -> list[Path]:
         if folder == root:
             raise DocumentError(message) from error
         on_skip(folder, DocumentError(message))
+
+    def stays(path: Path) -> bool:
+        if follow_links or not path.is_symlink() or os.path.join(os.path.realpath(path), "").startswith(inside):
+            return True
+        what = f"{printable(path)}: it is a link that leads out of the folder; name its target too, or follow links"
+        on_skip(path, DocumentError(what))
+        return False
 
     for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
         real = os.path.realpath(folder)
@@ -101,6 +115,7 @@ def _walk(root: Path, on_skip: OnSkip) -> list[Path]:
             if not name.startswith(".")
             and name not in _SKIPPED_FOLDERS
             and not ignored.leave_out(here / name, is_folder=True)
+            and stays(here / name)
         )
         files += [
             here / name
@@ -108,5 +123,6 @@ def _walk(root: Path, on_skip: OnSkip) -> list[Path]:
             if not name.startswith((".", _LOCK_PREFIX))
             and os.path.isfile(os.path.join(folder, name))
             and not ignored.leave_out(here / name)
+            and stays(here / name)
         ]
     return files

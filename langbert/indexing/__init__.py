@@ -31,6 +31,7 @@ def sync(
     encoding: str | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    follow_links: bool = False,
     metadata: Mapping[str, Any] | None = None,
     metadata_from_path: Sequence[str] = (),
     workers: int | None = None,
@@ -51,6 +52,7 @@ def sync(
         encoding: of texts that are not UTF-8 and do not name theirs; by default it is guessed.
         include, exclude: patterns as in ``.gitignore`` of the files that are meant in folders; so are those that a file
             ``.langbertignore`` in them leaves out.
+        follow_links: also symbolic links that lead out of the folders; else the report names them.
         metadata: what every document is to have besides what its file says.
         metadata_from_path: patterns such as ``"{department}/{year}/*"``, which find metadata in the path of a file
             below the folder that was given.
@@ -70,6 +72,7 @@ def sync(
         encoding=encoding,
         include=tuple(include),
         exclude=tuple(exclude),
+        follow_links=follow_links,
         metadata=metadata or {},
         metadata_from_path=tuple(metadata_from_path),
         workers=workers,

@@ -88,7 +88,12 @@ class Changes:
         self._paths = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
         folder = folder if store is None else store.path
         own = None if folder is None else Path(os.path.abspath(folder))
-        found = find_files(self._paths, on_skip=self._pass_over, selection=self._options.selection)
+        found = find_files(
+            self._paths,
+            on_skip=self._pass_over,
+            selection=self._options.selection,
+            follow_links=self._options.follow_links,
+        )
         self.files = [SourceFile(path, source, stamp_of(path)) for path, source in found if own not in path.parents]
         self._memory = Memory(store, self.files)
         self._taken = set(self._memory.ids)  # ids that a further document cannot have

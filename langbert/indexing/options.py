@@ -32,6 +32,7 @@ class SyncOptions:
     encoding: str | None = None
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    follow_links: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
     metadata_from_path: tuple[str, ...] = ()
     workers: int | None = None

@@ -183,7 +183,12 @@ def kind_of(value: object) -> str:
 
 def narrowed(value: Any) -> Any:
     """Integers beyond 64 bits as floats."""
-    return float(value) if isinstance(value, int) and not -_INT64 <= value < _INT64 else value
+    if not isinstance(value, int) or -_INT64 <= value < _INT64:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        raise FilterError(f"a whole number of {value.bit_length():,} bits came; compare it as text") from None
 
 
 def _same(stored: Any, given: Scalar) -> bool:

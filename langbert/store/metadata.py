@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 from enum import Enum
@@ -15,6 +15,8 @@ from uuid import UUID
 import numpy as np
 
 __all__ = ["plain", "to_json"]
+
+_LARGEST = 1023  # bits of a number, as those of a float
 
 
 def plain(value: Any) -> Any:
@@ -56,6 +58,7 @@ def to_json(value: Any) -> str:
     Raises:
         TypeError, ValueError, RecursionError: it cannot be written as JSON, see :func:`plain`; infinities are not.
     """
+    _require_comparable(value.values() if isinstance(value, Mapping) else (value,))
     try:
         text = _ENCODER.encode(value)
     except ValueError:  # a NaN, of which an encoder asks nobody
@@ -66,6 +69,15 @@ def to_json(value: Any) -> str:
     except UnicodeEncodeError:  # a lone surrogate: only the escaped form can be stored
         return json.dumps(value, allow_nan=False, separators=(",", ":"), default=plain)
     return text
+
+
+def _require_comparable(values: Iterable[Any]) -> None:
+    for value in values:
+        for number in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(number, int) and number.bit_length() > _LARGEST:
+                raise ValueError(
+                    f"a whole number of {number.bit_length():,} bits is beyond what is compared; store it as text"
+                )
 
 
 def _without_nan(value: Any) -> Any:

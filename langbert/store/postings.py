@@ -50,7 +50,6 @@ _DAMAGED = "the index of the metadata is damaged: `langbert doctor --repair` mak
 Rows = NDArray[np.int64]
 Fields = Mapping[str, Any]
 
-
 _Value = int | float | bytes | str
 _Term = tuple[bytes, int, _Value]
 """Field, part and value."""
@@ -108,10 +107,12 @@ def post(sql: sqlite3.Connection, rows: Iterable[tuple[int, Fields]]) -> None:
     written = []
     for key, places in _by_list(rows):
         stored = _stored(sql, key)
-        if stored and (len(stored) == _BITMAP or places[0] <= int.from_bytes(stored[-2:], "little")):
-            places = sorted({*_unpacked(stored).tolist(), *places})
-            stored = b""
-        written.append((*key, _packed(stored + struct.pack(f"<{len(places)}H", *places))))
+        longer = stored + struct.pack(f"<{len(places)}H", *places)
+        if len(longer) >= _BITMAP or (stored and places[0] <= int.from_bytes(stored[-2:], "little")):
+            bits = _bits(stored)
+            bits[places] = True
+            longer = _packed(bits)
+        written.append((*key, longer))
     sql.executemany("INSERT OR REPLACE INTO postings VALUES (?, ?, ?, ?, ?)", written)
 
 
@@ -123,9 +124,10 @@ def unpost(sql: sqlite3.Connection, rows: Iterable[tuple[int, Fields]]) -> None:
     """
     written, emptied = [], []
     for key, places in _by_list(rows):
-        left = np.setdiff1d(_unpacked(_stored(sql, key)), places)
-        if len(left):
-            written.append((*key, _packed(left.astype("<u2").tobytes())))
+        bits = _bits(_stored(sql, key))
+        bits[places] = False
+        if bits.any():
+            written.append((*key, _packed(bits)))
         else:
             emptied.append(key)
     sql.executemany("INSERT OR REPLACE INTO postings VALUES (?, ?, ?, ?, ?)", written)
@@ -164,8 +166,9 @@ def count_differing(sql: sqlite3.Connection) -> int:
     for block, rows in groupby(_chunks(sql), key=lambda row: row[0] // _BLOCK):
         expected = dict(_by_list(rows))
         for *key, places in sql.execute("SELECT * FROM postings WHERE block = ?", (block,)):
-            wanted = expected.pop(tuple(key), [])
-            differing += _packed(struct.pack(f"<{len(wanted)}H", *wanted)) != places
+            bits = np.zeros(_BLOCK, dtype=np.bool_)
+            bits[expected.pop(tuple(key), [])] = True
+            differing += _packed(bits) != places
         differing += len(expected)
         blocks.discard(block)
     return differing + len(blocks)
@@ -176,29 +179,23 @@ def _chunks(sql: sqlite3.Connection) -> Iterator[tuple[int, Fields]]:
         yield row, fields_in(*columns)
 
 
-def _packed(places: bytes) -> bytes:
-    """Ascending 16-bit places as they are stored."""
-    if len(places) < _BITMAP:
-        return places
-    bits = np.zeros(_BLOCK, dtype=np.bool_)
-    bits[np.frombuffer(places, dtype="<u2")] = True
-    return np.packbits(bits).tobytes()
-
-
 def _is_packed(stored: object) -> bool:
     return isinstance(stored, bytes) and len(stored) % 2 == 0 and len(stored) <= _BITMAP
 
 
-def _unpacked(stored: bytes) -> NDArray[np.int64]:
-    if not _is_packed(stored):
-        raise StoreCorrupt(_DAMAGED)
+def _bits(stored: bytes) -> Mask:
+    """Which places of a block are in a stored list."""
     if len(stored) == _BITMAP:
-        return np.flatnonzero(_bits(stored))
-    return np.frombuffer(stored, dtype="<u2").astype(np.int64)
+        return np.unpackbits(np.frombuffer(stored, dtype=np.uint8)).view(np.bool_)
+    bits = np.zeros(_BLOCK, dtype=np.bool_)
+    bits[np.frombuffer(stored, dtype="<u2")] = True
+    return bits
 
 
-def _bits(bitmap: bytes) -> Mask:
-    return np.unpackbits(np.frombuffer(bitmap, dtype=np.uint8)).view(np.bool_)
+def _packed(bits: Mask) -> bytes:
+    """As they are stored."""
+    places = np.flatnonzero(bits)
+    return places.astype("<u2").tobytes() if 2 * len(places) < _BITMAP else np.packbits(bits).tobytes()
 
 
 # --- looking up ------------------------------------------------------------------------------------------------------

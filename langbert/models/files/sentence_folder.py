@@ -122,7 +122,7 @@ def read_sentence_folder(folder: str | Path, *, pooling_needed: bool = True) -> 
     settings = _optional_json(folder / "config_sentence_transformers.json")
     ours = settings.get("langbert") or {}
     for module in _read_modules(folder / "modules.json"):
-        kind, path = str(module.get("type", "")).rsplit(".", 1)[-1], folder / str(module.get("path", ""))
+        kind, path = str(module.get("type", "")).rsplit(".", 1)[-1], folder / _inside(folder, module.get("path", ""))
         if kind == "Transformer":
             encoder = path
         elif kind == "Pooling":
@@ -162,6 +162,16 @@ def read_sentence_folder(folder: str | Path, *, pooling_needed: bool = True) -> 
         prompts=prompts,
         lowercase=bool(limits.get("do_lower_case")),
     )
+
+
+def _inside(folder: Path, path: object) -> str:
+    """The path of a stage, which lies in the checkpoint's own folder."""
+    parts = str(path).replace("\\", "/").split("/")
+    if ".." in parts or (parts[0] == "" and len(parts) > 1) or ":" in parts[0]:
+        raise CheckpointError(
+            f"{folder / 'modules.json'}: the path {path!r} leads out of the folder; stages lie in folders of their own"
+        )
+    return str(path)
 
 
 def write_sentence_folder(
