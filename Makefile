@@ -32,7 +32,7 @@ $(VENV)/.langbert-bench: $(VENV)/.langbert
 	@touch $@
 
 demo: $(VENV)/.langbert ## install, index examples/documents, answer a question with citations
-	@$(BIN)/langbert models pull minilm smollm2-135m-instruct
+	@$(BIN)/langbert models pull e5-small
 	@$(BIN)/langbert index examples/documents --store $(STORE) --prune
 	@$(BIN)/langbert ask "$(QUESTION)" --store $(STORE)
 	@printf '\nWorth typing next:\n'

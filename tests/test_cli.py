@@ -233,9 +233,9 @@ def test_a_store_keeps_its_embedder(cli: Cli, docs: Path, store: Path, bert: Pat
 def test_a_folder_that_happens_to_be_called_like_a_model_is_not_taken_for_it(
     cli: Cli, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "minilm").mkdir()
+    (tmp_path / "e5-small").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert cli("index", docs, "--store", tmp_path / "s", "--json").json["embedder"] == "minilm"
+    assert cli("index", docs, "--store", tmp_path / "s", "--json").json["embedder"] == "e5-small"
 
 
 def test_unknown_pooling_and_model(cli: Cli, docs: Path, bert: Path, tmp_path: Path) -> None:
@@ -545,7 +545,7 @@ def test_the_whole_way(cli: Cli, documents_folder: Path, tmp_path: Path) -> None
     store = tmp_path / "store"
     report = cli("index", *files, "--store", store, "--json")
     assert report.code == 0, report
-    assert report.json["embedder"] == "minilm"
+    assert report.json["embedder"] == "e5-small"
     question = "What is a docstring?"
     answer = cli("ask", question, "--store", store, "--json")
     assert answer.code == 0, answer

@@ -39,7 +39,7 @@ class TestIntegration(EmbeddingsIntegrationTests):
 
 @pytest.fixture(scope="module")
 def embeddings() -> LangBertEmbeddings:
-    return LangBertEmbeddings(precision="float32")
+    return LangBertEmbeddings(model="minilm", precision="float32")
 
 
 TEXTS = ["Bees make honey.", "The Normans came to Italy.", "蜜蜂酿蜜。"]
@@ -53,7 +53,7 @@ def test_gives_the_vectors_of_the_embedder(embeddings: LangBertEmbeddings) -> No
 
 def test_pooling_is_an_argument() -> None:
     by_pooling = {
-        pooling: LangBertEmbeddings(pooling=pooling, precision="float32").embed_query(TEXTS[0])
+        pooling: LangBertEmbeddings(model="minilm", pooling=pooling, precision="float32").embed_query(TEXTS[0])
         for pooling in ("mean", "cls", "max")
     }
     assert not np.allclose(by_pooling["mean"], by_pooling["cls"], atol=1e-2)
@@ -61,8 +61,8 @@ def test_pooling_is_an_argument() -> None:
 
 
 def test_prompts_belong_to_their_role() -> None:
-    plain = LangBertEmbeddings(precision="float32")
-    prompted = LangBertEmbeddings(precision="float32", query_prompt="query: ")
+    plain = LangBertEmbeddings(model="minilm", precision="float32")
+    prompted = LangBertEmbeddings(model="minilm", precision="float32", query_prompt="query: ")
     np.testing.assert_allclose(prompted.embed_query("honey"), plain.embed_query("query: honey"), atol=1e-5)
     np.testing.assert_allclose(prompted.embed_documents(["honey"]), plain.embed_documents(["honey"]), atol=1e-5)
 
@@ -100,40 +100,40 @@ def test_the_arguments_of_huggingface_embeddings_are_understood() -> None:
     assert embeddings.model_name == "sentence-transformers/all-MiniLM-L6-v2"
     assert (embeddings.device, embeddings.normalize, embeddings.query_prompt) == ("cpu", False, "query: ")
     assert np.linalg.norm(embeddings.embed_query("honey")) != pytest.approx(1, abs=1e-3)
-    both = LangBertEmbeddings(encode_kwargs={"prompt": "text: "})  # type: ignore[call-arg]
+    both = LangBertEmbeddings(model="minilm", encode_kwargs={"prompt": "text: "})  # type: ignore[call-arg]
     assert both.query_prompt == both.document_prompt == "text: "
 
 
 def test_long_texts_are_counted() -> None:
-    embeddings = LangBertEmbeddings(max_length=16, on_overflow="truncate")
+    embeddings = LangBertEmbeddings(model="minilm", max_length=16, on_overflow="truncate")
     embeddings.embed_documents(["short", "honey " * 50])
     embeddings.embed_query("honey " * 50)
     assert embeddings.overflowed == 2
     with pytest.raises(TextTooLong, match="text 1 has"):
-        LangBertEmbeddings(max_length=16, on_overflow="error").embed_documents(["short", "honey " * 50])
+        LangBertEmbeddings(model="minilm", max_length=16, on_overflow="error").embed_documents(["short", "honey " * 50])
 
 
 def test_fewer_dimensions_are_the_first_ones_at_unit_length(embeddings: LangBertEmbeddings) -> None:
-    short = np.array(LangBertEmbeddings(dimensions=64, precision="float32").embed_query("honey"))
+    short = np.array(LangBertEmbeddings(model="minilm", dimensions=64, precision="float32").embed_query("honey"))
     whole = np.array(embeddings.embed_query("honey"))[:64]
     np.testing.assert_allclose(short, whole / np.linalg.norm(whole), atol=1e-6)
 
 
 def test_int8_and_binary(embeddings: LangBertEmbeddings) -> None:
     exact = np.array(embeddings.embed_documents(TEXTS))
-    small = LangBertEmbeddings(encoding="int8", precision="float32").embed_documents(TEXTS)
+    small = LangBertEmbeddings(model="minilm", encoding="int8", precision="float32").embed_documents(TEXTS)
     assert {type(value) for value in small[0]} == {int}
     np.testing.assert_allclose(np.array(small) / 127, exact, atol=1 / 254 + 1e-5)
-    bits = LangBertEmbeddings(encoding="binary", precision="float32").embed_query(TEXTS[0])
+    bits = LangBertEmbeddings(model="minilm", encoding="binary", precision="float32").embed_query(TEXTS[0])
     signs = np.unpackbits((np.array(bits) + 128).astype(np.uint8))
     np.testing.assert_array_equal(signs, exact[0] > 0)
     with pytest.raises(ValidationError, match="normalize"):
-        LangBertEmbeddings(encoding="int8", normalize=False)
+        LangBertEmbeddings(model="minilm", encoding="int8", normalize=False)
 
 
 def test_the_store_keeps_float32_whatever_the_encoding(embeddings: LangBertEmbeddings) -> None:
     for encoding in ("int8", "binary"):
-        coded = LangBertEmbeddings(encoding=encoding)
+        coded = LangBertEmbeddings(model="minilm", encoding=encoding)
         store = LangBertVectorStore.from_texts(TEXTS, coded)
         found = store.similarity_search_with_score("honey", k=3)
         expected = LangBertVectorStore.from_texts(TEXTS, embeddings).similarity_search_with_score("honey", k=3)
@@ -142,7 +142,7 @@ def test_the_store_keeps_float32_whatever_the_encoding(embeddings: LangBertEmbed
 
 @pytest.mark.parametrize("shown", [True, False])
 def test_progress_is_on_stderr(shown: bool, capfd: pytest.CaptureFixture[str]) -> None:
-    embeddings = LangBertEmbeddings(show_progress=shown)
+    embeddings = LangBertEmbeddings(model="minilm", show_progress=shown)
     embeddings.embed_documents(["a", "b", "a"])
     out, err = capfd.readouterr()
     assert out == ""
@@ -150,15 +150,15 @@ def test_progress_is_on_stderr(shown: bool, capfd: pytest.CaptureFixture[str]) -
 
 
 def test_the_cache_survives_and_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = LangBertEmbeddings(cache=tmp_path / "cache", precision="float32")
+    first = LangBertEmbeddings(model="minilm", cache=tmp_path / "cache", precision="float32")
     vectors = first.embed_documents(TEXTS)
-    second = LangBertEmbeddings(cache=str(tmp_path / "cache"), cache_bytes=1 << 20, precision="float32")
+    second = LangBertEmbeddings(model="minilm", cache=str(tmp_path / "cache"), cache_bytes=1 << 20, precision="float32")
     monkeypatch.setattr(second.embedder, "_made", None)  # nothing is left to be made
     assert second.embed_documents(TEXTS) == vectors
 
 
 async def test_a_cancelled_call_stops_its_worker() -> None:
-    embeddings = LangBertEmbeddings(threads=1)
+    embeddings = LangBertEmbeddings(model="minilm", threads=1)
     texts = [f"{n} bees make honey from the nectar of {n} flowers " * 8 for n in range(4000)]
     done = threading.Event()
     embed = embeddings.embedder.embed

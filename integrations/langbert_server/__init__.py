@@ -5,7 +5,7 @@
     from langbert import Embedder, Store
     from langbert_server import create_app
 
-    app = create_app(Store.open("my-index", embedder=Embedder("minilm")))    # any ASGI server runs it
+    app = create_app(Store.open("my-index", embedder=Embedder("e5-small")))    # any ASGI server runs it
 
 ``langbert serve --store my-index`` does that and more. One direction: ``settings``, ``keys``, ``audit`` → ``access``
 (what a key may see: the only way to the store) → ``batching``, ``uploads``, ``engine`` (what is loaded) → ``guard``,

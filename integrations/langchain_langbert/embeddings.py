@@ -32,7 +32,7 @@ class LangBertEmbeddings(BaseModel, Embeddings):
 
     Example:
         >>> from langchain_langbert import LangBertEmbeddings
-        >>> embeddings = LangBertEmbeddings(model="minilm", pooling="mean")  # doctest: +SKIP
+        >>> embeddings = LangBertEmbeddings(model="e5-small", pooling="mean")  # doctest: +SKIP
         >>> len(embeddings.embed_query("Which tasks is BERT pre-trained on?"))  # doctest: +SKIP
         384
 
@@ -71,7 +71,7 @@ class LangBertEmbeddings(BaseModel, Embeddings):
         CheckpointError: the checkpoint does not fit.
     """
 
-    model: str | Path = "minilm"
+    model: str | Path = "e5-small"
     pooling: str | None = None
     normalize: bool | None = None
     precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"

@@ -32,7 +32,7 @@ class LangBertEmbedding(BaseEmbedding):
 
     _embedder: Embedder = PrivateAttr()
 
-    def __init__(self, model_name: str = "minilm", *, embedder: Embedder | None = None, **options: Any) -> None:
+    def __init__(self, model_name: str = "e5-small", *, embedder: Embedder | None = None, **options: Any) -> None:
         loaded = embedder if embedder is not None else Embedder(model_name)
         name = model_name if embedder is None else loaded.space.model
         super().__init__(model_name=name, **{"embed_batch_size": 128, **options})

@@ -51,7 +51,9 @@ def embed(
     output: Output,
     paths: Paths = None,
     texts: Annotated[int, typer.Option(help="At most so many texts.", min=1)] = 256,
-    model: Annotated[str, typer.Option(help="minilm, owner/name on the hub, or a folder.")] = DEFAULT_EMBEDDER,
+    model: Annotated[
+        str, typer.Option(help="e5-small, minilm, owner/name on the hub, or a folder.")
+    ] = DEFAULT_EMBEDDER,
     precision: Precisions = None,
     max_length: Annotated[
         int | None, typer.Option(help="Tokens the encoder reads at once.", min=1, show_default=False)

@@ -10,7 +10,7 @@ import typer
 from ..records import SearchMode
 from .eval_questions import questions
 from .output import Output, command, plain_table
-from .stores import DEFAULT_GENERATOR
+from .stores import DEFAULT_EMBEDDER, DEFAULT_GENERATOR
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,7 +37,9 @@ def retrieval(
     output: Output,
     data: Annotated[Path, typer.Option(help="A BEIR folder, or a SQuAD JSON file.", exists=True)],
     mode: Annotated[SearchMode, typer.Option(help="By words and meaning, by meaning, or by words.")] = "hybrid",
-    embedder: Annotated[str, typer.Option(help="minilm, owner/name on the hub, or a folder.")] = "minilm",
+    embedder: Annotated[
+        str, typer.Option(help="e5-small, minilm, owner/name on the hub, or a folder.")
+    ] = DEFAULT_EMBEDDER,
     pooling: Annotated[str | None, typer.Option(help="cls, mean, max …", show_default=False)] = None,
     rerank: Annotated[
         str | None, typer.Option(help="A reranker over the first 20, e.g. minilm-reranker.", show_default=False)
@@ -155,7 +157,7 @@ def answers(
         float | None,
         typer.Option(help="The confidence below which to refuse.", min=0, max=1, show_default=False),
     ] = None,
-    embedder: Annotated[str, typer.Option(help="For the store in memory.")] = "minilm",
+    embedder: Annotated[str, typer.Option(help="For the store in memory.")] = DEFAULT_EMBEDDER,
     generator: Annotated[str, typer.Option(help="The decoder that writes.")] = DEFAULT_GENERATOR,
     results: Annotated[
         Path | None, typer.Option(help="Keep each answer here as soon as it is given.", show_default=False)

@@ -38,8 +38,8 @@ def index(
     embedder: Annotated[
         str | None,
         typer.Option(
-            help="minilm, owner/name on the Hugging Face hub, or a folder. By default what the store was made with, "
-            "or minilm.",
+            help="e5-small, minilm, owner/name on the Hugging Face hub, or a folder. By default what the store was "
+            "made with, or e5-small.",
             show_default=False,
         ),
     ] = None,

@@ -136,5 +136,5 @@ def _opener(store: Path, output: Output, *, make: bool) -> Callable[[], Store]:
 def _writer(name: str | None, base_url: str | None, api_key: str | None, output: Output) -> GeneratorLike | str:
     if base_url is not None:
         return writer_behind(base_url, name, api_key)
-    written: Any = writer_for("auto", name or DEFAULT_GENERATOR, output)
+    written: Any = writer_for("generate", name or DEFAULT_GENERATOR, output)
     return str(written)

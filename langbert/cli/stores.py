@@ -40,7 +40,7 @@ __all__ = [
     "writer_for",
 ]
 
-DEFAULT_EMBEDDER = "minilm"
+DEFAULT_EMBEDDER = "e5-small"
 DEFAULT_GENERATOR = "smollm2-135m-instruct"
 
 
@@ -125,7 +125,9 @@ def make_reader(name: str, output: Output) -> Reader:
 def writer_for(mode: AnswerMode, name: str, output: Output) -> str:
     """What :class:`~langbert.Rag` is given as its generator: fetched now, while a bar can be shown, and loaded when it
     is needed."""
-    if mode != "extract":
+    from ..answering.flow import SMALL_DECODER
+
+    if mode == "generate" or (mode == "auto" and name != SMALL_DECODER):
         fetch(name, output)
     return name
 

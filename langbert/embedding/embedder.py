@@ -82,7 +82,7 @@ class Embedder(Configured):
 
     def __init__(
         self,
-        model: str | Path = "minilm",
+        model: str | Path = "e5-small",
         *,
         pooling: Pooling | str | None = None,
         normalize: bool | None = None,
