@@ -93,6 +93,8 @@ def test_no_block_reaches_over_a_heading_nor_is_one() -> None:
         ("list", ["- item"], "After:"),
     ]
     assert [block.section for block in blocks(text, headings)] == [1, 2, 2]
+    underlined = "Bees\n====\nBees make honey.\n\n----\n\nA long line that is prose\n---\n"
+    assert told(underlined) == [("text", ["Bees make honey."], ""), ("text", ["A long line that is prose"], "")]
     unmarked = "# One\nBefore:\n## Two\n- item"
     assert told(unmarked) == [("text", ["Before:"], ""), ("list", ["- item"], "")]
 

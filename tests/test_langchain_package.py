@@ -96,4 +96,4 @@ def test_the_example_answers_and_cites(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "[1] bees.rst" in done.stdout
-    assert "“Bees make honey from nectar.”" in done.stdout
+    assert "“Bees make honey from nectar. They live in hives.”" in done.stdout

@@ -22,6 +22,7 @@ BlockKind = Literal["text", "list", "table", "fields", "code"]
 Span = tuple[int, int]
 
 _MARKED_HEADING = re.compile(r"#{1,6}[ \t]+\S")
+_UNDERLINES = "=-~^*+#"
 _FENCE = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})")
 _ITEM = re.compile(
     r"(?P<indent>[ \t\u3000]*)(?:[-*+•‣◦·▪●○■□➢✓][ \t\u00a0]+|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)][ \t]+(?=\S)"
@@ -96,7 +97,7 @@ def blocks(text: str, headings: Sequence[Heading] = (), start: int = 0, end: int
 
     Args:
         headings: of the whole text, in order; no block reaches over one. Without any, lines that Markdown marks as
-            headings are taken for them.
+            headings, or that are underlined, are taken for them.
         start, end: where lines begin and end.
     """
     return _Blocks(text, headings, start, len(text) if end is None else end).found
@@ -117,9 +118,10 @@ class _Blocks:
             self._section = sum(heading.start < start for heading in headings)
         titles = {heading.start: letters(heading.text) for heading in headings if start <= heading.start < end}
         lines: list[_Line] = []
-        for line in _lines(text, start, end):
+        every = list(_lines(text, start, end))
+        for i, line in enumerate(every):
             title = next((titles.pop(at) for at in [*titles] if at <= line.end), None)
-            if title is None and not headings and _MARKED_HEADING.match(line.text):
+            if title is None and not headings and _looks_like_heading(line, every[i + 1 : i + 2]):
                 title = letters(line.text)
             if title is None or _FIELD.match(line.text):  # the title may be one of the fields at the top
                 lines.append(line)
@@ -329,7 +331,16 @@ class _Blocks:
     @staticmethod
     def _begins(line: _Line) -> bool:
         """Whether a line within a paragraph begins something else."""
-        return any(form.match(line.text) for form in (_FENCE, _COLUMNS, _ROW, _ITEM, _TAG))
+        return any(form.match(line.text) for form in (_FENCE, _COLUMNS, _ROW, _ITEM, _TAG, _RULE))
+
+
+def _looks_like_heading(line: _Line, following: Sequence[_Line]) -> bool:
+    """Whether Markdown marks a line as a heading, or the next line underlines it."""
+    if _MARKED_HEADING.match(line.text):
+        return True
+    under = following[0].text.strip() if following else ""
+    underlined = len(under) >= 3 and len(set(under)) == 1 and under[0] in _UNDERLINES
+    return underlined and not line.blank and not line.indent and 2 * len(under) >= len(line.text.strip())
 
 
 def announces_more(said: str) -> bool:
