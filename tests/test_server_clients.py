@@ -22,7 +22,8 @@ pytestmark = pytest.mark.models
 
 TEXT = "Notes.\n\nBees make honey from nectar. 🐝 They dance to tell where it is."
 QUESTION = "What do bees make?"
-QUOTE = "Bees make honey from nectar."
+PASSAGE = "Bees make honey from nectar."
+QUOTE = "Bees make honey from nectar. 🐝 They dance to tell where it is."
 
 
 @pytest.fixture(scope="module")
@@ -172,12 +173,12 @@ def test_hugging_face_embeds_as_from_tei(url: str, minilm) -> None:
 def test_rerankers_of_three_kinds(url: str) -> None:
     from langbert import Reranker
 
-    texts = ["A car has wheels.", QUOTE]
+    texts = ["A car has wheels.", PASSAGE]
     scores = Reranker().score(QUESTION, texts)
     for path in ("/v1/rerank", "/v2/rerank"):
         body = {"model": "minilm-reranker", "query": QUESTION, "documents": texts, "return_documents": True, "top_n": 1}
         results = httpx.post(url + path, json=body, timeout=120).json()["results"]
-        assert [(result["index"], result["document"]["text"]) for result in results] == [(1, QUOTE)]
+        assert [(result["index"], result["document"]["text"]) for result in results] == [(1, PASSAGE)]
         assert results[0]["relevance_score"] == pytest.approx(scores[1], abs=1e-4)
     ranks = httpx.post(f"{url}/rerank", json={"query": QUESTION, "texts": texts, "raw_scores": True}).json()
     assert [rank["index"] for rank in ranks] == [1, 0]
@@ -189,12 +190,12 @@ def test_langchain_cohere_reranks(url: str) -> None:
     from langchain_cohere import CohereRerank
     from langchain_core.documents import Document as Passage
 
-    passages = [Passage("A car has wheels.", metadata={"n": 1}), Passage(QUOTE, metadata={"n": 2})]
+    passages = [Passage("A car has wheels.", metadata={"n": 1}), Passage(PASSAGE, metadata={"n": 2})]
     with httpx.Client(timeout=120) as connection:  # as base_url=url does, whose connection nobody closes
         client = ClientV2("none", base_url=url, httpx_client=connection)
         reranker = CohereRerank(client=client, model="minilm-reranker", top_n=1)
         (best,) = reranker.compress_documents(passages, QUESTION)
-    assert (best.page_content, best.metadata["n"]) == (QUOTE, 2)
+    assert (best.page_content, best.metadata["n"]) == (PASSAGE, 2)
     assert 0.5 < best.metadata["relevance_score"] <= 1
 
 

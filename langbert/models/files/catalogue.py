@@ -122,9 +122,9 @@ class CatalogueEntry:
 _EVIDENCE = (
     PinnedFile("adapter_config.json", "febb3bbff3ad4668feb0c2c9481ad5a4ca9f409428052dba4c1fadea5852c8ec", 386),
     PinnedFile(
-        "adapter_model.safetensors", "642b56a446996a7879bd208bfa98fb9e402db031a4e5ed2e97e599b470f2a62a", 3_750_692
+        "adapter_model.safetensors", "bcdace1b1d8534354937bfdcfc88407391ae3f457af14c32fbd66f6732b12917", 3_750_692
     ),
-    PinnedFile("calibration.json", "e36111f9e0dc595fa29abcf6663156846bf42095a12400fc1a7785bcc7920aa8", 108),
+    PinnedFile("calibration.json", "70b0e2e2dfd82f0cc986bb2587f03e6b4b1ca9eae31739a850c8743564d1712c", 156),
 )
 """One folder for three names: adapters and three heads on e5-small."""
 
