@@ -41,7 +41,7 @@ _SEVERAL = re.compile(
 )
 _BETWEEN = re.compile(
     r"(?<=[?？;；])\s*|,\s+(?:and|but)\s+(?=(?:what|who|when|where|why|how|which|is|are|does|do|did|can|was|were)\b)"
-    r"|\s+and\s+(?=(?:what|who|when|where|why|how)\b)|[，,]\s*(?=(?:以及|并且|另外|还有|而且|同时|又))"
+    r"|(?<!\s)\s+and\s+(?=(?:what|who|when|where|why|how)\b)|[，,]\s*(?=(?:以及|并且|另外|还有|而且|同时|又))"
     r"|[，,](?=[^，,？?]*(?:什么|什麼|怎么|怎麼|如何|哪|多[少久大长]|几|谁|誰|为何|为啥|吗|嗎))",
     re.IGNORECASE,
 )

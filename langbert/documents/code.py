@@ -56,7 +56,8 @@ _KEYWORD = (
 )
 _C_LIKE = re.compile(
     r"(?!\s*(?:return|else|throw|new|delete|goto|case|await|yield|typedef|using)\b)"
-    r"\s*(?:[\w:<>,~&*\[\]?.@]+\s+[*&]*)+(?!(?:if|for|while|switch|catch|return|sizeof|lock|using)\b)[\w:~]+\s*\([^;=]*$"
+    r"\s*(?:[\w:<>,~&*\[\]?.@]+[ \t]+){1,8}(?!(?:if|for|while|switch|catch|return|sizeof|lock|using)\b)"
+    r"[*&]{0,3}[\w:~]+[ \t]*\([^;=]*$"
 )
 _PATTERNS: Mapping[str, re.Pattern[str]] = {
     name: re.compile(rf"\s*{pattern}", re.IGNORECASE if name == "sql" else 0)

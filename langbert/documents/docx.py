@@ -68,7 +68,10 @@ def read(data: bytes) -> Extract:
         builder.headings = [replace(heading, level=heading.level + 1) for heading in builder.headings]
     if "docProps/core.xml" not in names:
         return builder.build()
-    title = document.core_properties.title or ""
+    try:
+        title = document.core_properties.title or ""
+    except AttributeError:  # what should hold them is some other XML
+        title = ""
     said = office_properties(parse_xml(archive.read("docProps/core.xml")))
     return builder.build("" if title.strip().lower() in _JUNK_TITLES else title, said)
 

@@ -32,8 +32,8 @@ _JUNK_AUTHORS = {
     "unknown",
     "user",
 }
-_BRACKETED = re.compile(r"<[^<>]*>|\([^()]*\)|\[[^\[\]]*\]|[\w.+-]+(?:@| at )[\w-]+(?:\.[\w-]+)+")
-_BETWEEN = re.compile(r"[;；、\n]|\s+(?:and|und|et|&)\s+")
+_BRACKETED = re.compile(r"<[^<>]*>|\([^()]*\)|\[[^\[\]]*\]|(?<![\w.+-])[\w.+-]{1,100}(?:@| at )[\w-]+(?:\.[\w-]+)+")
+_BETWEEN = re.compile(r"[;；、\n]|(?<!\s)\s+(?:and|und|et|&)\s+")
 _COMMA = re.compile(r"[,，]")
 _IDEOGRAPH = re.compile(r"[\u3400-\u9fff]")
 _PDF_DATE = re.compile(r"D:(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(\d\d)(\d\d)?)?(?:([+-])(\d\d)'?(\d\d)?|Z)?")

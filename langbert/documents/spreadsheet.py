@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MOST_CELLS = 20_000_000  # of the rectangle that a sheet's cells lie in: all of it is laid out in memory
 _MOST_HEADERS = 5  # rows
 _COMPOUND = b"\xd0\xcf\x11\xe0"  # of old files, and of new ones with a password
-_PLACE = re.compile(rb'<(?:\w+:)?c\s[^>]*?\br="([A-Z]{1,3})(\d{1,7})"')
+_PLACE = re.compile(rb'<(?:\w+:)?c\s[^<>]*?\br="([A-Z]{1,3})(\d{1,7})"')
 _TITLE = ".//{http://purl.org/dc/elements/1.1/}title"
 
 Row = Sequence[Any]

@@ -29,7 +29,7 @@ _ITEM = re.compile(
     r"|[（(][一二三四五六七八九十\d]{1,3}[）)]|[一二三四五六七八九十]{1,3}、|\d{1,2}、|[①-⑳])"
 )
 _ROW = re.compile(r"[ \t]*\|.*\||[^|\n]*\S \| \S")
-_RULE = re.compile(r"[ \t]*(?:[|+:\-= \t]{3,}|(?P<mark>[=\-~^\"'`+*#.:_])(?P=mark){2,})[ \t]*$")
+_RULE = re.compile(r"(?=.{3})[|+:\-= \t]+$|[ \t]*(?P<mark>[=\-~^\"'`+*#.:_])(?P=mark){2,}[ \t]*$")
 _COLUMNS = re.compile(r"[ \t]*={2,}(?:[ \t]+={2,})+[ \t]*$")  # of a simple table of reStructuredText
 _FIELD = re.compile(rf":?(?:[A-Z][\w-]{{1,30}}(?: [\w-]{{1,20}})?: {{1,20}}|[{HAN}]{{2,8}}[:：] ?)\S")
 _DIRECTIVE = re.compile(r"[ \t]*\.\. (?:(?P<name>[\w-]+)::[ \t]*|_|\[[#\w]*\])")
@@ -38,7 +38,9 @@ _PROSE_DIRECTIVES = frozenset(
     "note warning important caution tip hint attention danger deprecated versionadded versionchanged".split()  # noqa: SIM905
 )
 _FRONT_MATTER = re.compile(r"-{3,}[ \t]*\n(?P<fields>.*?)^(?:-{3,}|\.{3})[ \t]*$\n?", re.DOTALL | re.MULTILINE)
-_LINK = re.compile(r"!?\[[^\]\n]*\](?:\([^)\n]*\)|\[[^\]\n]*\])|<?https?://\S+|`[^`]*<[^>]*>`_*")
+_LINK = re.compile(
+    r"!?\[[^\[\]\n]{0,300}\](?:\([^()\n]{0,600}\)|\[[^\[\]\n]{0,300}\])|<?https?://\S+|`[^`<\n]{0,300}<[^<>\n]{0,600}>`_*"
+)
 _TAG = re.compile(r"[ \t]*(?:</?[A-Za-z][^<>]*>|\{\{.*\}\}|\{%.*%\})[ \t]*$")
 _QUOTED = re.compile(r"[ \t]{0,3}>(?!>>)[ \t]?")
 _ANNOUNCES = re.compile(r"[:：][\"'”’*_`）)]*$")
