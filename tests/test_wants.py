@@ -18,6 +18,7 @@ from langbert.answering.wants import parts, wants
         "How many employees does it have?",
         "What is the maximum line length?",
         "What's the default port?",
+        "What is the status of the plan?",
         "谁写了这份报告？",
         "公司是哪一年成立的？",
         "默认值是多少",

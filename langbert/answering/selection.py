@@ -40,6 +40,7 @@ of which are enough to read."""
 _MARGIN = 4000  # characters around a passage in which its first and last block begin and end
 _DOCUMENTS = 4  # that are named where documents are asked for
 _CLOSER = 2.0  # without a cross-encoder the scores of what answers and what does not lie closer together
+_READ = 700  # characters of a piece that models read: a row or an item may be as long as a page
 _LEAD_GAP = 40.0  # words between a list's lead and an item, where both are shown
 _ROWS = 1 / 3  # a row says enough by itself
 _LONGEST_CODE = 100.0  # words of code that are one piece
@@ -107,7 +108,7 @@ class Piece:
         """As models read it: under its headings, behind its lead."""
         above = " > ".join(dict.fromkeys((*self.source.chunk.headings, *([self.heading] if self.heading else []))))
         lead = self.source.text[slice(*self.lead)] if self.lead else ""
-        return "\n".join(part for part in (above, lead, self.text) if part)
+        return "\n".join(part for part in (above, lead, self.text[:_READ]) if part)
 
     @property
     def place(self) -> tuple[str, int, int]:

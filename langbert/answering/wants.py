@@ -24,7 +24,7 @@ _FACT_EN = re.compile(
     r"|(?:what|which) (?:\w+ )?(?:year|date|day|month|time|version|number|name|size|percentage|price|age|colou?r"
     r"|country|city|address|limit)\b"
     r"|what(?: is| are| was| were|'s) the (?:\w+ )?(?:maximum|minimum|max|min|default|limit|number|length|size|name"
-    r"|date|price|cost|average|total|capital|address)\b)",
+    r"|status|date|price|cost|average|total|capital|address)\b)",
     re.IGNORECASE,
 )
 _FACT_ZH = re.compile(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ask"]
 
+_GLANCE = 240  # characters of what is no answer, but comes nearest
+
 
 @command
 def ask(
@@ -178,5 +180,7 @@ def _show_citations(answer: Answer, store: Store, output: Output) -> None:
         head = Text.assemble((mark, "cyan"), (visible(place(citation.source, citation.page, line)), "bold"))
         output.out.print(head, soft_wrap=True)
         quote = visible(one_line(citation.quote))
+        if answer.nearest and len(quote) > _GLANCE:
+            quote = f"{quote[:_GLANCE]}…"
         output.out.print(Padding(Text(f"“{quote}”", "italic"), (0, 0, 0, 4)))
     output.note(f"\n{answer.timings.get('total', 0.0):.1f} s", "dim")
