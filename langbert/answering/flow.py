@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import GenerationError
 from ..records import Answer, AnswerMode, Candidate, Citation, Document, Message, Unsupported
@@ -95,10 +96,11 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Weigh:
-    """Tell how well pieces of the passages answer. Sent a :class:`.selection.Weighed`."""
+    """Tell how well pieces of the passages answer, whose vectors may be known. Sent a :class:`.selection.Weighed`."""
 
     question: str
     pieces: Sequence[Piece]
+    vectors: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,7 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     weighed: Weighed = (yield Weigh(question, pieces)) if pieces else Weighed(np.zeros(0), ())
     by_part = [] if len(in_parts) > 1 and pieces else [weighed.scores]
     for part in in_parts if not by_part else ():
-        of_part: Weighed = yield Weigh(part, pieces)
+        of_part: Weighed = yield Weigh(part, pieces, weighed.vectors)
         by_part.append((weighed.scores + of_part.scores) / 2)
     # where reasons, steps or differences are asked for, a reader finds no span, whatever the documents hold
     counted = found if wanted.fact or policy.encoder != "e5" else ()

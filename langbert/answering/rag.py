@@ -185,8 +185,9 @@ class Rag(Configured):
                 return Budget(self.generator.count_tokens, min(self.prompt_tokens, room))
             case flow.Write(messages):
                 return self._decoded(messages)
-            case flow.Weigh(question, pieces):
-                return weigh(question, pieces, self.store.embedder, self._reranker.knowing(question))
+            case flow.Weigh(question, pieces, vectors):
+                reranker = self._reranker.knowing(question)
+                return weigh(question, pieces, self.store.embedder, reranker, vectors=vectors)
             case flow.Fetch(document_id):
                 return self.store.document(document_id)
             case flow.Rewrite():

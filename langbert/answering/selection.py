@@ -71,7 +71,7 @@ class Weights:
 
 
 WEIGHTS = Weights()
-"""Chosen by hand on 124 questions over papers, reports, office files and a manual; see docs/answers.md."""
+"""Chosen by hand on 124 questions over papers, reports, office files and a manual; see docs/questions.md."""
 
 FAINT = 6.0
 """A piece so many logits below the best is not worth showing beside it; half as many where a fact is asked for."""
@@ -85,7 +85,6 @@ class Piece:
         source: the candidate it is of, widened to its document where a block goes on beyond it.
         start, end: of its units.
         lead: what introduces its block, if anything does.
-        block: which block of which document; pieces of one block are neighbours.
         heading: what it stands under.
         is_asked_field: whether it is a field at the top of a document, of the kind that the question asks for.
     """
@@ -95,7 +94,6 @@ class Piece:
     start: int
     end: int
     lead: tuple[int, int] | None
-    block: tuple[str, int, int]
     heading: str = ""
     is_asked_field: bool = False
 
@@ -122,10 +120,12 @@ class Weighed(NamedTuple):
     Attributes:
         scores: ``(n,)`` logits that compare with each other.
         relevances: what the cross-encoder alone says, as log-odds; empty without one.
+        vectors: the encoder's ``(n, dim)``, for the next question about the same pieces; None without one.
     """
 
     scores: NDArray[np.float64]
     relevances: Sequence[float]
+    vectors: NDArray[np.float32] | None = None
 
 
 def merged(found: Sequence[Sequence[Candidate]]) -> list[Candidate]:
@@ -163,8 +163,7 @@ def cut_pieces(
                 heading = above or (candidate.chunk.headings[-1] if candidate.chunk.headings else "")
                 for first, last in _stretches(block, source.text, words):
                     if first < end and start < last and _says_something(block, source.text, first, last):
-                        name = (source.document_id, source.chunk.start + block.start, source.chunk.start + block.end)
-                        piece = Piece(source, block.kind, first, last, block.lead, name, heading)
+                        piece = Piece(source, block.kind, first, last, block.lead, heading)
                         pieces.setdefault(piece.place, piece)
     return list(pieces.values())
 
@@ -185,7 +184,7 @@ def _fields(
         title = str(document.metadata.get("title") or document.source)
         for start, end in block.units:
             if asked.holds(text[start:end]):
-                yield Piece(source, "fields", start, end, None, (name, block.start, block.end), title, True)
+                yield Piece(source, "fields", start, end, None, title, is_asked_field=True)
 
 
 def _says_something(block: Block, text: str, start: int, end: int) -> bool:
@@ -215,8 +214,7 @@ def _widened(candidate: Candidate, document: Document | None) -> tuple[Candidate
 def _stretches(block: Block, text: str, words: float) -> Iterator[tuple[int, int]]:
     """Units of a block together, as many as make a piece."""
     if block.kind == "code":
-        start, end = block.units[0]
-        yield start, _cut_at_line(text, start, end) if reading_length(text[start:end]) > _LONGEST_CODE else end
+        yield block.start, _cut_at_line(text, block.start, block.end)
         return
     if block.kind == "table":
         words *= _ROWS
@@ -231,10 +229,11 @@ def _stretches(block: Block, text: str, words: float) -> Iterator[tuple[int, int
 
 
 def _cut_at_line(text: str, start: int, end: int) -> int:
-    """Where the code has got long enough."""
-    stop = start
+    """Where the code ends, or has got long enough."""
+    stop, length = start, 0.0
     for line in text[start:end].splitlines(keepends=True):
-        if stop > start and reading_length(text[start : stop + len(line)]) > _LONGEST_CODE:
+        length += reading_length(line)
+        if stop > start and length > _LONGEST_CODE:
             break
         stop += len(line)
     return stop
@@ -246,12 +245,15 @@ def weigh(
     embedder: EmbedderLike | None,
     reranker: Reranker | None,
     weights: Weights = WEIGHTS,
+    *,
+    vectors: NDArray[np.float32] | None = None,
 ) -> Weighed:
     """How well each piece answers.
 
     Args:
         embedder: compares pieces with the question; None counts words instead.
         reranker: reads them with the question; None counts words instead.
+        vectors: what an earlier question had the encoder make of the pieces.
     """
     if not pieces:
         return Weighed(np.zeros(0), ())
@@ -261,7 +263,8 @@ def weigh(
     known = [piece.source.scores.get("reranker") for piece in pieces]
     scores += weights.passage * np.array([log_odds(score) if score is not None else 0.0 for score in known])
     if embedder is not None:
-        cosines = np.asarray(embedder.embed(texts) @ embedder.embed([question], "query")[0], dtype=np.float64)
+        vectors = embedder.embed(texts) if vectors is None else vectors
+        cosines = np.asarray(vectors @ embedder.embed([question], "query")[0], dtype=np.float64)
         scores += weights.cosine * (cosines - cosines.mean()) / max(float(cosines.std()), 1e-6)
     if reranker is not None:
         relevances = [log_odds(float(score)) for score in reranker.score(question, texts)]
@@ -274,7 +277,7 @@ def weigh(
         scores *= _CLOSER
     scores += weights.field * np.array([piece.is_asked_field for piece in pieces])
     scores += weights.code * np.array([piece.kind == "code" for piece in pieces])
-    return Weighed(scores, relevances)
+    return Weighed(scores, relevances, vectors)
 
 
 def select(
