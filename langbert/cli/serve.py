@@ -5,32 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import StoreError
 from .output import Output, StoreFolder, command
-from .stores import DEFAULT_EMBEDDER, DEFAULT_GENERATOR, exists, make_embedder, open_existing, writer_behind, writer_for
+from .stores import DEFAULT_EMBEDDER, exists, make_embedder, open_existing
+from .writers import ApiKey, BaseUrl, GeneratorName, writer_of
 
 if TYPE_CHECKING:
-    from ..records import GeneratorLike
     from ..store import Store
 
 __all__ = ["mcp", "serve"]
-
-GeneratorName = Annotated[
-    str | None,
-    typer.Option(
-        help=f"The decoder that writes; with --base-url, a model of that server. Without it {DEFAULT_GENERATOR}."
-    ),
-]
-BaseUrl = Annotated[
-    str | None, typer.Option(metavar="URL", help="Let a server write that speaks OpenAI's API: Ollama, vLLM …")
-]
-ApiKey = Annotated[
-    str | None, typer.Option(help="The key for that server.", envvar="LANGBERT_API_KEY", show_envvar=True)
-]
 
 
 @command
@@ -74,7 +61,7 @@ def serve(
 
     try:
         keys = None if api_key_file is None else Keys.from_file(api_key_file)
-        writer = _writer(generator, base_url, api_key, output)
+        writer = writer_of("generate", generator, base_url, api_key, output)
         settings = Settings(
             uploads=uploads,
             audit_log=audit_log,
@@ -116,7 +103,7 @@ def mcp(
 
     if not exists(store):
         raise StoreError(f"there is no store at {store}; make one with `langbert index FOLDER --store {store}`")
-    writer = _writer(generator, base_url, api_key, output)
+    writer = writer_of("generate", generator, base_url, api_key, output)
     serve_tools(_opener(store, output, make=False), generator=writer, offline=output.offline or None)
 
 
@@ -131,10 +118,3 @@ def _opener(store: Path, output: Output, *, make: bool) -> Callable[[], Store]:
         return Store.open(store, embedder=make_embedder(DEFAULT_EMBEDDER, output))
 
     return new
-
-
-def _writer(name: str | None, base_url: str | None, api_key: str | None, output: Output) -> GeneratorLike | str:
-    if base_url is not None:
-        return writer_behind(base_url, name, api_key)
-    written: Any = writer_for("generate", name or DEFAULT_GENERATOR, output)
-    return str(written)
