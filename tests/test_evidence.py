@@ -89,6 +89,21 @@ def test_a_batch_says_what_each_sequence_shall_learn(folder: Path) -> None:
     assert all(torch.equal(batch[name], task.collate(range(len(task)), seed=1)[name]) for name in batch)
 
 
+def test_sentences_beside_the_answers_are_the_wrong_ones(folder: Path) -> None:
+    task = EvidenceTask(folder, base="minilm", holdout=0, unanswerable=0.0, made=0, pieces=1.0, title_dropout=1.0)
+    batch = task.collate([0], seed=0)
+    tokenizer = task._tokenizer
+    texts = ["Bees make honey from nectar.", "Their hives hold 40,000 of them."]
+    question = "What do bees make?"
+    pairs = [tokenizer.pair(*(each.ids for each in tokenizer.encode([question, text]))).ids for text in texts]
+    rows = [ids[:n] for ids, n in zip(batch["token_ids"].tolist(), batch["attention_mask"].sum(dim=1), strict=True)]
+    assert pairs[0] in rows  # by itself, or with the next
+    if len(rows) > 1 and pairs[1] in rows:
+        assert batch["relevant"][rows.index(pairs[1])] == 0
+    relevant = [bool(set(tokenizer.encode(["honey"])[0].ids) <= set(ids)) for ids in rows]
+    assert batch["relevant"].tolist() == [int(is_relevant) for is_relevant in relevant]
+
+
 def test_one_model_reranks_reads_and_checks(trained: Path) -> None:
     assert is_evidence(trained)
     reranker, reader, checker = Reranker(trained), Reader(trained), Checker(trained)

@@ -2,24 +2,23 @@
 
 Every reading of a question and a passage trains two heads at once: whether the passage answers (the plain probability,
 and that the right one is above the wrong one), and where (Devlin et al. 2019, §4.2, §4.3: the first token where
-nowhere). Pairs of premise and hypothesis train the third (§4.1).
+nowhere). What is read is a long stretch of a passage or, since answers are put together from such, a sentence or two:
+then those that stand beside the answer's are the wrong ones. Pairs of premise and hypothesis train the third (§4.1).
 """
 
 from __future__ import annotations
 
 import random
-from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import DataError
-from ..evaluation.datasets import Question, QuestionSet, read_questions
+from ..evaluation.datasets import read_questions
 from ..evaluation.estimates import auroc
 from ..evaluation.lines import read_lines
 from ..models.bert.evidence import HEADS, EvidenceEncoder, EvidenceLogits
@@ -29,21 +28,17 @@ from ..models.files.tokenizer import TextTokenizer, TokenPair
 from ..models.files.weights import write_json
 from ..models.hardware import resolve_precision
 from .adapters import save_adapters, starting_point
-from .batching import padded_pairs
 from .calibration import logistic
 from .claims import Claim, made_claims
 from .data import held_out
+from .evidence_rows import MOST_TOKENS, NOT_SAID, Asked, ReadingRows, Row, batch_of
 from .settings import Bounds, Count, Holdout, LoraSettings, Share, TrainSettings
 from .task import Batch, Task, seeded
-from .unanswerable import edited_question, names_in
 
 __all__ = ["EvidenceTask", "reading_sets"]
 
-_WIDTHS = (96, 128, 160, 192, 256)  # tokens of a passage: drawn, so that length tells nothing
-_MOST_QUESTION = 64
 _BUNDLE = 360  # tokens of the claims that make one example, about as many as a question with its passages has
 _TOKENS = 2048  # that go through the network at a time
-_NO_RELEVANCE = -1
 
 
 def reading_sets(folder: str | Path) -> dict[Path, Path]:
@@ -58,39 +53,6 @@ def reading_sets(folder: str | Path) -> dict[Path, Path]:
     return sets
 
 
-class _Passage(NamedTuple):
-    """A paragraph as tokens, and its title's."""
-
-    title: list[int]
-    ids: list[int]
-    text: str
-
-
-class _Asked(NamedTuple):
-    """A question, the paragraph it was asked of, its answer's tokens there (-1: none), what looks like it, and the
-    same question edited so that the paragraph does not answer it (or empty)."""
-
-    ids: list[int]
-    passage: int
-    first: int
-    last: int
-    negatives: tuple[int, ...]
-    edited: list[int]
-
-
-class _Row(NamedTuple):
-    """One sequence: its ids, and what it shall say. ``start`` and ``end`` are places in the sequence, 0 for none, and
-    -1 for a claim; ``relevant`` is 1, 0 or -1 for not said; ``label`` an entailment or -1."""
-
-    pair: TokenPair
-    passage: int  # where the passage begins
-    start: int
-    end: int
-    relevant: int
-    label: int
-    group: int
-
-
 class EvidenceTask(Task):
     """Learn relevance, answer spans and entailment with one network, in as many languages as there is data.
 
@@ -103,6 +65,7 @@ class EvidenceTask(Task):
         unanswerable: for how many questions an edited, unanswerable one is read too.
         made: how many claims are made from the reading sets, too.
         pair_epochs: how often the pairs are among the examples of an epoch.
+        pieces: how often an answerable question is read with sentences instead of passages.
         title_dropout: how often passages are read without their titles.
         holdout: the share of articles, and of premises, kept for evaluation.
         max_held: at most so many questions, and as many pairs, are evaluated.
@@ -124,6 +87,7 @@ class EvidenceTask(Task):
         unanswerable: Share = 0.35,
         pair_epochs: Count = 1,
         made: Annotated[int, Bounds(0)] = 9000,
+        pieces: Share = 0.5,
         title_dropout: Share = 0.5,
         holdout: Holdout = 0.02,
         max_held: Count = 200,
@@ -135,19 +99,18 @@ class EvidenceTask(Task):
         with seeded(seed):
             self.network: nn.Module = EvidenceEncoder(load_bert(folder, pooler=False, low_bit=True))
         self._tokenizer = TextTokenizer.from_folder(folder)
-        self._hardest, self._title_dropout = hardest, title_dropout
+        self._rows = ReadingRows(self._tokenizer, hardest=hardest, pieces=pieces, title_dropout=title_dropout)
         self._names = [Path(path).name for path in (*sets, *pairs)]
         rng = random.Random(seed)  # noqa: S311
-        self._passages: list[_Passage] = []
-        asked: list[_Asked] = []
-        held: list[_Asked] = []
+        asked: list[Asked] = []
+        held: list[Asked] = []
         claims: list[Claim] = []
         for path, mined in sets.items():
             questions = read_questions(path)
             near = dict(read_lines(mined, _near, '{"id": …, "negatives": […]}'))
             titles = held_out({question.title for question in questions.questions}, holdout, seed)
             learned = [question for question in questions.questions if question.title not in titles]
-            rows = self._asked(questions, near, unanswerable, rng)
+            rows = self._rows.add(questions, near, unanswerable, rng)
             for question, row in zip(questions.questions, rows, strict=True):
                 if row is not None:
                     (held if question.title in titles else asked).append(row)
@@ -162,51 +125,11 @@ class EvidenceTask(Task):
             self._bundles += self._bundled(self._encoded(learned_pairs), rng)
         self._calibration: dict[str, float] = {}
 
-    def _asked(
-        self, data: QuestionSet, near: Mapping[str, Sequence[str]], unanswerable: float, rng: random.Random
-    ) -> Iterator[_Asked | None]:
-        """A row for each question; None where its answer has no tokens."""
-        number = {name: len(self._passages) + i for i, name in enumerate(data.paragraphs)}
-        titles = self._tokenizer.encode([f"{title}\n" for title, _ in data.paragraphs.values()])
-        texts = self._tokenizer.encode([text for _, text in data.paragraphs.values()])
-        self._passages += [
-            _Passage(title.ids if name else [], text.ids, original)
-            for title, text, (name, original) in zip(titles, texts, data.paragraphs.values(), strict=True)
-        ]
-        offsets = dict(zip(data.paragraphs, (text.offsets for text in texts), strict=True))
-        names: dict[str, list[str]] = defaultdict(list)
-        for question in data.questions:
-            names[question.title] += names_in(question.question)
-        all_titles = sorted({question.title for question in data.questions})
-        edited = [self._edit(question, names, all_titles, unanswerable, rng) for question in data.questions]
-        questions = self._tokenizer.encode([question.question for question in data.questions])
-        changed = self._tokenizer.encode(edited)
-        for question, encoding, edit in zip(data.questions, questions, changed, strict=True):
-            first = last = -1
-            if question.answers:
-                start = question.answer_starts[0]
-                first, last = _tokens_of(offsets[question.paragraph], start, start + len(question.answers[0]))
-                if first < 0:
-                    yield None
-                    continue
-            wrong = tuple(number[name] for name in near.get(question.id, ())[: self._hardest])
-            ids = encoding.ids[:_MOST_QUESTION]
-            yield _Asked(ids, number[question.paragraph], first, last, wrong, edit.ids[:_MOST_QUESTION])
-
-    @staticmethod
-    def _edit(
-        question: Question, names: Mapping[str, Sequence[str]], titles: Sequence[str], share: float, rng: random.Random
-    ) -> str:
-        if not question.answers or rng.random() >= share:
-            return ""
-        others = names[question.title] or [rng.choice(titles)]
-        return edited_question(question.question, others, rng, title=question.title) or ""
-
     def _encoded(self, claims: Sequence[Claim]) -> list[tuple[TokenPair, int]]:
         premises = self._tokenizer.encode([claim.premise for claim in claims])
         hypotheses = self._tokenizer.encode([claim.hypothesis for claim in claims])
         return [
-            (self._tokenizer.pair(premise.ids[: max(_WIDTHS)], hypothesis.ids[: max(_WIDTHS)]), claim.label)
+            (self._tokenizer.pair(premise.ids[:MOST_TOKENS], hypothesis.ids[:MOST_TOKENS]), claim.label)
             for premise, hypothesis, claim in zip(premises, hypotheses, claims, strict=True)
         ]
 
@@ -228,64 +151,19 @@ class EvidenceTask(Task):
         return len(self._asked_rows) + len(self._bundles)
 
     def lengths(self) -> Sequence[int]:
-        longest = max(_WIDTHS)
-        groups = [
-            (len(row.ids) + min(len(self._passages[row.passage].ids), longest)) * (2 + bool(row.edited))
-            for row in self._asked_rows
-        ]
+        groups = map(self._rows.length, self._asked_rows)
         return [*groups, *(sum(len(pair.ids) for pair, _ in bundle) for bundle in self._bundles)]
 
     def collate(self, examples: Sequence[int], seed: int) -> Batch:
         rng = random.Random(seed)  # noqa: S311
-        rows: list[_Row] = []
+        rows: list[Row] = []
         for group, i in enumerate(examples):
             if i < len(self._asked_rows):
-                rows += self._group(self._asked_rows[i], group, rng)
+                rows += self._rows.group(self._asked_rows[i], group, rng)
             else:
                 bundle = self._bundles[i - len(self._asked_rows)]
-                rows += [_Row(pair, 0, -1, -1, _NO_RELEVANCE, label, group) for pair, label in bundle]
-        return _batch(rows)
-
-    def _group(self, asked: _Asked, group: int, rng: random.Random) -> Iterator[_Row]:
-        """The question with its own passage, with one that only looks right, and edited with its own."""
-        width, titled = rng.choice(_WIDTHS), rng.random() >= self._title_dropout
-        answerable = asked.first >= 0
-        yield self._row(asked.ids, asked.passage, width, titled, group, rng, asked=asked, relevant=int(answerable))
-        if asked.negatives:
-            wrong = rng.choice(asked.negatives)
-            yield self._row(asked.ids, wrong, rng.choice(_WIDTHS), titled, group, rng, relevant=0)
-        if asked.edited:
-            edited = asked._replace(ids=asked.edited)
-            row = self._row(edited.ids, asked.passage, width, titled, group, rng, asked=asked, relevant=_NO_RELEVANCE)
-            yield row._replace(start=0, end=0)
-
-    def _row(
-        self,
-        question: list[int],
-        number: int,
-        width: int,
-        titled: bool,
-        group: int,
-        rng: random.Random,
-        *,
-        asked: _Asked | None = None,
-        relevant: int,
-    ) -> _Row:
-        """A stretch of ``width`` tokens of a passage beside the question; the answer is in it, if there is one."""
-        passage = self._passages[number]
-        latest = max(0, len(passage.ids) - width)
-        begin = rng.randint(0, latest)
-        answered = asked is not None and asked.first >= 0
-        if answered and asked is not None:
-            begin = min(max(begin, asked.last + 1 - width, 0), asked.first)
-        title = passage.title if titled else []
-        stretch = passage.ids[begin : begin + width]
-        pair = self._tokenizer.pair(question, [*title, *stretch])
-        offset = len(pair.ids) - 1 - len(stretch)
-        start = end = 0
-        if answered and asked is not None:
-            start, end = offset + asked.first - begin, offset + min(asked.last - begin, len(stretch) - 1)
-        return _Row(pair, offset, start, end, relevant, -1, group)
+                rows += [Row(pair, 0, -1, -1, NOT_SAID, label, group) for pair, label in bundle]
+        return batch_of(rows)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         found = _forward(network, batch)
@@ -307,14 +185,14 @@ class EvidenceTask(Task):
     def evaluate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
         """On held-out articles: spans hit exactly, AUROC of "answerable" and of relevance; accuracy on pairs."""
         rng = random.Random(0)  # noqa: S311
-        rows = [row for i, asked in enumerate(self._held) for row in self._group(asked, i, rng)]
-        rows += [_Row(pair, 0, -1, -1, _NO_RELEVANCE, label, -1) for pair, label in self._held_claims]
+        rows = [row for i, asked in enumerate(self._held) for row in self._rows.group(asked, i, rng)]
+        rows += [Row(pair, 0, -1, -1, NOT_SAID, label, -1) for pair, label in self._held_claims]
         if not rows:
             return {}
         hits, margins, answered, relevance, relevant, right = [], [], [], [], [], []
         bfloat16 = resolve_precision("auto", device) == torch.bfloat16
         for some in _pools(rows, 32):
-            batch = {name: tensor.to(device) for name, tensor in _batch(some).items()}
+            batch = {name: tensor.to(device) for name, tensor in batch_of(some).items()}
             with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 found = _forward(network, batch)
             for i, row in enumerate(some):
@@ -356,16 +234,6 @@ class EvidenceTask(Task):
         }
 
 
-def _batch(rows: Sequence[_Row]) -> Batch:
-    batch = padded_pairs([row.pair for row in rows])
-    allowed = torch.zeros_like(batch["token_ids"], dtype=torch.bool)
-    for i, row in enumerate(rows):
-        allowed[i, 0] = allowed[i, row.passage : len(row.pair.ids) - 1] = True
-    columns = {"starts": "start", "ends": "end", "relevant": "relevant", "labels": "label", "groups": "group"}
-    named = {name: torch.tensor([getattr(row, field) for row in rows]) for name, field in columns.items()}
-    return {**batch, "allowed": allowed, **named}
-
-
 def _forward(network: nn.Module, batch: Batch) -> EvidenceLogits:
     """All logits in float32; sequences of like length are run together, since claims are short and passages long."""
     token_ids, mask, segments = (batch[name] for name in ("token_ids", "attention_mask", "segment_ids"))
@@ -395,7 +263,7 @@ def _margins(relevance: Tensor, batch: Batch) -> Tensor:
     return relevance[first] - relevance[second]
 
 
-def _best_span(logits: Tensor, row: _Row) -> tuple[float, int, int]:
+def _best_span(logits: Tensor, row: Row) -> tuple[float, int, int]:
     """The best span of a sequence's passage: how far above "no answer" it is, and its first and last token."""
     stop = len(row.pair.ids) - 1
     sums = logits[row.passage : stop, 0][:, None] + logits[row.passage : stop, 1][None, :]
@@ -408,13 +276,6 @@ def _best_span(logits: Tensor, row: _Row) -> tuple[float, int, int]:
 
 def _pools(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (items[i : i + size] for i in range(0, len(items), size))
-
-
-def _tokens_of(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int]:
-    """The first and last token that characters ``[start, end)`` touch; -1, -1 if there are none."""
-    begins = [offset[0] for offset in offsets]
-    first, last = bisect_right(begins, start) - 1, bisect_right(begins, end - 1) - 1
-    return (first, last) if 0 <= first <= last else (-1, -1)
 
 
 def _near(row: Any) -> tuple[str, list[str]]:
