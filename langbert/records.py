@@ -205,6 +205,7 @@ class Answer:
         short: the words within the evidence that answer, for programs: a name, a number, a few words. Empty where no
             reader pointed at any.
         nearest: where it is refused, what came nearest to an answer, best first.
+        missing: where it is refused, the words of the question that nothing of what was found holds.
     """
 
     text: str
@@ -217,6 +218,7 @@ class Answer:
     unsupported: tuple[str, ...] = ()
     short: str = ""
     nearest: tuple[Citation, ...] = ()
+    missing: tuple[str, ...] = ()
 
     def plain(self) -> str:
         """As plain text: the answer, then a line for each source with its place and the quoted words."""
@@ -244,6 +246,7 @@ class Answer:
             "confidence": round(self.confidence, 4),
             "citations": [asdict(citation) for citation in self.citations],
             "nearest": [asdict(citation) for citation in self.nearest],
+            "missing": list(self.missing),
             "timings": {stage: round(seconds, 4) for stage, seconds in self.timings.items()},
         }
 

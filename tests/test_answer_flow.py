@@ -24,6 +24,7 @@ from langbert.answering.flow import (
     answer_flow,
     drive,
 )
+from langbert.answering.missing import missing_words
 from langbert.answering.selection import weigh
 from langbert.errors import GenerationError, QuestionError
 from langbert.records import Answer, Candidate, Chunk, Document, Message
@@ -239,3 +240,23 @@ def test_a_refusal_shows_what_comes_nearest() -> None:
     assert "honey" in answer.nearest[0].quote
     assert TEXT[answer.nearest[0].start : answer.nearest[0].end] == answer.nearest[0].quote
     assert run(Performer(), "Who makes honey from nectar?")[1].nearest == ()
+
+
+@pytest.mark.parametrize(
+    ("question", "missing"),
+    [
+        ("How long do I boil an egg?", ("boil", "egg")),
+        ("Which bee makes HONEYS from C++?", ("C++",)),
+        ("红烧肉怎么炖才软烂不腻", ("红烧肉", "炖才软烂不腻")),
+        ("蜜蜂用花蜜做什么巧克力？", ("巧克力",)),
+    ],
+)
+def test_a_refusal_names_the_words_that_nothing_holds(question: str, missing: tuple[str, ...]) -> None:
+    texts = ("Bees make honey from nectar.", "蜜蜂用花蜜酿蜜。")
+    found = [Candidate(Chunk(text, text, text, start=0), 0.9) for text in texts]
+    assert missing_words(question, found) == missing
+
+
+def test_words_are_missing_where_it_is_refused_only() -> None:
+    assert run(Performer(), "Who boils eggs in nectar?", threshold=1.0)[1].missing == ("boils",)
+    assert run(Performer(), "Who makes honey from nectar?")[1].missing == ()

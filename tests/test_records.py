@@ -46,6 +46,7 @@ def test_an_answer_prints_as_the_json_of_ask() -> None:
             {"source": "a.txt", "document_id": "d", "page": None, "start": 0, "end": 3, "quote": "one", "score": 0.9}
         ],
         "nearest": [],
+        "missing": [],
         "timings": {"total": 1.2346},
     }
 

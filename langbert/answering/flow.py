@@ -29,6 +29,7 @@ from .evidence import Evidence
 from .fields import asked_fields
 from .follow_up import rewriting_messages, standalone_question, with_key_words
 from .grounding import Grounder
+from .missing import missing_words
 from .packing import pack
 from .prompt import FULL, SHORT, build_messages, not_found
 from .refusal import Encoder, confidence, features
@@ -220,6 +221,7 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
             unsupported=tuple(grounder.unsupported),
             short=one_line(found[0].short) if found and grounder.text else "",
             nearest=() if grounder.text else nearest(),
+            missing=() if grounder.text else missing_words(question, candidates),
         )
 
     if sure >= policy.threshold:

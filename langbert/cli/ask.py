@@ -167,6 +167,9 @@ def _show_citations(answer: Answer, store: Store, output: Output) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
+    if answer.missing:
+        words = ", ".join(f"“{visible(word)}”" for word in answer.missing)
+        output.note(f"Nothing that was found says {words}.")
     if answer.nearest:
         output.note("\nWhat comes nearest:", "dim")
     elif answer.refused:
@@ -182,5 +185,8 @@ def _show_citations(answer: Answer, store: Store, output: Output) -> None:
         quote = visible(one_line(citation.quote))
         if answer.nearest and len(quote) > _GLANCE:
             quote = f"{quote[:_GLANCE]}…"
-        output.out.print(Padding(Text(f"“{quote}”", "italic"), (0, 0, 0, 4)))
+        said = Text(f"“{quote}”", "italic")
+        if answer.short:
+            said.highlight_words([visible(answer.short)], "bold")
+        output.out.print(Padding(said, (0, 0, 0, 4)))
     output.note(f"\n{answer.timings.get('total', 0.0):.1f} s", "dim")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..records import SearchMode
+from .eval_evidence import evidence
 from .eval_questions import questions
 from .output import Output, command, plain_table
 from .stores import DEFAULT_EMBEDDER, DEFAULT_GENERATOR
@@ -29,6 +30,7 @@ def _group() -> None:
 
 
 app.command("questions")(questions)
+app.command("evidence")(evidence)
 
 
 @app.command()

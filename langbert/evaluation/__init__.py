@@ -5,6 +5,7 @@ from __future__ import annotations
 from .answers import AnswerRow, AnswersReport, evaluate_answers
 from .comparison import Comparison, compare_runs
 from .datasets import Question, QuestionSet, RetrievalSet, read_questions, read_retrieval_set
+from .evidence import EvidenceQuestion, EvidenceReport, EvidenceSet, evaluate_evidence, read_evidence
 from .questions import (
     AskedQuestion,
     GivenAnswer,
@@ -26,6 +27,9 @@ __all__ = [
     "AnswersReport",
     "AskedQuestion",
     "Comparison",
+    "EvidenceQuestion",
+    "EvidenceReport",
+    "EvidenceSet",
     "GivenAnswer",
     "GoldQuote",
     "Question",
@@ -40,10 +44,12 @@ __all__ = [
     "ask_questions",
     "compare_runs",
     "evaluate_answers",
+    "evaluate_evidence",
     "evaluate_reading",
     "evaluate_retrieval",
     "questions_run",
     "read_asked_questions",
+    "read_evidence",
     "read_given_answers",
     "read_questions",
     "read_retrieval_set",

@@ -67,12 +67,13 @@ async function ask(question) {
 /** The answer with its marks as links, the quotes, or the nearest passages, and the details. */
 function shown(answer) {
   const parts = [el("p", {}, ...linked(answer))];
+  if (answer.missing?.length) parts.push(el("p", { class: "note" }, t("missing"), answer.missing.join(", ")));
   if (answer.refused && answer.nearest.length) parts.push(el("p", { class: "note" }, t("nearest")));
   const list = answer.refused ? answer.nearest : answer.citations;
   if (list.length) {
     parts.push(el("ol", { class: "quotes" }, ...list.map((each, i) => el("li", {}, link(list, i, {},
       el("span", { class: "place" }, `${answer.refused ? "" : `[${i + 1}] `}${place(each.source || each.document_id, each.page, each.start, each.end)}`),
-      el("br"), el("q", {}, short(each.quote ?? each.text))), elsewhere(each)))));
+      el("br"), el("q", {}, ...marked(short(each.quote ?? each.text), answer.short))), elsewhere(each)))));
   }
   const times = Object.entries(answer.timings).map(([stage, seconds]) => `${stage} ${seconds.toFixed(2)}`).join(", ");
   const facts = [
@@ -85,6 +86,12 @@ function shown(answer) {
   parts.push(el("details", {}, el("summary", {}, t("details")),
     el("dl", {}, ...facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]))));
   return parts;
+}
+
+/** The words that answer, marked within a quote. */
+function marked(quote, words) {
+  const at = words ? quote.indexOf(words) : -1;
+  return at < 0 ? [quote] : [quote.slice(0, at), el("mark", {}, words), quote.slice(at + words.length)];
 }
 
 /** `[n]` as links, what no source supports underlined. */

@@ -1,0 +1,62 @@
+"""``langbert eval evidence``: the sentences that an answer shows against those that people underlined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .output import Output, command, plain_table
+from .stores import DEFAULT_EMBEDDER, make_embedder
+
+__all__ = ["evidence"]
+
+
+@command
+def evidence(
+    output: Output,
+    data: Annotated[
+        list[Path],
+        typer.Option(help="JSON lines in ClapNQ's or HotpotQA's form; several times for one corpus.", exists=True),
+    ],
+    questions: Annotated[
+        int | None, typer.Option(help="Only so many questions, evenly spread.", min=1, show_default=False)
+    ] = None,
+    embedder: Annotated[str, typer.Option(help="Of the store that is made in memory.")] = DEFAULT_EMBEDDER,
+) -> None:
+    """Are the sentences shown those that people underlined, and does the confidence tell what is answered at all.
+
+    Examples:
+
+        langbert eval evidence --data clapnq/dev_answerable.jsonl --data clapnq/dev_unanswerable.jsonl
+
+        langbert eval evidence --data hotpotqa/dev.json
+    """
+    from dataclasses import replace
+
+    from ..answering.rag import Rag
+    from ..evaluation import evaluate_evidence, read_evidence
+    from ..evaluation.datasets import spread
+    from ..store import Store
+
+    asked = read_evidence(*data)
+    asked = replace(asked, questions=spread(asked.questions, questions))
+    with output.bars() as bars, Store.open(None, embedder=make_embedder(embedder, output, pooling=None)) as store:
+        passages = bars.add_task("passages", total=len(asked.passages))
+        for document in asked.documents():
+            store.add([document])
+            bars.update(passages, advance=1)
+        bar = bars.add_task("questions", total=len(asked.questions))
+        rag = Rag(store, threshold=0.0, offline=output.offline or None)
+        report = evaluate_evidence(asked, rag, progress=lambda n: bars.update(bar, advance=n))
+    if output.as_json:
+        output.json({**report.to_dict(), "embedder": embedder})
+        return
+    table = plain_table("", "", "95 % interval", "questions")
+    for name in ("precision", "recall", "f1", "auroc"):
+        if (found := getattr(report, name)) is not None:
+            interval = f"{found.low:.3f} – {found.high:.3f}" if found.low is not None else ""
+            table.add_row(name, f"{found.value:.3f}", interval, f"{found.n:,}")
+    output.out.print(table)
+    output.note(f"{report.name}: over {len(asked.passages):,} passages, {embedder}", "dim")
