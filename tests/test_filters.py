@@ -94,12 +94,19 @@ def test_search_and_reference_agree(rows, wanted):
 
 
 @settings(max_examples=150, deadline=None)
-@given(rows=rows, later=rows, wanted=st.lists(wheres, min_size=2, max_size=5), block=st.sampled_from([16, 64]))
-def test_search_and_reference_agree_while_chunks_change(rows, later, wanted, block):
+@given(
+    rows=rows,
+    later=rows,
+    wanted=st.lists(wheres, min_size=2, max_size=5),
+    block=st.sampled_from([16, 64]),
+    many=st.sampled_from([1, 2000]),
+)
+def test_search_and_reference_agree_while_chunks_change(rows, later, wanted, block, many):
     chunks = {f"c{index}": chunk(index, *row) for index, row in enumerate(rows)}
     with pytest.MonkeyPatch.context() as patch, Store.open() as store:
         patch.setattr("langbert.store.postings._BLOCK", block)
         patch.setattr("langbert.store.postings._BITMAP", block // 8)
+        patch.setattr("langbert.store.postings._MANY", many)
         store.add_vectors(list(chunks.values()), np.ones((len(chunks), 2), dtype=np.float32))
         for step, where in enumerate([*wanted, *wanted]):
             found = {c.chunk.id for c in store.search_vector(np.ones(2), 20, where=where)}
@@ -246,10 +253,11 @@ def executed(path: Path, *statements: str) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("format", [1, 2])
+@pytest.mark.parametrize("format", [1, 2, 3])
 def test_a_store_without_the_index_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: int) -> None:
     expected = filled(tmp_path / "s")
-    executed(tmp_path / "s", "DROP TABLE postings", f"PRAGMA user_version = {format}")
+    before = "DELETE FROM postings WHERE part > 2" if format == 3 else "DROP TABLE postings"
+    executed(tmp_path / "s", before, f"PRAGMA user_version = {format}")
     if format == 2:
         executed(tmp_path / "s", "CREATE TABLE touched (change INTEGER PRIMARY KEY, row_id INTEGER NOT NULL)")
     (tmp_path / "s" / "derived" / "columns.index").write_bytes(b"of that release")

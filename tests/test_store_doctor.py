@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 import sqlite3
@@ -116,6 +117,59 @@ def test_a_damaged_index_is_found_and_rebuilt(filled: Path, tmp_path: Path, name
     assert examine(path).findings == []
     with open_store(path) as store:
         assert store.search("number77", 1, mode="lexical")[0].chunk.id == "c77"
+
+
+def pages_of(content: bytes, table: str, path: Path) -> list[tuple[int, int]]:
+    """Where the pages of a table's tree begin, and their cells (https://sqlite.org/fileformat2.html#b_tree_pages)."""
+    connection = sqlite3.connect(path / "store.sqlite")
+    (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    connection.close()
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(content[at : at + size], "big")
+
+    found, todo = [], [root]
+    while todo:
+        start = (todo.pop() - 1) * 8192
+        found.append((start, start + number(start + 5, 2)))
+        if content[start] == 2:  # of an inner page
+            cells = range(start + 12, start + 12 + 2 * number(start + 3, 2), 2)
+            todo += [number(start + 8, 4), *(number(start + number(at, 2), 4) for at in cells)]
+    return found
+
+
+def test_a_flipped_bit_in_the_index_of_the_metadata_is_found_and_mended(filled: Path, tmp_path: Path) -> None:
+    whole = shutil.copytree(filled, tmp_path / "whole")
+    sql(whole, "PRAGMA wal_checkpoint(TRUNCATE)")
+    sound = (whole / "store.sqlite").read_bytes()
+    before = lists(whole)
+    pages = pages_of(sound, "postings", whole)
+    chance = random.Random(5)
+    headers = [chance.randrange(start, start + 12) for start, _ in chance.choices(pages, k=8)]
+    cells = [chance.randrange(first, start + 8192) for start, first in chance.choices(pages, k=16)]
+    found = []
+    for at in headers + cells:
+        path = shutil.copytree(whole, tmp_path / str(at))
+        content = bytearray(sound)
+        content[at] ^= 1 << chance.randrange(8)
+        (path / "store.sqlite").write_bytes(content)
+        checkup = examine(path)
+        if checkup.state == "sound":  # of what SQLite does not use
+            assert lists(path) == before, at
+            continue
+        found.append(checkup.findings[0].problem)
+        assert (checkup.state, checkup.findings[0].where) == ("derived", "table postings"), (at, checkup.findings)
+        rebuild(path)
+        assert examine(path).findings == [], at
+        assert lists(path) == before, at
+    assert {"SQLite" in problem for problem in found} == {True, False}  # its pages, and what is in them
+
+
+def lists(path: Path) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(path / "store.sqlite")
+    found = connection.execute("SELECT * FROM postings").fetchall()
+    connection.close()
+    return found
 
 
 def test_an_index_that_holds_other_vectors_is_found(filled: Path, tmp_path: Path) -> None:

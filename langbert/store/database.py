@@ -20,7 +20,8 @@ from typing import Literal
 
 from ..errors import StoreCorrupt, StoreError, StoreLocked
 from ..files import private_folder, sync_folder
-from .schema import check_format, create_tables, is_blank, is_outdated, upgrade
+from . import postings
+from .schema import check_format, create_tables, damage, forget_postings, is_blank, is_outdated, upgrade
 from .snapshot import Snapshot
 from .transaction import Transaction
 
@@ -102,17 +103,10 @@ class Database:
         """
         if self.read_only:
             raise StoreError(f"{self.name} was opened with read_only=True: open it without to change it")
-        with self._writing, self._borrowed() as connection, self._errors():
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                transaction = Transaction(connection)
-                yield transaction
-                transaction.finish(secrets.randbits(62))
-                connection.execute("COMMIT")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-                raise
+        with self._writing, self._borrowed() as connection, self._errors(), _commit(connection):
+            transaction = Transaction(connection)
+            yield transaction
+            transaction.finish(secrets.randbits(62))
 
     def vacuum(self) -> None:
         """Gives the space of what was deleted back to the disk; a crash leaves the file as it was or as it will be.
@@ -126,6 +120,24 @@ class Database:
         with self._writing, self._borrowed() as connection, self._errors():
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def rebuild_postings(self) -> None:
+        """Makes the index of the metadata anew, whatever is in its place.
+
+        Raises:
+            StoreLocked: another process was writing for longer than the time-out.
+            StoreCorrupt: what it is derived from is damaged.
+        """
+        with self._writing, self._borrowed() as connection, self._errors():
+            if not damage(connection, "postings"):
+                with _commit(connection):
+                    postings.fill(connection)
+                return
+            with _commit(connection):
+                forget_postings(connection)
+            connection.execute("VACUUM")  # without the pages that nobody knows now
+            with _commit(connection):
+                upgrade(connection)
 
     def copy_to(self, other: Database) -> None:
         """Makes ``other`` what this is now, in one commit."""
@@ -174,9 +186,8 @@ class Database:
                 self._initialise(connection)
             check_format(connection, self.name)
             if not self.read_only and is_outdated(connection):
-                connection.execute("BEGIN IMMEDIATE")
-                upgrade(connection)
-                connection.execute("COMMIT")
+                with _commit(connection):
+                    upgrade(connection)
         except BaseException:
             connection.close()
             raise
@@ -194,9 +205,8 @@ class Database:
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
-        connection.execute("BEGIN IMMEDIATE")
-        create_tables(connection)
-        connection.execute("COMMIT")
+        with _commit(connection):
+            create_tables(connection)
 
     def _unfinished(self) -> Unfinished:
         return Unfinished(
@@ -287,6 +297,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+@contextlib.contextmanager
+def _commit(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing of what the block changes."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
 def _close_all(connections: list[sqlite3.Connection]) -> None:
     while connections:
         with contextlib.suppress(sqlite3.Error):
@@ -327,9 +350,8 @@ def _lay_out(file: Path, mode: int) -> None:
         try:
             connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
             connection.execute("PRAGMA journal_mode = OFF")
-            connection.execute("BEGIN IMMEDIATE")
-            create_tables(connection)
-            connection.execute("COMMIT")
+            with _commit(connection):
+                create_tables(connection)
             connection.execute("PRAGMA journal_mode = WAL")
         finally:
             connection.close()

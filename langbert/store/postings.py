@@ -4,6 +4,10 @@ Row ids are cut into blocks of 65,536. For each field, value and block there is 
 rows in their block as ascending 16-bit numbers, or, where these would take as much room, as a bitmap (the containers
 of Roaring bitmaps; Chambi et al. 2016, "Better bitmap performance with Roaring bitmaps"). Memory holds none of it.
 
+A range over prices or times would read a list for nearly every row. Numbers therefore lie side by side as well, in the
+order of their rows, as float64, which NumPy compares with a bound. Whole numbers that float64 rounds keep their order:
+only those that are rounded to what the bound is are in doubt, and of these the lists know the exact values.
+
 The order that SQLite gives values of different types keeps JSON's types apart: numbers are numbers, texts are blobs of
 UTF-8, which order by code point, and whatever else there is goes by the name of its type, a text.
 """
@@ -30,20 +34,24 @@ __all__ = ["TABLE", "count_differing", "fields_in", "fill", "lookup", "post", "u
 TABLE = """
 CREATE TABLE postings (            -- which chunks have which value in which field (see postings.py)
     field BLOB NOT NULL,           -- UTF-8
-    part INTEGER NOT NULL,         -- 0 the value of the field, 1 an element of the list it is, 2 every chunk
-    value BLOB NOT NULL,           -- a number, a text in UTF-8, or else the name of its type
+    part INTEGER NOT NULL,         -- 0 the value of the field, 1 an element of the list it is, 2 every chunk,
+                                   -- 3 every chunk that has the field, 4 those that have a number in it
+    value BLOB NOT NULL,           -- a number, a text in UTF-8, or else the name of its type; in part 4 place / 4096
     block INTEGER NOT NULL,        -- of row ids: row_id / 65536
-    places BLOB NOT NULL,          -- in the block: uint16, little-endian, ascending, or a bitmap of 8192 bytes
+    places BLOB NOT NULL,          -- in the block: uint16, little-endian, ascending, or a bitmap of 8192 bytes; in part
+                                   -- 4 each with its number, float64
     PRIMARY KEY (field, part, value, block)
 ) WITHOUT ROWID
 """
 
 _BLOCK = 1 << 16
 _BITMAP = _BLOCK // 8  # bytes
+_PIECE = 4096  # places whose numbers are written together
+_NUMBER = np.dtype([("place", "<u2"), ("number", "<f8")])
 _FILLED = 16_384  # chunks posted at a time where all are
+_MANY = 2000  # lists that take as long to read as half a million numbers
 _PARAMETERS = 500  # values looked up by one statement
 _COLUMNS = ("id", "document_id")  # every chunk another: SQLite has an index of these
-_OF_KIND = {"number": "value < ''", "text": "value >= x''"}  # SQLite orders numbers, texts, blobs
 _ONE_LIST = "field = ? AND part = ? AND value = ? AND block = ?"
 _DAMAGED = "the index of the metadata is damaged: `langbert doctor --repair` makes it anew"
 
@@ -57,7 +65,8 @@ _Term = tuple[bytes, int, _Value]
 _ListKey = tuple[bytes, int, _Value, int]
 """A term and a block."""
 
-_EVERY: _Term = (b"", 2, b"")
+_VALUE, _ELEMENT, _CHUNK, _FIELD, _NUMBERS = range(5)
+_EVERY: _Term = (b"", _CHUNK, b"")
 
 
 def fields_in(source: str, page: int | None, metadata: str) -> dict[str, Any]:
@@ -78,9 +87,9 @@ def _terms(fields: Fields) -> set[_Term]:
     for name, value in fields.items():
         if name not in _COLUMNS:
             field = _utf8(name)
-            found.add((field, 0, _key(value)))
+            found.update([(field, _FIELD, b""), (field, _VALUE, _key(value))])
             if isinstance(value, list):
-                found.update((field, 1, _key(item)) for item in value)
+                found.update((field, _ELEMENT, _key(item)) for item in value)
     return found
 
 
@@ -104,15 +113,7 @@ def _utf8(text: str) -> bytes:
 
 def post(sql: sqlite3.Connection, rows: Iterable[tuple[int, Fields]]) -> None:
     """Enters rows that are not there yet, inside the caller's transaction."""
-    written = []
-    for key, places in _by_list(rows):
-        stored = _stored(sql, key)
-        longer = stored + struct.pack(f"<{len(places)}H", *places)
-        if len(longer) >= _BITMAP or (stored and places[0] <= int.from_bytes(stored[-2:], "little")):
-            bits = _bits(stored)
-            bits[places] = True
-            longer = _packed(bits)
-        written.append((*key, longer))
+    written = [(*key, _with(key, _stored(sql, key), places)) for key, places in _by_list(rows).items()]
     sql.executemany("INSERT OR REPLACE INTO postings VALUES (?, ?, ?, ?, ?)", written)
 
 
@@ -123,32 +124,59 @@ def unpost(sql: sqlite3.Connection, rows: Iterable[tuple[int, Fields]]) -> None:
         rows: with the fields they were posted with; where these are lost, lists of dead rows remain, which do no harm.
     """
     written, emptied = [], []
-    for key, places in _by_list(rows):
-        bits = _bits(_stored(sql, key))
-        bits[places] = False
-        if bits.any():
-            written.append((*key, _packed(bits)))
+    for key, places in _by_list(rows).items():
+        left = _without(key, _stored(sql, key), places)
+        if left:
+            written.append((*key, left))
         else:
             emptied.append(key)
     sql.executemany("INSERT OR REPLACE INTO postings VALUES (?, ?, ?, ?, ?)", written)
     sql.executemany(f"DELETE FROM postings WHERE {_ONE_LIST}", emptied)  # noqa: S608
 
 
-def _by_list(rows: Iterable[tuple[int, Fields]]) -> Iterable[tuple[_ListKey, list[int]]]:
-    """Each list that is concerned and its places, ascending."""
-    found: dict[_ListKey, list[int]] = defaultdict(list)
+def _by_list(rows: Iterable[tuple[int, Fields]]) -> dict[_ListKey, list[Any]]:
+    """Each list that is concerned and its places, ascending; of numbers each with its number."""
+    found: dict[_ListKey, list[Any]] = defaultdict(list)
     for row, fields in sorted(rows, key=itemgetter(0)):
         block, place = divmod(row, _BLOCK)
         for term in _terms(fields):
             found[(*term, block)].append(place)
-    return found.items()
+        for name, value in fields.items():
+            if kind_of(value) == "number":
+                found[_utf8(name), _NUMBERS, place // _PIECE, block].append((place, float(narrowed(value))))
+    return found
 
 
 def _stored(sql: sqlite3.Connection, key: _ListKey) -> bytes:
     found = sql.execute(f"SELECT places FROM postings WHERE {_ONE_LIST}", key).fetchone()  # noqa: S608
-    if found is not None and not _is_packed(found[0]):
+    if found is None:
+        return b""
+    (stored,) = found
+    if not isinstance(stored, bytes) or (len(stored) % _NUMBER.itemsize if key[1] == _NUMBERS else _is_odd(stored)):
         raise StoreCorrupt(_DAMAGED)
-    return b"" if found is None else found[0]
+    return stored
+
+
+def _with(key: _ListKey, stored: bytes, places: list[Any]) -> bytes:
+    """A list with further places."""
+    if key[1] == _NUMBERS:
+        pairs = np.concatenate([np.frombuffer(stored, _NUMBER), np.array(places, _NUMBER)])
+        return pairs[np.argsort(pairs["place"], kind="stable")].tobytes()
+    longer = stored + struct.pack(f"<{len(places)}H", *places)
+    if len(longer) < _BITMAP and (not stored or places[0] > int.from_bytes(stored[-2:], "little")):
+        return longer
+    bits = _bits(stored)
+    bits[places] = True
+    return _packed(bits)
+
+
+def _without(key: _ListKey, stored: bytes, places: list[Any]) -> bytes:
+    if key[1] == _NUMBERS:
+        pairs = np.frombuffer(stored, _NUMBER)
+        return pairs[~np.isin(pairs["place"], [place for place, _ in places])].tobytes()
+    bits = _bits(stored)
+    bits[places] = False
+    return _packed(bits)
 
 
 def fill(sql: sqlite3.Connection) -> None:
@@ -164,11 +192,10 @@ def count_differing(sql: sqlite3.Connection) -> int:
     differing = 0
     blocks = {block for (block,) in sql.execute("SELECT DISTINCT block FROM postings")}
     for block, rows in groupby(_chunks(sql), key=lambda row: row[0] // _BLOCK):
-        expected = dict(_by_list(rows))
-        for *key, places in sql.execute("SELECT * FROM postings WHERE block = ?", (block,)):
-            bits = np.zeros(_BLOCK, dtype=np.bool_)
-            bits[expected.pop(tuple(key), [])] = True
-            differing += _packed(bits) != places
+        expected = _by_list(rows)
+        for *key, stored in sql.execute("SELECT * FROM postings WHERE block = ?", (block,)):
+            places = expected.pop(tuple(key), None)
+            differing += places is None or _with(tuple(key), b"", places) != stored
         differing += len(expected)
         blocks.discard(block)
     return differing + len(blocks)
@@ -179,8 +206,8 @@ def _chunks(sql: sqlite3.Connection) -> Iterator[tuple[int, Fields]]:
         yield row, fields_in(*columns)
 
 
-def _is_packed(stored: object) -> bool:
-    return isinstance(stored, bytes) and len(stored) % 2 == 0 and len(stored) <= _BITMAP
+def _is_odd(stored: bytes) -> bool:
+    return len(stored) % 2 != 0 or len(stored) > _BITMAP
 
 
 def _bits(stored: bytes) -> Mask:
@@ -229,26 +256,67 @@ class _Lookup:
         self._every = self._mask(lists)
 
     def rows(self, condition: Condition) -> Rows:
-        found = np.flatnonzero(condition.mask(self._test, len(self._every)) & self._every)
-        return self._blocks[found // _BLOCK] * _BLOCK + found % _BLOCK
+        mask = condition.mask(self._test, len(self._every)) & self._every
+        counts = mask.reshape(len(self._blocks), _BLOCK).sum(axis=1)
+        shifts = (self._blocks - np.arange(len(self._blocks))) * _BLOCK
+        return np.flatnonzero(mask) + np.repeat(shifts, counts)
 
     def _test(self, test: Test) -> Mask:
         field = _utf8(test.field)
         if test.field in _COLUMNS:
             return self._column(test)
         if test.operator == "exists":
-            return self._mask(self._lists(field, 0, "1"))
+            return self._mask(self._lists(field, _FIELD, "1"))
         keys = [_key(value) for value in test.values]
         if test.operator == "range":
-            compared = [f"value {RANGES[bound]} ?" for bound in test.bounds]
-            compared += [_OF_KIND[kind] for kind in sorted(set(map(kind_of, test.values)))]
-            return self._mask(self._lists(field, 0, " AND ".join(compared), *keys))
+            return self._range(field, test)
         mask = np.zeros_like(self._every)
+        part = _ELEMENT if test.operator == "contains" else _VALUE
         for start in range(0, len(keys), _PARAMETERS):
             some = keys[start : start + _PARAMETERS]
-            wanted = f"value IN ({', '.join('?' * len(some))})"
-            mask |= self._mask(self._lists(field, int(test.operator == "contains"), wanted, *some))
+            mask |= self._mask(self._lists(field, part, f"value IN ({', '.join('?' * len(some))})", *some))
         return mask
+
+    def _range(self, field: bytes, test: Test) -> Mask:
+        kinds = set(map(kind_of, test.values))
+        if len(kinds) > 1:
+            return np.zeros_like(self._every)
+        compared = [f"value {RANGES[bound]} ?" for bound in test.bounds]
+        kind = "value >= x''" if kinds == {"text"} else "value < ''"  # SQLite orders numbers, texts, blobs
+        condition, keys = " AND ".join([*compared, kind]), list(map(_key, test.values))
+        if kinds == {"text"} or self._are_few(field, condition, keys):
+            return self._mask(self._lists(field, _VALUE, condition, *keys))
+        starts, pairs = self._numbers(field)
+        passing = np.ones(len(pairs), dtype=np.bool_)
+        rounded = list(map(float, keys))
+        for bound, value in zip(test.bounds, rounded, strict=True):
+            passing &= pairs["number"] >= value if bound in ("$gt", "$gte") else pairs["number"] <= value
+        mask = np.zeros_like(self._every)
+        mask[starts[passing] + pairs["place"][passing]] = True
+        for comparison, value, near in zip(compared, keys, rounded, strict=True):
+            rounded_to_it = f"value > ? AND value < ? AND NOT {comparison}"
+            around = np.nextafter(near, [-np.inf, np.inf]).tolist()
+            mask &= ~self._mask(self._lists(field, _VALUE, rounded_to_it, *around, value))
+        return mask
+
+    def _are_few(self, field: bytes, condition: str, keys: list[Any]) -> bool:
+        """Whether the lists of values are sooner read than all numbers of the field."""
+        some = f"SELECT 1 FROM postings WHERE field = ? AND part = ? AND {condition} LIMIT ?"  # noqa: S608
+        (n,) = self._sql.execute(f"SELECT count(*) FROM ({some})", (field, _VALUE, *keys, _MANY)).fetchone()  # noqa: S608
+        return bool(n < _MANY)
+
+    def _numbers(self, field: bytes) -> tuple[Rows, NDArray[np.void]]:
+        """Where the masks have the blocks of all numbers of a field, and each number with its place."""
+        query = "SELECT block, places FROM postings WHERE field = ? AND part = ?"
+        found = self._sql.execute(query, (field, _NUMBERS)).fetchall()
+        if not all(isinstance(block, int) and isinstance(pairs, bytes) for block, pairs in found):
+            raise StoreCorrupt(_DAMAGED)
+        lengths = np.fromiter((len(pairs) for _, pairs in found), dtype=np.int64)
+        if (lengths % _NUMBER.itemsize).any():
+            raise StoreCorrupt(_DAMAGED)
+        starts = self._starts(np.array([block for block, _ in found], dtype=np.int64))
+        pairs = np.frombuffer(b"".join(pairs for _, pairs in found), dtype=_NUMBER)
+        return np.repeat(starts, lengths // _NUMBER.itemsize), pairs
 
     def _lists(self, field: bytes, part: int, condition: str, *values: Any) -> _Lists:
         """In the order of their values, then blocks."""

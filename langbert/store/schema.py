@@ -23,20 +23,23 @@ __all__ = [
     "OLDEST_FORMAT",
     "check_format",
     "create_tables",
+    "damage",
+    "forget_postings",
     "is_blank",
     "is_outdated",
     "upgrade",
 ]
 
-FORMAT = 3
+FORMAT = 4
 """The version of the layout. Raise it for changes that older versions of langbert cannot read or keep up. What a store
 of an older format lacks is added when it is opened for writing (:func:`upgrade`); for reading it is taken as it is.
 
-1 → 2: the table ``touched``. 2 → 3: the table ``postings`` takes its place.
+1 → 2: the table ``touched``. 2 → 3: the table ``postings`` takes its place. 3 → 4: the numbers of a field lie side by
+side in it, and every chunk that has the field is in one list.
 """
 
-INDEXED_METADATA = 3
-"""The first format with ``postings``."""
+INDEXED_METADATA = 4
+"""The first format with ``postings`` as they are looked up."""
 
 OLDEST_FORMAT = 1
 
@@ -198,9 +201,33 @@ def upgrade(connection: sqlite3.Connection) -> None:
     """A store of an older format to this one, inside the caller's transaction."""
     if is_outdated(connection):  # nobody else was first
         connection.execute("DROP TABLE IF EXISTS touched")
+        connection.execute("DROP TABLE IF EXISTS postings")
         connection.execute(postings.TABLE)
         postings.fill(connection)
         connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def damage(connection: sqlite3.Connection, table: str = "") -> list[str]:
+    """What SQLite finds wrong with the whole file, or with the pages of one table and its indexes."""
+    name = table.replace('"', '""')
+    query = f'PRAGMA integrity_check("{name}")' if table else "PRAGMA integrity_check(20)"
+    try:
+        said = [str(line) for (line,) in connection.execute(query)]
+    except sqlite3.DatabaseError as error:
+        return [str(error)]
+    return [] if said == ["ok"] else said
+
+
+def forget_postings(connection: sqlite3.Connection) -> None:
+    """Makes of this a store of an older format, inside the caller's transaction, and leaves the pages of the index
+    of the metadata alone: SQLite would free those of a dropped table, and damaged ones may name those of another.
+    """
+    version = _pragma(connection, "schema_version")
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute("DELETE FROM sqlite_master WHERE name = 'postings'")
+    connection.execute("PRAGMA writable_schema = OFF")
+    connection.execute(f"PRAGMA schema_version = {version + 1}")
+    connection.execute(f"PRAGMA user_version = {OLDEST_FORMAT}")
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

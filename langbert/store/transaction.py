@@ -80,10 +80,6 @@ class Transaction(Snapshot):
         self.sql.execute("DELETE FROM commits WHERE change < ?", (mark.change,))
         return self.sql.total_changes - before
 
-    def rebuild_postings(self) -> None:
-        """Makes the index of the metadata anew."""
-        postings.fill(self.sql)
-
     # --- chunks ------------------------------------------------------------------------------------------------------
 
     def insert_chunks(self, chunks: Sequence[StoredChunk]) -> None:

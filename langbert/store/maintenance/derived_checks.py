@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -51,9 +52,19 @@ def check_derived(checkup: Checkup, snapshot: Snapshot, chunks: Rows, tell: Watc
         distrusted = f"of no use as it is: {index.distrusted}" if index.distrusted else ""
         for said in filter(None, (distrusted, problem)):
             checkup.note("derived", f"derived/{path.name}", said)
-    if snapshot.format >= INDEXED_METADATA and (different := postings.count_differing(snapshot.sql)):
-        checkup.note("derived", "table postings", f"{different} lists of chunks are not what their metadata says")
+    if problem := _check_postings(snapshot):
+        checkup.note("derived", "table postings", problem)
     tell("indexes", len(steps), len(steps))
+
+
+def _check_postings(snapshot: Snapshot) -> str:
+    if snapshot.format < INDEXED_METADATA:
+        return ""
+    try:
+        different = postings.count_differing(snapshot.sql)
+    except sqlite3.Error as error:
+        return f"cannot be read: {error}"
+    return f"{different} lists of chunks are not what their metadata says" if different else ""
 
 
 def _check_dense(index: DenseIndex, snapshot: Snapshot, chunks: Rows) -> str:

@@ -23,6 +23,7 @@ from ...files import is_leftover
 from ..checks import STORE_FILE, check_folder
 from ..database import Database, Unfinished
 from ..encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS
+from ..schema import damage
 from ..snapshot import Rows, Snapshot
 from ..store import Store
 from .checkup import NAMED, Checkup
@@ -82,9 +83,12 @@ def rebuild(folder: str | Path, *, watch: Watch | None = None) -> None:
         ) from error
     except OSError as error:
         raise StoreError(f"cannot write {derived}: {error.strerror or error}") from error
+    database = Database(folder / STORE_FILE, read_only=False, durability="full", lock_timeout=30)
+    try:
+        database.rebuild_postings()
+    finally:
+        database.close()
     with Store.open(folder, create=False) as store:
-        with store.transaction() as transaction:
-            transaction.rebuild_postings()
         store.refresh()
     tell("indexes", 1, 1)
 
@@ -113,7 +117,7 @@ class _Examination:
         chunks = self._check_chunks()
         vectors = self._check_vectors(chunks)
         self._check_history(chunks, vectors)
-        if self._checkup.state == "sound":
+        if not self._checkup.found("truth"):
             check_derived(self._checkup, self._snapshot, chunks, self._tell)
         else:
             self._checkup.note("note", "derived", "not looked at: what they are derived from is damaged")
@@ -129,10 +133,18 @@ class _Examination:
     def _check_database(self) -> None:
         self._tell("database", 0, 1)
         with self._reading(STORE_FILE):
-            said = [str(line) for (line,) in self._snapshot.sql.execute("PRAGMA integrity_check(20)")]
-            if said != ["ok"]:
+            said = damage(self._snapshot.sql)
+            if said and self._is_only_in_postings():
+                self._checkup.note("derived", "table postings", "SQLite finds it damaged", said)
+            elif said:
                 self._checkup.note("truth", STORE_FILE, "SQLite finds it damaged", said)
         self._tell("database", 1, 1)
+
+    def _is_only_in_postings(self) -> bool:
+        """Whether all tables are whole but the one that is made anew from the others."""
+        sql = self._snapshot.sql
+        tables = [name for (name,) in sql.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return [table for table in tables if damage(sql, table)] == ["postings"]
 
     def _meta(self, key: str) -> int | None:
         value = None
