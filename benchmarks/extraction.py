@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 from langbert.answering import evidence
 from langbert.answering.evidence import Weights, belief, chance, expected
 from langbert.evaluation.scoring import AnswerScore, best_over_answers
-from langbert.models.log_odds import log_odds
+from langbert.log_odds import log_odds
 
 RIGHT = 0.5  # the F1 from which an answer counts as right
 

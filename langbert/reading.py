@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 from torch import Tensor
 
+from .log_odds import sigmoid
 from .models import resolve
 from .models.bert.loading import ReaderCheckpoint
 from .models.configured import Configured
 from .models.encoder import load_span_scorer
 from .models.files.tokenizer import windows
 from .models.hardware import Precision, planned_threads, resolve_device, resolve_precision
-from .models.log_odds import sigmoid
 from .models.runner import Runner, Window
 from .records import Progress, Span
 from .text.question import checked_question

@@ -18,7 +18,7 @@ ROOT = Path(langbert.__file__).parent
 
 # Lowest first. A module may import from its own layer's package and from lower layers only.
 LAYERS = [
-    {"errors", "files", "records"},
+    {"errors", "files", "log_odds", "records"},
     {"text"},
     {"models"},
     {"documents"},
@@ -129,7 +129,7 @@ def imported_when_loaded(file: Path, root: Path) -> set[Path]:
 
 
 MODEL_ROOMS = [
-    {"hardware", "log_odds"},
+    {"hardware"},
     {"layers"},  # torch, and what the processor can do
     {"files"},
     {"architectures", "transformers_models"},

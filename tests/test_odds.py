@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langbert.models.log_odds import log_odds, sigmoid
+from langbert.log_odds import log_odds, sigmoid
 
 
 def test_they_undo_each_other() -> None:

@@ -24,8 +24,8 @@ from langbert.answering.wants import wants
 from langbert.evaluation import read_questions
 from langbert.evaluation.datasets import Question, squad_as_retrieval
 from langbert.evaluation.retrieval import corpus_chunks
+from langbert.log_odds import log_odds
 from langbert.models import resolve
-from langbert.models.log_odds import log_odds
 from langbert.reading import ReadSpan
 
 DEPTH = 20  # candidates that the reranker orders

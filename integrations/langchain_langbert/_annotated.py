@@ -15,7 +15,6 @@ from langbert.records import Unsupported
 
 __all__ = ["annotated", "citation_of"]
 
-_BARE = re.compile(r"[ \t\u3000]*(?:[-*+•‣◦>]|\(?(?:\d{1,3}|[a-zA-Z])[.)]|\d{1,3}、|[（(]\d{1,3}[)）])?[ \t\u3000]*")
 _CELL_END = re.compile(r"[ \t]*\|\Z")
 _URL = re.compile(r"https?://\S+\Z")
 
@@ -110,20 +109,20 @@ def _mark_at(text: str, claim: claims.Claim) -> int:
 
 def _cuts(text: str, wrong: Sequence[claims.Claim]) -> Iterator[_Edit]:
     """Cuts that leave no empty bullets, no lines that were full and no blanks at the ends of others."""
-    spans: list[tuple[int, int]] = []
+    spans: list[tuple[int, int, int]] = []
     for claim in wrong:
-        if spans and not text[spans[-1][1] : claim.start].strip() and "\n" not in text[spans[-1][1] : claim.start]:
-            spans[-1] = spans[-1][0], claim.end
+        if spans and not text[spans[-1][2] : claim.start].strip() and "\n" not in text[spans[-1][2] : claim.start]:
+            spans[-1] = (*spans[-1][:2], claim.end)
         else:
-            spans.append((claim.start, claim.end))
-    for start, end in spans:
+            spans.append((claim.marker, claim.start, claim.end))
+    for marker, start, end in spans:
         line = text.rfind("\n", 0, start) + 1
         line_end = text.find("\n", end)
         line_end = len(text) if line_end < 0 else line_end
         before, after = text[line:start], text[end:line_end]
         if after.strip():
             yield _Edit(start, line_end - len(after.lstrip()), "")
-        elif _BARE.fullmatch(before):
+        elif not text[line:marker].strip():
             yield _Edit(line, min(line_end + 1, len(text)), "")
         else:
             yield _Edit(start - len(before) + len(before.rstrip()), line_end, "")

@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
-from ..models.log_odds import sigmoid
+from ..log_odds import sigmoid
 from ..text.base_forms import base_terms
 from ..text.languages import agree_in_negation
 from ..text.scripts import HAN, letters

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..records import Candidate
+from ..text.layout import ITEM
 from ..text.scripts import letters
 from ..text.sentences import sentences
 from .evidence import Evidence
@@ -26,17 +27,17 @@ class Claim:
     """A sentence of a text, without its bullet or number: ``text[start:end]``.
 
     Attributes:
+        marker: where its bullet or number begins; ``start`` where it has none.
         evidence: the words that support it, its score being how likely they do; None where nothing does.
     """
 
+    marker: int
     start: int
     end: int
     evidence: Evidence | None
 
 
-_BULLET = re.compile(
-    r"(?:>[ \t]*)*(?:(?:[-*+•‣◦]|\(?(?:\d{1,3}|[a-zA-Z])[.)]|\d{1,3}、|[（(]\d{1,3}[)）])[ \t\u3000]*)?"
-)
+_MARKER = re.compile(rf"(?:>[ \t]*)*(?:{ITEM}[ \t\u00a0\u3000]*)?")
 _MARK = re.compile(r"(?:(?<!\s)\s+)?\[(?:\d+(?:\s*,\s*\d+)*|\?)\]")
 _LINK = re.compile(r"!?\[([^\]\n]{1,300})\]\([^)\s]{0,2000}\)")
 _FENCE = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[^\n]*$|\Z)", re.MULTILINE | re.DOTALL)
@@ -66,30 +67,29 @@ def checked(text: str, candidates: Sequence[Candidate], question: str = "") -> l
     """
     passages = Passages(candidates)
     found = []
-    for start, end in _claiming(text):
+    for marker, start, end in _claiming(text):
         words = _plain(text[start:end])
         support = find_support(words, passages, question)
         if support is not None or not is_refusal(words):
-            found.append(Claim(start, end, support))
+            found.append(Claim(marker, start, end, support))
     return found
 
 
-def _claiming(text: str) -> Iterator[tuple[int, int]]:
-    """The sentences that claim something, without their bullets."""
+def _claiming(text: str) -> Iterator[tuple[int, int, int]]:
+    """The sentences that claim something: where their bullets begin, and they themselves do and end."""
     code = [match.span() for match in _FENCE.finditer(text)]
     spans = sentences(text)
-    for number, (start, end) in enumerate(spans):
-        if any(first <= start < last for first, last in code):
+    for number, (marker, end) in enumerate(spans):
+        if any(first <= marker < last for first, last in code):
             continue
         following = text[slice(*spans[number + 1])] if number + 1 < len(spans) else ""
-        header = "|" in text[start:end] and "|" in following and _RULE.match(following)
-        bullet = _BULLET.match(text, start)
-        if bullet is not None and bullet.end() < end:
-            start = bullet.end()
+        header = "|" in text[marker:end] and "|" in following and _RULE.match(following)
+        found = _MARKER.match(text, marker)
+        start = found.end() if found is not None and found.end() < end else marker
         said = text[start:end]
         nothing = _RULE.match(said) or _HEADING.match(said) or _QUESTION.search(said) or _TALK.match(said)
         if letters(said) and not nothing and not header:
-            yield start, end
+            yield marker, start, end
 
 
 def _plain(markdown: str) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.log_odds import log_odds, sigmoid
+from ..log_odds import log_odds, sigmoid
 from ..records import Candidate, Chunk, Citation
 from ..text.scripts import cjk_words, letters
 from ..text.sentences import sentences

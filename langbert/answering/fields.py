@@ -10,31 +10,36 @@ from dataclasses import dataclass
 
 from ..records import Document
 from ..text.blocks import Block, blocks
+from ..text.layout import FIELD_NAMES
 
 __all__ = ["AskedFields", "asked_fields", "head_fields"]
 
 _TOP = 4000  # characters in which the fields stand
 
-_ABOUT: tuple[tuple[str, str], ...] = (
+_ASKED: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (
         r"\bwho (?:wrote|sent|is the (?:author|editor|sender)|are the authors)|\bauthors?\b|\bwritten by\b"
         "|作者|谁写|誰寫|谁发|发件人|谁编",
-        "authors?|editors?|from|sender|by|作者|发件人|编制人?|撰写人?",
+        ("authors",),
+        "",
     ),
     (
         r"\bwhen (?:is|was|were|did)\b|, when\b|\band when\b|\b(?:what|which|on what) (?:date|day|year)\b"
         "|什么时候|什麼時候|何时|哪一?年|哪一?天|日期",
-        "dates?|created|sent|published|accepted|resolution|post-history|last-modified|.{0,2}日期|.{0,2}时间",
+        ("created", "modified", "decided"),
+        ".{0,2}(?:日期|时间)",
     ),
     (
         r"\bstatus\b|\b(?:accepted|rejected|deferred|withdrawn|approved|superseded)\b|\bhappened to\b"
         "|状态|狀態|通过|批准|被拒|接受|废弃",
-        "status|resolution|superseded-by|replaces|状态",
+        ("status",),
+        "",
     ),
-    (r"\b(?:which|what) (?:\w+ )?versions?\b|哪个 ?\w* ?版本|哪個版本|什么版本", r"[\w-]*version|版本"),
-    (r"\bsubject\b|主题", "subject|主题"),
-    (r"\bto whom\b|\brecipients?\b|收件人|发给谁", "to|cc|收件人|抄送"),
+    (r"\b(?:which|what) (?:\w+ )?versions?\b|哪个 ?\w* ?版本|哪個版本|什么版本", (), r"[\w-]*version|版本"),
+    (r"\bsubject\b|主题", ("title",), ""),
+    (r"\bto whom\b|\brecipients?\b|收件人|发给谁", ("recipients",), ""),
 )
+"""How a question asks for fields, which ones, and a pattern for others."""
 _KEY = re.compile(r":?(?P<key>[^:：\n]{1,40})[:：]")
 
 
@@ -52,7 +57,10 @@ class AskedFields:
 
 def asked_fields(question: str) -> AskedFields | None:
     """The fields that may answer ``question``; None where it asks for something else."""
-    keys = [key for about, key in _ABOUT if re.search(about, question, re.IGNORECASE)]
+    keys: list[str] = []
+    for asking, names, others in _ASKED:
+        if re.search(asking, question, re.IGNORECASE):
+            keys += [re.escape(key) for name in names for key in FIELD_NAMES[name]] + [others] * bool(others)
     return AskedFields(re.compile("|".join(keys), re.IGNORECASE)) if keys else None
 
 

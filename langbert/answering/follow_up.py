@@ -16,6 +16,7 @@ import re
 from collections.abc import Sequence
 
 from ..records import Message
+from ..text.layout import ITEM
 from ..text.scripts import HAN, has_han
 from ..text.terms import asked_about, terms
 
@@ -86,9 +87,7 @@ _ORDINAL = re.compile(
     re.IGNORECASE,
 )
 _MARK = re.compile(r"(?:(?<!\s)\s+)?\[(?:\d+|\?)\]")
-_ITEM = re.compile(
-    r"^[ \t]*(?:[-*+•]|\(?\d{1,2}[.)、]|[（(]?[一二三四五六七八九十\d]{1,2}[、）)])[ \t]*(\S.*)$", re.MULTILINE
-)
+_ITEM = re.compile(rf"^[ \t\u3000]*{ITEM}[ \t\u00a0\u3000]*(\S.*)$", re.MULTILINE)
 
 
 def rewriting_messages(question: str, history: Sequence[Message]) -> list[Message]:

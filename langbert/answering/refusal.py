@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..models.log_odds import log_odds, sigmoid
+from ..log_odds import log_odds, sigmoid
 from ..records import Candidate, EmbeddingSpace, Refuse
 from ..text.base_forms import base_terms
 from ..text.languages import languages_of

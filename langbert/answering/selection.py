@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.log_odds import log_odds
+from ..log_odds import log_odds
 from ..records import Candidate, Document, EmbedderLike, Heading
 from ..text.blocks import Block, BlockKind, announces_more, blocks, is_label, is_only_links
 from ..text.scripts import letters, reading_length

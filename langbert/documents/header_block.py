@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
+from ..text.layout import FIELD_NAMES, FRONT_MATTER
 from .extract import one_line
 from .properties import properties
 
-__all__ = ["FRONT_MATTER", "Said", "front_matter", "header_block"]
-
-FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)??(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+__all__ = ["Said", "front_matter", "header_block"]
 
 _MOST_FIELDS = 40
 _LONGEST = 300  # characters of a value
@@ -24,17 +23,7 @@ _LONGEST_MATTER = 50_000
 _FIELD = re.compile(
     r"(?P<colon>:)?(?P<name>[^\W\d_][\w -]{0,30}?)(?(colon):|[ \t]?[:：])(?:[ \t]*(?P<value>\S.*)|[ \t]*)"
 )
-_KNOWN: Mapping[str, str] = {
-    name: key
-    for key, names in {
-        "title": "title subject 标题 題目 题目 主题 標題 主旨",
-        "authors": "author authors from by 作者 撰稿人 编者 发件人 著者",
-        "created": "created date published pub-date publishdate 日期 发布日期 发布时间 创建日期 创建时间 發布日期",
-        "modified": "last-modified modified updated lastmod revised 修改日期 修改时间 更新日期 更新时间",
-        "language": "language lang 语言 語言",
-    }.items()
-    for name in names.split()
-}
+_KNOWN = {name: key for key in ("title", "authors", "created", "modified", "language") for name in FIELD_NAMES[key]}
 _OWN = {"path", "format", "sha256", "remarks", "source", "page", "id", "document_id", "content_type"}
 
 
@@ -68,12 +57,12 @@ def header_block(text: str) -> Said:
 def front_matter(text: str) -> Said:
     """The YAML between ``---`` at the top of ``text``: its plain values and lists of them."""
     found = FRONT_MATTER.match(text[:_LONGEST_MATTER])
-    if found is None or not found.group(1):
+    if found is None or not found["fields"]:
         return Said("", {})
     import yaml
 
     try:
-        given = yaml.safe_load(found.group(1))
+        given = yaml.safe_load(found["fields"])
     except (yaml.YAMLError, ValueError, RecursionError):  # a date such as 2024-13-45 is a ValueError
         return Said("", {})
     if not isinstance(given, dict):

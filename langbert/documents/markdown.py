@@ -7,10 +7,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..records import Heading
+from ..text.layout import FRONT_MATTER
 from .encoding import decode
 from .extract import Extract, one_line, with_title
 from .grid import row_line
-from .header_block import FRONT_MATTER, front_matter, header_block
+from .header_block import front_matter, header_block
 from .limits import spend
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..records import Heading
+from .layout import FRONT_MATTER, ITEM
 from .scripts import HAN, letters, reading_length
 from .sentences import is_code_line, sentences
 
@@ -24,10 +25,7 @@ Span = tuple[int, int]
 _MARKED_HEADING = re.compile(r"#{1,6}[ \t]+\S")
 _UNDERLINES = "=-~^*+#"
 _FENCE = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})")
-_ITEM = re.compile(
-    r"(?P<indent>[ \t\u3000]*)(?:[-*+•‣◦·▪●○■□➢✓][ \t\u00a0]+|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)][ \t]+(?=\S)"
-    r"|[（(][一二三四五六七八九十\d]{1,3}[）)]|[一二三四五六七八九十]{1,3}、|\d{1,2}、|[①-⑳])"
-)
+_ITEM = re.compile(rf"[ \t\u3000]*{ITEM}(?=\s*\S)")
 _ROW = re.compile(r"[ \t]*\|.*\||[^|\n]*\S \| \S")
 _RULE = re.compile(r"(?=.{3})[|+:\-= \t]+$|[ \t]*(?P<mark>[=\-~^\"'`+*#.:_])(?P=mark){2,}[ \t]*$")
 _COLUMNS = re.compile(r"[ \t]*={2,}(?:[ \t]+={2,})+[ \t]*$")  # of a simple table of reStructuredText
@@ -37,7 +35,6 @@ _CODE_DIRECTIVES = frozenset({"code", "code-block", "sourcecode", "parsed-litera
 _PROSE_DIRECTIVES = frozenset(
     "note warning important caution tip hint attention danger deprecated versionadded versionchanged".split()  # noqa: SIM905
 )
-_FRONT_MATTER = re.compile(r"-{3,}[ \t]*\n(?P<fields>.*?)^(?:-{3,}|\.{3})[ \t]*$\n?", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(
     r"!?\[[^\[\]\n]{0,300}\](?:\([^()\n]{0,600}\)|\[[^\[\]\n]{0,300}\])|<?https?://\S+|`[^`<\n]{0,300}<[^<>\n]{0,600}>`_*"
 )
@@ -113,7 +110,7 @@ class _Blocks:
         self.found: list[Block] = []
         self._section = sum(heading.start < start for heading in headings)
         self._announced = False  # the last paragraph ended with "::"
-        if start == 0 and (front := _FRONT_MATTER.match(text, 0, end)):
+        if start == 0 and (front := FRONT_MATTER.match(text, 0, end)):
             start = front.end()
             own = _lines(text, *front.span("fields"))
             self._add("fields", [(line.start, line.end) for line in own])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from .layout import ITEM
 from .scripts import CJK
 
 __all__ = ["is_code_line", "sentences"]
@@ -23,8 +24,7 @@ _END = re.compile(
 # A line break ends a sentence where a blank line follows, or a line that begins something of its own.
 _BREAK = re.compile(
     r"\n(?=[ \t\u3000]*(?:\n|\Z)"  # blank line
-    r"|[ \t\u3000]*(?:[-*+•‣◦·▪–—●○■□➢✓][ \t\u00a0]|\(?(?:\d{1,3}|[a-zA-Z])[.)][ \t])"  # list item
-    r"|[ \t\u3000]*[（(]?[一二三四五六七八九十\d]{1,3}[、）]"
+    rf"|[ \t\u3000]*(?:{ITEM}|[–—][ \t\u00a0])"
     r"|[ \t]*(?:#{1,6}[ \t]|```|~~~|>>>|\.\. |\||<[/!a-zA-Z])"  # heading, fence, prompt, directive, table row, mark-up
     r"|\f)"
 )

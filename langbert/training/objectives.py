@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import DataError, MissingExtra
-from ..models.log_odds import sigmoid
+from ..log_odds import sigmoid
 from ..reranking import Reranker
 from .batching import padded
 from .contrastive import list_scores, listwise_loss, margin_loss, matryoshka, ranking_loss
