@@ -41,7 +41,7 @@ from side_by_side.rounds import Budget, Measure, Results, take_turns
 from side_by_side.texts import mix, of_length, question_about
 
 from langbert import Embedder
-from langbert.bench import Workload, measure_roof, profile_embedder
+from langbert.bench import MatrixProducts, Workload, profile_embedder
 from langbert.bench.timing import timed
 from langbert.models.hardware import planned_threads
 
@@ -119,8 +119,9 @@ def run_mix(run: Run) -> bool:
 
 def measure_roofs(run: Run) -> None:
     """The fastest product so far counts, so that the share of the roof is never flattered."""
-    for precision in ("float32", "bfloat16"):
-        found = measure_roof(precision, threads=run.threads, seconds=0.5).to_dict()
+    for dtype in (torch.float32, torch.bfloat16):
+        found = MatrixProducts(dtype, threads=run.threads).best(0.5).to_dict()
+        precision = found["precision"]
         known = run.results.cell("mix")["facts"].get(f"roof {precision}")
         if known is None or found["gflops"] > known["gflops"]:
             run.results.note("mix", **{f"roof {precision}": found})

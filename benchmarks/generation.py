@@ -28,7 +28,7 @@ from side_by_side.machine import versions
 from side_by_side.page import fill_page
 
 from langbert import Generator
-from langbert.bench import gpt_flops, measure_reading, measure_roof, rag_messages, sample_texts
+from langbert.bench import MatrixProducts, gpt_flops, measure_reading, rag_messages, sample_texts
 from langbert.bench.generate import Network
 from langbert.bench.timing import rotated
 from langbert.evaluation.datasets import read_questions
@@ -92,7 +92,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "written": args.tokens,
         "gflop_of_the_prompt": gpt_flops(network.config, len(ids)) / 1e9,
         "megabytes_per_token": network.bytes_per_token / 1e6,
-        "roof_gflops": measure_roof("bfloat16", threads=args.threads).gflops,
+        "roof_gflops": MatrixProducts(torch.bfloat16, threads=args.threads).best(2.0).gflops,
         "roof_gb": measure_reading(args.threads),
         "contenders": {},
     }

@@ -28,7 +28,6 @@ from langbert.bench import (
     bert_flops,
     interleaved,
     measure_embedders,
-    measure_roof,
     profile_embedder,
     sample_texts,
 )
@@ -88,10 +87,9 @@ def test_ratios_are_made_within_each_round() -> None:
 
 def test_contenders_take_turns_in_a_rotating_order() -> None:
     calls: list[str] = []
-    heard: list[str] = []
     contenders = {name: lambda name=name: calls.append(name) for name in "abc"}
-    timings = interleaved(contenders, 3, warmups=0, after_each=heard.append)
-    assert calls == heard == [*"abc", *"bca", *"cab"]
+    timings = interleaved(contenders, 3, warmups=0)
+    assert calls == [*"abc", *"bca", *"cab"]
     assert {name: len(timing.seconds) for name, timing in timings.items()} == {"a": 3, "b": 3, "c": 3}
     assert list(rotated("abc", -1)) == [*"cab"]
 
@@ -187,8 +185,6 @@ def test_both_ways_of_the_roof_multiply_alike() -> None:
 
 
 def test_the_roof_of_other_precisions_is_refused() -> None:
-    with pytest.raises(ValueError, match="'int8' is not measured; expected one of float32, bfloat16"):
-        measure_roof("int8")
     with pytest.raises(ValueError, match=r"torch\.float64"):
         MatrixProducts(torch.float64)
 

@@ -4,7 +4,7 @@ from .embedding import EmbeddingSpeed, Workload, measure_embedders
 from .flops import bert_flops, gpt_flops
 from .generate import GenerationSpeed, measure_generators, measure_reading, rag_messages
 from .profile import Profile, profile_embedder
-from .roof import MatrixProducts, Roof, measure_roof
+from .roof import MatrixProducts, Roof
 from .search import PreparedEmbedder, SearchSpeed, StoreQuestion, make_questions, measure_search
 from .texts import sample_texts
 from .timing import Timing, interleaved, timed
@@ -27,7 +27,6 @@ __all__ = [
     "measure_embedders",
     "measure_generators",
     "measure_reading",
-    "measure_roof",
     "measure_search",
     "profile_embedder",
     "rag_messages",

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from ..models.hardware import planned_threads, resolve_device, using_threads
 from ..models.layers.projection import can_block
 
-__all__ = ["SHAPES", "MatrixProducts", "Roof", "Shape", "measure_roof"]
+__all__ = ["SHAPES", "MatrixProducts", "Roof", "Shape"]
 
 
 class Shape(NamedTuple):
@@ -116,20 +116,6 @@ class MatrixProducts:
                 torch.cuda.synchronize(self._device)
             taken.append(time.perf_counter() - start)
         return min(taken)
-
-
-def measure_roof(
-    precision: str, *, device: str | torch.device = "auto", threads: int | None = None, seconds: float = 2.0
-) -> Roof:
-    """The roof in ``"float32"`` or ``"bfloat16"``.
-
-    Raises:
-        ValueError: of another precision.
-    """
-    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    if precision not in dtypes:
-        raise ValueError(f"the roof of {precision!r} is not measured; expected one of {', '.join(dtypes)}")
-    return MatrixProducts(dtypes[precision], device=device, threads=threads).best(seconds)
 
 
 def _linear(rows: Tensor, weight: Tensor, bias: Tensor) -> Callable[[], Tensor]:

@@ -81,7 +81,6 @@ def interleaved(
     repeats: int,
     *,
     warmups: int = 1,
-    after_each: Callable[[str], None] | None = None,
 ) -> dict[str, Timing]:
     """Each contender ``repeats`` times, in turns.
 
@@ -89,7 +88,6 @@ def interleaved(
         contenders: by name, what to call.
         repeats: rounds that count.
         warmups: rounds before them that do not.
-        after_each: hears who has run, also in the rounds that do not count.
 
     Raises:
         ValueError: there is nothing to measure.
@@ -102,6 +100,4 @@ def interleaved(
             taken = timed(contenders[name])
             if turn >= 0:
                 seconds[name].append(taken)
-            if after_each is not None:
-                after_each(name)
     return {name: Timing(tuple(taken)) for name, taken in seconds.items()}

@@ -18,8 +18,10 @@ from .question_words import question_word
 
 __all__ = ["data_url", "environment", "mark_found", "worst_answers", "write_answers_report", "write_comparison_report"]
 
+_SHOWN = 20  # answers, or changes
 
-def write_answers_report(report: AnswersReport, data: QuestionSet, file: str | Path, *, worst: int = 20) -> None:
+
+def write_answers_report(report: AnswersReport, data: QuestionSet, file: str | Path) -> None:
     """Summary, plots, F1 by question word, and the worst answers beside what was accepted.
 
     Raises:
@@ -40,13 +42,13 @@ def write_answers_report(report: AnswersReport, data: QuestionSet, file: str | P
             labels={name: label for name, (label, _) in MEASURES.items()},
             plots={title: data_url(svg) for title, svg in plots.items()},
             words=_by_question_word(rows),
-            worst=[(row, data.paragraphs[row.paragraph]) for row in worst_answers(rows, worst)],
+            worst=[(row, data.paragraphs[row.paragraph]) for row in worst_answers(rows, _SHOWN)],
         )
     )
     Path(file).write_text(html, encoding="utf-8")
 
 
-def write_comparison_report(comparison: Comparison, names: tuple[str, str], file: str | Path, *, top: int = 20) -> None:
+def write_comparison_report(comparison: Comparison, names: tuple[str, str], file: str | Path) -> None:
     """Each measure of two runs, the differences sorted, and the questions that changed most.
 
     Raises:
@@ -61,7 +63,7 @@ def write_comparison_report(comparison: Comparison, names: tuple[str, str], file
             comparison=comparison,
             names=names,
             plot=data_url(differences_plot(apart, comparison.measure)),
-            changes=comparison.changes[:top],
+            changes=comparison.changes[:_SHOWN],
         )
     )
     Path(file).write_text(html, encoding="utf-8")

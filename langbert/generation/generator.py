@@ -147,7 +147,7 @@ class Generator(Configured):
         seed: int | None = None,
     ) -> Generation:
         """The assistant's next turn, whole; arguments and errors as for :meth:`stream`."""
-        stream = self.stream(
+        return self.stream(
             messages,
             max_tokens=max_tokens,
             stop=stop,
@@ -156,10 +156,7 @@ class Generator(Configured):
             top_k=top_k,
             repetition_penalty=repetition_penalty,
             seed=seed,
-        )
-        for _ in stream:
-            pass
-        return stream.generation
+        ).finish()
 
     def _write(
         self, prompt_ids: list[int], max_tokens: int, stops: StopStrings, sampling: Sampling, closed: threading.Event

@@ -157,12 +157,9 @@ class RemoteGenerator(Configured):
         seed: int | None = None,
     ) -> Generation:
         """The assistant's next turn, whole; arguments and errors as for :meth:`stream`."""
-        stream = self.stream(
+        return self.stream(
             messages, max_tokens=max_tokens, stop=stop, temperature=temperature, top_p=top_p, seed=seed
-        )
-        for _ in stream:
-            pass
-        return stream.generation
+        ).finish()
 
     def _write(
         self, request: Mapping[str, Any], prompt_tokens: int, stops: StopStrings, closed: threading.Event

@@ -130,6 +130,12 @@ class GenerationStream(Iterator[str]):
         with suppress(ValueError):  # another thread is inside: it sees the event and leaves
             self._pieces.close()
 
+    def finish(self) -> Generation:
+        """The whole text, once every piece that is left has been taken."""
+        for _ in self:
+            pass
+        return self.generation
+
     @property
     def generation(self) -> Generation:
         """The whole text, token counts, and why it ended.

@@ -18,7 +18,7 @@ import json
 import sqlite3
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress, groupby, islice
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -289,17 +289,17 @@ class _Lookup:
         starts, pairs = self._numbers(field)
         passing = np.ones(len(pairs), dtype=np.bool_)
         rounded = list(map(float, keys))
-        for bound, value in zip(test.bounds, rounded, strict=True):
-            passing &= pairs["number"] >= value if bound in ("$gt", "$gte") else pairs["number"] <= value
+        for bound, near in zip(test.bounds, rounded, strict=True):
+            passing &= pairs["number"] >= near if bound in ("$gt", "$gte") else pairs["number"] <= near
         mask = np.zeros_like(self._every)
         mask[starts[passing] + pairs["place"][passing]] = True
-        for comparison, value, near in zip(compared, keys, rounded, strict=True):
-            rounded_to_it = f"value > ? AND value < ? AND NOT {comparison}"
+        for comparison, key, near in zip(compared, keys, rounded, strict=True):
+            outside = f"value > ? AND value < ? AND NOT {comparison}"  # of those that are rounded to the bound
             around = np.nextafter(near, [-np.inf, np.inf]).tolist()
-            mask &= ~self._mask(self._lists(field, _VALUE, rounded_to_it, *around, value))
+            mask &= ~self._mask(self._lists(field, _VALUE, outside, *around, key))
         return mask
 
-    def _are_few(self, field: bytes, condition: str, keys: list[Any]) -> bool:
+    def _are_few(self, field: bytes, condition: str, keys: Sequence[_Value]) -> bool:
         """Whether the lists of values are sooner read than all numbers of the field."""
         some = f"SELECT 1 FROM postings WHERE field = ? AND part = ? AND {condition} LIMIT ?"  # noqa: S608
         (n,) = self._sql.execute(f"SELECT count(*) FROM ({some})", (field, _VALUE, *keys, _MANY)).fetchone()  # noqa: S608

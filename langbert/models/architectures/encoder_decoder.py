@@ -232,7 +232,7 @@ class Layer(nn.Module):
         if writes:
             self.cross_attention = CrossAttention(config)
             self.cross_attention_norm = nn.LayerNorm(config.hidden_size)
-        self.feed_forward = FeedForward(config)
+        self.feed_forward = FeedForward(config.hidden_size, config.intermediate_size)
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -300,10 +300,10 @@ class CrossAttention(nn.Module):
 class FeedForward(nn.Module):
     """max(0, x W₁) W₂ (§3.3)."""
 
-    def __init__(self, config: Seq2SeqConfig) -> None:
+    def __init__(self, hidden_size: int, intermediate_size: int) -> None:
         super().__init__()
-        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.up = nn.Linear(hidden_size, intermediate_size)
+        self.down = nn.Linear(intermediate_size, hidden_size)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(B, T, D) → (B, T, D)."""

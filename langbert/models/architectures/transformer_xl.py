@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from ...errors import CheckpointError
 from ..files.weights import NameTable, Row, load_strict, read_tensors
 from ..layers.lookup_table import lookup_table
-from .encoder_decoder import sinusoids
+from .encoder_decoder import FeedForward, sinusoids
 
 if TYPE_CHECKING:
     from ..decoder import Session
@@ -174,7 +174,7 @@ class Layer(nn.Module):
         super().__init__()
         self.attention = RelativeAttention(config)
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
-        self.feed_forward = FeedForward(config)
+        self.feed_forward = FeedForward(config.hidden_size, config.intermediate_size)
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
@@ -239,20 +239,6 @@ def relative_shift(scores: Tensor) -> Tensor:
     length, total = scores.shape[-2:]
     padded = F.pad(scores, (1, 0)).reshape(*scores.shape[:-2], total + 1, length)
     return padded[..., 1:, :].reshape(scores.shape)
-
-
-class FeedForward(nn.Module):
-    """max(0, x W₁) W₂."""
-
-    def __init__(self, config: TransformerXLConfig) -> None:
-        super().__init__()
-        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """(B, T, D) → (B, T, D)."""
-        output: Tensor = self.down(F.relu(self.up(hidden)))
-        return output
 
 
 class TransformerXLDecoder:

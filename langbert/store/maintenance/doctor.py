@@ -169,25 +169,25 @@ class _Examination:
     def _check_documents(self) -> None:
         total, count = self._meta("documents") or 0, 0
         damaged: dict[str, list[str]] = {}
-        astray: list[str] = []
+        misplaced: list[str] = []
         table = Table(self._snapshot.sql, "documents", f"{DOCUMENT_COLUMNS}, content_hash")
         for row_id, *columns in table.rows():
             problem = sound_document(columns)
             if problem:
                 damaged.setdefault(problem, []).append(label(columns[0], row_id))
             else:
-                astray += self._chunks_astray(columns[0], columns[2])
+                misplaced += self._misplaced_chunks(columns[0], columns[2])
             count += 1
             if count % 64 == 0:
                 self._tell("documents", count, max(total, count))
         self._report(table, damaged)
         self._compare_count("documents", count)
-        if astray:
+        if misplaced:
             problem = "not the stretch of their document that their offsets say, so citations of them will not match"
-            self._checkup.note("note", "table chunks", problem, astray)
+            self._checkup.note("note", "table chunks", problem, misplaced)
         self._tell("documents", count, max(count, 1))
 
-    def _chunks_astray(self, document: str, text: str) -> list[str]:
+    def _misplaced_chunks(self, document: str, text: str) -> list[str]:
         found: list[str] = []
         with self._reading("table chunks"):
             query = "SELECT id, start, text FROM chunks WHERE document_id = ?"
