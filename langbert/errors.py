@@ -26,6 +26,7 @@ A message says what came, what was expected and what to do next.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ __all__ = [
     "StoreMismatch",
     "TextTooLong",
     "UnsafePickle",
+    "require_choice",
 ]
 
 
@@ -134,3 +136,10 @@ class MissingExtra(LangbertError, ImportError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f'{purpose} needs {package}: pip install "langbert[{extra}]"')
+
+
+def require_choice(name: str, given: object, choices: Iterable[str]) -> None:
+    """Raises ValueError unless the argument ``name`` is one of ``choices``, which the message lists."""
+    choices = tuple(choices)
+    if given not in choices:
+        raise ValueError(f"{name} {given!r} is unknown; expected one of {', '.join(choices)}")

@@ -198,7 +198,7 @@ def test_other_vectors_in_a_store_of_cells(tmp_path):
 
 
 def test_a_precision_that_is_not_one():
-    with pytest.raises(ValueError, match="index_precision must be one of"):
+    with pytest.raises(ValueError, match="index_precision 'int4' is unknown"):
         Store.open(index_precision="int4")
 
 

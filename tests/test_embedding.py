@@ -310,7 +310,7 @@ def test_space_tells_models_apart_and_knows_the_same_one(tiny, embedder, tmp_pat
     ("options", "message"),
     [
         ({"pooling": "avg"}, "pooling 'avg' is unknown; expected one of cls, mean, max"),
-        ({"precision": "int4"}, "precision 'int4' is unknown; expected one of 'auto', 'float32', 'bfloat16', 'int8'"),
+        ({"precision": "int4"}, "precision 'int4' is unknown; expected one of auto, float32, bfloat16, int8"),
         ({"precision": "int8", "device": "meta"}, "precision 'int8' is for CPUs"),
         ({"device": "abacus"}, "device 'abacus'"),
         ({"threads": 0}, "threads must be a whole number from 1"),
@@ -330,7 +330,7 @@ def test_bad_input_is_named(embedder):
         embedder.embed("hello")
     with pytest.raises(TypeError, match="text 1 is NoneType, expected str"):
         embedder.embed(["a", None])
-    with pytest.raises(ValueError, match="role 'question' is unknown; expected one of 'query', 'document'"):
+    with pytest.raises(ValueError, match="role 'question' is unknown; expected one of query, document"):
         embedder.embed(["a"], role="question")
 
 

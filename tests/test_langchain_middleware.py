@@ -243,7 +243,7 @@ def test_a_provider_gets_its_own_form_back(search: LangBertSearchTool) -> None:
 
 
 def test_an_unknown_option_is_named() -> None:
-    with pytest.raises(ValueError, match="'hide' came: expected one of drop, mark, keep"):
+    with pytest.raises(ValueError, match="'hide' is unknown; expected one of drop, mark, keep"):
         GroundingMiddleware(unsupported="hide")  # type: ignore[arg-type]
 
 

@@ -19,6 +19,7 @@ except ImportError as error:
 
 from langbert import Candidate, Chunk
 from langbert.answering import claims
+from langbert.errors import require_choice
 from langbert.records import Unsupported
 
 from ._annotated import annotated
@@ -58,8 +59,7 @@ class GroundingMiddleware(AgentMiddleware):
 
     def __init__(self, *, unsupported: Unsupported = "mark") -> None:
         super().__init__()
-        if unsupported not in get_args(Unsupported):
-            raise ValueError(f"unsupported={unsupported!r} came: expected one of {', '.join(get_args(Unsupported))}")
+        require_choice("unsupported", unsupported, get_args(Unsupported))
         self.unsupported: Unsupported = unsupported
 
     def after_agent(self, state: AgentState[Any], runtime: Runtime[Any]) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError, TextTooLong
+from ..errors import CheckpointError, TextTooLong, require_choice
 from ..models import resolve
 from ..models.configured import Configured
 from ..models.encoder import load_encoder
@@ -98,11 +98,8 @@ class Embedder(Configured):
         trust_remote_code: bool = False,
         cache: EmbeddingCache | str | Path | bool | None = None,
     ) -> None:
-        if on_overflow not in get_args(OnOverflow):
-            raise ValueError(
-                f"on_overflow {on_overflow!r} is unknown; expected one of {', '.join(get_args(OnOverflow))}"
-            )
-        chosen = None if pooling is None else _pooling(pooling)
+        require_choice("on_overflow", on_overflow, get_args(OnOverflow))
+        chosen = None if pooling is None else Pooling(pooling)
         self.name = str(model)
         self.on_overflow = on_overflow
         self.overflowed = 0
@@ -213,7 +210,7 @@ class Embedder(Configured):
             TextTooLong: a text is over the limit and ``on_overflow="error"``.
         """
         texts = checked_texts(texts)
-        self._check_role(role)
+        require_choice("role", role, self._readers)
         first: dict[str, int] = {}  # each different text is embedded once, and known by where it came first
         for i, text in enumerate(texts):
             first.setdefault(text, i)
@@ -309,7 +306,7 @@ class Embedder(Configured):
 
     def room(self, role: Role = "document") -> int:
         """How many tokens of text fit beside the special tokens and the role's prompt."""
-        self._check_role(role)
+        require_choice("role", role, self._readers)
         return self.max_length - self._readers[role].n_around
 
     def save(self, folder: str | Path) -> None:
@@ -352,10 +349,6 @@ class Embedder(Configured):
                 f"late chunking needs a pooling that takes the tokens of a part of a text as it takes all of them "
                 f"({', '.join(SPAN_POOLINGS)}); {self.name} pools by {self.pooling}"
             )
-
-    def _check_role(self, role: str) -> None:
-        if role not in self._readers:
-            raise ValueError(f"role {role!r} is unknown; expected one of {', '.join(map(repr, self._readers))}")
 
     def _remembered(
         self, texts: Sequence[str], places: Sequence[int], role: Role, progress: Progress | None
@@ -441,10 +434,3 @@ class Embedder(Configured):
 
 def _n_rows(text: Sequence[Window]) -> int:
     return sum(len(window.rows) for window in text)
-
-
-def _pooling(pooling: Pooling | str) -> Pooling:
-    try:
-        return Pooling(pooling)
-    except ValueError:
-        raise ValueError(f"pooling {pooling!r} is unknown; expected one of {', '.join(Pooling)}") from None

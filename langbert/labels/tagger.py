@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import require_choice
 from ..models import resolve
 from ..models.architectures.recurrent import PreparedRecurrent, RecurrentEncoder
 from ..models.bert.inference import PreparedBert
@@ -98,8 +99,8 @@ class Tagger(Configured):
         words: WordKind | None = None,
         offline: bool | None = None,
     ) -> None:
-        if words is not None and words not in _WORDS:
-            raise ValueError(f"words {words!r} is unknown; expected one of {', '.join(_WORDS)}")
+        if words is not None:
+            require_choice("words", words, _WORDS)
         loaded = model if isinstance(model, TaggerCheckpoint) else load_tagger(resolve(model, offline=offline))
         self.name = "a checkpoint in memory" if isinstance(model, TaggerCheckpoint) else str(model)
         self.labels = loaded.labels

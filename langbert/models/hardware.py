@@ -13,6 +13,8 @@ from typing import Literal, get_args
 
 import torch
 
+from ..errors import require_choice
+
 __all__ = [
     "EncoderPrecision",
     "Precision",
@@ -49,8 +51,7 @@ def resolve_precision(
     precision: str, device: torch.device, choices: Sequence[str] = get_args(Precision)
 ) -> torch.dtype:
     """The dtype that ``precision``, one of ``choices``, means on ``device``."""
-    if precision not in choices:
-        raise ValueError(f"precision {precision!r} is unknown; expected one of {', '.join(map(repr, choices))}")
+    require_choice("precision", precision, choices)
     if precision == "auto":
         return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
     if precision == "int8" and device.type != "cpu":

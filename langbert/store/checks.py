@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..errors import StoreError
 from ..files import is_leftover
 
-__all__ = ["STORE_FILE", "check_choice", "check_folder", "checked_vectors"]
+__all__ = ["STORE_FILE", "check_folder", "checked_vectors"]
 
 STORE_FILE = "store.sqlite"
 
@@ -32,11 +32,6 @@ def check_folder(folder: Path, *, create: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot use {folder} as a store: {error.strerror or error}") from error
-
-
-def check_choice(name: str, given: object, choices: tuple[str, ...]) -> None:
-    if given not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}; got {given!r}")
 
 
 def checked_vectors(vectors: object, count: int) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from ..errors import StoreCorrupt, StoreError, StoreLocked
+from ..errors import StoreCorrupt, StoreError, StoreLocked, require_choice
 from ..files import private_folder, sync_folder
 from . import postings
 from .schema import check_format, create_tables, damage, forget_postings, is_blank, is_outdated, upgrade
@@ -48,8 +48,7 @@ class Database:
     """
 
     def __init__(self, file: Path | None, *, read_only: bool, durability: Durability, lock_timeout: float) -> None:
-        if durability not in _SYNCHRONOUS:
-            raise ValueError(f"durability must be one of {', '.join(map(repr, _SYNCHRONOUS))}; got {durability!r}")
+        require_choice("durability", durability, _SYNCHRONOUS)
         self.file = file
         self.name = "the store in memory" if file is None else str(file)
         self.read_only = read_only

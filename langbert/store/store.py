@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import StoreError
+from ..errors import StoreError, require_choice
 from ..files import sweep
 from ..records import Candidate, Chunk, Document, EmbedderLike, EmbeddingSpace, Progress, SearchMode
 from ..text.question import checked_question
 from . import ingest
-from .checks import STORE_FILE, check_choice, check_folder, checked_vectors
+from .checks import STORE_FILE, check_folder, checked_vectors
 from .contents import Contents
 from .database import Database, Durability
 from .dense import IndexPrecision
@@ -124,7 +124,7 @@ class Store(Contents):
         """
         folder = None if path is None else Path(path)
         if index_precision is not None:
-            check_choice("index_precision", index_precision, get_args(IndexPrecision))
+            require_choice("index_precision", index_precision, get_args(IndexPrecision))
         if folder is not None:
             check_folder(folder, create=create and not read_only)
         file = folder and folder / STORE_FILE
@@ -347,8 +347,8 @@ class Store(Contents):
             StoreMismatch: the store's vectors were made in another embedding space.
         """
         question = checked_question(question)
-        check_choice("mode", mode, get_args(SearchMode))
-        check_choice("fusion", fusion, get_args(Fusion))
+        require_choice("mode", mode, get_args(SearchMode))
+        require_choice("fusion", fusion, get_args(Fusion))
         if not 0 <= dense_weight <= 1:
             raise ValueError(f"dense_weight must be in [0, 1]; got {dense_weight!r}")
         if mode == "lexical":

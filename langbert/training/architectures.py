@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 import torch
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, require_choice
 from ..models import resolve
 from ..models.architectures.recurrent import (
     Cell,
@@ -94,9 +94,7 @@ def new_encoder(
         CheckpointError: the base has no word vectors to begin with.
         DataError: the texts are empty.
     """
-    if architecture not in get_args(Architecture):
-        expected = ", ".join(get_args(Architecture))
-        raise ValueError(f"architecture {architecture!r} is unknown; expected one of {expected}")
+    require_choice("architecture", architecture, get_args(Architecture))
     words: Tensor | None = None
     if base == SCRATCH:
         tokenizer = wordpiece_tokenizer(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..embedding.embedder import Embedder
-from ..errors import CheckpointError, DataError
+from ..errors import CheckpointError, DataError, require_choice
 from ..generation.generator import Generator
 from ..models import resolve
 from ..models.bert.heads import SentenceEncoder
@@ -155,11 +155,9 @@ class EmbedderTask(Task):
         seed: int = 0,
     ) -> None:
         chosen = objective or objective_for(data, teacher=teacher is not None, questions=questions is not None)
-        _check(
-            objective=(chosen, get_args(ObjectiveName)),
-            distillation=(distillation, ("margin", "listwise")),
-            similarity=(similarity, ("cosine", "cosent")),
-        )
+        require_choice("objective", chosen, get_args(ObjectiveName))
+        require_choice("distillation", distillation, ("margin", "listwise"))
+        require_choice("similarity", similarity, ("cosine", "cosent"))
         self.objective, self.base, self._data = chosen, str(base), Path(data).name
         self.architecture, self._seed = architecture, seed
         sizes = Sizes(n_layers, hidden_size, n_heads, vocab_size)
@@ -337,10 +335,7 @@ class EmbedderTask(Task):
 def _sentence_encoder(
     encoder: TextEncoder, pooler: nn.Module | None, said: SentenceFolder, pooling: str | None, base: str
 ) -> SentenceEncoder:
-    try:
-        chosen = Pooling(pooling) if pooling is not None else said.pooling or Pooling.MEAN
-    except ValueError:
-        raise ValueError(f"pooling {pooling!r} is unknown; expected one of {', '.join(Pooling)}") from None
+    chosen = Pooling(pooling) if pooling is not None else said.pooling or Pooling.MEAN
     if chosen is Pooling.POOLER and pooler is None:
         raise CheckpointError(f"{base} has no trained pooler; choose another pooling, e.g. 'mean' or 'cls'")
     weights = (said.attention or AttentionPooling(encoder.config.hidden_size)) if chosen is Pooling.ATTENTION else None
@@ -351,12 +346,6 @@ def _sentence_encoder(
         token_weights=weights,
         projection=nn.Sequential(*said.dense) if said.dense else None,
     )
-
-
-def _check(**options: tuple[str, Sequence[str]]) -> None:
-    for name, (value, choices) in options.items():
-        if value not in choices:
-            raise ValueError(f"{name} {value!r} is unknown; expected one of {', '.join(choices)}")
 
 
 def _dimensions(listed: str, width: int) -> tuple[int, ...]:

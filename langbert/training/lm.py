@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, require_choice
 from ..models.architectures.transformer_xl import TransformerXLConfig
 from ..models.gpt.network import GPTConfig
 from .batching import Scored, collated, scored_logits
@@ -77,8 +77,7 @@ class LmTask(Task):
         holdout: Holdout = 0.05,
         seed: int = 0,
     ) -> None:
-        if architecture not in get_args(Architecture):
-            raise ValueError(f"architecture is {architecture!r}, expected one of {', '.join(get_args(Architecture))}")
+        require_choice("architecture", architecture, get_args(Architecture))
         self._remembers = architecture == "transformer-xl"
         if self._remembers:
             _check_memory(base, reset_at_documents, max_length, segment_length)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import DataError
+from ..errors import DataError, require_choice
 from ..models import resolve
 from ..models.bert.heads import PreTrainingBert, PreTrainingLogits, pretraining_loss
 from ..models.bert.loading import load_pretraining, save_pretraining
@@ -86,8 +86,7 @@ class MlmTask(Task):
         vocab_size: Annotated[int, Bounds(100)] = 8000,
         lowercase: bool = True,
     ) -> None:
-        if masking not in get_args(Masking):
-            raise ValueError(f"masking {masking!r} is unknown; expected one of {', '.join(get_args(Masking))}")
+        require_choice("masking", masking, get_args(Masking))
         if not 0 < share < 1 or not 0 <= holdout < 1:
             raise ValueError(f"share must be in (0, 1) and holdout in [0, 1), got {share} and {holdout}")
         self.base, self._name, self._masking, self._share = base, Path(data).name, masking, share

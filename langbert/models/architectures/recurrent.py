@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, require_choice
 from ..files.weights import NameTable, Row, load_strict, parse_fields, read_json, read_tensors, save_tensors, write_json
 from ..layers.lookup_table import lookup_table
 
@@ -71,8 +71,7 @@ class RecurrentConfig:
     """No limit."""
 
     def __post_init__(self) -> None:
-        if self.cell not in CELLS:
-            raise ValueError(f"cell {self.cell!r} is unknown; expected one of {', '.join(CELLS)}")
+        require_choice("cell", self.cell, CELLS)
         for name in ("vocab_size", "embedding_size", "hidden_size", "n_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ...errors import require_choice
 from ..layers.attention import MultiHeadAttention
 from ..layers.lookup_table import lookup_table
 from ..layers.low_bit_table import LowBitTable
@@ -38,8 +39,7 @@ class BertConfig:
     pad_token_id: int = 0
 
     def __post_init__(self) -> None:
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"activation {self.activation!r} is unknown; expected one of {', '.join(ACTIVATIONS)}")
+        require_choice("activation", self.activation, ACTIVATIONS)
         if self.hidden_size % self.n_heads:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of n_heads {self.n_heads}")
 

@@ -46,6 +46,10 @@ class Pooling(str, Enum):
     def __str__(self) -> str:
         return self.value
 
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        raise ValueError(f"pooling {value!r} is unknown; expected one of {', '.join(cls)}")
+
 
 def pool(
     hidden_states: Tensor, cu_seqlens: Tensor, pooling: Pooling, scores: Tensor | None = None, *, skip: int = 0

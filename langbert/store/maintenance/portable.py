@@ -15,10 +15,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ...errors import StoreError
+from ...errors import StoreError, require_choice
 from ...files import replacing
 from ...records import Chunk, Document, EmbeddingSpace, Heading
-from ..checks import check_choice, checked_vectors
+from ..checks import checked_vectors
 from ..encoding import ChunkRow, Vector, document_from, encode_chunk, encode_document, vector_to
 from ..snapshot import LedgerEntry, Snapshot, StoredChunk, StoredText
 from ..store import Store
@@ -118,7 +118,7 @@ def import_store(
 
 def _format(path: Path, format: str | None) -> Format:
     if format is not None:
-        check_choice("format", format, get_args(Format))
+        require_choice("format", format, get_args(Format))
     if format == "jsonl" or (format is None and path.suffix.lower() in (".jsonl", ".ndjson")):
         return "jsonl"
     return "parquet"
