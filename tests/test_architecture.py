@@ -222,3 +222,9 @@ def test_the_command_line_starts_light() -> None:
 
 def test_the_server_answers_before_it_loads_torch() -> None:
     assert heavy_modules_after("import langbert_server.app") <= {"numpy", "faiss", "tantivy"}
+
+
+def test_every_file_that_contributors_are_told_of_is_there() -> None:
+    told = re.findall(r"`([a-z_/]+(?:\.py|/))`", (ROOT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert len(told) > 40
+    assert not [name for name in told if not any((root / name).exists() for root in (ROOT, ROOT.parent, INTEGRATIONS))]

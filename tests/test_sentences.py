@@ -77,6 +77,6 @@ def test_every_visible_character_is_in_exactly_one(text: str) -> None:
 )
 def test_no_text_takes_quadratic_time(unit: str) -> None:
     text = unit * (200_000 // len(unit)) + "x"
-    begin = time.perf_counter()
+    begin = time.process_time()
     sentences(text)
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
