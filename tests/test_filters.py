@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -229,15 +230,25 @@ MANY = 5000
 WHERE = {"bucket": 3, "n": {"$gt": 40}}
 
 
-def filled(path: Path) -> list[str]:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """A store of so many chunks; what ``WHERE`` leaves of it."""
+    path = tmp_path_factory.mktemp("filters") / "s"
     chunks = [
         chunk(i, {"bucket": i % 20, "n": i / 7, "名": f"name {i}", "tags": [i % 3], "flag": i % 2 == 0})
         for i in range(MANY)
     ]
     with Store.open(path) as store:
         store.add_vectors(chunks, np.ones((MANY, 2), dtype=np.float32))
-    return sorted(c.id for c in chunks if matches(WHERE, fields_of(c)))
+    return path, sorted(c.id for c in chunks if matches(WHERE, fields_of(c)))
+
+
+@pytest.fixture
+def expected(whole: tuple[Path, list[str]], tmp_path: Path) -> list[str]:
+    """What ``WHERE`` leaves of the copy of that store in ``tmp_path / "s"``."""
+    path, left = whole
+    shutil.copytree(path, tmp_path / "s")
+    return left
 
 
 def found(path: Path, where: dict, **options) -> list[str]:
@@ -254,8 +265,9 @@ def executed(path: Path, *statements: str) -> None:
 
 
 @pytest.mark.parametrize("format", [1, 2, 3])
-def test_a_store_without_the_index_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: int) -> None:
-    expected = filled(tmp_path / "s")
+def test_a_store_without_the_index_gets_it(
+    tmp_path: Path, expected: list[str], monkeypatch: pytest.MonkeyPatch, format: int
+) -> None:
     before = "DELETE FROM postings WHERE part > 2" if format == 3 else "DROP TABLE postings"
     executed(tmp_path / "s", before, f"PRAGMA user_version = {format}")
     if format == 2:
@@ -283,8 +295,7 @@ def test_a_store_without_the_index_gets_it(tmp_path: Path, monkeypatch: pytest.M
         "UPDATE postings SET places = x'0500' WHERE value = 3",
     ],
 )
-def test_a_damaged_index_is_found_and_made_anew(tmp_path: Path, damage: str) -> None:
-    expected = filled(tmp_path / "s")
+def test_a_damaged_index_is_found_and_made_anew(tmp_path: Path, expected: list[str], damage: str) -> None:
     executed(tmp_path / "s", damage)
     try:
         assert set(found(tmp_path / "s", WHERE)) <= {f"c{i}" for i in range(MANY)}
@@ -297,8 +308,7 @@ def test_a_damaged_index_is_found_and_made_anew(tmp_path: Path, damage: str) -> 
     assert found(tmp_path / "s", WHERE) == expected
 
 
-def test_unreadable_metadata_costs_its_own_chunk_only(tmp_path: Path) -> None:
-    expected = filled(tmp_path / "s")
+def test_unreadable_metadata_costs_its_own_chunk_only(tmp_path: Path, expected: list[str]) -> None:
     executed(
         tmp_path / "s",
         f"UPDATE chunks SET metadata = '{{' WHERE id = '{expected[0]}'",
