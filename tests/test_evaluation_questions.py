@@ -28,7 +28,7 @@ from langbert.evaluation import (
     report_questions,
 )
 from langbert.evaluation.estimates import calibration_bins, estimate_calibration_error
-from langbert.evaluation.nuggets import holds_wording, nuggets_held, read_lengths, wording_pattern
+from langbert.evaluation.nuggets import nuggets_held, read_lengths, wording_pattern
 from langbert.evaluation.questions import REFUSAL
 from langbert.evaluation.questions_html import write_questions_report
 from langbert.records import Answer, Citation
@@ -73,7 +73,7 @@ def test_every_score_is_that_of_the_program_the_rules_come_from(rows: list[Quest
     ],
 )
 def test_a_wording_is_found_as_it_is_read(text: str, wording: str, held: bool) -> None:
-    assert holds_wording(text, wording) is held
+    assert nuggets_held([text], [[wording]]) == (held,)
     if "\u0301" not in text:  # marks are put into the text as it is
         assert bool(re.search(wording_pattern(wording), text, re.IGNORECASE)) is held
 

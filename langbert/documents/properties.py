@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ..text.names import dates
+from ..text.scripts import has_han
 
 __all__ = ["authors_in", "date_in", "office_properties", "properties"]
 
@@ -35,7 +36,6 @@ _JUNK_AUTHORS = {
 _BRACKETED = re.compile(r"<[^<>]*>|\([^()]*\)|\[[^\[\]]*\]|(?<![\w.+-])[\w.+-]{1,100}(?:@| at )[\w-]+(?:\.[\w-]+)+")
 _BETWEEN = re.compile(r"[;；、\n]|(?<!\s)\s+(?:and|und|et|&)\s+")
 _COMMA = re.compile(r"[,，]")
-_IDEOGRAPH = re.compile(r"[\u3400-\u9fff]")
 _PDF_DATE = re.compile(r"D:(\d{4})(\d\d)?(\d\d)?(?:(\d\d)(\d\d)(\d\d)?)?(?:([+-])(\d\d)'?(\d\d)?|Z)?")
 _YEAR_ALONE = re.compile(r"(?:19|20)\d\d")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
@@ -74,7 +74,7 @@ def authors_in(text: str) -> list[str]:
         # "Smith, John" is one name; between whole names, or Chinese ones, a comma separates
         pieces = [" ".join(piece.split()) for piece in _COMMA.split(part)]
         pieces = [piece for piece in pieces if piece]
-        whole = all(" " in piece or _IDEOGRAPH.search(piece) for piece in pieces)
+        whole = all(" " in piece or has_han(piece) for piece in pieces)
         names += pieces if whole else [", ".join(pieces)]
     return [name for name in names if len(name) <= _LONGEST and name.casefold() not in _JUNK_AUTHORS]
 

@@ -10,21 +10,26 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["LIMIT", "holds_wording", "nuggets_held", "read_lengths", "wording_pattern"]
+from ..text.scripts import CJK
+
+__all__ = ["LIMIT", "nuggets_held", "read_lengths", "wording_pattern"]
 
 LIMIT = 120.0
 """Words that are read of an answer; a Chinese or Japanese character counts as half a word."""
 
-_CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # what is counted by characters, and found without word ends
 _APART = re.compile(r"[\W_]+")
-_BESIDE_CJK = re.compile(rf"(?<=[{_CJK}]) (?=\S)|(?<=\S) (?=[{_CJK}])")
-_HAS_CJK = re.compile(f"[{_CJK}]")
-_TOKEN = re.compile(rf"[{_CJK}]|[^\s{_CJK}]+")
-_NO_WORD_BEFORE, _NO_WORD_BEHIND = rf"(?<![^\W{_CJK}])", rf"(?![^\W{_CJK}])"
+_BESIDE_CJK = re.compile(rf"(?<=[{CJK}]) (?=\S)|(?<=\S) (?=[{CJK}])")
+_HAS_CJK = re.compile(f"[{CJK}]")
+_TOKEN = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
+_NO_WORD_BEFORE, _NO_WORD_BEHIND = rf"(?<![^\W{CJK}])", rf"(?![^\W{CJK}])"
 
 
 def nuggets_held(parts: Sequence[str], nuggets: Sequence[Sequence[str]]) -> tuple[bool, ...]:
-    """Of each nugget whether a person finds it in ``parts``, the answer and then its quotes, in the order shown."""
+    """Of each nugget whether a person finds it in ``parts``, the answer and then its quotes, in the order shown.
+
+    A wording stands there whatever the case, the punctuation and the spaces between words. It has to begin where a word
+    does, and may end inside one (a plural, an ending); a number is found whole.
+    """
     read = zip(parts, read_lengths(parts), strict=True)
     held = _compared("\n".join(part[:length] for part, length in read))
     return tuple(any(_stands_in(held, wording) for wording in wordings) for wordings in nuggets)
@@ -43,14 +48,6 @@ def read_lengths(parts: Sequence[str], limit: float = LIMIT) -> list[int]:
                 break
         lengths.append(length)
     return lengths
-
-
-def holds_wording(text: str, wording: str) -> bool:
-    """Whether ``wording`` stands in ``text``, whatever the case, the punctuation and the spaces between words.
-
-    It has to begin where a word does, and may end inside one (a plural, an ending); a number is found whole.
-    """
-    return _stands_in(_compared(text), wording)
 
 
 def wording_pattern(wording: str) -> str:

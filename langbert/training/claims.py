@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ..evaluation.datasets import Question, QuestionSet
+from ..text.scripts import has_han
 from ..text.sentences import sentences
 from .unanswerable import changed_number
 
@@ -33,7 +34,6 @@ _ASKED_ZH = re.compile(
     r"什[么麼]时候|什[么麼]時候|何时|何時|哪一?年|哪一?[天日月]|哪里|哪裡|哪兒|哪儿|何处|何處|何地|何人|何种|何種|谁|誰|"
     r"哪[一两兩幾几]?[个個位座条條种種所家部支本名项項国國]?(?:人|地方|城市|国家|國家)?|什[么麼]|多少|几(?=[个位年次人名座])|幾(?=[個位年次人名座])"
 )
-_HAN = re.compile(r"[\u3400-\u9fff]")
 
 
 class Claim(NamedTuple):
@@ -79,7 +79,7 @@ def made_claims(data: QuestionSet, questions: Sequence[Question], rng: random.Ra
 def statement(question: str, answer: str) -> str | None:
     """The question with the answer in the place of its question word, as a statement; None where no rule fits."""
     asked = question.strip().rstrip("?？ ")
-    if _HAN.search(asked):
+    if has_han(asked):
         places = list(_ASKED_ZH.finditer(asked))
         if len(places) != 1 or len(answer) > 25:
             return None
@@ -94,7 +94,7 @@ def _around(text: str, start: int, end: int, rng: random.Random) -> tuple[str, s
     place = next((i for i, (begin, stop) in enumerate(spans) if begin <= start and end <= stop), None)
     if place is None:
         return None
-    most = _SURROUNDINGS // 3 if _HAN.search(text) else _SURROUNDINGS
+    most = _SURROUNDINGS // 3 if has_han(text) else _SURROUNDINGS
     first = last = place
     sides = [rng.random() < 0.5 for _ in range(4)]
     for before in sides:
