@@ -128,15 +128,7 @@ class Database:
             StoreCorrupt: what it is derived from is damaged.
         """
         with self._writing, self._borrowed() as connection, self._errors():
-            if not damage(connection, "postings"):
-                with _commit(connection):
-                    postings.fill(connection)
-                return
-            with _commit(connection):
-                forget_postings(connection)
-            connection.execute("VACUUM")  # without the pages that nobody knows now
-            with _commit(connection):
-                upgrade(connection)
+            _renew_postings(connection)
 
     def copy_to(self, other: Database) -> None:
         """Makes ``other`` what this is now, in one commit."""
@@ -185,8 +177,7 @@ class Database:
                 self._initialise(connection)
             check_format(connection, self.name)
             if not self.read_only and is_outdated(connection):
-                with _commit(connection):
-                    upgrade(connection)
+                _renew_postings(connection)
         except BaseException:
             connection.close()
             raise
@@ -307,6 +298,17 @@ def _commit(connection: sqlite3.Connection) -> Iterator[None]:
         with contextlib.suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
+
+
+def _renew_postings(connection: sqlite3.Connection) -> None:
+    """Makes the index of the metadata of this format anew, whatever is in its place."""
+    there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'postings'").fetchone()
+    if there and damage(connection, "postings"):
+        with _commit(connection):
+            forget_postings(connection)
+        connection.execute("VACUUM")  # without the pages that nobody knows now
+    with _commit(connection):
+        (upgrade if is_outdated(connection) else postings.fill)(connection)
 
 
 def _close_all(connections: list[sqlite3.Connection]) -> None:
