@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .records import Answer, AnswerMode, Candidate, Chunk, Citation, Document, Entailment, Message, Span
     from .reranking import Reranker
     from .retrieval import Retriever
-    from .store import Store
+    from .store import Store, StoreLike, open_store
 
 __version__ = _version("langbert")
 
@@ -57,7 +57,9 @@ _HOME = {
     "Retriever": "retrieval",
     "Span": "records",
     "Store": "store",
+    "StoreLike": "store",
     "Tagger": "labels.tagger",
+    "open_store": "store",
     "read_documents": "documents",
     "sync": "indexing",
 }
@@ -87,8 +89,10 @@ __all__ = [
     "Retriever",
     "Span",
     "Store",
+    "StoreLike",
     "Tagger",
     "__version__",
+    "open_store",
     "read_documents",
     "sync",
 ]

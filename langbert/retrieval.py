@@ -11,7 +11,7 @@ from .text.question import checked_question
 
 if TYPE_CHECKING:
     from .reranking import Reranker
-    from .store import Store
+    from .store import StoreLike
 
 __all__ = ["Retriever"]
 
@@ -33,7 +33,7 @@ class Retriever:
 
     def __init__(
         self,
-        store: Store,
+        store: StoreLike,
         *,
         mode: SearchMode = "hybrid",
         reranker: Reranker | None = None,

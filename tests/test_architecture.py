@@ -32,7 +32,7 @@ LAYERS = [
     {"generation"},
     {"answering"},
     {"labels"},
-    {"training", "evaluation", "bench"},
+    {"training", "evaluation", "bench", "testing"},
     {"cli", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -84,7 +84,7 @@ def test_the_core_never_imports_an_integration() -> None:
 INTEGRATIONS = ROOT.parent / "integrations"
 PUBLIC = (
     *("langbert", "langbert.answering", "langbert.documents", "langbert.embedding", "langbert.errors"),
-    *("langbert.records", "langbert.store"),
+    *("langbert.records", "langbert.store", "langbert.store.outside"),
 )
 
 
@@ -189,7 +189,19 @@ def test_the_public_names_are_pinned() -> None:
             "Tagger",
             "sync",
         ),
-        *("Pooling", "Rag", "Reader", "Reranker", "Retriever", "Span", "Store", "read_documents", "__version__"),
+        *(
+            "Pooling",
+            "Rag",
+            "Reader",
+            "Reranker",
+            "Retriever",
+            "Span",
+            "Store",
+            "StoreLike",
+            "open_store",
+            "read_documents",
+            "__version__",
+        ),
     }
     for name in langbert.__all__:
         assert getattr(langbert, name) is not None

@@ -29,6 +29,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if "dist-info" not in name} == {
         "langbert",
+        "langbert_scale",
         "langbert_server",
         "langchain_langbert",
         "llama_index_langbert",

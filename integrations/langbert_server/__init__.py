@@ -2,7 +2,7 @@
 
 ::
 
-    from langbert import Embedder, Store
+    from langbert import Embedder, StoreLike
     from langbert_server import create_app
 
     app = create_app(Store.open("my-index", embedder=Embedder("e5-small")))    # any ASGI server runs it

@@ -13,7 +13,7 @@ from .audit import AuditLog
 from .keys import Key, Right
 
 if TYPE_CHECKING:
-    from langbert import Rag, Store
+    from langbert import Rag, StoreLike
     from langbert.store import StoredDocument
 
 __all__ = ["Forbidden", "NoSuchDocument", "View"]
@@ -38,7 +38,7 @@ class View:
         audit: hears of everything that is done through this view.
     """
 
-    def __init__(self, store: Store, rag: Rag, key: Key, audit: AuditLog) -> None:
+    def __init__(self, store: StoreLike, rag: Rag, key: Key, audit: AuditLog) -> None:
         self.key = key
         self._store = store
         self._rag = rag

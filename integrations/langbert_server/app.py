@@ -27,7 +27,7 @@ from .settings import Settings
 from .tools import mount_tools
 
 if TYPE_CHECKING:
-    from langbert import Store
+    from langbert import StoreLike
 
 __all__ = ["create_app", "serve"]
 
@@ -38,7 +38,7 @@ _LOG = logging.getLogger("langbert")
 
 
 def create_app(
-    store: Store | Callable[[], Store],
+    store: StoreLike | Callable[[], StoreLike],
     *,
     keys: Keys | None = None,
     settings: Settings | None = None,
@@ -102,7 +102,7 @@ def _operation_id(route: APIRoute) -> str:
 
 
 def serve(
-    store: Callable[[], Store],
+    store: Callable[[], StoreLike],
     *,
     host: str = "127.0.0.1",
     port: int = 8080,

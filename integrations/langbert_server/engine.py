@@ -22,7 +22,7 @@ from .settings import Settings
 from .uploads import Uploads
 
 if TYPE_CHECKING:
-    from langbert import Rag, Reranker, Store
+    from langbert import Rag, Reranker, StoreLike
     from langbert.records import GeneratorLike
 
 __all__ = ["Engine", "Loaded", "NotReady", "make_rag"]
@@ -38,7 +38,7 @@ class NotReady(Exception):
 class Loaded:
     """The store and everything over it."""
 
-    store: Store
+    store: StoreLike
     rag: Rag
     uploads: Uploads
     embeddings: Embeddings | None
@@ -58,11 +58,11 @@ class Engine:
 
     def __init__(
         self,
-        store: Store | Callable[[], Store],
+        store: StoreLike | Callable[[], StoreLike],
         *,
         keys: Keys | None,
         settings: Settings,
-        rag: Callable[[Store], Rag],
+        rag: Callable[[StoreLike], Rag],
         generator_name: str,
         offline: bool | None = None,
         uploads: bool = True,
@@ -189,14 +189,14 @@ class Engine:
                 self._loaded.store.close()
 
 
-def make_rag(store: Store, *, generator: GeneratorLike | str | None, offline: bool | None) -> Rag:
+def make_rag(store: StoreLike, *, generator: GeneratorLike | str | None, offline: bool | None) -> Rag:
     """The pipeline over a store; torch is imported now, and not before."""
     from langbert import Rag
 
     return Rag(store, generator=generator, offline=offline)
 
 
-def _beside(store: Store) -> Path:
+def _beside(store: StoreLike) -> Path:
     if store.path is None:
         import tempfile
 

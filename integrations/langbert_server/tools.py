@@ -26,7 +26,7 @@ from .keys import EVERYBODY
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from langbert import Store
+    from langbert import StoreLike
 
 __all__ = ["make_tools", "mount_tools", "serve_tools"]
 
@@ -154,7 +154,7 @@ def mount_tools(app: FastAPI, engine: Engine) -> Callable[[], AbstractAsyncConte
 
 
 def serve_tools(
-    store: Callable[[], Store], *, generator: GeneratorLike | str | None = None, offline: bool | None = None
+    store: Callable[[], StoreLike], *, generator: GeneratorLike | str | None = None, offline: bool | None = None
 ) -> None:
     """Serve the tools on stdin and stdout until that is closed."""
     name = generator if isinstance(generator, str) else getattr(generator, "name", "")

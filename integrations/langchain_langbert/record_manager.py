@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.indexing import RecordManager
 from langchain_core.runnables import run_in_executor
 
-from langbert import Store
+from langbert import StoreLike
 
 __all__ = ["LangBertRecordManager"]
 
@@ -33,7 +33,7 @@ class LangBertRecordManager(RecordManager):
         1
     """
 
-    def __init__(self, store: Store, namespace: str) -> None:
+    def __init__(self, store: StoreLike, namespace: str) -> None:
         super().__init__(namespace)
         self._ledger = store.ledger(namespace)
 

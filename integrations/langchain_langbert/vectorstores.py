@@ -16,7 +16,7 @@ from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 from pydantic import Field, model_validator
 
-from langbert import Candidate, Chunk, Store
+from langbert import Candidate, Chunk, Store, StoreLike, open_store
 from langbert.errors import StoreError
 from langbert.records import SearchMode
 
@@ -47,8 +47,9 @@ class LangBertVectorStore(VectorStore):
 
     Args:
         embedding: any LangChain ``Embeddings``, ours or not.
-        path: a folder, made where it does not exist; None keeps everything in memory.
-        create: False refuses a folder without a store.
+        path: a folder, made where it does not exist, or the URL of an engine outside (see :func:`langbert.open_store`);
+            None keeps everything in memory.
+        create: False refuses a place without a store.
 
     Raises:
         StoreMismatch: the folder was filled with another embedding model.
@@ -66,7 +67,11 @@ class LangBertVectorStore(VectorStore):
     def __init__(self, embedding: Embeddings, path: str | Path | None = None, *, create: bool = True) -> None:
         self.embedding = embedding
         self._embedder = embedder_of(embedding)
-        self.store = Store.open(path, embedder=self._embedder, create=create)
+        self.store: StoreLike = (
+            Store.open(embedder=self._embedder)
+            if path is None
+            else open_store(path, embedder=self._embedder, create=create)
+        )
 
     @property
     def embeddings(self) -> Embeddings:
@@ -235,6 +240,8 @@ class LangBertVectorStore(VectorStore):
     def save_local(self, folder_path: str | Path) -> None:
         """Writes a copy of everything into a folder, as one commit; a store that is there is replaced. A store that was
         opened with ``path`` is on disk already."""
+        if not isinstance(self.store, Store):
+            raise StoreError(f"{self.store} lies outside: `langbert store migrate --to FOLDER` copies it into a folder")
         self.store.copy_to(folder_path)
 
     @classmethod

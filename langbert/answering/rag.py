@@ -21,7 +21,7 @@ from .selection import weigh
 if TYPE_CHECKING:
     from ..reading import Reader
     from ..reranking import Reranker
-    from ..store import Store
+    from ..store import StoreLike
 
 __all__ = ["Rag"]
 
@@ -61,7 +61,7 @@ class Rag(Configured):
 
     def __init__(
         self,
-        store: Store,
+        store: StoreLike,
         *,
         retriever: Retriever | None = None,
         reranker: Reranker | Literal[False] | None = None,

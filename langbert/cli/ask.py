@@ -10,14 +10,14 @@ import typer
 from ..errors import GenerationError, LangbertError, QuestionError
 from ..records import Answer, Message
 from ..text.scripts import one_line
-from .output import Output, StoreFolder, command, parse_where
+from .output import Output, StorePlace, command, parse_where
 from .search import Where, place
 from .visible import visible
 from .writers import ApiKey, BaseUrl, GeneratorName
 
 if TYPE_CHECKING:
     from ..answering.rag import Rag
-    from ..store import Store
+    from ..store import StoreLike
 
 __all__ = ["ask"]
 
@@ -27,7 +27,7 @@ _GLANCE = 240  # characters of what is no answer, but comes nearest
 @command
 def ask(
     output: Output,
-    store: StoreFolder,
+    store: StorePlace,
     question: Annotated[
         str | None, typer.Argument(help="A question about your documents. With --chat it may come later.")
     ] = None,
@@ -162,7 +162,7 @@ def _stream(events: Iterator[str | Answer], output: Output) -> Answer:
     return event
 
 
-def _show_citations(answer: Answer, store: Store, output: Output) -> None:
+def _show_citations(answer: Answer, store: StoreLike, output: Output) -> None:
     """Numbered: file, page or line, the quoted words; without numbers where they are no answer."""
     from rich.padding import Padding
     from rich.text import Text

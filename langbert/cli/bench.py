@@ -185,9 +185,9 @@ def search(
         langbert bench search --store my-index --where format=pdf
     """
     wanted = parse_where(where)
-    from .stores import embedder_of, open_plain
+    from .stores import embedder_of, open_folder
 
-    with open_plain(store) as plain:
+    with open_folder(store) as plain:
         space = plain.space
         embedder = embedder_of(space, output) if space is not None and embed else None
         from ..bench import Timing, make_questions, measure_search, timed

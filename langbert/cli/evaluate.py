@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..evaluation import AnswersReport, Comparison
-    from ..store import Store
+    from ..store.base import BaseStore
 
 __all__ = ["app"]
 
@@ -231,7 +231,7 @@ def answers(
         output.note(f"The report is in {report}.", "dim")
 
 
-def _opened(folder: Path | None, embedder: str, output: Output) -> Store:
+def _opened(folder: Path | None, embedder: str, output: Output) -> BaseStore:
     """The store in ``folder``, or an empty one in memory."""
     from ..store import Store
     from .stores import make_embedder, open_existing

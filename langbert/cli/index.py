@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import DocumentError, MissingExtra
-from .output import Output, StoreFolder, command, parse_pairs, plain_table
+from .output import Output, StorePlace, command, parse_pairs, plain_table
 from .visible import visible
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..embedding.embedder import Embedder
     from ..indexing import Batch, Changes, SourceFile, SyncOptions, SyncReport
     from ..records import EmbeddingSpace
-    from ..store import Store
+    from ..store import StoreLike
     from .stores import Watched
 
 __all__ = ["index"]
@@ -34,7 +34,7 @@ _NAMED = 10  # skipped files of one reason that are listed: a folder may hold th
 def index(
     output: Output,
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Files and folders.", exists=True)],
-    store: StoreFolder,
+    store: StorePlace,
     embedder: Annotated[
         str | None,
         typer.Option(
@@ -126,8 +126,7 @@ def index(
     if watch:
         _require_watchfiles(output)
     from ..indexing import Limits, SyncOptions
-    from ..store import Store
-    from .stores import Watched
+    from .stores import Watched, open_store
 
     options = SyncOptions(
         force=force,
@@ -149,7 +148,7 @@ def index(
         if changes.has_documents() or embedder or pooling:  # loading takes seconds: not where there is nothing to embed
             encoder = _embedder(embedder, pooling, space, output)
         watched = Watched(encoder) if encoder else None
-        with Store.open(store, embedder=watched, late_chunking=late_chunking or None) as opened:
+        with open_store(store, embedder=watched, late_chunking=late_chunking or None) as opened:
             with _bar(output, changes.changed) as bar:
                 for batch in changes.batches():
                     if watched is not None:
@@ -172,7 +171,7 @@ def index(
     )
     if watch:
         encoder = encoder or _embedder(embedder, pooling, space, output)
-        with Store.open(store, embedder=encoder) as opened:
+        with open_store(store, embedder=encoder) as opened:
             _follow(paths, opened, replace(options, force=False, retry_failed=False), output, prune=prune)
 
 
@@ -189,7 +188,7 @@ def _require_watchfiles(output: Output) -> None:
         raise MissingExtra("watchfiles", "watch", "--watch")
 
 
-def _follow(paths: list[Path], store: Store, options: SyncOptions, output: Output, *, prune: bool) -> None:
+def _follow(paths: list[Path], store: StoreLike, options: SyncOptions, output: Output, *, prune: bool) -> None:
     """Index what changes, a second or so after it did, until it is interrupted."""
     from watchfiles import watch
 
@@ -217,7 +216,7 @@ def _follow(paths: list[Path], store: Store, options: SyncOptions, output: Outpu
 
 
 def _compared(
-    paths: list[Path], store: Path, options: SyncOptions, output: Output
+    paths: list[Path], store: str, options: SyncOptions, output: Output
 ) -> tuple[Changes, EmbeddingSpace | None]:
     """The files beside what the store holds, if there is one, and what made its vectors."""
     from contextlib import nullcontext
@@ -225,7 +224,7 @@ def _compared(
     from rich.progress import MofNCompleteColumn, TextColumn
 
     from ..indexing import Changes
-    from .stores import exists, open_plain
+    from .stores import exists, is_url, open_plain
 
     with open_plain(store) if exists(store) else nullcontext() as plain:
         with output.bars(MofNCompleteColumn(), TextColumn("files")) as bars:
@@ -234,7 +233,7 @@ def _compared(
                 paths,
                 plain,
                 options,
-                folder=store,
+                folder=None if is_url(store) else Path(store),
                 progress=lambda n: bars.update(bar, advance=n),
             )
         return changes, plain.space if plain is not None else None

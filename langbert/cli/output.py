@@ -24,10 +24,22 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
     from rich.table import Table
 
-__all__ = ["Output", "StoreFolder", "command", "parse_pairs", "parse_where", "plain_table", "taking"]
+__all__ = ["Output", "StoreFolder", "StorePlace", "command", "parse_pairs", "parse_where", "plain_table", "taking"]
 
 StoreFolder = Annotated[
     Path, typer.Option("--store", "-s", help="The folder of the store.", envvar="LANGBERT_STORE", show_envvar=True)
+]
+
+StorePlace = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        "-s",
+        metavar="DIR|URL",
+        help="The folder of the store, or where it lies outside: postgresql://… or qdrant://…",
+        envvar="LANGBERT_STORE",
+        show_envvar=True,
+    ),
 ]
 
 

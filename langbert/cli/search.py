@@ -10,13 +10,13 @@ import typer
 
 from ..records import Candidate, Chunk, SearchMode
 from ..text.scripts import one_line
-from .output import Output, StoreFolder, command, parse_where
+from .output import Output, StorePlace, command, parse_where
 from .visible import visible
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from ..store import Store
+    from ..store import StoreLike
 
 __all__ = ["place", "search"]
 
@@ -33,7 +33,7 @@ Where = Annotated[
 def search(
     output: Output,
     question: Annotated[str, typer.Argument(help="What to look for, in your own words.")],
-    store: StoreFolder,
+    store: StorePlace,
     k: Annotated[int, typer.Option("-k", help="How many passages.", min=1)] = 5,
     mode: Annotated[
         SearchMode, typer.Option(help="By words and meaning, by meaning (dense), or by words (lexical).")
@@ -83,7 +83,7 @@ def place(source: str, page: int | None, line: int | None) -> str:
     return f"{source}, line {line}" if line is not None else source
 
 
-def _lines(store: Store, candidates: Sequence[Candidate]) -> list[int | None]:
+def _lines(store: StoreLike, candidates: Sequence[Candidate]) -> list[int | None]:
     """The line each passage starts on; None where its document was not given as a whole."""
     documents = {name: store.document(name) for name in {candidate.document_id for candidate in candidates}}
     lines = []

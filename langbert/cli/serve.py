@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import StoreError
-from .output import Output, StoreFolder, command
-from .stores import DEFAULT_EMBEDDER, exists, make_embedder, open_existing
+from .output import Output, StorePlace, command
+from .stores import DEFAULT_EMBEDDER, exists, make_embedder, open_existing, open_store
 from .writers import ApiKey, BaseUrl, GeneratorName, writer_of
 
 if TYPE_CHECKING:
-    from ..store import Store
+    from ..store.base import BaseStore
 
 __all__ = ["mcp", "serve"]
 
@@ -23,7 +23,7 @@ __all__ = ["mcp", "serve"]
 @command
 def serve(
     output: Output,
-    store: StoreFolder,
+    store: StorePlace,
     host: Annotated[str, typer.Option(help="The address to listen on; by default this machine's own.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8080,
     api_key_file: Annotated[
@@ -88,7 +88,7 @@ def serve(
 @command
 def mcp(
     output: Output,
-    store: StoreFolder,
+    store: StorePlace,
     generator: GeneratorName = None,
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
@@ -107,14 +107,12 @@ def mcp(
     serve_tools(_opener(store, output, make=False), generator=writer, offline=output.offline or None)
 
 
-def _opener(store: Path, output: Output, *, make: bool) -> Callable[[], Store]:
+def _opener(store: str, output: Output, *, make: bool) -> Callable[[], BaseStore]:
     """What opens the store, in the background: its encoder takes seconds to load."""
     if exists(store) or not make:
         return partial(open_existing, store, output)
 
-    def new() -> Store:
-        from ..store import Store
-
-        return Store.open(store, embedder=make_embedder(DEFAULT_EMBEDDER, output))
+    def new() -> BaseStore:
+        return open_store(store, embedder=make_embedder(DEFAULT_EMBEDDER, output))
 
     return new

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ..errors import StoreError
-from .output import Output, StoreFolder, command
+from .output import Output, StoreFolder, StorePlace, command
 
 __all__ = ["app", "watching"]
 
@@ -34,7 +34,7 @@ Exported = Annotated[Path, typer.Argument(help="What `langbert store export` wro
 
 @app.command()
 @command
-def info(output: Output, store: StoreFolder) -> None:
+def info(output: Output, store: StorePlace) -> None:
     """Show what a store holds, which model made its vectors, and how it is searched."""
     from .stores import open_plain
 
@@ -77,7 +77,7 @@ def _short(value: object) -> str:
 @command
 def files_command(
     output: Output,
-    store: StoreFolder,
+    store: StorePlace,
     state: Annotated[
         Literal["done", "failed", "skipped"] | None, typer.Option(help="Only files of which this became.")
     ] = None,
@@ -123,7 +123,7 @@ def remove(
     documents: Annotated[
         list[str], typer.Argument(help="Files or folders, there still or not, or names as citations give them.")
     ],
-    store: StoreFolder,
+    store: StorePlace,
 ) -> None:
     """Remove documents from a store; their files stay.
 
@@ -157,11 +157,11 @@ def _is_meant(name: str, document_id: str, source: str, path: str) -> bool:
 
 @app.command()
 @command
-def compact(output: Output, store: StoreFolder) -> None:
+def compact(output: Output, store: StorePlace) -> None:
     """Give back the space of what was deleted or replaced. Searching goes on meanwhile."""
-    from .stores import open_plain
+    from .stores import open_folder
 
-    with open_plain(store) as opened, output.waiting("compacting"):
+    with open_folder(store) as opened, output.waiting("compacting"):
         sizes = opened.compact()
     if output.as_json:
         output.json({"path": str(store), **sizes})
@@ -175,7 +175,7 @@ def compact(output: Output, store: StoreFolder) -> None:
 def export_command(
     output: Output,
     path: Written,
-    store: StoreFolder,
+    store: StorePlace,
     format: Format = None,
 ) -> None:
     """Write everything, vectors too, as JSON Lines or Parquet for other programs, or for `langbert store import`.
@@ -187,9 +187,9 @@ def export_command(
         langbert store export my-tables/ --store my-index --format parquet
     """
     from ..store.maintenance.portable import export_store
-    from .stores import open_plain
+    from .stores import open_folder
 
-    with open_plain(store) as opened, watching(output) as watch:
+    with open_folder(store) as opened, watching(output) as watch:
         counts = export_store(opened, path, format=format, watch=watch)
     _moved(output, "exported", path, counts)
 
@@ -230,32 +230,48 @@ def _moved(output: Output, what: str, where: Path, counts: Any) -> None:
 @command
 def migrate(
     output: Output,
-    store: StoreFolder,
-    embedder: Annotated[str, typer.Option("--embedder", "-e", help="The new one: a name, a hub id, or a folder.")],
+    store: StorePlace,
+    embedder: Annotated[
+        str | None, typer.Option("--embedder", "-e", help="The new one: a name, a hub id, or a folder.")
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|URL", help="Move it as it is: into postgresql://… or qdrant://…, or back."),
+    ] = None,
     pooling: Annotated[str | None, typer.Option(help="As in `langbert index`; by default the model's own.")] = None,
     keep_chunks: Annotated[
         bool,
         typer.Option("--keep-chunks", help="Leave all passages as they are cut; by default documents are cut anew."),
     ] = False,
 ) -> None:
-    """Embed a store again with another model, from the texts it holds.
+    """Embed a store again with another model, from the texts it holds; or, with --to, move it to another place.
 
-    The new vectors are made beside the store, which stays in use, and move over in one commit at the end. Interrupt it
-    when you like: the same command goes on where it stopped.
+    The new vectors are made beside the store, which stays in use, and move over in one commit at the end. What moves to
+    another place moves as it is, and both are compared at the end. Interrupt it when you like: the same command goes on
+    where it stopped.
 
-    Example:
+    Examples:
 
         langbert store migrate --store my-index --embedder BAAI/bge-small-en-v1.5
+
+        langbert store migrate --store my-index --to postgresql://me@db.example.org/documents
     """
+    if (embedder is None) == (to is None):
+        raise typer.BadParameter("give either --embedder NAME or --to PLACE")
+    if to is not None:
+        _move(output, store, to)
+        return
+    assert embedder is not None  # noqa: S101 - for the type checker
     from ..store.checks import check_folder
     from ..store.maintenance.migration import migrate as migrated
     from .stores import make_embedder
 
-    check_folder(store, create=False)  # before a model is loaded
+    folder = Path(store)
+    check_folder(folder, create=False)  # before a model is loaded
     options = {} if pooling is None else {"pooling": pooling}
     made = make_embedder(embedder, output, **options)
     with watching(output) as watch:
-        result = migrated(store, made, keep_chunks=keep_chunks, watch=watch)
+        result = migrated(folder, made, keep_chunks=keep_chunks, watch=watch)
     if output.as_json:
         output.json({"path": str(store), "embedder": embedder, **result.to_dict()})
     elif not result.changed:
@@ -264,6 +280,22 @@ def migrate(
         resumed = f" ({result.resumed:,} had been embedded before)" if result.resumed else ""
         said = f"{store}: {result.chunks:,} chunks of {result.documents:,} documents now have the vectors of {embedder}"
         output.out.print(f"{said}{resumed}, {result.seconds:.1f} s", soft_wrap=True, markup=False)
+
+
+def _move(output: Output, store: str, to: str) -> None:
+    from dataclasses import asdict
+
+    from ..store.maintenance.moving import move
+    from .stores import open_plain, open_store
+
+    with open_plain(store) as source, open_store(to) as target, watching(output) as watch:
+        moved = move(source, target, watch=watch)
+    if output.as_json:
+        output.json({"path": to, **asdict(moved)})
+        return
+    resumed = f" ({moved.resumed:,} chunks were there before)" if moved.resumed else ""
+    said = f"{to} now holds the {moved.documents:,} documents and {moved.chunks:,} chunks of {store}{resumed}"
+    output.out.print(f"{said}; both read and the same: {moved.checksum}", soft_wrap=True, markup=False)
 
 
 @contextmanager

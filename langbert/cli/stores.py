@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..records import AnswerMode, EmbeddingSpace, GeneratorLike, Progress, Role, SpanEmbedderLike
     from ..reranking import Reranker
     from ..store import Store
+    from ..store.base import BaseStore
 
 __all__ = [
     "DEFAULT_EMBEDDER",
@@ -31,11 +32,14 @@ __all__ = [
     "embedder_of",
     "exists",
     "fetch",
+    "is_url",
     "make_embedder",
     "make_reader",
     "make_reranker",
     "open_existing",
+    "open_folder",
     "open_plain",
+    "open_store",
     "writer_behind",
     "writer_for",
 ]
@@ -44,34 +48,66 @@ DEFAULT_EMBEDDER = "e5-small"
 DEFAULT_GENERATOR = "smollm2-135m-instruct"
 
 
-def exists(path: Path) -> bool:
-    """Whether there is something at ``path`` that can only be a store (an empty folder can still become one)."""
+def exists(place: str | Path) -> bool:
+    """Whether there is something at ``place`` that can only be a store (an empty folder can still become one)."""
+    if is_url(place):
+        try:
+            open_store(place, create=False).close()
+        except StoreError:  # whoever makes one will hear why it cannot be reached
+            return False
+        return True
+    path = Path(place)
     return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
-def open_plain(path: Path) -> Store:
-    """The store at ``path`` without an embedder: enough to list, delete and search by words.
+def open_plain(place: str | Path) -> BaseStore:
+    """The store at ``place`` without an embedder: enough to list, delete and search by words.
 
     Raises:
         StoreError: there is no store, with what to type to make one.
     """
-    from ..store import Store
-
-    if not exists(path):
-        raise StoreError(f"there is no store at {path}; make one with `langbert index FOLDER --store {path}`")
+    if is_url(place):
+        return open_store(place, create=False)
+    if not exists(place):
+        raise StoreError(f"there is no store at {place}; make one with `langbert index FOLDER --store {place}`")
     # Where it may be written, a store whose writer was killed is brought up to date once and for all.
-    return Store.open(path, create=False, read_only=not os.access(path, os.W_OK))
+    return open_store(place, create=False, read_only=not os.access(place, os.W_OK))
 
 
-def open_existing(path: Path, output: Output) -> Store:
-    """The store at ``path`` with the embedder it was made with."""
+def open_folder(place: str | Path) -> Store:
+    """:func:`open_plain`, for what only a store in a folder can do.
+
+    Raises:
+        StoreError: there is none, or it lies outside.
+    """
     from ..store import Store
 
-    with open_plain(path) as plain:
-        space = plain.space
+    opened = open_plain(place)
+    if not isinstance(opened, Store):
+        opened.close()
+        raise StoreError(f"this is for folders: `langbert store migrate --store {place} --to FOLDER` makes one")
+    return opened
+
+
+def open_existing(place: str | Path, output: Output) -> BaseStore:
+    """The store at ``place`` with the embedder it was made with."""
+    with open_plain(place) as plain:
+        space, read_only = plain.space, plain.read_only
     embedder = embedder_of(space, output)
     with output.waiting("opening the store"):
-        return Store.open(path, embedder=embedder, create=False, read_only=not os.access(path, os.W_OK))
+        return open_store(place, embedder=embedder, create=False, read_only=read_only)
+
+
+def is_url(place: str | Path) -> bool:
+    """Whether a store lies in an engine outside."""
+    return "://" in str(place)
+
+
+def open_store(place: str | Path, **options: Any) -> BaseStore:
+    """:func:`langbert.open_store`, imported when it is needed."""
+    from ..store import open_store as opened
+
+    return opened(place, **options)
 
 
 def embedder_of(space: EmbeddingSpace | None, output: Output) -> Embedder:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..documents.workers import Limits
 from ..records import Progress
-from ..store import Store
+from ..store import StoreLike
 from .changes import Batch, Changes
 from .options import SyncOptions
 from .report import SyncReport
@@ -23,7 +23,7 @@ __all__ = ["Batch", "Changes", "Limits", "SourceFile", "SyncOptions", "SyncRepor
 
 def sync(
     paths: str | Path | Iterable[str | Path],
-    store: Store,
+    store: StoreLike,
     *,
     prune: bool = False,
     force: bool = False,

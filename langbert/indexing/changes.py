@@ -19,7 +19,7 @@ from ..documents.reading import Reading, Task
 from ..documents.workers import Workers, read_in_order, workers_for
 from ..errors import DocumentError
 from ..records import Document, Progress
-from ..store import Store
+from ..store import StoreLike
 from ..store.files import FileRecord, FileState
 from .options import SyncOptions
 from .report import SyncReport
@@ -75,7 +75,7 @@ class Changes:
     def __init__(
         self,
         paths: str | Path | Iterable[str | Path],
-        store: Store | None,
+        store: StoreLike | None,
         options: SyncOptions | None = None,
         *,
         folder: Path | None = None,
@@ -136,7 +136,7 @@ class Changes:
         yield from self._ahead
         yield from _ahead(self._batches, self.close)
 
-    def add(self, batch: Batch, store: Store) -> None:
+    def add(self, batch: Batch, store: StoreLike) -> None:
         """Cut, embed and store one batch: it is kept, whatever happens to the next."""
         if batch.documents:
             store.add(batch.documents)
@@ -149,7 +149,7 @@ class Changes:
         self.report.updated += updated
         self.report.added += len(batch.documents) - updated
 
-    def prune(self, store: Store) -> None:
+    def prune(self, store: StoreLike) -> None:
         """Remove what came from the given folders and is gone from disk: nothing else, and nothing unreadable."""
         folders = tuple(os.path.join(printable(os.path.abspath(path)), "") for path in self._paths if path.is_dir())
         present = {printable(file.path) for file in self.files}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..documents.files import printable
 from ..documents.loading import Stamp
 from ..errors import StoreError
-from ..store import Store
+from ..store import StoreLike
 from ..store.files import FileRecord
 from ..store.ingest import chunking_key
 
@@ -55,7 +55,7 @@ class Memory:
         ids: of all documents that came from files.
     """
 
-    def __init__(self, store: Store | None, files: Iterable[SourceFile]) -> None:
+    def __init__(self, store: StoreLike | None, files: Iterable[SourceFile]) -> None:
         self.documents: dict[str, Known] = {}
         self.records: dict[str, FileRecord] = {}
         if store is not None:
@@ -71,7 +71,7 @@ class Memory:
                 if identity := _identity(path):
                     self._linked[identity] = row
 
-    def _remember(self, store: Store) -> None:
+    def _remember(self, store: StoreLike) -> None:
         try:
             chunking = chunking_key(store.chunker)
         except StoreError:  # neither a chunker nor an embedder: it may not be asked how it would cut

@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 
 from ..errors import StoreError
 from ..records import Chunk, Document, EmbeddingSpace
-from .database import Database
-from .files import Files
-from .ledger import Ledger
-from .snapshot import Snapshot, StoredDocument
+from .engine import DatabaseLike, Reading
+from .snapshot import StoredDocument
 
 __all__ = ["Contents"]
 
@@ -24,11 +22,11 @@ _PAGE = 500
 class Contents:
     """What can be read of a database; each call sees everything that was committed before it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: DatabaseLike) -> None:
         self._database = database
 
     @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
+    def snapshot(self) -> Iterator[Reading]:
         """One commit's view, unchanged until the block ends."""
         with self._database.reading() as snapshot:
             yield snapshot
@@ -111,12 +109,3 @@ class Contents:
             rows = snapshot.sample_rows(n, random.Random(seed))  # noqa: S311 - no secret
             chunks = snapshot.chunks(rows)
         return [chunks[row] for row in rows]
-
-    def ledger(self, namespace: str) -> Ledger:
-        """Keeps account, in this store's file, of which keys of an outside source are indexed."""
-        return Ledger(self._database, namespace)
-
-    @property
-    def files(self) -> Files:
-        """What became of the files that :func:`langbert.sync` was given."""
-        return Files(self._database)

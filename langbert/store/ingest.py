@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from ..errors import StoreError
 from ..records import Chunk, Document, EmbedderLike, SpanEmbedderLike
 from .checks import checked_vectors
-from .database import Database
 from .encoding import ChunkRow, DocumentRow, Vector, encode_chunk, encode_document, in_context, vector_to
-from .snapshot import Snapshot
-from .transaction import Transaction
+from .engine import DatabaseLike, Reading, Writing
 
 __all__ = [
     "Batch",
@@ -95,7 +93,7 @@ def batches(items: Iterable[Document | Chunk]) -> Iterator[list[Document | Chunk
 
 def prepare(
     items: Sequence[Document | Chunk],
-    database: Database,
+    database: DatabaseLike,
     *,
     chunker: ChunkerLike | None,
     embedder: EmbedderLike | None,
@@ -138,7 +136,7 @@ def chunking_key(chunker: ChunkerLike) -> str:
     return f"{type(chunker).__qualname__}:{json.dumps(settings, default=repr)}"
 
 
-def _changed(items: Sequence[Document | Chunk], snapshot: Snapshot, batch: Batch) -> list[tuple[Document, DocumentRow]]:
+def _changed(items: Sequence[Document | Chunk], snapshot: Reading, batch: Batch) -> list[tuple[Document, DocumentRow]]:
     """The documents that are not stored as they are; such chunks are put into ``batch``."""
     documents = {item.id: (item, encode_document(item)) for item in items if isinstance(item, Document)}
     chunks = {item.id: encode_chunk(item) for item in items if isinstance(item, Chunk)}
@@ -155,7 +153,7 @@ def _cut(document: Document, chunker: ChunkerLike) -> list[ChunkRow]:
     return list(chunks.values())
 
 
-def _reuse_vectors(batch: Batch, snapshot: Snapshot) -> None:
+def _reuse_vectors(batch: Batch, snapshot: Reading) -> None:
     """Takes over stored vectors of texts that have not changed, wherever in the document they stand now."""
     if snapshot.dimension is None:
         return
@@ -194,7 +192,7 @@ def _keep(batch: Batch, chunks: Mapping[bytes, ChunkRow], vectors: NDArray[np.fl
     batch.vectors.update(zip(chunks, map(vector_to, checked_vectors(vectors, len(chunks))), strict=True))
 
 
-def write(transaction: Transaction, batch: Batch) -> None:
+def write(transaction: Writing, batch: Batch) -> None:
     """Puts ``batch`` in the place of whatever is stored under its ids."""
     for row, chunks in batch.documents:
         kept = {chunk.id for chunk in chunks}
@@ -206,7 +204,7 @@ def write(transaction: Transaction, batch: Batch) -> None:
     transaction.forget_chunking({chunk.document_id for chunk in batch.chunks})
 
 
-def put_chunks(transaction: Transaction, chunks: Sequence[tuple[ChunkRow, Vector | None]]) -> None:
+def put_chunks(transaction: Writing, chunks: Sequence[tuple[ChunkRow, Vector | None]]) -> None:
     """Inserts chunks, or updates those of the same id; a row whose text and vector stay is left in the indexes."""
     if transaction.dimension is not None and any(vector is None for _, vector in chunks):
         raise StoreError("another process has put vectors into this store of words only: add these with its embedder")

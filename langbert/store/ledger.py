@@ -16,7 +16,7 @@ from ..errors import StoreError
 from .database import Database
 from .schema import LEDGER
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "checked_text"]
 
 
 class Ledger:
@@ -27,7 +27,7 @@ class Ledger:
     """
 
     def __init__(self, database: Database, namespace: str) -> None:
-        self.namespace = _text("the namespace", namespace)
+        self.namespace = checked_text("the namespace", namespace)
         self._database = database
         self._clock = threading.Lock()
         self._latest = 0.0
@@ -59,7 +59,7 @@ class Ledger:
         if len(groups) != len(keys):
             raise ValueError(f"{len(groups)} groups came for {len(keys)} keys: give one a key, or none")
         rows = [
-            (self.namespace, _text("a key", key), None if group is None else _text("a group", group), at)
+            (self.namespace, checked_text("a key", key), None if group is None else checked_text("a group", group), at)
             for key, group in zip(keys, groups, strict=True)
         ]
         if not rows:
@@ -125,10 +125,10 @@ class Ledger:
 
 def _listed(values: Sequence[str]) -> str:
     """One JSON parameter, however many values: SQLite limits the number of parameters."""
-    return json.dumps([_text("a key or group", value) for value in values], ensure_ascii=False)
+    return json.dumps([checked_text("a key or group", value) for value in values], ensure_ascii=False)
 
 
-def _text(what: str, value: object) -> str:
+def checked_text(what: str, value: object) -> str:
     """What SQLite can keep: Unicode without surrogates, and no NUL, where its JSON functions would end a text."""
     try:
         if isinstance(value, str) and "\0" not in value:

@@ -13,7 +13,6 @@ import logging
 import shutil
 import tempfile
 import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -37,21 +36,16 @@ from tantivy import (
 )
 
 from ..errors import StoreCorrupt
-from ..text.names import dates, identifiers, question_identifiers
-from ..text.terms import ANALYSIS_VERSION, asked_about, characters, spaced, terms, word_analyzer
+from ..text.terms import ANALYSIS_VERSION, word_analyzer
 from .lexical_files import Unusable, check_segments, held_open, sweep_deletions
 from .snapshot import Mark, Rows, Snapshot
+from .words import BODY, CHARACTERS, EXACT, TITLE, chunk_fields, question_words
 
 __all__ = ["LexicalIndex"]
 
 _LOG = logging.getLogger("langbert")
 
-_BODY, _TITLE, _EXACT, _CHARACTERS = "body", "title", "exact", "characters"
-# Measured on SQuAD (English) and CMRC 2018 (Chinese): nDCG@10 changes by < 0.003 between a third and three times these.
-_BOOSTS = {_BODY: 1.0, _TITLE: 0.5, _EXACT: 1.0, _CHARACTERS: 0.5}
-_A_DAY = 3  # how much a date of the question counts, whose words and numbers are in many others
 _ROW, _MARKER = "row", "marker"
-_MOST_TERMS = 256  # distinct terms of a question that are looked up, the first ones
 _LOCK_SECONDS = 10.0
 _NAMED = 1000  # allowed rows up to which naming each is quicker than a set
 _SET = 20_000  # allowed rows up to which a set of them is quicker than reading ever deeper
@@ -241,7 +235,7 @@ class LexicalIndex:
         Args:
             rows: only these, ascending; as many come back as match, up to ``k``.
         """
-        state, terms_of_question = self._state, _question_terms(question)
+        state, terms_of_question = self._state, question_words(question)
         if state is None or not terms_of_question or (rows is not None and len(rows) == 0):
             return np.empty(0, np.int64), np.empty(0, np.float64)
         query = self._any_of(terms_of_question)
@@ -288,7 +282,7 @@ class LexicalIndex:
 
     def has_terms(self, question: str) -> bool:
         """Whether there is anything to look up in it."""
-        return bool(_question_terms(question))
+        return bool(question_words(question))
 
     def rows(self) -> Rows:
         """All rows, ascending; reads them all."""
@@ -308,46 +302,23 @@ def _best(state: _State, query: Query, limit: int) -> tuple[Rows, NDArray[np.flo
     return np.array(rows, dtype=np.int64), np.array([score for score, _ in hits], dtype=np.float64)
 
 
-def _question_terms(question: str) -> dict[tuple[str, str], float]:
-    """Field and term → weight, of what is looked up; nothing in a question is syntax."""
-    prepared = spaced(question)
-    wanted = Counter[tuple[str, str]]()
-    names, inner = question_identifiers(prepared)
-    for term in terms(question) + terms(" ".join(inner)):
-        wanted[_BODY, term] += 1
-        wanted[_TITLE, term] += 1
-    wanted.update((_EXACT, name) for name in names)
-    wanted.update({(_EXACT, day): _A_DAY for day in dates(question)})
-    single = characters(asked_about(question)) or characters(question)
-    wanted.update((_CHARACTERS, character) for character in single.split())
-    named = list(wanted.items())[: 2 * _MOST_TERMS]
-    return {(field, term): _BOOSTS[field] * count for (field, term), count in named}
-
-
 def _schema() -> Schema:
     builder = SchemaBuilder()
     builder.add_integer_field(_ROW, indexed=True, fast=True)  # signed: deleting by an unsigned term finds nothing
-    builder.add_text_field(_BODY, tokenizer_name="words", index_option="position")
-    builder.add_text_field(_TITLE, tokenizer_name="words", index_option="position")
-    builder.add_text_field(_EXACT, tokenizer_name="blanks", index_option="freq")
-    builder.add_text_field(_CHARACTERS, tokenizer_name="blanks", index_option="freq")
+    builder.add_text_field(BODY, tokenizer_name="words", index_option="position")
+    builder.add_text_field(TITLE, tokenizer_name="words", index_option="position")
+    builder.add_text_field(EXACT, tokenizer_name="blanks", index_option="freq")
+    builder.add_text_field(CHARACTERS, tokenizer_name="blanks", index_option="freq")
     builder.add_text_field(_MARKER, stored=True, tokenizer_name="raw", index_option="basic")
     return builder.build()
 
 
 def _document(row: int, text: str, headings: str, source: str) -> Document:
-    body, title = spaced(text), spaced(f"{headings}\n{source}")
     document = Document()
     document.add_integer(_ROW, row)
-    document.add_text(_BODY, body)
-    document.add_text(_TITLE, title)
-    (names, inner), (titled, _) = identifiers(body), identifiers(title)
-    if inner:
-        document.add_text(_BODY, " ".join(inner))
-    if exact := {*names, *titled, *dates(text)}:
-        document.add_text(_EXACT, " ".join(sorted(exact)))
-    if single := characters(text):
-        document.add_text(_CHARACTERS, single)
+    for field, parts in chunk_fields(text, headings, source).items():
+        for part in parts:
+            document.add_text(field, part)
     return document
 
 

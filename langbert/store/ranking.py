@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..records import SearchMode
-from .dense import DenseIndex
 from .fusion import Fusion, reciprocal_ranks, relative_scores
-from .lexical import LexicalIndex
-from .snapshot import Rows, Snapshot
+from .snapshot import Rows
 
 __all__ = ["Hit", "Query", "find"]
 
@@ -47,10 +45,29 @@ class Query:
     dense_weight: float = 0.5
 
 
-def find(
-    query: Query, dense: DenseIndex, lexical: LexicalIndex, k: int, rows: Rows | None, snapshot: Snapshot
-) -> list[Hit]:
-    """The ``k`` best rows (of ``rows``, where it is given, ascending), best first."""
+class DenseLike(Protocol):
+    """What finds rows by vector: :class:`.dense.DenseIndex` is one."""
+
+    def search(
+        self, query: NDArray[np.float32], k: int, rows: Any, *, snapshot: Any
+    ) -> tuple[Rows, NDArray[np.floating]]: ...
+
+    def cosines(self, query: NDArray[np.float32], rows: Rows, *, snapshot: Any) -> NDArray[np.floating]: ...
+
+
+class LexicalLike(Protocol):
+    """What finds rows by word: :class:`.lexical.LexicalIndex` is one."""
+
+    def search(self, question: str, k: int, rows: Any = None) -> tuple[Rows, NDArray[np.float64]]: ...
+
+
+def find(query: Query, dense: DenseLike, lexical: LexicalLike, k: int, rows: Any, snapshot: Any) -> list[Hit]:
+    """The ``k`` best rows, best first.
+
+    Args:
+        rows: which may be found, as both sources take it; an array of rows, ascending, or None for all, by any.
+        snapshot: what is searched.
+    """
     if query.vector is None:
         return _lexical_hits(lexical, query.text, k, rows)
     if query.mode == "dense":
@@ -58,9 +75,7 @@ def find(
     return _hybrid_hits(query, query.vector, dense, lexical, k, rows, snapshot)
 
 
-def _dense_hits(
-    dense: DenseIndex, query: NDArray[np.float32], k: int, rows: Rows | None, snapshot: Snapshot
-) -> list[Hit]:
+def _dense_hits(dense: DenseLike, query: NDArray[np.float32], k: int, rows: Any, snapshot: Any) -> list[Hit]:
     """By cosine; the score is ``(1 + cosine) / 2``."""
     found, cosines = dense.search(query, k, rows, snapshot=snapshot)
     return [
@@ -69,7 +84,7 @@ def _dense_hits(
     ]
 
 
-def _lexical_hits(lexical: LexicalIndex, question: str, k: int, rows: Rows | None) -> list[Hit]:
+def _lexical_hits(lexical: LexicalLike, question: str, k: int, rows: Any) -> list[Hit]:
     """By BM25; the score is ``bm25 / (bm25 + 10)``."""
     found, scores = lexical.search(question, k, rows)
     return [
@@ -81,11 +96,11 @@ def _lexical_hits(lexical: LexicalIndex, question: str, k: int, rows: Rows | Non
 def _hybrid_hits(
     query: Query,
     vector: NDArray[np.float32],
-    dense: DenseIndex,
-    lexical: LexicalIndex,
+    dense: DenseLike,
+    lexical: LexicalLike,
     k: int,
-    rows: Rows | None,
-    snapshot: Snapshot,
+    rows: Any,
+    snapshot: Any,
 ) -> list[Hit]:
     """By both: the heads of the two rankings together, every candidate scored by both."""
     depth = max(k, _DEPTH)

@@ -6,8 +6,7 @@ from typing import cast
 
 from ..errors import StoreError, StoreMismatch
 from ..records import EmbedderLike, EmbeddingSpace, SpanEmbedderLike
-from .snapshot import Snapshot
-from .transaction import Transaction
+from .engine import Reading, Writing
 
 __all__ = ["SpaceCheck"]
 
@@ -29,9 +28,7 @@ class SpaceCheck:
         StoreMismatch: what is stored was made in another embedding space.
     """
 
-    def __init__(
-        self, name: str, embedder: EmbedderLike | None, late_chunking: bool | None, snapshot: Snapshot
-    ) -> None:
+    def __init__(self, name: str, embedder: EmbedderLike | None, late_chunking: bool | None, snapshot: Reading) -> None:
         if late_chunking is None:
             late_chunking = snapshot.space is not None and snapshot.space.late_chunking > 0
         self._name = name
@@ -47,7 +44,7 @@ class SpaceCheck:
             return self.span_embedder.span_space
         return None if self._embedder is None else self._embedder.space
 
-    def check(self, snapshot: Snapshot, dimension: int | None = None) -> None:
+    def check(self, snapshot: Reading, dimension: int | None = None) -> None:
         """Whether the embedder, and a vector of ``dimension``, belong to what is stored.
 
         Raises:
@@ -77,7 +74,7 @@ class SpaceCheck:
             )
         self._fits = text
 
-    def claim(self, transaction: Transaction, dimension: int) -> None:
+    def claim(self, transaction: Writing, dimension: int) -> None:
         """The first vectors decide what all later ones must be.
 
         Raises:

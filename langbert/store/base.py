@@ -1,0 +1,278 @@
+"""What every store does alike, wherever it keeps its rows: adding, deleting and searching."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import StoreError, require_choice
+from ..records import Candidate, Chunk, Document, EmbedderLike, EmbeddingSpace, Progress, SearchMode
+from ..text.question import checked_question
+from . import ingest
+from .checks import checked_vectors
+from .contents import Contents
+from .encoding import encode_chunk, vector_to
+from .engine import DatabaseLike, Writing
+from .filters import Where
+from .fusion import Fusion
+from .ingest import ChunkerLike
+from .protocol import FilesLike, LedgerLike
+from .ranking import Query
+from .repeats import different
+from .space import SpaceCheck
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["BaseStore"]
+
+
+class BaseStore(Contents):
+    """Adding, deleting and searching over a database and whatever searches it.
+
+    Scores: ``Candidate.scores["dense"]`` is the cosine, ``["lexical"]`` the BM25 score, each where it was computed;
+    ``Candidate.score`` is in [0, 1] and orders the list: ``(1 + cosine) / 2`` for dense, ``bm25 / (bm25 + 10)`` for
+    lexical, the fused score for hybrid.
+    """
+
+    def __init__(
+        self,
+        database: DatabaseLike,
+        space: SpaceCheck,
+        *,
+        embedder: EmbedderLike | None,
+        chunker: ChunkerLike | None,
+    ) -> None:
+        super().__init__(database)
+        self.embedder = embedder
+        self.read_only = database.read_only
+        self._space = space
+        self._chunker = chunker
+        self._adding = threading.RLock()  # one add at a time computes vectors
+
+    @property
+    def embedder_space(self) -> EmbeddingSpace | None:
+        """What the vectors that are made here can be compared with; None without an embedder."""
+        return self._space.mine
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    path: Path | None
+    """The folder of an embedded store."""
+
+    @abstractmethod
+    def info(self) -> dict[str, Any]:
+        """What the store holds and where, as JSON values."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Lets go; nothing is lost without it."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[Writing]:
+        """Changes that become one commit when the block ends, or none if it raises.
+
+        Raises:
+            StoreLocked: another process has been writing for longer than ``lock_timeout``.
+            StoreError: the store was opened for reading, or cannot be written; nothing was changed.
+        """
+        with self._database.writing() as transaction:
+            yield transaction
+
+    @property
+    @abstractmethod
+    def files(self) -> FilesLike:
+        """What became of the files that :func:`langbert.sync` was given."""
+
+    @abstractmethod
+    def ledger(self, namespace: str) -> LedgerLike:
+        """Keeps account of which keys of an outside source are indexed."""
+
+    def _added(self) -> None:
+        """Called when an ``add`` is done."""
+
+    @abstractmethod
+    def _found(self, query: Query, k: int, where: Where | None) -> list[Candidate]:
+        """The ``k`` best chunks that match ``where``, all read from one state."""
+
+    # --- adding ------------------------------------------------------------------------------------------------------
+
+    def add(self, items: Iterable[Document | Chunk], *, progress: Progress | None = None) -> list[str]:
+        """Adds documents (cut into chunks) and chunks; an id that is there is updated, the last of equal ids counts.
+
+        What has not changed costs nothing, and text that has not changed keeps its vector. Items are committed batch by
+        batch, each wholly or not at all: what ``progress`` was told of is stored for good, and an interrupted ``add``
+        can simply be repeated.
+
+        Args:
+            progress: told how many more items are done.
+
+        Returns:
+            The ids of the items, in their order.
+
+        Raises:
+            StoreError: an item is not in order, or cannot be written; nothing of its batch is stored.
+            StoreLocked: another process has been writing for longer than ``lock_timeout``.
+        """
+        if isinstance(items, str | bytes | Document | Chunk):
+            raise StoreError(
+                f"add takes a list of Documents or Chunks; got one {type(items).__name__}: put it in a list"
+            )
+        ids: list[str] = []
+        with self._adding:
+            for batch in ingest.batches(items):
+                self._add_batch(batch)
+                ids += [item.id for item in batch]
+                if progress is not None:
+                    progress(len(batch))
+            self._added()
+        return ids
+
+    def _add_batch(self, items: Sequence[Document | Chunk]) -> None:
+        with self.snapshot() as snapshot:
+            self._space.check(snapshot)
+            if self.embedder is None and snapshot.dimension is not None:
+                raise StoreError(
+                    f"{self._database.name} holds vectors, so adding text needs the embedder that made them: "
+                    "open it with embedder=Embedder(…); vectors of your own go in with add_vectors"
+                )
+        chunker = self.chunker if any(isinstance(item, Document) for item in items) else None
+        batch = ingest.prepare(
+            items, self._database, chunker=chunker, embedder=self.embedder, spans=self._space.span_embedder
+        )
+        if batch is not None:
+            with self.transaction() as transaction:
+                if self.embedder is not None:
+                    self._space.claim(transaction, self.embedder.dimension)
+                ingest.write(transaction, batch)
+
+    @property
+    def chunker(self) -> ChunkerLike:
+        """What cuts documents."""
+        if self._chunker is None:
+            if self.embedder is None:
+                raise StoreError("cutting documents needs a chunker or an embedder: Store.open(path, embedder=…)")
+            from ..chunking import Chunker
+
+            self._chunker = Chunker.for_embedder(self.embedder)
+        return self._chunker
+
+    def add_vectors(self, chunks: Sequence[Chunk], vectors: NDArray[np.float32]) -> list[str]:
+        """Adds or updates chunks with vectors of your own, committed together. Quick: the indexes are left to the next
+        search, or to ``close``.
+
+        Args:
+            vectors: ``(len(chunks), dim)``, of any length; only their direction counts in searches.
+
+        Raises:
+            StoreError: something is not in order; nothing was stored.
+            StoreMismatch: the store's vectors have another dimension.
+        """
+        vectors = checked_vectors(vectors, len(chunks))
+        wrong = next((chunk for chunk in chunks if not isinstance(chunk, Chunk)), None)
+        if wrong is not None:
+            raise StoreError(f"add_vectors takes Chunks; got {type(wrong).__name__} {wrong!r:.60}")
+        rows = {chunk.id: (encode_chunk(chunk), vector) for chunk, vector in zip(chunks, vectors, strict=True)}
+        if not rows:
+            return []
+        with self.transaction() as transaction:
+            self._space.claim(transaction, vectors.shape[1])
+            ingest.put_chunks(transaction, [(row, vector_to(vector)) for row, vector in rows.values()])
+            transaction.forget_chunking({row.document_id for row, _ in rows.values()})
+        return [chunk.id for chunk in chunks]
+
+    # --- deleting ----------------------------------------------------------------------------------------------------
+
+    def delete(self, ids: Iterable[str] | None = None, *, where: Where | None = None) -> int:
+        """Removes chunks: those of ``ids`` (of chunks, or of documents with all their chunks), those that match
+        ``where``, or, if both are given, those of ``ids`` that match. A document whose last chunk goes, goes too.
+        Ids that are not there are no error.
+
+        Returns:
+            How many chunks were removed.
+
+        Raises:
+            StoreError: neither was given (``where={}`` matches everything), or the store cannot be written.
+            FilterError: ``where`` cannot be understood.
+        """
+        if ids is None and where is None:
+            raise StoreError("say what to delete: ids=[…], where={…}; where={} removes everything")
+        if isinstance(ids, str):
+            raise StoreError(f"ids must be a list of ids; got the str {ids!r}: put it in a list")
+        names = None if ids is None else list(ids)
+        with self.transaction() as transaction:
+            return transaction.delete(names, where)
+
+    # --- searching ---------------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        question: str,
+        k: int = 10,
+        *,
+        mode: SearchMode = "hybrid",
+        where: Where | None = None,
+        fusion: Fusion = "scores",
+        dense_weight: float = 0.5,
+        repeats: bool = False,
+    ) -> list[Candidate]:
+        """The ``k`` best chunks, best first; of those that say the same (see :mod:`langbert.store.repeats`) the best
+        one, with the others as its ``places``.
+
+        Args:
+            mode: ``"dense"`` compares meaning, ``"lexical"`` words (BM25), ``"hybrid"`` fuses both.
+            where: only chunks that match (see :mod:`langbert.store.filters`; a function of a chunk does too): if ``k``
+                match, ``k`` come back, save that ``"lexical"`` only returns chunks that share a word with the question.
+            repeats: True returns each chunk by itself, whatever others say.
+            fusion: of hybrid: ``"scores"`` (relative scores) or ``"rrf"`` (reciprocal ranks).
+            dense_weight: of hybrid, in [0, 1]: how much dense counts against lexical.
+
+        Raises:
+            QuestionError: the question is empty or not text.
+            FilterError: ``where`` cannot be understood.
+            StoreError: dense or hybrid search without an embedder.
+            StoreMismatch: the store's vectors were made in another embedding space.
+        """
+        question = checked_question(question)
+        require_choice("mode", mode, get_args(SearchMode))
+        require_choice("fusion", fusion, get_args(Fusion))
+        if not 0 <= dense_weight <= 1:
+            raise ValueError(f"dense_weight must be in [0, 1]; got {dense_weight!r}")
+        if mode == "lexical":
+            query = Query(mode, question)
+        elif self.embedder is not None:
+            vector = checked_vectors(self.embedder.embed([question], "query"), 1)[0]
+            query = Query(mode, question, vector, fusion, dense_weight)
+        else:
+            raise StoreError(
+                f"{mode} search needs the embedder that made the vectors: Store.open(path, embedder=Embedder(…)); "
+                "mode='lexical' works without"
+            )
+        if repeats:
+            return self._search(query, k, where)
+        return different(lambda depth: self._search(query, depth, where), question, k)
+
+    def search_vector(self, vector: NDArray[np.float32], k: int = 10, *, where: Where | None = None) -> list[Candidate]:
+        """The ``k`` chunks whose vectors have the highest cosine with ``vector`` ``(dim,)``, best first, repeats too.
+
+        Raises:
+            StoreMismatch: the store's vectors have another dimension.
+            FilterError: ``where`` cannot be understood.
+        """
+        return self._search(Query("dense", vector=checked_vectors(np.asarray(vector)[None], 1)[0]), k, where)
+
+    def _search(self, query: Query, k: int, where: Where | None) -> list[Candidate]:
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise ValueError(f"k must be an int of at least 1; got {k!r}")
+        return self._found(query, k, where)

@@ -1,0 +1,131 @@
+"""A store, whole, into another place: embedded → an engine outside, and back.
+
+Chunk by chunk as they are stored, vectors and hashes too: nothing is cut or embedded. What is there already is passed
+over, so a move that was broken off is simply made again; in the end both sides are read and compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+from ...errors import StoreError
+from ..base import BaseStore
+from ..engine import Reading, Writing
+from ..snapshot import StoredChunk, StoredText
+
+__all__ = ["Moved", "move"]
+
+Watch = Callable[[str, int, int], None]
+"""Hears what is being done, how much of it is, and of how much."""
+
+_PAGE = 500
+_MARK = "moving_from"
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a place holds after a move.
+
+    Attributes:
+        resumed: chunks that were there before.
+        checksum: of all chunks, vectors and documents, the same on both sides, as hex.
+    """
+
+    documents: int
+    chunks: int
+    resumed: int
+    checksum: str
+
+
+def move(source: BaseStore, target: BaseStore, *, watch: Watch = lambda doing, done, total: None) -> Moved:
+    """Puts all of ``source`` into ``target``, which is new or holds the beginning of this same move.
+
+    Raises:
+        StoreError: ``target`` holds something else, or in the end not the same.
+    """
+    resumed = 0
+    with source.snapshot() as old:
+        _begin(old, target, str(source))
+        for done, page in _pages(old.stored_chunks()):
+            with target.transaction() as new:
+                resumed += _put_chunks(new, page)
+            watch("moving chunks", done, old.n_chunks)
+        for done, texts in _pages(old.stored_documents()):
+            with target.transaction() as new:
+                _put_documents(new, texts)
+            watch("moving documents", done, old.n_documents)
+        for _, entries in _pages(old.ledger_entries()):
+            with target.transaction() as new:
+                new.put_ledger(entries)
+        given = _checksum(old, watch, "reading the old")
+    for _, records in _pages(source.files):
+        target.files.record(records)
+    with target.snapshot() as moved:
+        counts = moved.n_documents, moved.n_chunks
+        found = _checksum(moved, watch, "reading the new")
+    if found != given:
+        raise StoreError(f"what {target} holds is not what {source} does: move it again, into an empty place")
+    with target.transaction() as new:
+        new.set_meta(_MARK, "")
+    return Moved(*counts, resumed, given)
+
+
+def _begin(old: Reading, target: BaseStore, source: str) -> None:
+    with target.transaction() as new:
+        if new.n_chunks + new.n_documents > 0 and new.meta(_MARK) != source:
+            raise StoreError(f"{target} holds {new.n_chunks:,} chunks already: give an empty place to move to")
+        new.set_meta(_MARK, source)
+        if new.dimension is None and old.dimension is not None:
+            new.set_space(old.dimension, old.space)
+
+
+def _pages(items: Iterable[Item]) -> Iterator[tuple[int, list[Item]]]:
+    """How many there were by the end of each page, and the page."""
+    rest, done = iter(items), 0
+    while page := list(islice(rest, _PAGE)):
+        done += len(page)
+        yield done, page
+
+
+def _put_chunks(new: Writing, page: list[StoredChunk]) -> int:
+    """How many were there as they are."""
+    states = new.states(row.id for row, _ in page)
+    there = {
+        row.id
+        for row, _ in page
+        if row.id in states
+        and (states[row.id].record_hash, states[row.id].embedded_hash) == (row.record_hash, row.embedded_hash)
+    }
+    new.delete_chunks([state.row_id for id, state in states.items() if id not in there])
+    new.insert_chunks([(row, vector) for row, vector in page if row.id not in there])
+    return len(there)
+
+
+def _put_documents(new: Writing, page: list[StoredText]) -> None:
+    states = new.document_states(row.id for row, _ in page)
+    for row, chunking in page:
+        if states.get(row.id) != (row.content_hash, chunking):
+            new.put_document(row, chunking)
+
+
+def _checksum(state: Reading, watch: Watch, doing: str) -> str:
+    """The sum of the digests of everything, in whatever order it comes."""
+    total = 0
+    for n, (row, vector) in enumerate(state.stored_chunks(), start=1):
+        total += _digest(row.record_hash, row.embedded_hash, vector[0] if vector is not None else b"")
+        if n % _PAGE == 0:
+            watch(doing, n, state.n_chunks)
+    for document, chunking in state.stored_documents():
+        total += _digest(document.id.encode(), document.content_hash, chunking.encode())
+    return f"{total % 2**128:032x}"
+
+
+def _digest(*parts: bytes) -> int:
+    framed = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+    return int.from_bytes(hashlib.blake2b(framed, digest_size=16).digest(), "big")

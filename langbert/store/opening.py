@@ -1,0 +1,71 @@
+"""``open_store``: a folder or the URL of an engine outside → a store."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ..errors import MissingExtra, StoreError
+from ..records import EmbedderLike
+from .base import BaseStore
+from .ingest import ChunkerLike
+from .store import Store
+
+__all__ = ["is_url", "open_store"]
+
+_ENGINES = {  # scheme → module, what it needs, the extra that brings it
+    "postgresql": ("langbert_scale.postgres", "psycopg", "pgvector"),
+    "postgres": ("langbert_scale.postgres", "psycopg", "pgvector"),
+    "qdrant": ("langbert_scale.qdrant", "qdrant-client", "qdrant"),
+}
+
+
+def is_url(place: str | Path) -> bool:
+    """Whether ``place`` names an engine outside, not a folder."""
+    return isinstance(place, str) and "://" in place
+
+
+def open_store(
+    place: str | Path,
+    *,
+    embedder: EmbedderLike | None = None,
+    chunker: ChunkerLike | None = None,
+    late_chunking: bool | None = None,
+    create: bool = True,
+    read_only: bool = False,
+    **options: Any,
+) -> BaseStore:
+    """The store at ``place``, a folder or ``postgresql://…`` or ``qdrant://…``; made where there is none.
+
+    Args:
+        embedder, chunker, late_chunking, create, read_only: as for :meth:`Store.open`.
+        options: what else the kind of store takes: see :meth:`Store.open` and :mod:`langbert_scale`.
+
+    Raises:
+        StoreError: it cannot be opened; see :meth:`Store.open`.
+        StoreMismatch: its vectors were made in another embedding space.
+        MissingExtra: what talks to the engine is not installed.
+    """
+    given: dict[str, Any] = {
+        "embedder": embedder,
+        "chunker": chunker,
+        "late_chunking": late_chunking,
+        "create": create,
+        "read_only": read_only,
+        **options,
+    }
+    if not is_url(place):
+        return Store.open(place, **given)
+    scheme = str(place).partition("://")[0]
+    if scheme not in _ENGINES:
+        raise StoreError(f"{scheme}:// is no kind of store; there are {', '.join(_ENGINES)}, and folders")
+    module, package, extra = _ENGINES[scheme]
+    try:
+        engine = import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.startswith("langbert"):
+            raise
+        raise MissingExtra(package, extra, f"a store at {scheme}://") from error
+    store: BaseStore = engine.open_store(str(place), **given)
+    return store

@@ -1,0 +1,47 @@
+"""Every command, block of Python and of SQL in docs/scale.md runs, in order, against a real PostgreSQL."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from langbert.cli import run
+
+psycopg = pytest.importorskip("psycopg")
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "scale.md"
+BLOCK = re.compile(r"^```(bash|python no-run|sql)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PLACE = "postgresql://me@db.example.org/documents"
+
+
+@pytest.mark.models
+def test_what_the_page_says_can_be_typed(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    said = []
+    for kind, text in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
+        code = text.replace(f"{PLACE}?", f"{postgres}&").replace(PLACE, postgres)
+        capsys.readouterr()
+        if kind == "bash":
+            for line in code.splitlines():
+                program, *arguments = shlex.split(line)
+                assert program == "langbert"
+                assert run([*arguments, "--offline"]) == 0, line
+        elif kind == "sql":
+            with psycopg.connect(postgres) as admin:
+                admin.execute(code)
+        else:
+            exec(code, {"__name__": "__docs__"})
+        said.append(capsys.readouterr().out)
+    assert [kind for kind, _ in BLOCK.findall(PAGE.read_text(encoding="utf-8"))] == [
+        *("bash", "python no-run", "sql", "bash")
+    ]
+    assert "Tim Peters" in said[0]
+    assert said[1].split()[1] == "pep-0020.rst"
+    assert said[3].count("both read and the same") == 2
