@@ -9,7 +9,7 @@ from langbert import Candidate, Chunk, Chunker, Document, Embedder, Reranker, St
 from langbert.answering.evidence import Evidence
 from langbert.answering.fields import asked_fields
 from langbert.answering.grounding import Grounder, set_out
-from langbert.answering.selection import Piece, cut_pieces, merged, select, weigh
+from langbert.answering.selection import CROSS_ENCODED, Piece, cut_pieces, merged, select, weigh
 from langbert.answering.wants import Wants
 from langbert.documents.markdown import read
 from langbert.text.scripts import reading_length
@@ -230,6 +230,22 @@ def test_the_best_piece_answers(
     pieces = cut_pieces(candidates, {document.id: document}, 0.0)
     scores = weigh(question, pieces, embedder, reranker).scores
     assert any(wanted in evidence.quote for evidence in select(pieces, [scores], SHORT))
+
+
+@pytest.mark.models
+def test_a_cross_encoder_reads_the_pieces_that_may_be_shown(minilm: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    reranker = Reranker()
+    read: list[str] = []
+    score = reranker.score
+    monkeypatch.setattr(reranker, "score", lambda question, texts: (read.extend(texts), score(question, texts))[1])
+    document = document_of("\n\n".join(f"Rule {i} is that room {i} has to be left by {i} o'clock." for i in range(40)))
+    candidate = Candidate(Chunk("all", document.id, document.text), 1.0)
+    pieces = cut_pieces([candidate], {document.id: document}, 0.0)
+    question = "When must room 17 be left?"
+    weighed = weigh(question, pieces, minilm, reranker)
+    assert (len(pieces), len(read), len(weighed.relevances)) == (40, CROSS_ENCODED, CROSS_ENCODED)
+    assert pieces[int(weighed.scores.argmax())].text.startswith("Rule 17 ")
+    assert {pieces[i].read for i in weighed.scores.argsort()[-5:]} <= set(read)
 
 
 def test_chunks_of_any_size_give_the_same_pieces() -> None:

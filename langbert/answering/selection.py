@@ -28,10 +28,14 @@ from .wants import Wants
 if TYPE_CHECKING:
     from ..reranking import Reranker
 
-__all__ = ["LOOKED_AT", "Piece", "Weighed", "cut_pieces", "merged", "select", "weigh"]
+__all__ = ["CROSS_ENCODED", "LOOKED_AT", "Piece", "Weighed", "cut_pieces", "merged", "select", "weigh"]
 
 LOOKED_AT = 12
 """Candidates that are cut into pieces."""
+
+CROSS_ENCODED = 16
+"""Pieces that a cross-encoder reads, of all that the encoder compares: the others would not be shown whatever it says
+of them, and reading is what takes the time of an answer."""
 
 PIECE = 45.0
 """Words of a piece, as far as its block has units of that length: what a cross-encoder judges well, and two or three
@@ -119,7 +123,7 @@ class Weighed(NamedTuple):
 
     Attributes:
         scores: ``(n,)`` logits that compare with each other.
-        relevances: what the cross-encoder alone says, as log-odds; empty without one.
+        relevances: what the cross-encoder alone says of those it read, as log-odds; empty without one.
         vectors: the encoder's ``(n, dim)``, for the next question about the same pieces; None without one.
     """
 
@@ -257,7 +261,6 @@ def weigh(
     """
     if not pieces:
         return Weighed(np.zeros(0), ())
-    relevances: list[float] = []
     texts = [piece.read for piece in pieces]
     scores = weights.search * np.array([piece.source.score for piece in pieces], dtype=np.float64)
     known = [piece.source.scores.get("reranker") for piece in pieces]
@@ -266,9 +269,6 @@ def weigh(
         vectors = embedder.embed(texts) if vectors is None else vectors
         cosines = np.asarray(vectors @ embedder.embed([question], "query")[0], dtype=np.float64)
         scores += weights.cosine * (cosines - cosines.mean()) / max(float(cosines.std()), 1e-6)
-    if reranker is not None:
-        relevances = [log_odds(float(score)) for score in reranker.score(question, texts)]
-        scores += weights.relevance * np.array(relevances)
     if embedder is None or reranker is None:
         asked = set(terms(question))
         held = [len(asked.intersection(terms(text))) / max(len(asked), 1) for text in texts]
@@ -277,7 +277,13 @@ def weigh(
         scores *= _CLOSER
     scores += weights.field * np.array([piece.is_asked_field for piece in pieces])
     scores += weights.code * np.array([piece.kind == "code" for piece in pieces])
-    return Weighed(scores, relevances, vectors)
+    if reranker is None:
+        return Weighed(scores, (), vectors)
+    best = np.argsort(-scores, kind="stable")[:CROSS_ENCODED]
+    relevances = [log_odds(float(score)) for score in reranker.score(question, [texts[i] for i in best])]
+    faintest = np.full(len(pieces), min(relevances))
+    faintest[best] = relevances
+    return Weighed(scores + weights.relevance * faintest, relevances, vectors)
 
 
 def select(
