@@ -203,6 +203,16 @@ async def test_a_reranker_decides_what_the_model_reads(store: LangBertVectorStor
         assert answer["citations"][0]["quote"] == "Bees make honey from nectar."
 
 
+@pytest.mark.parametrize("metadata", [{}, {"source": "handbook.pdf"}])
+def test_passages_without_ids_and_places_are_told_apart(metadata: dict[str, str]) -> None:
+    texts = [f"Room {i} is painted {color}." for i, color in enumerate(("red", "green", "blue"))]
+    found = RunnableLambda(lambda question: [Document(text, metadata=metadata) for text in texts])
+    answer = create_rag_chain(found, mode="extract", threshold=0.0).invoke(
+        "Which colour are room 0, room 1 and room 2?"
+    )
+    assert all(text in answer["answer"] for text in texts)
+
+
 def test_a_token_budget_keeps_the_best_sources() -> None:
     read: list[str] = []
 
@@ -210,7 +220,7 @@ def test_a_token_budget_keeps_the_best_sources() -> None:
         read.append(prompt[-1].text)
         return SAYS
 
-    texts = [STYLE, "Bees make honey. " * 1000]
+    texts = [STYLE, " ".join(f"Bee {i} makes honey." for i in range(1000))]
     found = RunnableLambda(lambda question: [Document(text) for text in texts])
     for budget in (None, 1000):
         create_rag_chain(found, RunnableLambda(model), prompt_tokens=budget).invoke("Lines?")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from zlib import crc32
 
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMessage, SystemMessage
@@ -12,7 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMe
 from langbert import Candidate, Chunk, Message, Retriever
 from langbert import Document as CoreDocument
 
-__all__ = ["candidates_of", "chat_of", "chunk_of", "document_of", "found_of", "messages_of", "passage_of", "spoken_of"]
+__all__ = ["candidates_of", "chat_of", "chunk_of", "document_of", "found_of", "messages_of", "passages_of", "spoken_of"]
 
 _UNKNOWN = 0.5  # the score of a document of which nobody has said how relevant it is
 
@@ -74,8 +75,26 @@ def _place_of(item: Chunk | CoreDocument) -> dict[str, Any]:
     return {key: value for key, value in place.items() if value is not None}
 
 
-def passage_of(document: Document) -> Chunk:
-    """A retrieved Document as a passage to cite, in the offsets of the text it was cut from if it knows its place."""
+def passages_of(documents: Sequence[Document]) -> list[Chunk]:
+    """Retrieved Documents as passages to cite, in the offsets of the texts they were cut from if they know their place.
+
+    Many splitters and retrievers leave ids and places out; then two passages of one source are texts of their own.
+    """
+    passages = [_passage(document) for document in documents]
+    texts: dict[tuple[str, int], set[str]] = {}
+    for passage in passages:
+        texts.setdefault((passage.document_id, passage.start), set()).add(passage.text)
+
+    def told_apart(passage: Chunk) -> Chunk:
+        if len(texts[passage.document_id, passage.start]) == 1:
+            return passage
+        mark = f"#{crc32(passage.text.encode()):08x}"
+        return replace(passage, id=passage.id + mark, document_id=passage.document_id + mark)
+
+    return list(map(told_apart, passages))
+
+
+def _passage(document: Document) -> Chunk:
     metadata = document.metadata
     start, page, headings = (metadata.get(key) for key in ("start_index", "page", "headings"))
     source = str(metadata.get("source") or "")
@@ -105,12 +124,12 @@ def candidates_of(
     """
     scores = {candidate.chunk.id: candidate for candidate in searched}
     candidates = []
-    for document in documents:
+    for document, passage in zip(documents, passages_of(documents), strict=True):
         known = scores.get(document.id or "")
         parts = (
             {name: value for name, value in known.scores.items() if known_cosines or name != "dense"} if known else {}
         )
-        candidates.append(Candidate(passage_of(document), known.score if known else _UNKNOWN, parts))
+        candidates.append(Candidate(passage, known.score if known else _UNKNOWN, parts))
     told = [document.metadata.get("relevance_score") for document in documents]
     relevances = [relevance for relevance in told if isinstance(relevance, float) and 0 <= relevance <= 1]
     if len(relevances) < len(documents):

@@ -23,7 +23,7 @@ from langbert.errors import require_choice
 from langbert.records import Unsupported
 
 from ._annotated import annotated
-from ._convert import passage_of
+from ._convert import passages_of
 
 __all__ = ["GroundingMiddleware"]
 
@@ -113,7 +113,7 @@ def _passages(message: ToolMessage) -> list[Chunk]:
     if not isinstance(documents, list) or not documents or not all(isinstance(one, Document) for one in documents):
         name = message.name or ""
         return [Chunk(message.tool_call_id, message.tool_call_id, str(message.text), source=name)]
-    chunks = [passage_of(document) for document in documents]
+    chunks = passages_of(documents)
     return [
         chunk if chunk.document_id else replace(chunk, document_id=f"{message.tool_call_id}:{number}")
         for number, chunk in enumerate(chunks)

@@ -12,6 +12,7 @@ what is checked and what is cited is written down here and nowhere else::
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from ..errors import GenerationError
 from ..records import Answer, AnswerMode, Candidate, Citation, Document, Message, Unsupported
 from ..text.question import checked_question
-from ..text.scripts import one_line
+from ..text.scripts import one_line, reading_length
 from .evidence import Evidence
 from .fields import asked_fields
 from .follow_up import rewriting_messages, standalone_question, with_key_words
@@ -33,8 +34,8 @@ from .missing import missing_words
 from .packing import pack
 from .prompt import FULL, SHORT, build_messages, not_found
 from .refusal import Encoder, confidence, features
-from .selection import LOOKED_AT, PIECE, Piece, Weighed, cut_pieces, merged, select
-from .wants import parts, wants
+from .selection import LOOKED_AT, PIECE, Piece, Weighed, as_candidates, cut_pieces, merged, select
+from .wants import Wants, parts, wants
 
 __all__ = [
     "FULL",
@@ -117,6 +118,9 @@ Flow = Generator[Step | str | Answer, Any, None]
 
 
 _NEAREST = 3  # pieces that a refusal shows
+_PROMPT = (
+    100.0  # words of evidence in a prompt for each passage that is read: whole passages hold fewer facts in as many
+)
 _Documents = dict[str, Document | None]
 
 
@@ -138,7 +142,8 @@ class Policy:
 
     Attributes:
         mode: who answers.
-        k: candidates that are read and written from; None is all. Evidence is looked for in the first eight.
+        k: candidates that are read; None is all. A decoder is shown evidence of their length out of the first twelve,
+            which holds more of the facts that are asked for.
         threshold: refuse below this confidence.
         sure: a question for a name, a number or a date is answered with the one sentence that a reader points at, where
             that is at least so probably right; every other with all the evidence there is room for.
@@ -227,7 +232,9 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     if sure >= policy.threshold:
         if policy.mode == "generate" or (policy.mode == "auto" and policy.writer != SMALL_DECODER):
             try:
-                yield from _written(question, first, policy.instructions, grounder, documents, clock)
+                words = sum(reading_length(candidate.text) for candidate in first)
+                sources = as_candidates(select(pieces, by_part, Wants(words), read=found, faint=math.inf)) or first
+                yield from _written(question, sources, policy.instructions, grounder, documents, clock)
             except Exception as error:
                 if not grounder.text and not isinstance(error, GenerationError):
                     raise

@@ -28,7 +28,7 @@ from .wants import Wants
 if TYPE_CHECKING:
     from ..reranking import Reranker
 
-__all__ = ["CROSS_ENCODED", "LOOKED_AT", "Piece", "Weighed", "cut_pieces", "merged", "select", "weigh"]
+__all__ = ["CROSS_ENCODED", "LOOKED_AT", "Piece", "Weighed", "as_candidates", "cut_pieces", "merged", "select", "weigh"]
 
 LOOKED_AT = 12
 """Candidates that are cut into pieces."""
@@ -293,21 +293,24 @@ def select(
     *,
     read: Sequence[Evidence] = (),
     weights: Weights = WEIGHTS,
+    faint: float | None = None,
 ) -> list[Evidence]:
     """The pieces to show, best first, neighbours as one: as many as are wanted.
 
     Args:
         scores: by :func:`weigh`, for each part of the question ``(n,)``; the parts choose in turn.
         read: what a reader found: a piece that holds its answer counts for more.
+        faint: how many logits below the best a piece may be; by default as :data:`FAINT` says.
     """
     if not pieces:
         return []
+    faint = (FAINT / 2 if wanted.fact else FAINT) if faint is None else faint
     bonus = np.array([_read_bonus(piece, read, weights.read) for piece in pieces])
     taken: list[int] = []
     said: set[str] = set()
     documents: set[str] = set()
     room = wanted.words
-    for i in _in_turn([own + bonus for own in scores], FAINT / 2 if wanted.fact else FAINT):
+    for i in _in_turn([own + bonus for own in scores], faint):
         piece = pieces[i]
         length = reading_length(piece.text)
         if letters(piece.text) in said or (taken and length > room):
@@ -323,6 +326,18 @@ def select(
         if room <= 0:
             break
     return _joined([pieces[i] for i in taken])
+
+
+def as_candidates(chosen: Sequence[Evidence]) -> list[Candidate]:
+    """Evidence as the passages of a prompt, in the order given, each under its headings."""
+    found = []
+    for evidence in chosen:
+        chunk, quote = evidence.candidate.chunk, evidence.quote
+        above = dict.fromkeys((*chunk.headings, *([evidence.heading] if evidence.heading else [])))
+        start, end = chunk.start + evidence.start, chunk.start + evidence.end
+        part = replace(chunk, text=quote, start=start, end=end, headings=tuple(above))
+        found.append(replace(evidence.candidate, chunk=part, score=chosen[0].candidate.score))
+    return found
 
 
 def _overlap(one: Piece, other: Piece) -> bool:
@@ -354,7 +369,7 @@ def _joined(pieces: Sequence[Piece]) -> list[Evidence]:
     """Pieces, best first, that stand side by side in a document become one evidence, in the place of the best."""
     runs: list[list[Piece]] = []
     for piece in sorted(pieces, key=lambda piece: piece.place):
-        if runs and _touch(runs[-1][-1], piece):
+        if runs and _touch(runs[-1][-1], piece) and _source_of(runs[-1][0], piece):
             runs[-1].append(piece)
         else:
             runs.append([piece])
@@ -372,14 +387,19 @@ def _touch(one: Piece, other: Piece) -> bool:
     return 0 <= offset - one.end < 200 and offset <= len(source.text) and not letters(source.text[one.end : offset])
 
 
+def _source_of(first: Piece, last: Piece) -> Candidate | None:
+    """Which of their candidates' texts holds both pieces."""
+    _, start, _ = first.place
+    _, _, end = last.place
+    sources = (piece.source for piece in (first, last))
+    return next((source for source in sources if source.chunk.start <= start and end <= source.chunk.end), None)
+
+
 def _evidence(run: Sequence[Piece]) -> Evidence:
-    first = run[0]
-    source, start = first.source, first.start
-    end = run[-1].place[2] - source.chunk.start
-    if first.lead and first.lead[0] < start and reading_length(source.text[first.lead[1] : start]) <= _LEAD_GAP:
-        start = first.lead[0]
-    if end > len(source.text):
-        source, start, end = run[-1].source, source.chunk.start + start, source.chunk.start + end
-        start, end = start - run[-1].source.chunk.start, end - run[-1].source.chunk.start
-    bare = start == first.start and first.kind in ("list", "table", "code", "fields")
+    first, last = run[0], run[-1]
+    source = _source_of(first, last) or first.source
+    start, end = first.place[1] - source.chunk.start, last.place[2] - source.chunk.start
+    if first.lead and first.source is source and reading_length(source.text[first.lead[1] : start]) <= _LEAD_GAP:
+        start = min(start, first.lead[0])
+    bare = start == first.place[1] - source.chunk.start and first.kind in ("list", "table", "code", "fields")
     return Evidence(source, start, end, 0.0, heading=first.heading if bare else "")

@@ -70,8 +70,8 @@ class Wants:
     """
 
     words: float
-    fact: bool
-    titles: bool
+    fact: bool = False
+    titles: bool = False
 
 
 def wants(question: str) -> Wants:
