@@ -84,7 +84,7 @@ def test_the_core_never_imports_an_integration() -> None:
 INTEGRATIONS = ROOT.parent / "integrations"
 PUBLIC = (
     *("langbert", "langbert.answering", "langbert.documents", "langbert.embedding", "langbert.errors"),
-    *("langbert.records", "langbert.store", "langbert.store.outside"),
+    *("langbert.log_odds", "langbert.records", "langbert.store", "langbert.store.outside"),
 )
 
 

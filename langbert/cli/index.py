@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..indexing import Batch, Changes, SourceFile, SyncOptions, SyncReport
     from ..records import EmbeddingSpace
     from ..store import StoreLike
-    from .stores import Watched
+    from .stores import WatchedEmbedder
 
 __all__ = ["index"]
 
@@ -126,7 +126,7 @@ def index(
     if watch:
         _require_watchfiles(output)
     from ..indexing import Limits, SyncOptions
-    from .stores import Watched, open_store
+    from .stores import WatchedEmbedder, open_store
 
     options = SyncOptions(
         force=force,
@@ -147,7 +147,7 @@ def index(
         encoder = None
         if changes.has_documents() or embedder or pooling:  # loading takes seconds: not where there is nothing to embed
             encoder = _embedder(embedder, pooling, space, output)
-        watched = Watched(encoder) if encoder else None
+        watched = WatchedEmbedder(encoder) if encoder else None
         with open_store(store, embedder=watched, late_chunking=late_chunking or None) as opened:
             with _bar(output, changes.changed) as bar:
                 for batch in changes.batches():
@@ -280,7 +280,7 @@ class _Bar:
             tokens=0.0,
         )
 
-    def watch(self, embedder: Watched, batch: Batch) -> None:
+    def watch(self, embedder: WatchedEmbedder, batch: Batch) -> None:
         """Move as the passages of ``batch`` are embedded."""
         size = sum(file.size for file in batch.files)
 

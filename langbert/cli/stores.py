@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_EMBEDDER",
     "DEFAULT_GENERATOR",
-    "Watched",
+    "WatchedEmbedder",
     "embedder_of",
     "exists",
     "fetch",
@@ -192,7 +192,7 @@ def fetch(name: str, output: Output) -> None:
         output.model(base)
 
 
-class Watched:
+class WatchedEmbedder:
     """An embedder somebody watches: ``watch`` hears, as texts are embedded, how many more are done, and of how many."""
 
     def __init__(self, embedder: SpanEmbedderLike) -> None:

@@ -140,9 +140,7 @@ class Changes:
         """Cut, embed and store one batch: it is kept, whatever happens to the next."""
         if batch.documents:
             store.add(batch.documents)
-        store.files.record(
-            batch.records
-        )  # a process killed in between has a document to show that need not be embedded
+        store.files.record(batch.records)  # whoever is killed in between need not embed the documents again
         if batch.moved:
             store.files.forget(batch.moved)
         updated = sum(document.id in self._memory.ids for document in batch.documents)

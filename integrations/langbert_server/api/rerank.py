@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from langbert import __version__
+from langbert.log_odds import log_odds
 
 from ..engine import Engine
 from .common import ERRORS, EngineOf, Question, ViewOf, bad_request, computed
@@ -87,7 +88,7 @@ async def tei_rerank(request: Request, body: TeiRerank, engine: EngineOf, view: 
     """Best first; ``raw_scores`` are log-odds."""
     scores = await _scores(request, engine, body.query, body.texts)
     ranks: list[dict[str, Any]] = [
-        {"index": i, "score": _log_odds(scores[i]) if body.raw_scores else scores[i]}
+        {"index": i, "score": log_odds(scores[i]) if body.raw_scores else scores[i]}
         for i in sorted(range(len(scores)), key=lambda i: -scores[i])
     ]
     if body.return_text:
@@ -102,11 +103,6 @@ async def _scores(request: Request, engine: Engine, query: str, texts: list[str]
         raise bad_request(f"there are {len(texts)} texts, expected at most {engine.settings.texts}")
     scores: list[float] = await computed(request, engine, lambda: engine.reranker().score(query, texts).tolist())
     return scores
-
-
-def _log_odds(score: float) -> float:
-    score = min(max(score, 1e-7), 1 - 1e-7)
-    return float(np.log(score / (1 - score)))
 
 
 @router.post("/embed", tags=["TEI"], summary="Embed texts (TEI)", response_class=JSONResponse)
