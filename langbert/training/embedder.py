@@ -272,7 +272,7 @@ class EmbedderTask(Task):
         """Files of questions about the documents and of mined negatives; made, or gone on with, where need be."""
         passages = read_passages(documents, self._texts.tokenizer, self._texts.room)
         log.info("asking questions of %d passages into %s", len(passages), questions)
-        make_questions(passages, Generator(generator), questions, seed=self._seed)
+        make_questions(passages, Generator(generator), questions)
         near = "minilm" if self.base == SCRATCH else self.base
         mined = questions.with_suffix(".negatives.jsonl") if negatives is None else Path(negatives)
         mine_negatives(question_set(read_ranking(questions)), Embedder(near), mined, seed=self._seed)

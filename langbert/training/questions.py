@@ -60,17 +60,14 @@ def make_questions(
     generator: Generator,
     output: str | Path,
     *,
-    per_passage: int = 1,
-    seed: int = 0,
     progress: Progress | None = None,
 ) -> Path:
-    """Write ``{"query", "positive", "title"}``, a line for each question that can be used.
+    """Write ``{"query", "positive", "title"}``, a line for each passage whose likeliest question can be used.
 
     A question is left out if it is none, speaks of "the text", or asks of things that do not occur in its passage.
     What ``output`` already holds is kept, so that a stopped run goes on where it was.
 
     Args:
-        per_passage: how many questions are tried for each passage: first the likeliest, then others.
         progress: called after each passage.
     """
     output = Path(output)
@@ -79,25 +76,12 @@ def make_questions(
     if progress and start:
         progress(start)
     with output.open("a", encoding="utf-8") as lines:
-        for i, passage in enumerate(passages[start:], start=start):
-            messages = _prompt(passage)
-            asked: dict[str, None] = {}
-            for n in range(per_passage):
-                written = generator.generate(
-                    messages,
-                    max_tokens=_MOST_TOKENS,
-                    stop=("\n",),
-                    temperature=0.7 if n else 0.0,
-                    top_p=0.95,
-                    seed=seed + i * per_passage + n,
-                ).text
-                question = usable_question(written, passage.contextual_text)
-                if question:
-                    asked[question] = None
-            title = " > ".join(passage.headings)
-            rows = [{"query": question, "positive": passage.text, "title": title} for question in asked]
-            lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            lines.flush()
+        for passage in passages[start:]:
+            written = generator.generate(_prompt(passage), max_tokens=_MOST_TOKENS, stop=("\n",)).text
+            if question := usable_question(written, passage.contextual_text):
+                row = {"query": question, "positive": passage.text, "title": " > ".join(passage.headings)}
+                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+                lines.flush()
             if progress:
                 progress(1)
     return output

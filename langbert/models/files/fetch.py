@@ -96,8 +96,8 @@ def copy_shipped(files: Sequence[PinnedFile], origin: Path, folder: Path) -> Non
         raise ChecksumError(f"{error.filename}: {error.strerror}; install langbert again") from error
 
 
-def hub_reachable(hub: HubFiles, file: PinnedFile, patience: float = _HUB_PATIENCE) -> bool:
-    """Whether the hub answers for ``file`` within ``patience`` seconds. One try."""
+def hub_reachable(hub: HubFiles, file: PinnedFile) -> bool:
+    """Whether the hub answers for ``file`` within a moment. One try."""
     import httpx
     from huggingface_hub import get_session
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined, unused-ignore]
@@ -107,7 +107,7 @@ def hub_reachable(hub: HubFiles, file: PinnedFile, patience: float = _HUB_PATIEN
     def ask() -> None:
         try:
             reply = get_session().head(
-                _hub_url(hub, file), headers=build_hf_headers(library_name="langbert"), timeout=patience
+                _hub_url(hub, file), headers=build_hf_headers(library_name="langbert"), timeout=_HUB_PATIENCE
             )
             answered.append(reply.status_code < 400)
         except (httpx.HTTPError, OSError):
@@ -116,7 +116,7 @@ def hub_reachable(hub: HubFiles, file: PinnedFile, patience: float = _HUB_PATIEN
     # A thread, because no timeout of an HTTP client covers a name server that keeps silent.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(patience + 0.2)
+    thread.join(_HUB_PATIENCE + 0.2)
     return bool(answered) and answered[0]
 
 

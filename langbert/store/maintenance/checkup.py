@@ -54,9 +54,9 @@ class Checkup:
     def found(self, severity: Severity) -> list[Finding]:
         return [finding for finding in self.findings if finding.severity == severity]
 
-    def note(self, severity: Severity, where: str, problem: str, items: Sequence[object] = (), count: int = 0) -> None:
+    def note(self, severity: Severity, where: str, problem: str, items: Sequence[object] = ()) -> None:
         named = tuple(str(item) for item in items[:NAMED])
-        self.findings.append(Finding(severity, where, problem, named, count or len(items) or 1))
+        self.findings.append(Finding(severity, where, problem, named, len(items) or 1))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form that ``langbert doctor --json`` prints."""
