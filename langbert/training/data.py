@@ -1,16 +1,17 @@
-"""Documents to train on, and what of any data is held out."""
+"""Documents to train on, what of any data is held out, and which tokens are an answer."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..documents import read_document, read_documents
 from ..errors import DataError, DocumentError
 from ..records import Document
 
-__all__ = ["documents_in", "held_out", "texts_in"]
+__all__ = ["documents_in", "held_out", "texts_in", "tokens_of"]
 
 _LARGEST = 1 << 40  # bytes of a document: a corpus may lie in a single file
 
@@ -47,3 +48,10 @@ def held_out(names: Iterable[str], share: float, seed: int) -> set[str]:
     shuffled = sorted(set(names))
     random.Random(seed).shuffle(shuffled)  # noqa: S311
     return set(shuffled[: round(share * len(shuffled))])
+
+
+def tokens_of(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int]:
+    """The first and last token that characters ``[start, end)`` touch; -1, -1 if there are none."""
+    begins = [offset[0] for offset in offsets]
+    first, last = bisect_right(begins, start) - 1, bisect_right(begins, end - 1) - 1
+    return (first, last) if 0 <= first <= last else (-1, -1)

@@ -32,6 +32,7 @@ from .calibration import logistic
 from .claims import Claim, made_claims
 from .data import held_out
 from .evidence_rows import MOST_TOKENS, NOT_SAID, Asked, ReadingRows, Row, batch_of
+from .mining import read_negatives
 from .settings import Bounds, Count, Holdout, LoraSettings, Share, TrainSettings
 from .task import Batch, Task, seeded
 
@@ -107,7 +108,7 @@ class EvidenceTask(Task):
         claims: list[Claim] = []
         for path, mined in sets.items():
             questions = read_questions(path)
-            near = dict(read_lines(mined, _near, '{"id": …, "negatives": […]}'))
+            near = read_negatives(mined)
             titles = held_out({question.title for question in questions.questions}, holdout, seed)
             learned = [question for question in questions.questions if question.title not in titles]
             rows = self._rows.add(questions, near, unanswerable, rng)
@@ -276,10 +277,6 @@ def _best_span(logits: Tensor, row: Row) -> tuple[float, int, int]:
 
 def _pools(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (items[i : i + size] for i in range(0, len(items), size))
-
-
-def _near(row: Any) -> tuple[str, list[str]]:
-    return row["id"], row["negatives"]
 
 
 _LABELS = {"entailment": 0, "neutral": 1, "contradiction": 2}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -15,6 +15,7 @@ from ..evaluation.datasets import Question, QuestionSet
 from ..models.files.tokenizer import TextTokenizer, TokenPair
 from ..text.sentences import sentences
 from .batching import padded_pairs
+from .data import tokens_of
 from .task import Batch
 from .unanswerable import edited_question, names_in
 
@@ -102,7 +103,7 @@ class ReadingRows:
             first = last = -1
             if question.answers:
                 start = question.answer_starts[0]
-                first, last = _tokens_of(offsets[question.paragraph], start, start + len(question.answers[0]))
+                first, last = tokens_of(offsets[question.paragraph], start, start + len(question.answers[0]))
                 if first < 0:
                     yield None
                     continue
@@ -224,13 +225,6 @@ def batch_of(rows: Sequence[Row]) -> Batch:
     columns = {"starts": "start", "ends": "end", "relevant": "relevant", "labels": "label", "groups": "group"}
     named = {name: torch.tensor([getattr(row, field) for row in rows]) for name, field in columns.items()}
     return {**batch, "allowed": allowed, **named}
-
-
-def _tokens_of(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int]:
-    """The first and last token that characters ``[start, end)`` touch; -1, -1 if there are none."""
-    begins = [offset[0] for offset in offsets]
-    first, last = bisect_right(begins, start) - 1, bisect_right(begins, end - 1) - 1
-    return (first, last) if 0 <= first <= last else (-1, -1)
 
 
 def _sentence_tokens(text: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -7,12 +7,12 @@ import random
 from pathlib import Path
 
 from ..evaluation.datasets import QuestionSet, squad_as_retrieval
-from ..evaluation.lines import whole_lines
+from ..evaluation.lines import read_lines, whole_lines
 from ..evaluation.retrieval import corpus_chunks
 from ..records import EmbedderLike, Progress
 from ..store import Store
 
-__all__ = ["mine_negatives"]
+__all__ = ["mine_negatives", "read_negatives"]
 
 _DEPTH = 21
 _KEPT = 16
@@ -56,3 +56,12 @@ def mine_negatives(
             if progress:
                 progress(1)
     return output
+
+
+def read_negatives(path: str | Path) -> dict[str, list[str]]:
+    """What :func:`mine_negatives` wrote: the id of a question → the ids of passages, nearest first.
+
+    Raises:
+        DataError: a line has another form.
+    """
+    return dict(read_lines(path, lambda row: (row["id"], row["negatives"]), '{"id": …, "negatives": […]}'))

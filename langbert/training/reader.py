@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 
 from ..errors import DataError
 from ..evaluation.datasets import Question, read_questions
-from ..evaluation.lines import read_lines
 from ..evaluation.reading import evaluate_reading
 from ..models.bert.heads import SpanReader, span_loss
 from ..models.bert.loading import CALIBRATION, ReaderCheckpoint, load_bert
@@ -24,7 +22,8 @@ from ..reading import Reader, passage_windows
 from .adapters import merged, save_adapters, starting_point
 from .batching import padded_pairs
 from .calibration import logistic
-from .data import held_out
+from .data import held_out, tokens_of
+from .mining import read_negatives
 from .settings import Bounds, Holdout, LoraSettings, TrainSettings
 from .task import Batch, Task, seeded
 from .unanswerable import edited_question, names_in
@@ -93,7 +92,7 @@ class ReaderTask(Task):
         self._name = Path(data).name
         self._answerable = [question for question in self._held if question.answers]
         self._measured: Sequence[float] = ()  # what `save` calibrates by: the loop evaluates what it saves
-        near = dict(read_lines(negatives, _near, '{"id": …, "negatives": […]}')) if negatives else {}
+        near = read_negatives(negatives) if negatives else {}
         self._prepare(asked, near, unanswerable, random.Random(seed))  # noqa: S311
 
     def _prepare(
@@ -127,7 +126,7 @@ class ReaderTask(Task):
         self._examples: list[_Example] = []
         for i, (_, place, start, end) in enumerate(rows):
             room = self._max_length - self._tokenizer.n_pair_special - len(self._questions[i])
-            first, last = _tokens_of(paragraphs[place].offsets, start, end)
+            first, last = tokens_of(paragraphs[place].offsets, start, end)
             for cut in passage_windows(paragraphs[place], room):
                 inside = cut.start <= first and last < cut.stop and first >= 0
                 self._examples.append(_Example(i, place, cut.start, cut.stop, *((first, last) if inside else (-1, -1))))
@@ -192,16 +191,3 @@ class ReaderTask(Task):
 
     def facts(self) -> Mapping[str, Any]:
         return {"data": self._name, "base": self.base, "held-out questions": len(self._held)}
-
-
-def _tokens_of(offsets: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int]:
-    """The first and last token that characters ``[start, end)`` touch; -1, -1 if there are none."""
-    if start < 0:
-        return -1, -1
-    begins = [offset[0] for offset in offsets]
-    first, last = bisect_right(begins, start) - 1, bisect_right(begins, end - 1) - 1
-    return (first, last) if 0 <= first <= last else (-1, -1)
-
-
-def _near(row: Any) -> tuple[str, list[str]]:
-    return row["id"], row["negatives"]

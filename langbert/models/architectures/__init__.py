@@ -1,1 +1,1 @@
-"""What the story tells beside BERT and GPT: the encoder–decoder Transformer, recurrent networks, Transformer-XL."""
+"""Networks that came before BERT and GPT, or beside them: encoder–decoder, recurrent, Transformer-XL."""
