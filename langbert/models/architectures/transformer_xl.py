@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,9 +29,6 @@ from ...errors import CheckpointError
 from ..files.weights import NameTable, Row, load_strict, read_tensors
 from ..layers.lookup_table import lookup_table
 from .encoder_decoder import FeedForward, sinusoids
-
-if TYPE_CHECKING:
-    from ..decoder import Session
 
 __all__ = [
     "MODEL_TYPE",
@@ -251,7 +248,7 @@ class TransformerXLDecoder:
     def context_length(self) -> int:
         return _UNLIMITED
 
-    def start(self, capacity: int) -> Session:
+    def start(self, capacity: int) -> _TransformerXLSession:
         return _TransformerXLSession(self.model)
 
 
