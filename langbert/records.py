@@ -135,12 +135,15 @@ class Candidate:
         score: what the list is ordered by, in [0, 1], higher is better.
         scores: the parts it came from, e.g. ``{"dense": 0.71, "lexical": 0.4, "reranker": 0.98}``.
         places: other chunks that say the same: copies of a file, a paragraph that many files repeat.
+        relevance: how sure one may be that the chunk speaks of what was asked, in [0, 1]; unlike ``score`` it is the
+            same for every question: 1/2 is the border. None where nobody told.
     """
 
     chunk: Chunk
     score: float
     scores: Mapping[str, float] = field(default_factory=dict)
     places: tuple[Chunk, ...] = ()
+    relevance: float | None = None
 
     @property
     def document_id(self) -> str:
@@ -173,7 +176,11 @@ class Entailment:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """Where a sentence of an answer comes from: ``document.text[start:end] == quote``."""
+    """Where a sentence of an answer comes from: ``document.text[start:end] == quote``.
+
+    Attributes:
+        also_in: the other places where the same stands: copies of a file, a paragraph that many files repeat.
+    """
 
     source: str
     document_id: str
@@ -182,12 +189,23 @@ class Citation:
     end: int
     quote: str
     score: float
+    also_in: tuple[Citation, ...] = ()
 
     @property
     def place(self) -> str:
         """What a reader would look up: the source, and the page or else the characters."""
         where = f"p. {self.page}" if self.page is not None else f"characters {self.start}–{self.end}"
         return f"{self.source or self.document_id}, {where}"
+
+    @property
+    def places(self) -> str:
+        """All of them: ``a.pdf, p. 3; also in b.pdf, p. 7``."""
+        return "; also in ".join([self.place, *(other.place for other in self.also_in)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON: the fields by name, ``also_in`` where there is any such place."""
+        fields = {key: value for key, value in asdict(self).items() if key != "also_in"}
+        return fields | ({"also_in": [other.to_dict() for other in self.also_in]} if self.also_in else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +240,7 @@ class Answer:
 
     def plain(self) -> str:
         """As plain text: the answer, then a line for each source with its place and the quoted words."""
-        lines = [f"[{n}] {c.place}: “{_one_line(c.quote)}”" for n, c in enumerate(self.citations, start=1)]
+        lines = [f"[{n}] {c.places}: “{_one_line(c.quote)}”" for n, c in enumerate(self.citations, start=1)]
         return "\n".join([self.text, *([""] if lines else []), *lines])
 
     def markdown(self) -> str:
@@ -231,7 +249,7 @@ class Answer:
             part if _ANSWER_MARK.fullmatch(part) else _escaped(part) for part in _ANSWER_MARK.split(self.text)
         )
         lines = [
-            f"{n}. **{_escaped(c.place)}**: “{_escaped(_one_line(c.quote))}”"
+            f"{n}. **{_escaped(c.places)}**: “{_escaped(_one_line(c.quote))}”"
             for n, c in enumerate(self.citations, start=1)
         ]
         return "\n".join([text, *([""] if lines else []), *lines])
@@ -244,8 +262,8 @@ class Answer:
             "short": self.short,
             "refused": self.refused,
             "confidence": round(self.confidence, 4),
-            "citations": [asdict(citation) for citation in self.citations],
-            "nearest": [asdict(citation) for citation in self.nearest],
+            "citations": [citation.to_dict() for citation in self.citations],
+            "nearest": [citation.to_dict() for citation in self.nearest],
             "missing": list(self.missing),
             "timings": {stage: round(seconds, 4) for stage, seconds in self.timings.items()},
         }

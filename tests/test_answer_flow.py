@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -194,6 +195,17 @@ def test_a_quote_is_on_the_page_it_stands_on_also_in_passages_that_were_merged()
     pages = Document("bees", TEXT, page_starts=(0, 10, TEXT.index("Drones")))
     _, answer = run(Performer(says, candidates=parts, document=pages), mode="generate")
     assert [citation.page for citation in answer.citations] == [2, 3]
+
+
+def test_a_quote_names_the_other_places_where_it_stands() -> None:
+    copy = Chunk("c", "copy", "Preface.\n\n" + TEXT[:MIDDLE].replace(" ", "\n", 1), start=100, source="copy.txt")
+    near = Chunk("n", "near", "Bees buzz about.", source="near.txt")
+    bees = replace(candidate(0, MIDDLE, 0.9), places=(copy, near))
+    _, answer = run(Performer("They make honey from nectar.", candidates=(bees,)), mode="generate")
+    (citation,) = answer.citations
+    (other,) = citation.also_in
+    assert (other.source, other.document_id, other.quote.split()) == ("copy.txt", "copy", citation.quote.split())
+    assert copy.text[other.start - 100 : other.end - 100] == other.quote
 
 
 def test_a_follow_up_is_rewritten_where_somebody_can() -> None:

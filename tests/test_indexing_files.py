@@ -16,7 +16,7 @@ import ingest_killed
 import pytest
 from store_tools import HashEmbedder, LineChunker
 
-from langbert import Store, sync
+from langbert import Store, read_documents, sync
 from langbert.documents import formats
 from langbert.indexing import Changes, Limits, SyncOptions, SyncReport
 from langbert.store.maintenance.doctor import examine
@@ -194,6 +194,28 @@ def test_a_moved_folder_keeps_one_record_for_each_file(folder: Path, store: Stor
     assert [record.path for record in store.files if record.state == "done"] == [
         str(moved / name) for name in ("fox.txt", "river.md", "河.md")
     ]
+
+
+def test_files_of_one_name_are_told_apart_by_the_folders_above(folder: Path, store: Store) -> None:
+    for name in ("2023/north", "2024/north"):
+        (folder.parent / name).mkdir(parents=True)
+        (folder.parent / name / "report.txt").write_text(f"The turnover of {name}.\n")
+        (folder.parent / name / f"{name[:4]}.txt").write_text("Minutes.\n")
+    first, second = folder.parent / "2023/north", folder.parent / "2024/north"
+    sync(first, store)
+    sync(second, store, metadata_from_path=["{stem}.txt"])
+    sources = {"report.txt", "2023.txt", "north/report.txt", "2024.txt"}
+    assert {row.source for row in store.documents()} == sources
+    assert {row.metadata.get("stem") for row in store.documents()} == {None, "report", 2024}
+    assert counts(sync(first, store)) == counts(sync(second, store, metadata_from_path=["{stem}.txt"])) == (0, 0, 2, [])
+    sync([first, second], store)
+    sources = {"2023/north/report.txt", "2023.txt", "2024/north/report.txt", "2024.txt"}
+    assert {row.source for row in store.documents()} == sources
+    assert {document.source for document in read_documents([first, second])} == sources
+    assert {chunk.source for chunk in store.sample(len(store))} == sources
+    (second / "report.txt").unlink()
+    sync([first, second], store, prune=True)
+    assert {row.source for row in store.documents()} == {"report.txt", "2023.txt", "2024.txt"}
 
 
 def held(store: Store) -> tuple[list[tuple[str, str]], Counter[tuple[str, str]]]:

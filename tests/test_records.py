@@ -51,6 +51,18 @@ def test_an_answer_prints_as_the_json_of_ask() -> None:
     }
 
 
+def test_a_citation_says_where_else_the_same_stands() -> None:
+    other = Citation("b.pdf", "e", 7, 4, 7, "one", 0.9)
+    cited = Citation("a.pdf", "d", 3, 0, 3, "one", 0.9, (other,))
+    assert cited.places == "a.pdf, p. 3; also in b.pdf, p. 7"
+    answer = Answer("one [1]", (cited,))
+    assert answer.plain().endswith("[1] a.pdf, p. 3; also in b.pdf, p. 7: “one”")
+    assert answer.markdown().endswith("1. **a.pdf, p. 3; also in b.pdf, p. 7**: “one”")
+    (told,) = answer.to_dict()["citations"]
+    assert told["also_in"] == [other.to_dict()]
+    assert "also_in" not in other.to_dict()
+
+
 def test_an_answer_as_plain_text_and_as_markdown() -> None:
     citations = (
         Citation("a_b.pdf", "d", 3, 0, 3, "one\n  [two](x)", 0.9),

@@ -107,6 +107,7 @@ def make_tools(engine: Engine) -> MCPServer[Any]:
                     "start": cited.start,
                     "end": cited.end,
                     "quote": cited.quote,
+                    "also_in": list(dict.fromkeys(other.source for other in cited.also_in)),
                 }
                 for cited in answer.citations
             ],

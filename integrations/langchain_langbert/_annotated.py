@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import NamedTuple
 
 from langchain_core.messages.content import Annotation, TextContentBlock, create_citation
@@ -59,7 +58,7 @@ def citation_of(citation: Citation, start: int, end: int) -> Annotation:
         start_index=start,
         end_index=end,
         cited_text=citation.quote,
-        **asdict(citation),
+        **citation.to_dict(),
     )
 
 

@@ -6,7 +6,6 @@ What happens on the way is :mod:`langbert.answering.flow`'s; here LangChain's pa
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.documents import BaseDocumentCompressor, Document
@@ -307,7 +306,7 @@ class _Run:
         if isinstance(event, str):
             return AddableDict(answer=event)
         return AddableDict(
-            citations=[asdict(citation) for citation in event.citations],
+            citations=[citation.to_dict() for citation in event.citations],
             refused=event.refused,
             context=self._documents,
             question=event.question,

@@ -43,7 +43,9 @@ class LangBertVectorStore(VectorStore):
     error; every write is durable when the call returns. ``filter`` is a dict: ``{"source": "a.pdf"}``, ``{"year":
     {"$gte": 2020}}``, ``{"$or": [...]}``, or a function of the metadata, ``lambda metadata: …``; it is applied inside
     the search, so that ``k`` documents come back if ``k`` match.
-    Scores are relevances in [0, 1], higher is better. The async methods run in worker threads.
+    Scores are in [0, 1], higher is better, and relevances in dense searches. A ``score_threshold`` is of the relevance
+    in every search: what has nothing to do with the question is below 0.5, whichever encoder and whatever question
+    (see :mod:`langbert.store.relevance`). The async methods run in worker threads.
 
     Args:
         embedding: any LangChain ``Embeddings``, ours or not.
@@ -141,8 +143,9 @@ class LangBertVectorStore(VectorStore):
     def similarity_search_with_score(
         self, query: str, k: int = 4, *, mode: SearchMode = "dense", **kwargs: Any
     ) -> list[tuple[Document, float]]:
-        """Documents with their relevance in [0, 1], best first."""
-        return _scored(self.candidates(query, k, mode=mode, **kwargs))
+        """Documents with the score the search orders them by, best first; see
+        :meth:`similarity_search_with_relevance_scores` for scores that compare between questions in every mode."""
+        return [(found_of(candidate), candidate.score) for candidate in self.candidates(query, k, mode=mode, **kwargs)]
 
     def candidates(
         self,
@@ -158,7 +161,7 @@ class LangBertVectorStore(VectorStore):
         """What a search finds, best first, with all its scores, as the core gives it."""
         _refuse("search", kwargs, *_SEARCH_OPTIONS, "mode", "repeats")
         found = self.store.search(query, k, mode=mode, where=_where_of(filter), repeats=repeats)
-        return [candidate for candidate in found if candidate.score >= score_threshold]
+        return _relevant(found, score_threshold)
 
     def similarity_search_by_vector(
         self,
@@ -171,10 +174,19 @@ class LangBertVectorStore(VectorStore):
     ) -> list[Document]:
         _refuse("search by vector", kwargs, *_SEARCH_OPTIONS)
         candidates = self.store.search_vector(np.asarray(embedding, dtype=np.float32), k, where=_where_of(filter))
-        return [document_of(candidate.chunk) for candidate in candidates if candidate.score >= score_threshold]
+        return [document_of(candidate.chunk) for candidate in _relevant(candidates, score_threshold)]
 
-    def _select_relevance_score_fn(self) -> Any:
-        return float  # the store's scores are relevances already
+    def _similarity_search_with_relevance_scores(
+        self, query: str, k: int = 4, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        found = self.candidates(query, k, **({"mode": "dense"} | kwargs))
+        scored = [(found_of(candidate), _relevance(candidate)) for candidate in found]
+        return sorted(scored, key=lambda pair: -pair[1])
+
+    async def _asimilarity_search_with_relevance_scores(
+        self, query: str, k: int = 4, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        return await run_in_executor(None, self._similarity_search_with_relevance_scores, query, k, **kwargs)
 
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
@@ -378,8 +390,12 @@ def _refuse(owner: str, given: Mapping[str, Any], *known: str, takes: str = "") 
         raise TypeError(unknown)
 
 
-def _scored(candidates: Sequence[Candidate]) -> list[tuple[Document, float]]:
-    return [(found_of(candidate), candidate.score) for candidate in candidates]
+def _relevant(candidates: Sequence[Candidate], threshold: float) -> list[Candidate]:
+    return [candidate for candidate in candidates if _relevance(candidate) >= threshold]
+
+
+def _relevance(candidate: Candidate) -> float:
+    return candidate.score if candidate.relevance is None else candidate.relevance
 
 
 def _where_of(filter: Filter | None) -> Mapping[str, Any] | Callable[[Chunk], bool] | None:

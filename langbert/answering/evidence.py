@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,15 +75,20 @@ class Evidence:
 
     @property
     def citation(self) -> Citation:
-        """The quote in document offsets, on the page its chunk begins on."""
-        chunk = self.candidate.chunk
+        """The quote in document offsets, on the page its chunk begins on, and wherever else it stands."""
+        words = re.compile(r"\s+".join(map(re.escape, self.quote.split())))
+        found = [(chunk, words.search(chunk.text)) for chunk in self.candidate.places]
+        elsewhere = [self._cited(chunk, *match.span()) for chunk, match in found if match]
+        return replace(self._cited(self.candidate.chunk, self.start, self.end), also_in=tuple(elsewhere))
+
+    def _cited(self, chunk: Chunk, start: int, end: int) -> Citation:
         return Citation(
             source=chunk.source,
             document_id=chunk.document_id,
             page=chunk.page,
-            start=chunk.start + self.start,
-            end=chunk.start + self.end,
-            quote=self.quote,
+            start=chunk.start + start,
+            end=chunk.start + end,
+            quote=chunk.text[start:end],
             score=round(self.score, 4),
         )
 

@@ -11,7 +11,7 @@ from ..errors import GenerationError, LangbertError, QuestionError
 from ..records import Answer, Message
 from ..text.scripts import one_line
 from .output import Output, StorePlace, command, parse_where
-from .search import Where, place
+from .search import Where, also_in, place
 from .visible import visible
 from .writers import ApiKey, BaseUrl, GeneratorName
 
@@ -182,6 +182,8 @@ def _show_citations(answer: Answer, store: StoreLike, output: Output) -> None:
         mark = f"[{number}] " if answer.citations else "    "
         head = Text.assemble((mark, "cyan"), (visible(place(citation.source, citation.page, line)), "bold"))
         output.out.print(head, soft_wrap=True)
+        if citation.also_in:
+            output.out.print(Padding(Text(visible(also_in(citation.also_in)), "dim"), (0, 0, 0, 4)))
         quote = visible(one_line(citation.quote))
         if answer.nearest and len(quote) > _GLANCE:
             quote = f"{quote[:_GLANCE]}…"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..records import Candidate, Chunk, SearchMode
+from ..records import Candidate, Chunk, Citation, SearchMode
 from ..text.scripts import one_line
 from .output import Output, StorePlace, command, parse_where
 from .visible import visible
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..store import StoreLike
 
-__all__ = ["place", "search"]
+__all__ = ["also_in", "place", "search"]
 
 _ALSO = 3  # other places of a passage that are named; --json names all
 _SHOWN = 320  # characters of a passage that are enough to judge it
@@ -98,6 +98,7 @@ def _hit(rank: int, candidate: Candidate, line: int | None) -> dict[str, Any]:
     return {
         "rank": rank,
         "score": round(candidate.score, 4),
+        "relevance": None if candidate.relevance is None else round(candidate.relevance, 4),
         "scores": {name: round(score, 4) for name, score in candidate.scores.items()},
         "source": chunk.source,
         "page": chunk.page,
@@ -139,14 +140,14 @@ def _show(output: Output, question: str, candidates: Sequence[Candidate], lines:
         if chunk.headings:
             output.out.print(Padding(Text(visible(" › ".join(chunk.headings)), "dim"), (0, 0, 0, 4)))
         if candidate.places:
-            output.out.print(Padding(Text(visible(_also(candidate)), "dim"), (0, 0, 0, 4)))
+            output.out.print(Padding(Text(visible(also_in(candidate.places)), "dim"), (0, 0, 0, 4)))
         output.out.print(Padding(_snippet(chunk.text, question), (0, 0, 1, 4)))
 
 
-def _also(candidate: Candidate) -> str:
+def also_in(places: Sequence[Chunk | Citation]) -> str:
     """The other places of a passage, in words."""
-    named = [place(chunk.source, chunk.page, None) for chunk in candidate.places[:_ALSO]]
-    more = len(candidate.places) - len(named)
+    named = [place(other.source, other.page, None) for other in places[:_ALSO]]
+    more = len(places) - len(named)
     return f"also in {', '.join(named)}" + (f" and {more} more" if more else "")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path, PurePosixPath
 
 from ..errors import DocumentError
 from .selecting import IGNORE_FILE, IgnoreFiles, Selection
 
-__all__ = ["OnSkip", "find_files", "log_skip"]
+__all__ = ["OnSkip", "find_files", "log_skip", "told_apart"]
 
 OnSkip = Callable[[Path, DocumentError], None]
 """Called with the file that could not be read and the reason."""
@@ -71,6 +72,27 @@ def find_files(
                 seen.add(real)
                 found.append((file, printable(source)))
     return found
+
+
+def told_apart(files: Sequence[tuple[Path, str]], others: Collection[str] = ()) -> list[str]:
+    """The sources of ``files``; of those that are alike, or like one of ``others``, each has as many of the folders
+    above it as tell it from the rest: ``2023/report.pdf`` and ``2024/report.pdf``."""
+    sources = [source for _, source in files]
+    while True:
+        count = Counter([*sources, *others])
+        longer = [
+            _longer(file, source) if count[source] > 1 else source
+            for (file, _), source in zip(files, sources, strict=True)
+        ]
+        if longer == sources:
+            return sources
+        sources = longer
+
+
+def _longer(file: Path, source: str) -> str:
+    """With one more of the folders above; the same where there is none."""
+    parts = file.parts[1:]
+    return printable("/".join(parts[-len(PurePosixPath(source).parts) - 1 :]))
 
 
 def printable(path: str | Path) -> str:

@@ -16,7 +16,7 @@ from typing import cast
 from ..errors import DocumentError
 from ..records import Document
 from .extract import Extract
-from .files import OnSkip, find_files, log_skip, printable
+from .files import OnSkip, find_files, log_skip, printable, told_apart
 from .formats import MAX_BYTES, Format, format_of
 from .limits import unfolding
 from .loading import Loaded, load
@@ -124,7 +124,7 @@ def read_documents(
     files = find_files(paths, on_skip=skip)
 
     def documents() -> Iterator[Document]:
-        for file, source in files:
+        for (file, _), source in zip(files, told_apart(files), strict=True):
             try:
                 document = read_document(
                     file, source=source, max_bytes=max_bytes, max_unfolded=max_unfolded, encoding=encoding

@@ -93,8 +93,9 @@ class Changes:
             selection=self._options.selection,
             follow_links=self._options.follow_links,
         )
-        self.files = [SourceFile(path, source, stamp_of(path)) for path, source in found if own not in path.parents]
-        self._memory = Memory(store, self.files)
+        files = [SourceFile(path, source, stamp_of(path), source) for path, source in found if own not in path.parents]
+        self._memory = Memory(store, files)
+        self.files = self._memory.told_apart(files)
         self._taken = set(self._memory.ids)  # ids that a further document cannot have
         self._moved: set[str] = set()  # ids of documents whose files are elsewhere now
         self._refused: list[FileRecord] = []
@@ -165,7 +166,7 @@ class Changes:
 
     def _has_to_be_read(self, file: SourceFile) -> bool:
         try:
-            reading = self._options.reading(format_of(file.path), file.source)
+            reading = self._options.reading(format_of(file.path), file.inside)
         except DocumentError as error:
             self._refuse(file, str(error), "skipped")
             return False
@@ -193,7 +194,7 @@ class Changes:
         if row is None or self._options.force or not self._is_as_stored(file, row):
             return ""
         record = self._memory.records.get(row.path)
-        reading = self._options.reading(format_of(file.path), file.source)
+        reading = self._options.reading(format_of(file.path), file.inside)
         return row.digest if record is not None and record.reading == reading else ""
 
     def _pass_over(self, folder: Path, error: DocumentError) -> None:
@@ -266,7 +267,7 @@ class Changes:
     def _take(self, file: SourceFile, reading: Reading, batch: Batch) -> None:
         """Put what became of a file into ``batch``."""
         batch.files.append(file)
-        how = self._options.reading(format_of(file.path), file.source)
+        how = self._options.reading(format_of(file.path), file.inside)
         row = self._memory.document_of(file)
         if reading.reason:
             self.report.skipped.append((file.source, reading.reason))
@@ -292,7 +293,7 @@ class Changes:
         if row is None and id in self._taken:  # by one that was moved away
             id = f"{id}#{digest[:12]}"
         self._taken.add(id)
-        more = self._options.metadata_of(file.source)
+        more = self._options.metadata_of(file.inside)
         return replace(document, id=id, metadata={**document.metadata, **more, "sha256": digest})
 
 

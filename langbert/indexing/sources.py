@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..documents.files import printable
+from ..documents.files import printable, told_apart
 from ..documents.loading import Stamp
 from ..errors import StoreError
 from ..store import StoreLike
@@ -20,11 +20,13 @@ _TICK = 2 * 10**9  # ns: file systems that know no finer times may not show a se
 
 
 class SourceFile(NamedTuple):
-    """A file on disk: its absolute path, its name in citations, and what the file system says of it, if it does."""
+    """A file on disk: its absolute path, its name in citations, what the file system says of it, if it does, and its
+    path in the folder that was named."""
 
     path: Path
     source: str
     stamp: Stamp | None
+    inside: str
 
     @property
     def size(self) -> int:
@@ -88,6 +90,18 @@ class Memory:
         if row is None and self._linked and (identity := _identity(file.path)):
             return self._linked.get(identity)
         return row
+
+    def told_apart(self, files: Sequence[SourceFile]) -> list[SourceFile]:
+        """``files``, each of whose sources names one file, also of those that are elsewhere and not looked at now."""
+        sources = {file.source for file in files}
+        here = {row.path for file in files if (row := self.document_of(file))}
+        others = {
+            row.source
+            for row in self.documents.values()
+            if row.source in sources and row.path not in here and not is_gone(row.path)
+        }
+        told = told_apart([(file.path, file.source) for file in files], others)
+        return [file._replace(source=source) for file, source in zip(files, told, strict=True)]
 
     def former(self, source: str, digest: str) -> Known | None:
         """What is gone from its place and had these bytes: it was moved. Each is given once."""

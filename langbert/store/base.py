@@ -38,8 +38,9 @@ class BaseStore(Contents):
     """Adding, deleting and searching over a database and whatever searches it.
 
     Scores: ``Candidate.scores["dense"]`` is the cosine, ``["lexical"]`` the BM25 score, each where it was computed;
-    ``Candidate.score`` is in [0, 1] and orders the list: ``(1 + cosine) / 2`` for dense, ``bm25 / (bm25 + 10)`` for
-    lexical, the fused score for hybrid.
+    ``Candidate.score`` is in [0, 1] and orders the list: the relevance for dense, ``bm25 / (bm25 + 10)`` for lexical,
+    the fused score for hybrid. ``Candidate.relevance`` tells what has to do with the question from what has not,
+    whatever was asked (see :mod:`langbert.store.relevance`).
     """
 
     def __init__(

@@ -15,6 +15,7 @@ from .faiss_index import factory_for, make
 from .filters import Where
 from .lexical import LexicalIndex
 from .ranking import Query, find
+from .relevance import Calibration
 from .snapshot import Snapshot
 
 __all__ = ["Indexes"]
@@ -46,6 +47,7 @@ class Indexes:
             spec=spec_for(index, precision),
         )
         self._lexical = LexicalIndex(folder and folder / "lexical", read_only=database.read_only)
+        self._calibration = Calibration()
 
     def check(self, dimension: int | None) -> None:
         """Whether there is a dense index of this kind.
@@ -97,11 +99,16 @@ class Indexes:
                 rows = None if where is None or where == {} else snapshot.matching(where)
                 try:
                     most = min(k, max(snapshot.n_chunks, 1))
-                    hits = find(query, self._dense, self._lexical, most, rows, snapshot)
+                    nearness = self._calibration.of(snapshot, query.text)
+                    hits = find(query, self._dense, self._lexical, most, rows, snapshot, nearness)
                 except Damaged:  # the next refresh makes the index anew
                     continue
                 chunks = snapshot.chunks(hit.row for hit in hits)
-            candidates = [Candidate(chunks[hit.row], hit.score, hit.parts) for hit in hits if hit.row in chunks]
+            candidates = [
+                Candidate(chunks[hit.row], hit.score, hit.parts, relevance=hit.relevance)
+                for hit in hits
+                if hit.row in chunks
+            ]
             if all(index.mark == snapshot.mark for index in used):
                 break  # otherwise another thread or process took an index beyond this snapshot: look again
         return candidates

@@ -39,7 +39,7 @@ from ..errors import StoreCorrupt
 from ..text.terms import ANALYSIS_VERSION, word_analyzer
 from .lexical_files import Unusable, check_segments, held_open, sweep_deletions
 from .snapshot import Mark, Rows, Snapshot
-from .words import BODY, CHARACTERS, EXACT, TITLE, chunk_fields, question_words
+from .words import BODY, CHARACTERS, EXACT, TITLE, chunk_fields, idf, question_words
 
 __all__ = ["LexicalIndex"]
 
@@ -279,6 +279,18 @@ class LexicalIndex:
         # a score of 0 for being named leaves the order to the words
         both = [(Occur.Must, Query.const_score_query(named, 0.0)), (Occur.Must, query)]
         return _best(state, Query.boolean_query(both), k)
+
+    def full_score(self, question: str) -> float:
+        """The BM25 score of a passage of average length that holds each of the question's words once; 0 where there is
+        nothing to look up, or nothing to find it in. A word that no passage holds counts most."""
+        state = self._state
+        if state is None:
+            return 0.0
+        words = {word: weight for word, weight in question_words(question).items() if word[0] != TITLE}
+        holding = {word: state.searcher.doc_freq(*word) for word in words}
+        held = [word for word in words if holding[word] or word[0] != EXACT]  # names are looked up in every spelling
+        each = idf(state.searcher.num_docs, (holding[word] for word in held))
+        return sum(words[word] * rarity for word, rarity in zip(held, each, strict=True))
 
     def has_terms(self, question: str) -> bool:
         """Whether there is anything to look up in it."""

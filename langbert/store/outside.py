@@ -42,6 +42,7 @@ from .filters import RANGES, Condition, Group, Not, Test, Where, kind_of, narrow
 from .ingest import ChunkerLike
 from .postings import fields_in
 from .ranking import Query, find
+from .relevance import Calibration
 from .remembering import OutsideFiles, OutsideLedger
 from .snapshot import ChunkState, LedgerEntry, Rows, StoredChunk, StoredDocument, StoredText
 from .space import SpaceCheck
@@ -96,6 +97,7 @@ FIRST_META = {"format": "1", "analysis": str(ANALYSIS_VERSION), "chunks": "0", "
 """What an engine remembers of a store that has just been made."""
 
 _PAGE = 500
+_FULL = 24.0  # a BM25 score; ten is half relevant, as the score of a lexical search has it
 _TIED = 4096  # candidates among which equal ones are put in order
 
 
@@ -319,6 +321,7 @@ class OutsideStore(BaseStore):
             database.close()
             raise
         super().__init__(database, space, embedder=embedder, chunker=chunker)
+        self._calibration = Calibration()
 
     def __repr__(self) -> str:
         return f"OutsideStore({self._database.name!r})"
@@ -332,9 +335,14 @@ class OutsideStore(BaseStore):
                 self._space.check(state, len(query.vector))
             ranked = _Ranked(state)
             most = min(k, max(state.n_chunks, 1))
-            hits = find(query, ranked, _Worded(state), most, state.allowed(where), state)
+            nearness = self._calibration.of(state, query.text)
+            hits = find(query, ranked, _Worded(state), most, state.allowed(where), state, nearness)
             chunks = state.chunks(hit.row for hit in hits)
-        return [Candidate(chunks[hit.row], hit.score, hit.parts) for hit in hits if hit.row in chunks]
+        return [
+            Candidate(chunks[hit.row], hit.score, hit.parts, relevance=hit.relevance)
+            for hit in hits
+            if hit.row in chunks
+        ]
 
     @property
     def files(self) -> OutsideFiles:
@@ -381,6 +389,10 @@ class _Worded:
 
     def search(self, question: str, k: int, rows: Allowed = None) -> Found:
         return _best(lambda wide: self._state.worded(question, wide, rows), k, decimals=5)
+
+    def full_score(self, question: str) -> float:
+        """An engine does not tell how many passages hold a word: the same for every question."""
+        return _FULL
 
 
 def _best(find: Callable[[int], Found], k: int, *, decimals: int) -> Found:

@@ -1,4 +1,4 @@
-"""What each search mode finds: rows with their score in [0, 1] and the raw scores it came from."""
+"""What each search mode finds: rows with their score in [0, 1], the raw scores it came from, and their relevance."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..records import SearchMode
 from .fusion import Fusion, reciprocal_ranks, relative_scores
+from .relevance import Curve, of_words
 from .snapshot import Rows
 
 __all__ = ["Hit", "Query", "find"]
@@ -25,6 +26,7 @@ class Hit(NamedTuple):
     row: int
     score: float
     parts: Mapping[str, float]
+    relevance: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,36 +62,44 @@ class LexicalLike(Protocol):
 
     def search(self, question: str, k: int, rows: Any = None) -> tuple[Rows, NDArray[np.float64]]: ...
 
+    def full_score(self, question: str) -> float: ...
 
-def find(query: Query, dense: DenseLike, lexical: LexicalLike, k: int, rows: Any, snapshot: Any) -> list[Hit]:
+
+def find(
+    query: Query, dense: DenseLike, lexical: LexicalLike, k: int, rows: Any, snapshot: Any, nearness: Curve
+) -> list[Hit]:
     """The ``k`` best rows, best first.
 
     Args:
         rows: which may be found, as both sources take it; an array of rows, ascending, or None for all, by any.
         snapshot: what is searched.
+        nearness: what a cosine tells of relevance.
     """
     if query.vector is None:
         return _lexical_hits(lexical, query.text, k, rows)
     if query.mode == "dense":
-        return _dense_hits(dense, query.vector, k, rows, snapshot)
-    return _hybrid_hits(query, query.vector, dense, lexical, k, rows, snapshot)
+        return _dense_hits(dense, query.vector, k, rows, snapshot, nearness)
+    return _hybrid_hits(query, query.vector, dense, lexical, k, rows, snapshot, nearness)
 
 
-def _dense_hits(dense: DenseLike, query: NDArray[np.float32], k: int, rows: Any, snapshot: Any) -> list[Hit]:
-    """By cosine; the score is ``(1 + cosine) / 2``."""
+def _dense_hits(
+    dense: DenseLike, query: NDArray[np.float32], k: int, rows: Any, snapshot: Any, nearness: Curve
+) -> list[Hit]:
+    """By cosine; the score is the relevance."""
     found, cosines = dense.search(query, k, rows, snapshot=snapshot)
     return [
-        Hit(row, min(max((1 + cosine) / 2, 0.0), 1.0), {"dense": cosine})
-        for row, cosine in zip(found.tolist(), cosines.tolist(), strict=True)
+        Hit(row, relevance, {"dense": cosine}, relevance)
+        for row, cosine, relevance in zip(found.tolist(), cosines.tolist(), nearness(cosines).tolist(), strict=True)
     ]
 
 
 def _lexical_hits(lexical: LexicalLike, question: str, k: int, rows: Any) -> list[Hit]:
     """By BM25; the score is ``bm25 / (bm25 + 10)``."""
     found, scores = lexical.search(question, k, rows)
+    relevances = of_words(scores, lexical.full_score(question))
     return [
-        Hit(row, score / (score + _LEXICAL_HALF), {"lexical": score})
-        for row, score in zip(found.tolist(), scores.tolist(), strict=True)
+        Hit(row, score / (score + _LEXICAL_HALF), {"lexical": score}, relevance)
+        for row, score, relevance in zip(found.tolist(), scores.tolist(), relevances.tolist(), strict=True)
     ]
 
 
@@ -101,8 +111,9 @@ def _hybrid_hits(
     k: int,
     rows: Any,
     snapshot: Any,
+    nearness: Curve,
 ) -> list[Hit]:
-    """By both: the heads of the two rankings together, every candidate scored by both."""
+    """By both: the heads of the two rankings together, every candidate scored by both; the relevance is the higher."""
     depth = max(k, _DEPTH)
     near, _ = dense.search(vector, depth, rows, snapshot=snapshot)
     worded, _ = lexical.search(query.text, depth, rows)
@@ -117,9 +128,15 @@ def _hybrid_hits(
         fused = reciprocal_ranks(_ranks(candidates, near), _ranks(candidates, worded), query.dense_weight)
     else:
         fused = relative_scores(cosines, words, query.dense_weight)
+    relevances = np.maximum(nearness(cosines), of_words(words, lexical.full_score(query.text)))
     order = np.lexsort((candidates, -fused))[:k]
     return [
-        Hit(int(candidates[i]), float(fused[i]), {"dense": float(cosines[i]), "lexical": float(words[i])})
+        Hit(
+            int(candidates[i]),
+            float(fused[i]),
+            {"dense": float(cosines[i]), "lexical": float(words[i])},
+            float(relevances[i]),
+        )
         for i in order.tolist()
     ]
 

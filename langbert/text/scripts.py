@@ -16,6 +16,7 @@ __all__ = [
     "cjk_words",
     "count_han",
     "has_han",
+    "has_unspaced",
     "is_chinese",
     "is_japanese",
     "is_latin",
@@ -51,6 +52,7 @@ _SET_SOLID = f"{CJK}\u3001-\u3011\u3014-\u301b\u30fb\u30fc\uff01-\uff0f\uff1a-\u
 _WRAP = re.compile(rf"(?<=[{_SET_SOLID}])[ \t\u3000]*\n[ \t\u3000]*(?=[{_SET_SOLID}])")
 _FEW_KANA = 6  # Chinese characters to one kana, where it is Chinese that quotes a word
 _HAN = re.compile(f"[{HAN}]")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 _CJK_WORD = re.compile(rf"[{CJK}]|[^\W{CJK}]+")
 _CJK_TOKEN = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
 _CJK_CHARACTER = re.compile(f"[{CJK}]")
@@ -68,6 +70,11 @@ def count_han(text: str) -> int:
 def has_han(text: str) -> bool:
     """Whether ``text`` has a Chinese character."""
     return _HAN.search(text) is not None
+
+
+def has_unspaced(text: str) -> bool:
+    """Whether ``text`` has a character of a script whose words no spaces part."""
+    return _UNSPACED.search(text) is not None
 
 
 def is_japanese(text: str) -> bool:

@@ -112,6 +112,7 @@ def hit(candidate: Candidate) -> dict[str, Any]:
         "headings": list(chunk.headings),
         "text": chunk.text,
         "score": round(candidate.score, 4),
+        "relevance": None if candidate.relevance is None else round(candidate.relevance, 4),
         "scores": {name: round(score, 4) for name, score in candidate.scores.items()},
         "metadata": dict(chunk.metadata),
         "places": [_place(other) for other in candidate.places],
