@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -118,6 +119,16 @@ class PostgresReading(OutsideReading):
             (row, chunk_row(columns, embedded_hash), None if vector is None else vector_to(_array(vector)))
             for row, *columns, embedded_hash, vector in self._rows(query, [row, limit])
         ]
+
+    def sample_rows(self, n: int, chance: random.Random) -> list[int]:
+        last = self._rows("SELECT coalesce(max(row_id), 0) FROM chunks")[0][0]
+        found = self._rows(
+            "SELECT DISTINCT (SELECT row_id FROM chunks WHERE row_id >= guess ORDER BY row_id LIMIT 1) "
+            "FROM unnest(%s::bigint[]) AS guess",
+            [[chance.randint(1, last) for _ in range(4 * n if last else 0)]],
+        )
+        rows = sorted(row for (row,) in found)
+        return chance.sample(rows, min(n, len(rows)))
 
     def records(self, kind: str, keys: Sequence[str] | None = None, after: str = "", limit: int = 0) -> dict[str, str]:
         given: list[Any]

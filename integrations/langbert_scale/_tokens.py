@@ -13,7 +13,7 @@ from typing import Any
 
 from langbert.store.outside import ChunkRow, Test, fields_in, kind_of, narrowed, word_weights
 
-__all__ = ["by_number", "fields_of_row", "numbers_of", "row_of", "tokens_of", "wanted_tokens", "weights_of"]
+__all__ = ["a_number", "by_number", "fields_of_row", "numbers_of", "row_of", "tokens_of", "wanted_tokens", "weights_of"]
 
 _EXACT = 2**53  # floats below it hold every whole number
 
@@ -38,7 +38,7 @@ def weights_of(chunk: ChunkRow) -> dict[int, float]:
 def tokens_of(fields: Mapping[str, Any]) -> list[str]:
     found = set()
     for field, value in fields.items():
-        found |= {_token(field, "exists"), _token(field, "is", *_key(value))}
+        found |= {_token(field, "exists"), _token(field, "is a", kind_of(value)), _token(field, "is", *_key(value))}
         if isinstance(value, list):
             found.update(_token(field, "holds", *_key(item)) for item in value)
     return sorted(found)
@@ -56,6 +56,11 @@ def wanted_tokens(test: Test) -> list[str]:
         return [_token(test.field, "exists")]
     part = "holds" if test.operator == "contains" else "is"
     return [_token(test.field, part, *_key(value)) for value in test.values]
+
+
+def a_number(test: Test) -> str:
+    """What a chunk has whose field is a number."""
+    return _token(test.field, "is a", "number")
 
 
 def by_number(test: Test) -> tuple[str, list[tuple[str, float]]] | None:

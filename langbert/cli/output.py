@@ -36,7 +36,7 @@ StorePlace = Annotated[
         "--store",
         "-s",
         metavar="DIR|URL",
-        help="The folder of the store, or where it lies outside: postgresql://… or qdrant://…",
+        help="The folder of the store, or where it lies outside: postgresql://…, qdrant://…, milvus://…",
         envvar="LANGBERT_STORE",
         show_envvar=True,
     ),

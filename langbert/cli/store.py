@@ -236,7 +236,7 @@ def migrate(
     ] = None,
     to: Annotated[
         str | None,
-        typer.Option(metavar="DIR|URL", help="Move it as it is: into postgresql://… or qdrant://…, or back."),
+        typer.Option(metavar="DIR|URL", help="Move it as it is: into postgresql://…, qdrant://…, milvus://…, or back."),
     ] = None,
     pooling: Annotated[str | None, typer.Option(help="As in `langbert index`; by default the model's own.")] = None,
     keep_chunks: Annotated[

@@ -18,6 +18,7 @@ _ENGINES = {  # scheme → module, what it needs, the extra that brings it
     "postgresql": ("langbert_scale.postgres", "psycopg", "pgvector"),
     "postgres": ("langbert_scale.postgres", "psycopg", "pgvector"),
     "qdrant": ("langbert_scale.qdrant", "qdrant-client", "qdrant"),
+    "milvus": ("langbert_scale.milvus", "pymilvus", "milvus"),
 }
 
 
@@ -36,7 +37,7 @@ def open_store(
     read_only: bool = False,
     **options: Any,
 ) -> BaseStore:
-    """The store at ``place``, a folder or ``postgresql://…`` or ``qdrant://…``; made where there is none.
+    """The store at ``place``, a folder or ``postgresql://…``, ``qdrant://…``, ``milvus://…``: made where there is none.
 
     Args:
         embedder, chunker, late_chunking, create, read_only: as for :meth:`Store.open`.

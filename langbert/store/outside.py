@@ -46,7 +46,7 @@ from .relevance import Calibration
 from .remembering import OutsideFiles, OutsideLedger
 from .snapshot import ChunkState, LedgerEntry, Rows, StoredChunk, StoredDocument, StoredText
 from .space import SpaceCheck
-from .words import N_WORDS, chunk_fields, idf, numbered, question_words, word_weights
+from .words import N_WORDS, chunk_words, idf, numbered, question_words, word_weights
 
 __all__ = [
     "CHUNK_COLUMNS",
@@ -72,8 +72,8 @@ __all__ = [
     "StoredDocument",
     "Test",
     "Vector",
-    "chunk_fields",
     "chunk_row",
+    "chunk_words",
     "fields_in",
     "idf",
     "kind_of",
@@ -203,8 +203,10 @@ class OutsideReading(Reading):
             last = page[-1][0]
 
     def sample_rows(self, n: int, chance: random.Random) -> list[int]:
-        rows = [row for row, _, _ in self._pages()]
-        return chance.sample(rows, min(n, len(rows)))
+        """Where rows are hashes of ids, those next to each other are any."""
+        start = chance.randrange(2**63)
+        found = [row for row, _, _ in (*self.chunks_after(start, n), *self.chunks_after(-1, n))]
+        return list(dict.fromkeys(found))[:n]
 
 
 class OutsideWriting(OutsideReading, Writing):

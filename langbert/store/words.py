@@ -16,16 +16,8 @@ from ..text.names import dates, identifiers, question_identifiers
 from ..text.terms import asked_about, characters, spaced, terms, word_analyzer
 
 __all__ = [
-    "BODY",
-    "CHARACTERS",
-    "EXACT",
-    "N_WORDS",
-    "TITLE",
-    "chunk_fields",
-    "idf",
-    "numbered",
-    "question_words",
-    "word_weights",
+    *("BODY", "CHARACTERS", "EXACT", "N_WORDS", "TITLE"),
+    *("chunk_fields", "chunk_words", "idf", "numbered", "question_words", "word_weights"),
 ]
 
 BODY, TITLE, EXACT, CHARACTERS = "body", "title", "exact", "characters"
@@ -57,6 +49,16 @@ def chunk_fields(text: str, headings: str, source: str) -> dict[str, list[str]]:
     return found
 
 
+def chunk_words(text: str, headings: str, source: str) -> Counter[tuple[str, str]]:
+    """Field and term → how often a chunk has it."""
+    found = Counter[tuple[str, str]]()
+    for field, texts in chunk_fields(text, headings, source).items():
+        for part in texts:
+            words = word_analyzer().analyze(part) if field in (BODY, TITLE) else part.split()
+            found.update((field, word) for word in words)
+    return found
+
+
 def question_words(question: str) -> dict[tuple[str, str], float]:
     """Field and term → weight, of what is looked up; nothing in a question is syntax."""
     prepared = spaced(question)
@@ -75,12 +77,14 @@ def question_words(question: str) -> dict[tuple[str, str], float]:
 
 def word_weights(text: str, headings: str, source: str) -> dict[int, float]:
     """The words of a chunk by their numbers → their BM25 weights, as far as they depend on the chunk alone."""
+    counts = chunk_words(text, headings, source)
+    lengths = Counter[str]()
+    for (field, _), n in counts.items():
+        lengths[field] += n
     found: dict[tuple[str, str], float] = {}
-    for field, texts in chunk_fields(text, headings, source).items():
-        analysed = field in (BODY, TITLE)
-        words = [word for part in texts for word in (word_analyzer().analyze(part) if analysed else part.split())]
-        norm = _K1 * (1 - _B + _B * len(words) / _USUAL[field])
-        found |= {(field, word): (_K1 + 1) * n / (n + norm) for word, n in Counter(words).items()}
+    for (field, word), n in counts.items():
+        norm = _K1 * (1 - _B + _B * lengths[field] / _USUAL[field])
+        found[field, word] = (_K1 + 1) * n / (n + norm)
     weights = numbered(found)
     if len(weights) > _MOST_WORDS:
         weights = dict(sorted(weights.items(), key=lambda pair: -pair[1])[:_MOST_WORDS])

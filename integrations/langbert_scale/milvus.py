@@ -1,0 +1,148 @@
+"""Stores in Milvus: two collections a store, dense vectors beside our terms, weighted by Milvus's own BM25.
+
+Milvus has no transactions: a reader may see a document between two of its versions, and a client that is killed leaves
+one so, to be made whole by adding it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from pymilvus import DataType, Function, FunctionType, MilvusClient
+
+from langbert.errors import LangbertError, StoreError
+from langbert.records import EmbedderLike
+from langbert.store.outside import FIRST_META, ChunkerLike, OutsideDatabase, OutsideStore
+
+from ._milvus_state import MOST_BYTES, MilvusReading, MilvusWriting
+
+__all__ = ["open_store"]
+
+_NAME = "langbert"
+_MOST_TOKENS = 4096  # that an array of Milvus holds
+
+
+def open_store(
+    url: str,
+    *,
+    embedder: EmbedderLike | None = None,
+    chunker: ChunkerLike | None = None,
+    late_chunking: bool | None = None,
+    create: bool = True,
+    read_only: bool = False,
+) -> OutsideStore:
+    """The store under a name of a Milvus server, made where there is none.
+
+    Args:
+        url: ``milvus://HOST:PORT/NAME``, with ``?https=1`` for TLS; ``milvus:///FOLDER`` is Milvus Lite, of one
+            process. A token comes from the environment, ``MILVUS_TOKEN``.
+        embedder, chunker, late_chunking, create, read_only: as for :meth:`langbert.Store.open`.
+
+    Raises:
+        StoreError: the server cannot be reached, or there is no store.
+        StoreMismatch: the store's vectors were made in another embedding space.
+    """
+    database = MilvusDatabase(url, create=create and not read_only, read_only=read_only)
+    return OutsideStore(database, embedder=embedder, chunker=chunker, late_chunking=late_chunking)
+
+
+class MilvusDatabase(OutsideDatabase):
+    """The collections of one store; arguments as for :func:`open_store`."""
+
+    def __init__(self, url: str, *, create: bool, read_only: bool) -> None:
+        parts = urlsplit(url)
+        self.name = f"milvus://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self.read_only = read_only
+        self.local = not parts.hostname
+        self.chunks = _NAME if self.local else parts.path.strip("/") or _NAME
+        self.records = f"{self.chunks}_records"
+        self._lock = threading.RLock()  # Milvus Lite is for one thread, and one client writes at a time
+        with self._errors():
+            scheme = "https" if parse_qs(parts.query).get("https") else "http"
+            place = parts.path if self.local else f"{scheme}://{parts.hostname}:{parts.port or 19530}"
+            if self.local and not create and not os.path.exists(place):
+                raise StoreError(f"there is no store in {self.name}: make one with `langbert index`")
+            self.client = MilvusClient(uri=place, token=os.environ.get("MILVUS_TOKEN", ""))
+            if not self.client.has_collection(self.records):
+                if not create:
+                    self.close()
+                    raise StoreError(f"there is no store in {self.name}: make one with `langbert index`")
+                self._make_records()
+                state = MilvusWriting(self)
+                for key, value in FIRST_META.items():
+                    state.set_meta(key, value)
+            for collection in filter(self.client.has_collection, (self.chunks, self.records)):
+                self.client.load_collection(collection)
+
+    def _make_records(self) -> None:
+        schema = self.client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("row", DataType.INT64, is_primary=True)
+        schema.add_field("kind", DataType.VARCHAR, max_length=1024)
+        for name in ("key", "value"):
+            schema.add_field(name, DataType.VARCHAR, max_length=MOST_BYTES)
+        schema.add_field("part", DataType.INT64)  # of a value that is too long for one
+        schema.add_field("none", DataType.FLOAT_VECTOR, dim=2)  # without one there is no collection
+        index = self.client.prepare_index_params()
+        index.add_index("none", index_type="FLAT", metric_type="L2")
+        self._create(self.records, schema, index)
+
+    def make_chunks(self, dimension: int | None) -> None:
+        """The collection of chunks, anew; with vectors, if they have a dimension."""
+        self.client.drop_collection(self.chunks)
+        schema = self.client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("row", DataType.INT64, is_primary=True)
+        schema.add_field("document", DataType.INT64)
+        schema.add_field("columns", DataType.VARCHAR, max_length=MOST_BYTES)  # JSON
+        schema.add_field(
+            "tokens", DataType.ARRAY, element_type=DataType.VARCHAR, max_capacity=_MOST_TOKENS, max_length=16
+        )
+        schema.add_field("numbers", DataType.JSON)
+        schema.add_field(
+            "terms",
+            DataType.VARCHAR,
+            max_length=MOST_BYTES,
+            enable_analyzer=True,
+            analyzer_params={"tokenizer": "standard"},
+        )
+        schema.add_field("words", DataType.SPARSE_FLOAT_VECTOR)
+        names = {"input_field_names": ["terms"], "output_field_names": ["words"]}
+        schema.add_function(Function(name="bm25", function_type=FunctionType.BM25, **names))
+        index = self.client.prepare_index_params()
+        weights = {"bm25_k1": 1.2, "bm25_b": 0.75}
+        index.add_index("words", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25", params=weights)
+        if dimension is not None:
+            schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=dimension)
+            index.add_index("embedding", index_type="AUTOINDEX", metric_type="COSINE")
+        self._create(self.chunks, schema, index)
+
+    def _create(self, name: str, schema: Any, index: Any) -> None:
+        self.client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
+
+    def close(self) -> None:
+        self.client.close()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[MilvusReading]:
+        with self._errors(), self._lock if self.local else contextlib.nullcontext():
+            yield MilvusReading(self)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[MilvusWriting]:
+        if self.read_only:
+            raise StoreError(f"{self.name} was opened with read_only=True: open it without to change it")
+        with self._errors(), self._lock:
+            yield MilvusWriting(self)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (LangbertError, ValueError, TypeError, KeyError):
+            raise
+        except Exception as error:  # of the client, of its transport
+            raise StoreError(f"{self.name}: {str(error).splitlines()[0] if str(error) else error!r}") from error
