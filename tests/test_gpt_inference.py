@@ -15,6 +15,7 @@ from langbert.models.gpt.decoder import PrefixCache, PreparedDecoder, parts, who
 from langbert.models.gpt.inference import PreparedGPT, Stepper, can_prepare
 from langbert.models.gpt.network import GPT, GPTConfig
 from langbert.models.layers.kv_cache import KVCache
+from langbert.models.layers.low_bit_linear import low_bits_work
 from langbert.models.layers.rotary import RotaryConfig
 
 LLAMA: dict[str, Any] = {
@@ -38,9 +39,11 @@ KINDS: dict[str, dict[str, Any]] = {
 needs_bfloat16 = pytest.mark.skipif(
     not can_prepare(GPT(GPTConfig(**LLAMA)).to(torch.bfloat16)), reason="this processor does not multiply bfloat16"
 )
+needs_low_bits = pytest.mark.skipif(not low_bits_work(), reason="this torch has no products in few bits here")
+DTYPES = [pytest.param(torch.bfloat16, marks=needs_bfloat16), pytest.param(torch.float32, marks=needs_low_bits)]
 
 
-def network(kind: str) -> GPT:
+def network(kind: str, dtype: torch.dtype = torch.bfloat16) -> GPT:
     torch.manual_seed(11)
     model = GPT(GPTConfig(**KINDS[kind])).eval().requires_grad_(False)
     for name, parameter in model.named_parameters():
@@ -48,7 +51,7 @@ def network(kind: str) -> GPT:
             parameter.copy_(torch.randn_like(parameter) * (1.0 if "embedding" in name else 0.1))
         else:
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    return model.to(torch.bfloat16)
+    return model.to(dtype)
 
 
 TOKENS = torch.randint(0, 320, (300,), generator=torch.Generator().manual_seed(12))
@@ -61,10 +64,10 @@ def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
     assert float((found - expected).std()) < 0.05 * float(expected.std())
 
 
-@needs_bfloat16
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_prompts_and_steps_give_the_logits_of_the_network(kind: str) -> None:
-    model = network(kind)
+def test_prompts_and_steps_give_the_logits_of_the_network(kind: str, dtype: torch.dtype) -> None:
+    model = network(kind, dtype)
     with torch.inference_mode():
         expected = copy.deepcopy(model).float()(TOKENS[None, :140])[0]
     prepared = PreparedGPT(model)
@@ -112,9 +115,11 @@ def test_preparing_takes_the_blocks_out_of_the_network() -> None:
     assert 0 < prepared.step_bytes < n_bytes
 
 
-@pytest.mark.parametrize("changes", [{"norm_first": False, **KINDS["gpt2"]}, LLAMA])
-def test_what_cannot_be_prepared_is_refused(changes: dict[str, Any]) -> None:
-    model = GPT(GPTConfig(**changes))  # float32, or GPT-1
+@pytest.mark.parametrize(
+    ("changes", "dtype"), [({"norm_first": False, **KINDS["gpt2"]}, torch.float32), (LLAMA, torch.float16)]
+)
+def test_what_cannot_be_prepared_is_refused(changes: dict[str, Any], dtype: torch.dtype) -> None:
+    model = GPT(GPTConfig(**changes)).to(dtype)  # GPT-1, or a format in which no processor is quick
     assert not can_prepare(model)
     with pytest.raises(ValueError, match="can be prepared"):
         PreparedGPT(model)

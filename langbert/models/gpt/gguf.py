@@ -36,7 +36,7 @@ __all__ = ["GGUFDecoder", "gguf_settings", "load_gguf"]
 
 log = logging.getLogger("langbert")
 
-_VERSION = 3
+_VERSION = 4
 """To be raised whenever the same file would be converted to something else."""
 
 _LAYERS = 6
@@ -86,7 +86,7 @@ def load_gguf(path: Path, dtype: torch.dtype) -> GGUFDecoder | None:
             write_json(settings, folder / "config.json")
             for i, tensors in enumerate(_shards(model)):
                 save_tensors(tensors, folder / f"model-{i:05}.safetensors")
-            grids = grids_of(model) if dtype == torch.bfloat16 else {}
+            grids = grids_of(model)
             save_tensors(
                 {f"{name}.{part}": tensor for name, grid in grids.items() for part, tensor in grid._asdict().items()},
                 folder / "grids.safetensors",

@@ -1,8 +1,9 @@
-"""A decoder prepared for answering on a CPU: it reads prompts in bfloat16 and then steps with weights of few bits.
+"""A decoder prepared for answering on a CPU: it reads prompts in floating point, then steps with weights of few bits.
 
 The two ask for different things. A prompt is many rows: the arithmetic counts, so weights are laid out in the blocks
-that oneDNN multiplies in bfloat16, and activations are fused into the products. A step is one row: reading the weights
-is what takes the time, so they are kept a second time in 4 or 8 bits (:mod:`langbert.models.layers.low_bit_linear`).
+that oneDNN multiplies, in bfloat16 where the processor does, and activations are fused into the products. A step is one
+row: reading the weights is what takes the time, so they are kept a second time in 4 or 8 bits
+(:mod:`langbert.models.layers.low_bit_linear`).
 
 A step is thirty layers of small products; what counts beside reading the weights is how many calls there are. So keys
 and values lie in one array in float32, queries, keys and values are turned by one complex product, the scale of
@@ -62,8 +63,8 @@ class PreparedGPT:
     """:class:`~langbert.models.gpt.network.GPT` for inference.
 
     Args:
-        model: bfloat16, on the CPU; see :func:`can_prepare`. Its blocks are taken out one by one, and are gone
-            afterwards: so weights that are mapped files need not be in memory twice.
+        model: on the CPU, in what prompts are to be read in; see :func:`can_prepare`. Its blocks are taken out one by
+            one, and are gone afterwards: so weights that are mapped files need not be in memory twice.
         grids: for linear layers by module name (``"blocks.0.attention.qkv"``), the grid its weight lies on.
 
     Raises:
@@ -73,7 +74,9 @@ class PreparedGPT:
     @torch.inference_mode()
     def __init__(self, model: GPT, grids: Mapping[str, Grid] | None = None) -> None:
         if not can_prepare(model):
-            raise ValueError("only networks with norms before their branches can be prepared, in bfloat16 on CPUs")
+            raise ValueError(
+                "only networks with norms before their branches can be prepared, on CPUs, in bfloat16 or float32"
+            )
         self.config = model.config
         self.embedding = model.token_embedding.weight.detach()
         self.position_embedding = None if model.position_embedding is None else model.position_embedding.weight.detach()
@@ -94,7 +97,7 @@ class PreparedGPT:
     def new_cache(self, capacity: int) -> KVCache:
         """An empty cache for ``capacity`` tokens."""
         config = self.config
-        return KVCache(config.n_layers, config.n_kv_heads, config.head_dim, capacity, dtype=torch.bfloat16)
+        return KVCache(config.n_layers, config.n_kv_heads, config.head_dim, capacity, dtype=self.embedding.dtype)
 
     @torch.inference_mode()
     def read(self, token_ids: Tensor, cache: KVCache) -> Tensor:
@@ -186,7 +189,7 @@ class Stepper:
 
     @torch.inference_mode()
     def read(self, token_ids: Sequence[int]) -> Tensor:
-        """Append T tokens; the normalised output of each of them, (T, D) bfloat16.
+        """Append T tokens; the normalised output of each of them, (T, D).
 
         Raises:
             ValueError: there is no room for them.
@@ -200,6 +203,7 @@ class Stepper:
         hidden = F.embedding(torch.tensor(token_ids), model.embedding)  # (T, D)
         if model.position_embedding is not None:
             hidden = hidden + model.position_embedding[start:end]
+        hidden = hidden.bfloat16()
 
         turns = self._turns[start:end, None]  # what queries, keys and values are multiplied with
         turn = torch.cat(
@@ -253,7 +257,7 @@ class Stepper:
                 inner = F.silu(gate).mul_(up)
             hidden = hidden.add_(layer.step_down(inner))
         self.length = end
-        return model.norm(hidden)
+        return model.norm(hidden.to(model.embedding.dtype))
 
 
 def grids_of(model: GPT) -> dict[str, Grid]:
@@ -266,10 +270,10 @@ def grids_of(model: GPT) -> dict[str, Grid]:
 
 
 def can_prepare(model: GPT) -> bool:
-    """Whether :class:`PreparedGPT` takes this network: bfloat16, a CPU that multiplies it, norms before branches."""
+    """Whether :class:`PreparedGPT` takes this network: on a CPU that computes in its dtype, norms before branches."""
     weight = model.token_embedding.weight
-    fits = weight.dtype == torch.bfloat16 and weight.device.type == "cpu" and model.config.norm_first
-    return fits and multiplies_bfloat16() and low_bits_work()
+    computes = weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and multiplies_bfloat16())
+    return computes and weight.device.type == "cpu" and model.config.norm_first and low_bits_work()
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -336,13 +340,14 @@ def _pairs_together(n_turned: int, n_rest: int, head_dim: int) -> Tensor:
     return torch.cat((heads, torch.arange(len(heads), len(heads) + n_rest * head_dim)))
 
 
-def _norm(module: nn.Module) -> Norm:
+def _norm(module: nn.Module, dtype: torch.dtype | None = None) -> Norm:
     """The norm with a copy of its own of the weights, so that those of the checkpoint can be let go of."""
     if isinstance(module, nn.RMSNorm):
-        weight, eps = module.weight.detach().clone(), module.eps
+        weight, eps = module.weight.detach().to(dtype, copy=True), module.eps
         return lambda x: F.rms_norm(x, weight.shape, weight, eps)
     if isinstance(module, nn.LayerNorm):
-        scale, shift, eps = module.weight.detach().clone(), module.bias.detach().clone(), module.eps
+        scale, shift = (tensor.detach().to(dtype, copy=True) for tensor in (module.weight, module.bias))
+        eps = module.eps
         return lambda x: F.layer_norm(x, scale.shape, scale, shift, eps)
     raise ValueError(f"{type(module).__name__} is not a norm that can be prepared")
 
@@ -351,8 +356,8 @@ def _step_norm(module: nn.Module) -> Norm:
     """The same for a few rows. Of x and -x together the mean is 0 and the variance the mean square: so LayerNorm, one
     fast kernel, does for RMSNorm, which torch puts together from many small ones."""
     if not isinstance(module, nn.RMSNorm):
-        return _norm(module)
-    weight, eps = module.weight.detach(), module.eps or 0.0
+        return _norm(module, torch.bfloat16)
+    weight, eps = module.weight.detach().bfloat16(), module.eps or 0.0
     doubled, width = torch.cat((weight, torch.zeros_like(weight))), len(weight)
 
     def norm(x: Tensor) -> Tensor:
