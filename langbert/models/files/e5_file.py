@@ -57,7 +57,7 @@ class E5File:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         try:
-            self._bytes = np.memmap(self.path, np.uint8, "r")
+            self._bytes = np.memmap(self.path, np.uint8, "c")  # never written, but torch wants what could be
             self._offset = 0
             self.sizes, self._tensors = self._read_header()
         except (OSError, ValueError, struct.error, CheckpointError) as error:  # ValueError: empty, or a name not UTF-8
@@ -75,11 +75,11 @@ class E5File:
         return self._raw(found).view(torch.float32)
 
     def blocks(self, name: str) -> Tensor:
-        """The Q4_0 blocks of the tensor ``name`` as they lie: ``(n, 18)`` uint8."""
+        """The Q4_0 blocks of the tensor ``name`` as they lie, in the mapped file: ``(n, 18)`` uint8."""
         found = self._found(name)
         if found.kind != _Q4_0:
             raise CheckpointError(f"{self.path}: {name} is float32, expected blocks of 4 bits")
-        return self._raw(found).view(-1, BLOCK_BYTES)
+        return torch.from_numpy(self._bytes[found.start : found.start + found.n_bytes]).view(-1, BLOCK_BYTES)
 
     def _found(self, name: str) -> _Tensor:
         if name not in self._tensors:
