@@ -5,6 +5,7 @@ The names below load their modules on first use, so that ``import langbert`` sta
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from .store import Store, StoreLike, open_store
 
 __version__ = _version("langbert")
+
+# OpenMP asks for it once, when torch loads it. Its threads would spin while they wait for each other: beside another
+# busy process, on the very core that the one they wait for needs.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOME = {
     "Answer": "records",

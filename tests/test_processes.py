@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
@@ -44,7 +45,7 @@ store.close()
 """
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system does not fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_process_forked_after_loading_works() -> None:
     """What gunicorn's ``--preload``, Celery and ``multiprocessing`` do."""
     done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=120)
@@ -100,3 +101,37 @@ def test_a_vector_store_travels_by_its_folder(tmp_path: Path, foreign: bool) -> 
 def test_a_store_in_memory_says_why_it_stays(embedder: Embedder) -> None:
     with Store.open(embedder=embedder) as store, pytest.raises(StoreError, match="give it a folder"):
         pickle.dumps(store)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says what others compute")
+def test_beside_busy_processes_fewer_threads_are_taken_where_nobody_said_how_many() -> None:
+    """A process on every core, and one is left; before the models knew, they waited for each other on all of them."""
+    program = """
+import os, subprocess, sys, time
+from langbert.models.hardware import allowed_threads, planned_threads, usable_cores
+every = planned_threads(None)
+assert every == usable_cores()
+busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(len(os.sched_getaffinity(0)))]
+try:
+    for _ in range(100):
+        time.sleep(0.3)
+        if allowed_threads(every) == 1:
+            break
+    print(allowed_threads(every), allowed_threads(planned_threads(3)))
+finally:
+    for process in busy:
+        process.kill()
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "3"]
+
+
+@pytest.mark.parametrize("said", [None, "ACTIVE"])
+def test_threads_wait_without_spinning_unless_somebody_says_otherwise(said: str | None) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    if said is not None:
+        environment["OMP_WAIT_POLICY"] = said
+    program = "import langbert, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [said or "PASSIVE", "False"]

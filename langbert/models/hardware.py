@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import math
 import os
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -19,8 +23,10 @@ __all__ = [
     "EncoderPrecision",
     "Precision",
     "allowed_threads",
+    "encoder_dtype",
     "multiplies_bfloat16",
     "planned_threads",
+    "release_memory",
     "resolve_device",
     "resolve_precision",
     "usable_cores",
@@ -29,12 +35,16 @@ __all__ = [
 
 _LOG = logging.getLogger("langbert")
 
+_LOOK_AGAIN = 0.25
+"""Seconds between two looks at what others compute; the system counts in hundredths."""
+
 Precision = Literal["auto", "float32", "bfloat16"]
 """How numbers are held during inference: ``auto`` is bfloat16 where the hardware multiplies it, else float32."""
 
 EncoderPrecision = Literal["auto", "float32", "bfloat16", "int8"]
-"""The same for embeddings, which stay close enough to what they were when a BERT's linear layers multiply 8-bit
-integers, on a CPU."""
+"""The same for encoders: on a CPU a BERT's linear layers may multiply 8-bit integers, and ``auto`` lets them where its
+states stay as close to what they were as :mod:`langbert.models.bert.calibration` asks: those of single texts
+everywhere, those of pairs, which become scores, where there is no bfloat16."""
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
@@ -57,6 +67,12 @@ def resolve_precision(
     if precision == "int8" and device.type != "cpu":
         raise ValueError(f"precision 'int8' is for CPUs, and the device is {str(device)!r}; choose 'auto'")
     return {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}[precision]
+
+
+def encoder_dtype(precision: EncoderPrecision, device: torch.device) -> torch.dtype | None:
+    """The dtype that ``precision`` means for an encoder; None, of ``auto``, leaves it to whoever loads the network."""
+    dtype = resolve_precision(precision, device, get_args(EncoderPrecision))
+    return None if precision == "auto" else dtype
 
 
 def multiplies_bfloat16(device: torch.device | str = "cpu") -> bool:
@@ -87,8 +103,7 @@ def _cpu_flags() -> frozenset[str]:
 @lru_cache(maxsize=1)
 def usable_cores() -> int:
     """The cores this process may use: its CPU affinity, cut to its cgroup's quota (a container's ``--cpus``)."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(affinity, _cgroup_quota())))
+    return max(1, math.ceil(min(_cores(), _cgroup_quota())))
 
 
 def _cgroup_quota() -> float:
@@ -104,6 +119,17 @@ def _cgroup_quota() -> float:
     return math.inf if quota in ("max", "-1") else int(quota) / int(period)
 
 
+def release_memory() -> None:
+    """Give back to the system what loading a network took and nobody needs any more; glibc would keep it."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+class _EveryCore(int):
+    """As many threads as there are cores, of which :func:`allowed_threads` takes those that nobody else computes on."""
+
+
 def planned_threads(threads: int | None) -> int:
     """Threads for one forward pass: what the caller says, else ``OMP_NUM_THREADS``, else every usable core.
 
@@ -111,7 +137,10 @@ def planned_threads(threads: int | None) -> int:
     """
     _Process.has_models = True
     if threads is None:
-        return torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else usable_cores()
+        if "OMP_NUM_THREADS" in os.environ:
+            return torch.get_num_threads()
+        _Process.load.others()
+        return _EveryCore(usable_cores())
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise ValueError(f"threads must be a whole number from 1, got {threads!r}")
     return threads
@@ -136,8 +165,16 @@ def using_threads(threads: int) -> Iterator[None]:
 
 
 def allowed_threads(threads: int) -> int:
-    """``threads``, or 1 in a process that was forked (gunicorn's ``--preload``, Celery) off one with models: OpenMP's
-    other threads stayed behind, and it would wait for them for ever."""
+    """``threads``; where that is every core because nobody said anything, fewer while other processes are at work.
+
+    Threads wait for each other after every matrix product: one whose core is taken holds up all of them, and on a busy
+    machine a question takes longer on two cores than on one.
+
+    It is 1 in a process that was forked (gunicorn's ``--preload``, Celery) off one with models: OpenMP's other threads
+    stayed behind, and it would wait for them for ever.
+    """
+    if isinstance(threads, _EveryCore):
+        threads = max(1, min(int(threads), round(_cores() - _Process.load.others())))
     if threads > 1 and _Process.lost_threads:
         if not _Process.warned:
             _LOG.warning(
@@ -149,8 +186,44 @@ def allowed_threads(threads: int) -> int:
     return threads
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Load:
+    """What other processes take of the cores that this one may use; nothing, as far as systems but Linux tell."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[float, float, float] | None = None
+        self._others = 0.0
+
+    def others(self) -> float:
+        """Cores' worth of time, on average since somebody last asked, a quarter of a second ago or longer."""
+        now = time.monotonic()
+        if self._seen is None or now - self._seen[0] >= _LOOK_AGAIN:
+            seen = now, _busy_seconds(), time.process_time()
+            if self._seen is not None:
+                elapsed, busy, own = (new - old for new, old in zip(seen, self._seen, strict=True))
+                self._others = max(0.0, busy - own) / elapsed
+            self._seen = seen
+        return self._others
+
+
+def _busy_seconds() -> float:
+    """Processor time spent so far on the cores this process may use, by whomever."""
+    try:
+        lines = Path("/proc/stat").read_text().splitlines()
+        mine = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+        counted = [list(map(int, line.split()[1:9])) for line in lines if line.split(" ", 1)[0] in mine]
+        return sum(sum(ticks) - ticks[3] - ticks[4] for ticks in counted) / os.sysconf("SC_CLK_TCK")  # not idle
+    except (AttributeError, OSError, ValueError, IndexError):
+        return 0.0
+
+
 class _Process:
     """What this process has to know about itself."""
+
+    load = _Load()
 
     has_models = False
     lost_threads = False

@@ -92,14 +92,14 @@ def computed(
         with torch.inference_mode():
             return work(batch)
 
-    planned = plan(lengths, device_type, threads)
+    planned = plan(lengths, device_type, allowed_threads(threads))
     if planned.streams == 1:
         for batch in planned.batches:
             with using_threads(planned.threads):
                 result = inferred(batch)
             yield batch, result
         return
-    before, each = torch.get_num_threads(), allowed_threads(planned.threads)
+    before, each = torch.get_num_threads(), planned.threads
     with ThreadPoolExecutor(planned.streams, "langbert", torch.set_num_threads, (each,)) as pool:
         futures: dict[Future[T], list[int]] = {pool.submit(inferred, batch): batch for batch in planned.batches}
         try:
