@@ -10,11 +10,12 @@ from torch import Tensor
 
 from .errors import CheckpointError
 from .models import resolve
-from .models.bert.evidence import ROWS, is_evidence, shared_evidence
+from .models.bert.evidence import ROWS, is_evidence
 from .models.configured import Configured
+from .models.encoder import load_evidence
 from .models.files.lora import base_of
 from .models.files.tokenizer import TextTokenizer, windows
-from .models.hardware import Precision, planned_threads, resolve_device, resolve_precision
+from .models.hardware import EncoderPrecision, encoder_dtype, planned_threads, resolve_device
 from .models.runner import Runner, Window
 from .records import Entailment, Progress
 
@@ -29,7 +30,8 @@ class Checker(Configured):
 
     Args:
         model: a catalogue name or a folder with adapters that have an entailment head.
-        precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the hardware multiplies it.
+        precision: ``"float32"``, ``"bfloat16"``, ``"int8"``, or ``"auto"``: bfloat16 where the hardware multiplies it,
+            else int8 for a BERT on a CPU that stays as close as :class:`~langbert.Embedder` asks, else float32.
         device: ``"auto"``, or what torch calls it.
         threads: for one forward pass on the CPU; None takes every core this process may use.
         offline: touch no network; None asks the environment.
@@ -43,7 +45,7 @@ class Checker(Configured):
         self,
         model: str | Path = "e5-checker",
         *,
-        precision: Precision = "auto",
+        precision: EncoderPrecision = "auto",
         device: str | torch.device = "auto",
         threads: int | None = None,
         offline: bool | None = None,
@@ -54,7 +56,7 @@ class Checker(Configured):
         if not is_evidence(folder):
             raise CheckpointError(f"{folder}: has no entailment head; expected what `langbert train evidence` makes")
         base = base_of(folder, offline=offline)
-        states = shared_evidence(folder, base, dtype=resolve_precision(precision, target), device=target)
+        states = load_evidence(folder, base, dtype=encoder_dtype(precision, target), device=target)
         self.max_length = states.max_length
         self._runner = Runner(states, target, planned_threads(threads))
         self._tokenizer = TextTokenizer.from_folder(base)

@@ -20,7 +20,7 @@ from .models.bert.loading import ReaderCheckpoint
 from .models.configured import Configured
 from .models.encoder import load_span_scorer
 from .models.files.tokenizer import windows
-from .models.hardware import Precision, planned_threads, resolve_device, resolve_precision
+from .models.hardware import EncoderPrecision, encoder_dtype, planned_threads, resolve_device
 from .models.runner import Runner, Window
 from .records import Progress, Span
 from .text.question import checked_question
@@ -53,7 +53,8 @@ class Reader(Configured):
     Args:
         model: a catalogue name, a folder, or a name on the hub: our adapters, or a ``BertForQuestionAnswering``; or
             what was loaded of one, whose weights are copied.
-        precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the hardware multiplies it.
+        precision: ``"float32"``, ``"bfloat16"``, ``"int8"``, or ``"auto"``: bfloat16 where the hardware multiplies it,
+            else int8 for a BERT on a CPU that stays as close as :class:`~langbert.Embedder` asks, else float32.
         device: ``"auto"``, or what torch calls it.
         threads: for one forward pass on the CPU; None takes every core this process may use.
         offline: touch no network; None asks the environment.
@@ -67,7 +68,7 @@ class Reader(Configured):
         self,
         model: str | Path | ReaderCheckpoint = "minilm-reader",
         *,
-        precision: Precision = "auto",
+        precision: EncoderPrecision = "auto",
         device: str | torch.device = "auto",
         threads: int | None = None,
         offline: bool | None = None,
@@ -76,7 +77,7 @@ class Reader(Configured):
         self._device = resolve_device(device)
         self._scorer = load_span_scorer(
             model if isinstance(model, ReaderCheckpoint) else resolve(model, offline=offline),
-            dtype=resolve_precision(precision, self._device),
+            dtype=encoder_dtype(precision, self._device),
             device=self._device,
             offline=offline,
         )

@@ -18,7 +18,7 @@ from .models.configured import Configured
 from .models.encoder import load_pair_scorer
 from .models.files.lora import base_of
 from .models.files.tokenizer import TextTokenizer, windows
-from .models.hardware import Precision, planned_threads, resolve_device, resolve_precision
+from .models.hardware import EncoderPrecision, encoder_dtype, planned_threads, resolve_device
 from .models.runner import Runner, Window, checked_texts
 from .records import Candidate, Progress
 
@@ -38,7 +38,8 @@ class Reranker(Configured):
 
     Args:
         model: a catalogue name, a folder, or a name on the hub: a cross-encoder with one label.
-        precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the hardware multiplies it.
+        precision: ``"float32"``, ``"bfloat16"``, ``"int8"``, or ``"auto"``: bfloat16 where the hardware multiplies it,
+            else int8 for a BERT on a CPU that stays as close as :class:`~langbert.Embedder` asks, else float32.
         device: ``"auto"``, or what torch calls it.
         threads: for one forward pass on the CPU; None takes every core this process may use.
         max_length: tokens of question and passage together, special tokens included.
@@ -55,7 +56,7 @@ class Reranker(Configured):
         self,
         model: str | Path = "minilm-reranker",
         *,
-        precision: Precision = "auto",
+        precision: EncoderPrecision = "auto",
         device: str | torch.device = "auto",
         threads: int | None = None,
         max_length: int | None = None,
@@ -64,12 +65,16 @@ class Reranker(Configured):
     ) -> None:
         self.name = str(model)
         self._device = resolve_device(device)
-        self.precision = resolve_precision(precision, self._device)
         folder = resolve(model, offline=offline)
         base = base_of(folder, offline=offline)
         self._scorer = load_pair_scorer(
-            folder, base, dtype=self.precision, device=self._device, trust_remote_code=trust_remote_code
+            folder,
+            base,
+            dtype=encoder_dtype(precision, self._device),
+            device=self._device,
+            trust_remote_code=trust_remote_code,
         )
+        self.precision = self._scorer.dtype
         self._runner = Runner(self._scorer.states, self._device, planned_threads(threads))
         self._tokenizer = TextTokenizer.from_folder(base, trust_remote_code=trust_remote_code)
         most = self._scorer.max_length

@@ -286,9 +286,11 @@ def test_bench_embed_prints_one_document(folder: Path, capsys: pytest.CaptureFix
     assert run([*arguments, "--precision", "float32", "--precision", "bfloat16", "--quiet"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert [result["precision"] for result in document["results"]] == ["float32", "bfloat16"]
+    assert document["results"][0]["ratio_to_float32"] == 1
     for result in document["results"]:
         assert result["texts"] == 5
         assert result["texts_per_second"] > 0
+        assert result["ratio_to_float32"] > 0
         assert sum(result["profile"]["shares"].values()) == pytest.approx(1)
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +17,11 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langbert import Embedder, Pooling
+from langbert import Document, Embedder, Pooling, Store
 from langbert.errors import CheckpointError, TextTooLong
 from langbert.models.files.tokenizer import TextTokenizer, windows
 from langbert.models.files.weights import save_tensors, write_json
+from langbert.models.hardware import resolve_precision
 from langbert.models.layers.pooling import AttentionPooling
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "embeddings.json").read_text(encoding="utf-8"))
@@ -84,6 +89,48 @@ def test_a_text_has_one_vector_alone_and_in_any_batch(tiny, pooling, precision):
     atol = 1e-6 if precision == "float32" else 1e-2
     np.testing.assert_allclose(together, alone, atol=atol)
     np.testing.assert_allclose(together, backwards, atol=atol)
+
+
+def test_a_store_made_in_one_precision_is_read_and_filled_in_another(tiny, tmp_path):
+    documents = [Document(str(i), text) for i, text in enumerate(TEXTS) if 0 < len(text) < 60]
+    made = Embedder(tiny, precision="float32")
+    with Store.open(tmp_path / "store", embedder=made) as store:
+        store.add(documents[:-1])
+    for precision in ("int8", "bfloat16", "auto"):
+        other = Embedder(tiny, precision=precision)
+        assert other.space.fingerprint == made.space.fingerprint
+        with Store.open(tmp_path / "store", embedder=other) as store:
+            store.add(documents)
+            assert len(store) == len(documents)
+            for document in documents:
+                (nearest,) = store.search(document.text, 1, mode="dense")
+                assert nearest.document_id == document.id
+                assert nearest.score > 0.98
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="about x86 processors")
+def test_a_store_made_on_one_kind_of_processor_opens_on_another(tiny, tmp_path):
+    with Store.open(tmp_path / "store", embedder=Embedder(tiny)) as store:
+        store.add([Document("a", TEXTS[-1])])
+    program = f"""
+from langbert import Embedder, Store
+embedder = Embedder({str(tiny)!r})
+with Store.open({str(tmp_path / "store")!r}, embedder=embedder) as store:
+    print(store.search({TEXTS[-1]!r}, 1, mode="dense")[0].score > 0.98, embedder.precision)
+"""
+    older = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    run = subprocess.run([sys.executable, "-c", program], env=older, capture_output=True, text=True, check=True)
+    found, precision = run.stdout.split()
+    assert found == "True"
+    assert precision != "torch.bfloat16"
+
+
+@pytest.mark.models
+def test_auto_is_int8_where_that_is_close_enough(minilm_folder, tiny, monkeypatch):
+    assert Embedder(minilm_folder).precision == torch.int8
+    monkeypatch.setattr("langbert.models.bert.calibration._LEAST", 0.9999)
+    assert Embedder(minilm_folder).precision == resolve_precision("auto", torch.device("cpu"))
+    assert Embedder(minilm_folder, precision="int8").precision == torch.int8
 
 
 @pytest.mark.parametrize("pooling", [p for p in Pooling if p is not Pooling.ATTENTION])

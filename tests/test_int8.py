@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from langbert.models.bert.int8 import Int8Layer, _split, calibration_sequences, int8_layers
+from langbert.models.bert.calibration import Calibration, calibrated, calibration_pairs, calibration_sequences
+from langbert.models.bert.inference import PreparedBert
+from langbert.models.bert.int8 import Int8Layer, _split, activation_ranges, int8_layers
 from langbert.models.bert.loading import load_bert
 from langbert.models.bert.network import Bert, BertConfig
 from langbert.models.files.tokenizer import TextTokenizer
 from langbert.models.layers.attention import attend
-from langbert.models.layers.int8_projection import Int8Projection, Levels, weight_levels
+from langbert.models.layers.int8_projection import Int8Projection, Levels, Limits, weight_limits
 from langbert.models.layers.projection import ACTIVATIONS
 
 
 def works() -> bool:
     try:
-        weight_levels()
+        weight_limits()
     except ValueError:
         return False
     return True
@@ -72,6 +76,14 @@ def bert() -> Bert:
     return network.eval()
 
 
+def tiny_tokenizer(folder: Path) -> Path:
+    folder.mkdir()
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "of", "a", "in", "old", "light"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def sequences() -> list[list[int]]:
     generator = torch.Generator().manual_seed(1)
@@ -83,16 +95,16 @@ def sequences() -> list[list[int]]:
 @pytest.mark.parametrize("rows", [0, 1, 5, 33])
 def test_the_product_is_that_of_the_rounded_numbers(rows, activation):
     torch.manual_seed(0)
-    most = weight_levels()
+    limits = weight_limits()
     weight, bias, x, residual = torch.randn(48, 20), torch.randn(48), torch.randn(rows, 20), torch.randn(rows, 48)
     levels, out_levels = Levels(0.03, 120), Levels(0.02, 10)
-    projection = Int8Projection(weight, bias, levels, out_levels=out_levels, activation=activation, most=most)
+    projection = Int8Projection(weight, bias, levels, out_levels=out_levels, activation=activation, limits=limits)
     before = x.clone()
     seen = levels.of(x)
     assert torch.equal(x, before)
     assert seen.dtype == torch.uint8
     assert torch.equal(seen, (x.double() / 0.03).round().add(120).clamp(0, 255).to(torch.uint8))
-    scales = weight.abs().amax(dim=1, keepdim=True).double() / most
+    scales = limits.scales(weight)[:, None].double()
     product = (seen.double() - 120) * 0.03 @ ((weight / scales).round() * scales).T + bias
     torch.testing.assert_close(projection(x).double(), product, atol=1e-5, rtol=1e-5)
     activated = projection.activated(x)
@@ -127,7 +139,7 @@ def test_a_row_does_not_depend_on_its_company():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_network_stays_close_to_float32(bert, sequences, dtype):
-    layers = int8_layers(bert, sequences, dtype=dtype)
+    layers = int8_layers(bert, activation_ranges(bert, sequences), dtype=dtype)
     generator = torch.Generator().manual_seed(2)  # other sequences than those it has seen
     for length in (1, 2, 13, 60):
         ids = torch.randint(0, 99, (length,), generator=generator).tolist()
@@ -137,7 +149,8 @@ def test_a_network_stays_close_to_float32(bert, sequences, dtype):
 
 
 def test_queries_are_scaled_and_nothing_else(bert, sequences):
-    plain, scaled = int8_layers(bert, sequences)[0].qkv, int8_layers(bert, sequences, query_scale=4.0)[0].qkv
+    ranges = activation_ranges(bert, sequences)
+    plain, scaled = int8_layers(bert, ranges)[0].qkv, int8_layers(bert, ranges, query_scale=4.0)[0].qkv
     x = torch.randn(5, 64)
     torch.testing.assert_close(scaled(x), torch.cat([plain(x)[:, :64] * 4, plain(x)[:, 64:]], dim=1))
 
@@ -163,7 +176,7 @@ def test_a_neuron_that_reaches_far_does_not_coarsen_the_rest():
 
 def test_the_network_is_left_as_it_was(bert, sequences):
     before = {name: tensor.clone() for name, tensor in bert.state_dict().items()}
-    int8_layers(bert, sequences)
+    int8_layers(bert, activation_ranges(bert, sequences))
     assert all(torch.equal(tensor, before[name]) for name, tensor in bert.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in bert.modules())
 
@@ -171,7 +184,14 @@ def test_the_network_is_left_as_it_was(bert, sequences):
 def test_it_needs_a_sequence(bert):
     for nothing in ([], [[]]):
         with pytest.raises(ValueError, match="at least one sequence"):
-            int8_layers(bert, nothing)
+            activation_ranges(bert, nothing)
+
+
+def test_it_needs_the_ranges_of_every_layer(bert, sequences):
+    with pytest.raises(ValueError, match="ranges of 3 layers, got those of 2"):
+        int8_layers(bert, activation_ranges(bert, sequences)[:2])
+    with pytest.raises(ValueError, match="got those of 0"):
+        PreparedBert(bert, dtype=torch.int8)
 
 
 def test_a_torch_without_the_product_is_told_about(monkeypatch):
@@ -179,13 +199,13 @@ def test_a_torch_without_the_product_is_told_about(monkeypatch):
         raise NotImplementedError("no kernel")
 
     monkeypatch.setattr(torch.ops.onednn, "qlinear_prepack", missing)
-    weight_levels.cache_clear()
+    weight_limits.cache_clear()
     try:
         with pytest.raises(ValueError, match="choose precision='auto'"):
-            weight_levels()
+            weight_limits()
     finally:
         monkeypatch.undo()
-        weight_levels.cache_clear()
+        weight_limits.cache_clear()
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="about x86 processors")
@@ -195,16 +215,77 @@ def test_a_processor_without_vnni_gets_smaller_weights_and_right_products():
 import os
 os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
 import torch
-from langbert.models.layers.int8_projection import Int8Projection, Levels, weight_levels
-most = weight_levels()
-x, weight = torch.rand(16, 64) * 2, torch.rand(8, 64)
-product = Int8Projection(weight, torch.zeros(8), Levels(2 / 255, 0), most=most)(x)
-print(most, float(((product - x @ weight.T) / (x @ weight.T)).abs().max()))
+from langbert.models.layers.int8_projection import Int8Projection, Levels, weight_limits
+limits = weight_limits()
+print(limits.each, limits.pair)
+torch.manual_seed(0)
+for rows, width, out in ((16, 64, 8), (300, 1552, 48), (1, 384, 32), (40, 388, 384), (300, 386, 48), (30, 1537, 48)):
+    first = torch.randint(0, 128, (out, width // 2))
+    pairs = torch.stack([first, 127 - first], dim=2) * torch.randint(0, 2, (out, width // 2, 1)).mul(2).sub(1)
+    weight = torch.nn.functional.pad(pairs.flatten(1), (0, width % 2)).float()  # all of them as large as may be
+    levels = torch.randint(0, 2, (rows, width), dtype=torch.uint8) * 255
+    found = Int8Projection(weight, torch.zeros(out), Levels(1.0, 0), limits=limits).levels_projected(levels)
+    scales = limits.scales(weight)[:, None].double()
+    exact = levels.double() @ ((weight / scales).round() * scales).T
+    print(float((found - exact).abs().max() / exact.abs().max()))
 """
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    most, error = run.stdout.split()
-    assert int(most) == 63
-    assert float(error) < 0.01
+    limits, *errors = run.stdout.splitlines()
+    assert limits == "127 127"
+    assert max(map(float, errors)) < 1e-6
+
+
+def test_the_sum_of_neighbours_decides_where_it_is_limited():
+    weight = torch.tensor([[4.0, 2.0, -1.0, 0.0], [3.0, -3.0, 0.0, 3.0], [0.0, 0.0, 0.0, 0.0]])
+    assert Limits(127, 254).scales(weight)[:2].tolist() == pytest.approx([4 / 127, 3 / 127])
+    assert Limits(127, 127).scales(weight)[:2].tolist() == pytest.approx([6 / 127, 3 / 127])
+    assert Limits(127, 127).scales(weight[:, :3])[:2].tolist() == pytest.approx([4 / 63, 3 / 63])
+    assert (Limits(127, 127).scales(weight) > 0).all()
+
+
+def test_the_bias_takes_up_what_rounding_makes_of_the_mean():
+    torch.manual_seed(0)
+    weight, bias, mean = torch.randn(32, 96), torch.randn(32), torch.rand(96) * 3
+    x = mean + torch.randn(500, 96) * 0.1
+    levels = Levels(float(x.abs().max()) / 127, 128)
+    exact = (x @ weight.T + bias).mean(0)
+    errors = [
+        float((Int8Projection(weight, bias, levels, mean=known)(x).mean(0) - exact).norm()) for known in (None, mean)
+    ]
+    assert errors[1] < errors[0] / 2
+
+
+def test_what_calibrating_finds_is_kept_as_long_as_the_files_are_the_same(bert, tmp_path, monkeypatch):
+    monkeypatch.setenv("LANGBERT_CACHE", str(tmp_path / "cache"))
+    tokenizer = TextTokenizer.from_folder(tiny_tokenizer(tmp_path / "model"))
+    loaded: list[Bert] = []
+
+    def found() -> Calibration:
+        from langbert.models.bert import calibration
+
+        calibration._known.clear()  # as in another process
+        return calibrated(lambda: loaded.append(bert) or bert, lambda: tokenizer, [tmp_path / "model"])
+
+    first = found()
+    assert len(loaded) == 1
+    again = found()
+    assert len(loaded) == 1
+    assert torch.equal(first.cosines, again.cosines)
+    for one, other in zip(first.ranges, again.ranges, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    (kept,) = (tmp_path / "cache" / "int8").glob("*.safetensors")
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert torch.equal(found().cosines, first.cosines)
+    assert len(loaded) == 2
+    (tmp_path / "model" / "config.json").write_text("{}")
+    found()
+    assert len(loaded) == 3
+
+
+def test_close_is_as_close_as_was_agreed():
+    assert Calibration([], torch.tensor([0.9995, 0.9985, 0.998])).is_close
+    assert not Calibration([], torch.tensor([0.9999, 0.9999, 0.989])).is_close
+    assert not Calibration([], torch.tensor([0.9975, 0.9975])).is_close
 
 
 @pytest.fixture(scope="module")
@@ -223,9 +304,18 @@ def test_calibration_sentences(tokenizer):
 
 
 @pytest.mark.models
+def test_calibration_pairs(tokenizer):
+    found = calibration_pairs(tokenizer)
+    assert all(len(pair.ids) == len(pair.segments) <= 24 + 64 and pair.ids.count(102) == 2 for pair in found)
+    assert all(set(pair.segments) == {0, 1} for pair in found)
+    assert max(len(pair.ids) for pair in calibration_pairs(tokenizer, 20)) == 20
+
+
+@pytest.mark.models
 def test_vectors_of_a_real_model_stay_close_to_float32(minilm_folder, tokenizer):
     real = load_bert(minilm_folder)
-    layers = int8_layers(real, calibration_sequences(tokenizer, real.config.max_positions))
+    ranges = activation_ranges(real, calibration_sequences(tokenizer, real.config.max_positions))
+    layers = int8_layers(real, ranges)
     cosines = []
     with torch.inference_mode():
         for encoding in tokenizer.encode(TEXTS):

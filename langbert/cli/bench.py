@@ -34,7 +34,9 @@ Paths = Annotated[
 ]
 Precisions = Annotated[
     list[str] | None,
-    typer.Option(help="auto, float32, bfloat16 …; several are measured in turns.", show_default="auto"),
+    typer.Option(
+        help="auto, float32, bfloat16 …; several are measured in turns.", show_default="auto; of texts float32 too"
+    ),
 ]
 Threads = Annotated[int | None, typer.Option(help="Threads.", min=1, show_default="every core")]
 Repeats = Annotated[int, typer.Option(help="Rounds that count; medians are shown.", min=1)]
@@ -62,16 +64,16 @@ def embed(
     repeats: Repeats = 3,
     profile: Annotated[bool, typer.Option(help="Also show where the time goes.")] = False,
 ) -> None:
-    """Texts and tokens a second, and how near that is to the fastest matrix product of this machine.
+    """Texts and tokens a second, beside float32 and beside the fastest matrix product of this machine.
 
     Example:
 
-        langbert bench embed docs/ --precision auto --precision float32
+        langbert bench embed docs/ --precision auto --precision float32 --precision int8
     """
     from .stores import make_embedder
 
     embedders: dict[str, Embedder] = {}
-    for name in precision or ["auto"]:
+    for name in precision or ["auto", "float32"]:
         embedders[name] = make_embedder(model, output, precision=name, threads=threads, max_length=max_length)
     from ..bench import measure_embedders, profile_embedder
 
@@ -92,7 +94,13 @@ def embed(
             profiles = {name: profile_embedder(embedder, chosen) for name, embedder in embedders.items()}
     if output.as_json:
         results = [
-            {"precision": name, "dtype": _dtype(embedders[name]), **speed.to_dict()} for name, speed in speeds.items()
+            {
+                "precision": name,
+                "dtype": _dtype(embedders[name]),
+                "ratio_to_float32": _to_float32(speed, speeds),
+                **speed.to_dict(),
+            }
+            for name, speed in speeds.items()
         ]
         for result in results if profiles else ():
             result["profile"] = profiles[result["precision"]].to_dict()
@@ -294,14 +302,17 @@ def _show_embedding(
 ) -> None:
     from rich.text import Text
 
-    table = plain_table("precision", "texts/s", "lowest – highest", "tokens/s", "GFLOP/s", "of the roof")
+    table = plain_table("precision", "texts/s", "lowest – highest", "to float32", "tokens/s", "GFLOP/s", "of the roof")
     for name, speed in speeds.items():
         middle, least, most = speed.timing.rates(speed.workload.texts)
         gflops = "" if speed.gflops is None else f"{speed.gflops:,.0f}"
         share = "" if speed.percent_of_roof is None else f"{speed.percent_of_roof:.0f} %"
         spread = f"{least:,.1f} – {most:,.1f}"
         tokens = f"{speed.tokens_per_second:,.0f}"
-        table.add_row(Text(visible(_label(name, embedders[name]))), f"{middle:,.1f}", spread, tokens, gflops, share)
+        ratio = _to_float32(speed, speeds)
+        times = "" if ratio is None else f"{ratio:.2f}×"
+        label = Text(visible(_label(name, embedders[name])))
+        table.add_row(label, f"{middle:,.1f}", spread, times, tokens, gflops, share)
     output.out.print(table)
     for name, found in profiles.items():
         shares = sorted(found.shares.items(), key=lambda item: -item[1])
@@ -316,6 +327,12 @@ def _show_embedding(
         + (f"; the roof, this machine's fastest matrix product: {roof}" if roof else ""),
         "dim",
     )
+
+
+def _to_float32(speed: EmbeddingSpeed, speeds: dict[str, EmbeddingSpeed]) -> float | None:
+    """How many times as fast as float32, if that was measured, round by round."""
+    base = speeds.get("float32")
+    return None if base is None else speed.timing.ratios(base.timing).median
 
 
 def _show_generation(output: Output, model: str, speeds: dict[str, GenerationSpeed]) -> None:

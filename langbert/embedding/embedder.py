@@ -22,7 +22,7 @@ from ..models.files.digests import remembered
 from ..models.files.sentence_folder import read_sentence_folder, write_sentence_folder
 from ..models.files.tokenizer import TextTokenizer
 from ..models.files.weights import tensors_sha256
-from ..models.hardware import EncoderPrecision, planned_threads, resolve_device, resolve_precision
+from ..models.hardware import EncoderPrecision, encoder_dtype, planned_threads, resolve_device
 from ..models.layers.pooling import Pooling
 from ..models.runner import Runner, Window, checked_texts
 from ..records import EmbeddingSpace, Progress, Role
@@ -57,8 +57,8 @@ class Embedder(Configured):
         model: a catalogue name, a folder, or a name on the hub.
         pooling: how token vectors become one vector: see :class:`Pooling`. Mean if the checkpoint is silent too.
         normalize: whether vectors have length 1. True if the checkpoint is silent too.
-        precision: ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the hardware multiplies it. ``"int8"``
-            is quicker still for a BERT on a CPU, at a mean cosine of 0.995 and more to float32.
+        precision: ``"float32"``, ``"bfloat16"``, or ``"int8"``, for a BERT on a CPU. ``"auto"`` is int8 if that keeps a
+            mean cosine of about 0.998 to float32 and 0.99 at least; else bfloat16 where the hardware multiplies it.
         device: ``"auto"``, or what torch calls it.
         threads: for one forward pass on the CPU; None takes every core this process may use.
         max_length: tokens the encoder reads at once, special tokens included.
@@ -71,6 +71,7 @@ class Embedder(Configured):
             True for the user's cache folder. Vectors are kept apart by embedding space, precision, limit and role.
 
     Attributes:
+        precision: what it computes in.
         overflowed: how many texts so far were over the limit.
         tokens: how many tokens the encoder has been given so far, special ones and overlaps included.
 
@@ -100,18 +101,17 @@ class Embedder(Configured):
     ) -> None:
         require_choice("on_overflow", on_overflow, get_args(OnOverflow))
         chosen = None if pooling is None else Pooling(pooling)
-        self.name = str(model)
-        self.on_overflow = on_overflow
-        self.overflowed = 0
-        self.tokens = 0
-        self._device = resolve_device(device)
-        self.precision = resolve_precision(precision, self._device, get_args(EncoderPrecision))
-
-        self._path = resolve(model, offline=offline)
+        self.name, self.on_overflow = str(model), on_overflow
+        self.overflowed = self.tokens = 0
+        self._device, self._path = resolve_device(device), resolve(model, offline=offline)
         self._folder = read_sentence_folder(self._path, pooling_needed=chosen is None)
         self._encoder = load_encoder(
-            self._folder.encoder, dtype=self.precision, device=self._device, trust_remote_code=trust_remote_code
+            self._folder.encoder,
+            dtype=encoder_dtype(precision, self._device),
+            device=self._device,
+            trust_remote_code=trust_remote_code,
         )
+        self.precision = self._encoder.dtype
         self._runner = Runner(self._encoder, self._device, planned_threads(threads))
         self._tokenizer = TextTokenizer.from_folder(
             self._folder.encoder, lowercase=self._folder.lowercase, trust_remote_code=trust_remote_code

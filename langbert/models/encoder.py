@@ -5,6 +5,7 @@ BERT and recurrent networks are our own; every other family runs through ``trans
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,15 +17,17 @@ from torch.nn import functional as F
 
 from ..errors import CheckpointError
 from .architectures.recurrent import RecurrentTextEncoder, is_recurrent, load_recurrent
-from .bert.checkpoint import is_bert, parse_config
-from .bert.evidence import ROWS, is_evidence, shared_evidence
+from .bert.calibration import calibrated
+from .bert.checkpoint import is_bert
+from .bert.evidence import ROWS, EvidenceStates, is_evidence, load_evidence_encoder, shared_evidence
 from .bert.inference import PreparedBert
-from .bert.int8 import calibration_sequences
+from .bert.int8 import Ranges
 from .bert.loading import ReaderCheckpoint, load_bert, load_cross_encoder, load_span_reader, save_bert
 from .bert.network import Bert
 from .files.lora import base_of
 from .files.tokenizer import TextTokenizer
 from .files.weights import Weight, read_json
+from .hardware import release_memory, resolve_precision
 from .layers.low_bit_table import LowBitTable
 from .transformers_models import TransformersCrossEncoder, TransformersEncoder
 
@@ -35,9 +38,13 @@ __all__ = [
     "SpanScorer",
     "TokenStates",
     "load_encoder",
+    "load_evidence",
     "load_pair_scorer",
     "load_span_scorer",
 ]
+
+
+log = logging.getLogger("langbert")
 
 
 class TokenStates(Protocol):
@@ -63,9 +70,11 @@ class Encoder(TokenStates, Protocol):
         hidden_size: H.
         max_length: the longest sequence, special tokens included; None if the network has no limit.
         pooler: the trained layer over the first token, if the checkpoint has one.
+        dtype: what it computes in; int8 is that of its linear layers.
     """
 
     hidden_size: int
+    dtype: torch.dtype
     max_length: int | None
     pooler: nn.Module | None
 
@@ -84,7 +93,7 @@ class BertEncoder:
     Args:
         load: gives the network, now, and again when its weights are asked for: only what inference needs stays in
             memory.
-        dtype, device, calibration: as :class:`~langbert.models.bert.inference.PreparedBert` takes them.
+        dtype, device, ranges: as :class:`~langbert.models.bert.inference.PreparedBert` takes them.
     """
 
     def __init__(
@@ -93,14 +102,16 @@ class BertEncoder:
         *,
         dtype: torch.dtype,
         device: torch.device,
-        calibration: Sequence[Sequence[int]] = (),
+        ranges: Sequence[Ranges] = (),
     ) -> None:
         self._load = load
         bert = load()
-        self._prepared = PreparedBert(bert, dtype=dtype, device=device, calibration=calibration)
-        self.hidden_size = bert.config.hidden_size
+        self._prepared = PreparedBert(bert, dtype=dtype, device=device, ranges=ranges)
+        self.hidden_size, self.dtype = bert.config.hidden_size, dtype
         self.max_length: int | None = bert.config.max_positions
         self.pooler: nn.Module | None = None if bert.pooler is None else bert.pooler.to(device)
+        del bert
+        release_memory()
 
     def __call__(self, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> Tensor:
         return self._prepared(sequences, segments)
@@ -125,11 +136,13 @@ class PairScorer(NamedTuple):
         states: its encoder.
         logits: the rows of first tokens, ``(n, H)`` → ``(n,)`` float32.
         max_length: the longest pair, special tokens included; None if the network has no limit.
+        dtype: what it computes in.
     """
 
     states: TokenStates
     logits: Callable[[Tensor], Tensor]
     max_length: int | None
+    dtype: torch.dtype
 
 
 class SpanScorer(NamedTuple):
@@ -149,9 +162,16 @@ class SpanScorer(NamedTuple):
 
 
 def load_encoder(
-    folder: str | Path, *, dtype: torch.dtype, device: torch.device, trust_remote_code: bool = False
+    folder: str | Path,
+    *,
+    dtype: torch.dtype | None,
+    device: torch.device,
+    trust_remote_code: bool = False,
 ) -> Encoder:
     """The network in a checkpoint folder.
+
+    Args:
+        dtype: what to compute in; None takes what is quickest here, and loses next to nothing by it.
 
     Raises:
         CheckpointError: the folder is not one whole checkpoint, or only runs with code of its own, or is to compute in
@@ -160,13 +180,10 @@ def load_encoder(
     folder = Path(folder)
     config = read_json(folder / "config.json")
     if is_bert(config):
-        calibration: Sequence[Sequence[int]] = ()
-        if dtype == torch.int8:
-            positions = parse_config(config, folder / "config.json").max_positions
-            calibration = calibration_sequences(TextTokenizer.from_folder(folder), positions)
-        return BertEncoder(
-            partial(load_bert, folder, low_bit=True), dtype=dtype, device=device, calibration=calibration
-        )
+        load = partial(load_bert, folder, low_bit=True)
+        dtype, ranges = _chosen(dtype, device, load, [folder])
+        return BertEncoder(load, dtype=dtype, device=device, ranges=ranges)
+    dtype = dtype or resolve_precision("auto", device)
     if dtype == torch.int8:
         raise CheckpointError(f"{folder}: precision 'int8' is for BERT checkpoints; choose 'auto' for others")
     if is_recurrent(config):
@@ -175,50 +192,111 @@ def load_encoder(
 
 
 def load_pair_scorer(
-    folder: Path, base: Path, *, dtype: torch.dtype, device: torch.device, trust_remote_code: bool = False
+    folder: Path,
+    base: Path,
+    *,
+    dtype: torch.dtype | None,
+    device: torch.device,
+    trust_remote_code: bool = False,
 ) -> PairScorer:
     """The cross-encoder in a checkpoint folder.
 
     Args:
         base: the folder of config and tokenizer: another than ``folder`` where that holds adapters only.
+        dtype: as for :func:`load_encoder`.
 
     Raises:
         CheckpointError: the folder is not one whole cross-encoder with one label.
     """
     if is_evidence(folder):
-        evidence = shared_evidence(folder, base, dtype=dtype, device=device)
+        evidence = load_evidence(folder, base, dtype=dtype, device=device)
         _, _, slope, bias = evidence.calibration
-        return PairScorer(evidence, lambda first: slope * first[:, ROWS.RELEVANCE] + bias, evidence.max_length)
+        relevance = lambda first: slope * first[:, ROWS.RELEVANCE] + bias  # noqa: E731
+        return PairScorer(evidence, relevance, evidence.max_length, evidence.dtype)
     if is_bert(read_json(base / "config.json")):
         network = load_cross_encoder(folder, base=base if base != folder else None).to(device)
         _check_labels(folder, network.classifier.linear.out_features)
-        prepared = PreparedBert(network.bert, dtype=dtype, device=device)
+        dtype, ranges = _chosen(dtype, device, lambda: network.bert, [base, folder], pairs=True)
+        prepared = PreparedBert(network.bert, dtype=dtype, device=device, ranges=ranges)
         head = nn.Sequential(network.pooler, network.classifier)
-        return PairScorer(prepared, lambda first: head(first.float())[:, 0], prepared.config.max_positions)
+        return PairScorer(prepared, lambda first: head(first.float())[:, 0], prepared.config.max_positions, dtype)
+    dtype = dtype or resolve_precision("auto", device)
     theirs = TransformersCrossEncoder(folder, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     _check_labels(folder, theirs.n_labels)
-    return PairScorer(theirs, lambda first: first[:, 0], theirs.max_length)
+    return PairScorer(theirs, lambda first: first[:, 0], theirs.max_length, dtype)
 
 
 def load_span_scorer(
-    source: Path | ReaderCheckpoint, *, dtype: torch.dtype, device: torch.device, offline: bool | None = None
+    source: Path | ReaderCheckpoint,
+    *,
+    dtype: torch.dtype | None,
+    device: torch.device,
+    offline: bool | None = None,
 ) -> SpanScorer:
     """The reader in a checkpoint folder, or one in memory, whose weights are copied.
+
+    Args:
+        dtype: as for :func:`load_encoder`.
 
     Raises:
         CheckpointError: the folder is no BERT reader, or not whole.
     """
     if isinstance(source, Path) and is_evidence(source):
         base = base_of(source, offline=offline)
-        evidence = shared_evidence(source, base, dtype=dtype, device=device)
+        evidence = load_evidence(source, base, dtype=dtype, device=device)
         calibration = evidence.calibration[:2]
         return SpanScorer(evidence, lambda rows: rows[:, ROWS.SPANS], TextTokenizer.from_folder(base), calibration)
     loaded = source if isinstance(source, ReaderCheckpoint) else load_span_reader(source, offline=offline)
-    prepared = PreparedBert(loaded.network.bert, dtype=dtype, device=device)
+    bert = loaded.network.bert
+    if isinstance(source, Path):
+        dtype, ranges = _chosen(dtype, device, lambda: bert, [base_of(source, offline=offline), source], pairs=True)
+    else:
+        dtype, ranges = dtype or resolve_precision("auto", device), ()
+    prepared = PreparedBert(bert, dtype=dtype, device=device, ranges=ranges)
     weight, bias = (
         tensor.detach().to(device, torch.float32) for tensor in (loaded.network.head.weight, loaded.network.head.bias)
     )
     return SpanScorer(prepared, lambda rows: F.linear(rows.float(), weight, bias), loaded.tokenizer, loaded.calibration)
+
+
+def load_evidence(folder: Path, base: Path, *, dtype: torch.dtype | None, device: torch.device) -> EvidenceStates:
+    """The evidence encoder in ``folder``, in memory once for all who use it; arguments as for the others."""
+    load = partial(load_evidence_encoder, folder, base)
+    dtype, ranges = _chosen(dtype, device, lambda: load().bert, [base, folder], pairs=True)
+    states = shared_evidence(folder, load, dtype=dtype, device=device, ranges=ranges)
+    release_memory()
+    return states
+
+
+def _chosen(
+    dtype: torch.dtype | None,
+    device: torch.device,
+    load: Callable[[], Bert],
+    folders: Sequence[Path],
+    *,
+    pairs: bool = False,
+) -> tuple[torch.dtype, Sequence[Ranges]]:
+    """What a BERT computes in, and the ranges of its activations if that is int8.
+
+    Args:
+        folders: where network and tokenizer come from, the tokenizer from the first.
+        pairs: whether it reads two texts at a time.
+    """
+    other = resolve_precision("auto", device) if dtype is None else dtype
+    if dtype not in (None, torch.int8) or device.type != "cpu":
+        return other, ()
+    if dtype is None and pairs and other == torch.bfloat16:
+        return other, ()  # scores are held against fixed thresholds: the closer the better
+    try:
+        found = calibrated(load, partial(TextTokenizer.from_folder, folders[0]), folders, pairs=pairs)
+    except ValueError:
+        if dtype is None:
+            return other, ()  # this processor cannot
+        raise
+    if dtype is None and not found.is_close:
+        log.info("%s computes in %s: in int8 it has a %s", folders[-1], other, found)
+        return other, ()
+    return torch.int8, found.ranges
 
 
 def _check_labels(folder: Path, n_labels: int) -> None:

@@ -53,7 +53,7 @@ class TransformersEncoder:
         self._model = model.eval()
         converts = dtype != torch.float32 or device.type != "cpu"
         self._running: Any = deepcopy(model).to(device, dtype) if converts else model
-        self._device = device
+        self._device, self.dtype = device, dtype
         self.hidden_size = int(model.config.hidden_size)
         self.max_length = usable_positions(model.config)
         dense = getattr(getattr(model, "pooler", None), "dense", None)

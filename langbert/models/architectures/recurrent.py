@@ -176,7 +176,7 @@ class RecurrentTextEncoder:
     """A recurrent network as :class:`~langbert.models.encoder.Encoder` has it: texts may be of any length."""
 
     def __init__(self, network: RecurrentEncoder, *, dtype: torch.dtype, device: torch.device) -> None:
-        self.network = network
+        self.network, self.dtype = network, dtype
         self._prepared = PreparedRecurrent(network, dtype=dtype, device=device)
         self.hidden_size = network.config.hidden_size
         self.max_length: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from ..files.lora import ADAPTER_CONFIG, is_adapter, merge_adapters
 from ..files.weights import read_json
 from .heads import SequenceClassifier
 from .inference import PreparedBert
+from .int8 import Ranges
 from .loading import CALIBRATION, load_bert
 from .network import Bert, Pooler
 
@@ -28,6 +29,7 @@ __all__ = [
     "EvidenceLogits",
     "EvidenceStates",
     "is_evidence",
+    "load_evidence_encoder",
     "shared_evidence",
 ]
 
@@ -113,11 +115,12 @@ class EvidenceStates:
 
     Args:
         network: whose weights are copied.
-        dtype, device: as :class:`~langbert.models.bert.inference.PreparedBert` takes them.
+        dtype, device, ranges: as :class:`~langbert.models.bert.inference.PreparedBert` takes them.
         calibration: as it was trained.
 
     Attributes:
         max_length: tokens of a pair, special ones included.
+        dtype: what it computes in.
     """
 
     def __init__(
@@ -127,8 +130,10 @@ class EvidenceStates:
         dtype: torch.dtype,
         device: torch.device,
         calibration: EvidenceCalibration,
+        ranges: Sequence[Ranges] = (),
     ) -> None:
-        self._prepared = PreparedBert(network.bert, dtype=dtype, device=device)
+        self.dtype = dtype
+        self._prepared = PreparedBert(network.bert, dtype=dtype, device=device, ranges=ranges)
         self._span, self._relevance, self._entailment = (
             head.to(device) for head in (network.span_head, network.relevance_head, network.entailment_head)
         )
@@ -176,23 +181,37 @@ def is_evidence(folder: Path) -> bool:
     return is_adapter(folder) and set(HEADS) <= set(read_json(folder / ADAPTER_CONFIG).get("modules_to_save") or ())
 
 
-def shared_evidence(folder: Path, base: Path, *, dtype: torch.dtype, device: torch.device) -> EvidenceStates:
-    """The network in ``folder``, in memory once for all who use it.
-
-    Args:
-        base: the encoder that the adapters in ``folder`` belong to.
+def load_evidence_encoder(folder: Path, base: Path) -> EvidenceEncoder:
+    """The network that the adapters in ``folder`` make of the encoder in ``base``, in float32 and evaluation mode.
 
     Raises:
         CheckpointError: the folders' files are not whole, or do not belong together.
+    """
+    network = EvidenceEncoder(load_bert(base, pooler=False, low_bit=True))
+    merge_adapters(network, folder, heads=HEADS)
+    return network.eval()
+
+
+def shared_evidence(
+    folder: Path,
+    load: Callable[[], EvidenceEncoder],
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    ranges: Sequence[Ranges] = (),
+) -> EvidenceStates:
+    """The network in ``folder``, in memory once for all who use it.
+
+    Args:
+        load: gives it, where it is not in memory yet.
+        dtype, device, ranges: as :class:`EvidenceStates` takes them.
     """
     key = (folder.resolve(), dtype, device)
     with _sharing:
         states = _shared.get(key)
         if states is None:
-            network = EvidenceEncoder(load_bert(base, pooler=False, low_bit=True))
-            merge_adapters(network, folder, heads=HEADS)
             file = folder / CALIBRATION
             calibration = EvidenceCalibration(**read_json(file)) if file.is_file() else EvidenceCalibration()
-            states = EvidenceStates(network.eval(), dtype=dtype, device=device, calibration=calibration)
+            states = EvidenceStates(load(), dtype=dtype, device=device, calibration=calibration, ranges=ranges)
             _shared[key] = states
     return states

@@ -21,7 +21,7 @@ from ..hardware import multiplies_bfloat16
 from ..layers.attention import attend, attend_base_two
 from ..layers.int8_projection import Int8Projection
 from ..layers.projection import Projection
-from .int8 import int8_layers
+from .int8 import Ranges, int8_layers
 from .network import Bert, Layer
 
 __all__ = ["PreparedBert"]
@@ -88,13 +88,13 @@ class PreparedBert:
         dtype: what to compute in: float32, bfloat16 where the hardware multiplies it, or int8, which is for CPUs: the
             linear layers then multiply 8-bit integers (:mod:`langbert.models.bert.int8`), and states are float32.
         device: where to compute.
-        calibration: token ids of some sequences, from which int8 finds the range of its numbers.
+        ranges: of the activations, which int8 needs to know (:mod:`langbert.models.bert.calibration` finds them).
 
     Attributes:
         dtype: of the states.
 
     Raises:
-        ValueError: int8 is asked for, and this processor cannot, or there is no calibration.
+        ValueError: int8 is asked for, and this processor cannot, or there are no ranges.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class PreparedBert:
         *,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
-        calibration: Sequence[Sequence[int]] = (),
+        ranges: Sequence[Ranges] = (),
     ) -> None:
         self.config = bert.config
         self.device = torch.device(device)
@@ -122,7 +122,7 @@ class PreparedBert:
         scale = math.log2(math.e) / math.sqrt(width) if self._base_two else 1.0
         layers = [cast(Layer, layer) for layer in bert.layers]
         found: Sequence[tuple[Projection | Int8Projection, ...]] = (
-            int8_layers(bert, calibration, dtype=within, query_scale=scale)
+            int8_layers(bert, ranges, dtype=within, query_scale=scale)
             if int8
             else [_projections(layer, self.config.activation, dtype, self.device, scale) for layer in layers]
         )

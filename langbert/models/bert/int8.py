@@ -1,8 +1,9 @@
 """BERT's linear layers in 8-bit integers, weights and activations, for inference on CPUs.
 
 A weight has one scale per output channel; an activation lies on one grid of 256 levels, fixed beforehand by running
-the network over a few sentences. LayerNorm, attention, residuals and sums stay in floating point. Plain rounding of
-that kind costs about a hundredth of the cosine; two things bring it to a thousandth, and cost next to no time:
+the network over a few sentences (:mod:`langbert.models.bert.calibration`). LayerNorm, attention, residuals and sums
+stay in floating point. Plain rounding of that kind costs about a hundredth of the cosine; two things bring it to a
+thousandth, and cost next to no time:
 
 * Where a LayerNorm is in front, every channel is moved and scaled so that all have the same range, and the weight
   takes it back (Xiao et al. 2022, "SmoothQuant", §4; the move: Wei et al. 2023, "Outlier Suppression+", §3.2).
@@ -14,20 +15,18 @@ that kind costs about a hundredth of the cosine; two things bring it to a thousa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..files.tokenizer import TextTokenizer
-from ..layers.int8_projection import Int8Projection, Levels, weight_levels
+from ..layers.int8_projection import Int8Projection, Levels, Limits, weight_limits
 from ..layers.projection import ACTIVATIONS
 from .network import Bert, Layer
 
-__all__ = ["Int8Layer", "calibration_sequences", "int8_layers"]
+__all__ = ["Int8Layer", "Ranges", "activation_ranges", "int8_layers"]
 
 _SMOOTHING = 0.8
 """How much of the difference between channels goes from the activations into the weight: α in SmoothQuant's eq. 4."""
@@ -44,27 +43,28 @@ _MOST_EACH = 8
 _NEVER = 1000
 """So many tops below its neuron a copy stays at zero."""
 
-_LONGEST = 64
-"""Tokens of one calibration sentence. They run as one padded batch, which like lengths keep quick."""
 
+class Ranges(NamedTuple):
+    """What the activations of one layer come to, and so all that its grids depend on beside its weights.
 
-def calibration_sequences(
-    tokenizer: TextTokenizer, max_length: int | None = None, texts: Iterable[str] | None = None
-) -> list[list[int]]:
-    """Token ids with special tokens, for :func:`int8_layers`.
-
-    The package's own sentences, some 1,400 tokens, are prose, questions, code, formulas and tables in a dozen
-    languages, single words, and nothing at all: an empty text drives some neurons further than any other.
-
-    Args:
-        max_length: the longest sequence the network takes, special tokens included.
-        texts: to use instead.
+    Attributes:
+        qkv, up: the least, the greatest and the mean of each channel that goes into these projections, ``(3, H)``.
+        output: the least and the greatest that goes into this one, ``(2,)``.
+        output_mean: the mean of its channels, ``(H,)``.
+        inner: scale and zero point of the grid of activated neurons, ``(2,)``.
+        neurons: which neuron each copy is of, ``(copies,)`` int64.
+        lowered: how far the copy's bias is below the neuron's, ``(copies,)``.
+        inner_mean: the mean of neurons and copies on that grid, ``(I + copies,)``.
     """
-    if texts is None:
-        text = Path(__file__).with_name("calibration.txt").read_text(encoding="utf-8")
-        texts = ["", *text.splitlines()]
-    room = max(0, min(_LONGEST, max_length or _LONGEST) - tokenizer.n_special)
-    return [[*tokenizer.prefix, *encoding.ids[:room], *tokenizer.suffix] for encoding in tokenizer.encode(list(texts))]
+
+    qkv: Tensor
+    output: Tensor
+    output_mean: Tensor
+    up: Tensor
+    inner: Tensor
+    neurons: Tensor
+    lowered: Tensor
+    inner_mean: Tensor
 
 
 class Int8Layer(NamedTuple):
@@ -77,10 +77,10 @@ class Int8Layer(NamedTuple):
 
 
 @torch.inference_mode()
-def int8_layers(
-    bert: Bert, sequences: Sequence[Sequence[int]], *, dtype: torch.dtype = torch.float32, query_scale: float = 1.0
-) -> list[Int8Layer]:
-    """The layers of ``bert`` in 8 bits, their grids found from what it computes for ``sequences``.
+def activation_ranges(
+    bert: Bert, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None
+) -> list[Ranges]:
+    """What ``bert`` computes for ``sequences``, layer by layer.
 
     It runs once, in its own precision, as a padded batch: sequences of like length are quickest, and a thousand
     tokens of many kinds enough. Only one layer's activations are held at a time.
@@ -88,19 +88,19 @@ def int8_layers(
     Args:
         bert: a network in evaluation mode, float32, on the CPU.
         sequences: token ids with their special tokens, at least one.
-        dtype: of queries, keys and values, for attention.
-        query_scale: what the queries are multiplied by.
+        segments: the segment id of each token; None for single texts.
 
     Raises:
-        ValueError: there is no sequence, or this processor cannot; see :func:`weight_levels`.
+        ValueError: there is no sequence.
     """
     if not any(sequences):
         raise ValueError("8-bit layers need at least one sequence of tokens to find their grids from, got none")
-    most = weight_levels()
     mask = torch.tensor([[i < len(ids) for i in range(max(map(len, sequences)))] for ids in sequences])
-    token_ids = torch.zeros(mask.shape, dtype=torch.int64)
+    token_ids, segment_ids = torch.zeros(2, *mask.shape, dtype=torch.int64)
     token_ids[mask] = torch.tensor([token for ids in sequences for token in ids])
-    layers: list[Int8Layer] = []
+    if segments is not None:
+        segment_ids[mask] = torch.tensor([segment for ids in segments for segment in ids])
+    found: list[Ranges] = []
     seen: dict[str, Tensor] = {}
 
     def look(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
@@ -109,59 +109,105 @@ def int8_layers(
 
         return hook
 
-    def prepare(module: nn.Module, *_: object) -> None:
-        layers.append(_int8_layer(cast(Layer, module), bert.config.activation, seen, dtype, query_scale, most))
+    def note(module: nn.Module, *_: object) -> None:
+        found.append(_ranges(cast(Layer, module), bert.config.activation, seen))
 
     handles = []
     try:
         for module in bert.layers:
             layer = cast(Layer, module)
-            parts = {"qkv": layer.attention.qkv, "output": layer.attention.output, "up": layer.up, "down": layer.down}
+            parts = {"qkv": layer.attention.qkv, "output": layer.attention.output, "up": layer.up}
             handles += [part.register_forward_pre_hook(look(name)) for name, part in parts.items()]
-            handles.append(layer.register_forward_hook(prepare))
-        bert(token_ids, mask)
+            handles.append(layer.register_forward_hook(note))
+        bert(token_ids, mask, segment_ids)
     finally:
         for handle in handles:
             handle.remove()
-    return layers
+    return found
+
+
+def _ranges(layer: Layer, activation: str, seen: dict[str, Tensor]) -> Ranges:
+    before = F.linear(seen["up"], layer.up.weight, layer.up.bias)
+    inner, neurons, lowered = _split(before, ACTIVATIONS[activation], layer.down.weight)
+    levels = inner.of(ACTIVATIONS[activation](torch.cat([before, before[:, neurons] - lowered], dim=1)))
+    return Ranges(
+        torch.stack([*torch.aminmax(seen["qkv"], dim=0), seen["qkv"].mean(0)]),
+        torch.stack(torch.aminmax(seen["output"])),
+        seen["output"].mean(0),
+        torch.stack([*torch.aminmax(seen["up"], dim=0), seen["up"].mean(0)]),
+        torch.tensor([inner.scale, inner.zero_point]),
+        neurons,
+        lowered,
+        (levels.float().mean(0) - inner.zero_point) * inner.scale,
+    )
+
+
+@torch.inference_mode()
+def int8_layers(
+    bert: Bert, ranges: Sequence[Ranges], *, dtype: torch.dtype = torch.float32, query_scale: float = 1.0
+) -> list[Int8Layer]:
+    """The layers of ``bert`` in 8 bits.
+
+    Args:
+        bert: a network in float32, on the CPU.
+        ranges: of its layers.
+        dtype: of queries, keys and values, for attention.
+        query_scale: what the queries are multiplied by.
+
+    Raises:
+        ValueError: this processor cannot (see :func:`weight_limits`), or the ranges are not those of as many layers.
+    """
+    limits = weight_limits()
+    if len(ranges) != len(bert.layers):
+        raise ValueError(f"8-bit layers need the ranges of {len(bert.layers)} layers, got those of {len(ranges)}")
+    layers = zip(bert.layers, ranges, strict=True)
+    activation = bert.config.activation
+    return [_int8_layer(cast(Layer, layer), activation, own, dtype, query_scale, limits) for layer, own in layers]
 
 
 def _int8_layer(
-    layer: Layer, activation: str, seen: dict[str, Tensor], dtype: torch.dtype, query_scale: float, most: int
+    layer: Layer, activation: str, ranges: Ranges, dtype: torch.dtype, query_scale: float, limits: Limits
 ) -> Int8Layer:
     hidden_size = layer.up.in_features
-    qkv_weight, qkv_bias, qkv_levels = _smoothed(layer.attention.qkv, seen["qkv"])
+    qkv_weight, qkv_bias, qkv_levels, qkv_mean = _smoothed(layer.attention.qkv, ranges.qkv)
     for tensor in (qkv_weight, qkv_bias):
         tensor[:hidden_size] *= query_scale
     output = layer.attention.output
-    up_weight, up_bias, up_levels = _smoothed(layer.up, seen["up"])
-    before = F.linear(seen["up"], layer.up.weight, layer.up.bias)
-    inner, neurons, lowered = _split(before, ACTIVATIONS[activation], layer.down.weight)
+    up_weight, up_bias, up_levels, up_mean = _smoothed(layer.up, ranges.up)
+    scale, zero_point = ranges.inner.tolist()
+    inner, neurons = Levels(scale, int(zero_point)), ranges.neurons
     return Int8Layer(
-        Int8Projection(qkv_weight, qkv_bias, qkv_levels, dtype=dtype, most=most),
-        Int8Projection(output.weight, output.bias, _grid(*_extremes(seen["output"])), most=most),
+        Int8Projection(qkv_weight, qkv_bias, qkv_levels, mean=qkv_mean, dtype=dtype, limits=limits),
         Int8Projection(
-            torch.cat([up_weight, up_weight[neurons]]),
-            torch.cat([up_bias, up_bias[neurons] - lowered]),
-            up_levels,
-            out_levels=inner,
-            activation=activation,
-            most=most,
+            output.weight, output.bias, _grid(*ranges.output.tolist()), mean=ranges.output_mean, limits=limits
         ),
         Int8Projection(
-            torch.cat([layer.down.weight, layer.down.weight[:, neurons]], dim=1), layer.down.bias, inner, most=most
+            torch.cat([up_weight, up_weight[neurons]]),
+            torch.cat([up_bias, up_bias[neurons] - ranges.lowered]),
+            up_levels,
+            mean=up_mean,
+            out_levels=inner,
+            activation=activation,
+            limits=limits,
+        ),
+        Int8Projection(
+            torch.cat([layer.down.weight, layer.down.weight[:, neurons]], dim=1),
+            layer.down.bias,
+            inner,
+            mean=ranges.inner_mean,
+            limits=limits,
         ),
     )
 
 
-def _smoothed(linear: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor, Levels]:
-    """Weight and bias for an input whose channels are centred and have been given like ranges, and its levels."""
-    low, high = x.amin(dim=0), x.amax(dim=0)
+def _smoothed(linear: nn.Linear, ranges: Tensor) -> tuple[Tensor, Tensor, Levels, Tensor]:
+    """Weight and bias for an input whose channels are centred and have been given like ranges; its levels and mean."""
+    low, high, mean = ranges
     shift, reach = (low + high) / 2, ((high - low) / 2).clamp(min=1e-5)
     weights = linear.weight.abs().amax(dim=0).clamp(min=1e-5)
     stretch = reach**_SMOOTHING / weights ** (1 - _SMOOTHING)
     levels = Levels(float((reach / stretch).max()) / 127, 128, shift, stretch)
-    return linear.weight * stretch, linear.bias + linear.weight @ shift, levels
+    return linear.weight * stretch, linear.bias + linear.weight @ shift, levels, (mean - shift) / stretch
 
 
 class _Split(NamedTuple):

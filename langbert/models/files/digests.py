@@ -11,18 +11,15 @@ from pathlib import Path
 from ...files import replacing
 from .cache import cache_dir
 
-__all__ = ["remembered"]
+__all__ = ["remembered", "state_of"]
 
 
 def remembered(what: str, folder: Path, compute: Callable[[], str]) -> str:
     """``compute()``, or what it gave for the same ``what`` while the files of ``folder`` were as they are now.
 
-    A file is as it was if its number, size and times of change are. Kept in the cache folder, where it can be written.
+    Kept in the cache folder, where it can be written.
     """
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    states = [(str(file.relative_to(folder)), _state(file)) for file in files]
-    key = hashlib.sha256(json.dumps([what, str(folder.resolve()), states]).encode()).hexdigest()
-    note = cache_dir() / "digests" / key
+    note = cache_dir() / "digests" / state_of(what, folder)
     with contextlib.suppress(OSError, ValueError):
         known = note.read_text(encoding="ascii")
         if len(known) == hashlib.sha256().digest_size * 2:
@@ -33,6 +30,18 @@ def remembered(what: str, folder: Path, compute: Callable[[], str]) -> str:
         with replacing(note) as fresh:
             fresh.write_text(digest, encoding="ascii")
     return digest
+
+
+def state_of(what: str, *folders: Path) -> str:
+    """A key for what depends on ``what`` and on files, as long as these stay as they are.
+
+    A file is as it was if its number, size and times of change are.
+    """
+    states: list[object] = []
+    for folder in folders:
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        states += [str(folder.resolve()), [(str(file.relative_to(folder)), _state(file)) for file in files]]
+    return hashlib.sha256(json.dumps([what, *states]).encode()).hexdigest()
 
 
 def _state(file: Path) -> tuple[int, int, int, int]:

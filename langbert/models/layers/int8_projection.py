@@ -4,33 +4,65 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .projection import ACTIVATIONS, POST_OPS, ROWS
 
-__all__ = ["Int8Projection", "Levels", "weight_levels"]
+__all__ = ["WIDE", "Int8Projection", "Levels", "Limits", "weight_limits"]
+
+
+class Limits(NamedTuple):
+    """How large the integers of a weight may be.
+
+    Attributes:
+        each: one by itself.
+        pair: the sum of two neighbours of one sign, the first, third … with the one behind it. Processors without VNNI
+            instructions add up the products of such a pair in 16 bits, and do not say when the sum was too large.
+    """
+
+    each: int
+    pair: int
+
+    def scales(self, weight: Tensor) -> Tensor:
+        """What 1 stands for in each row of ``weight``, ``(out, in)`` float32: ``(out,)``."""
+        if weight.shape[1] % 4:  # oneDNN takes rows by fours, and others apart
+            scales = weight.abs().amax(1) / min(self.each, self.pair // 2)
+        else:
+            pairs = weight.reshape(len(weight), -1, 2)
+            sums = torch.maximum(pairs.clamp(min=0).sum(2), -pairs.clamp(max=0).sum(2)).amax(1)
+            scales = torch.maximum(weight.abs().amax(1) / self.each, sums / self.pair)
+        return scales.clamp(min=torch.finfo(torch.float32).tiny)
+
+
+WIDE = Limits(127, 254)
+"""All that 8 bits hold."""
 
 
 @lru_cache(maxsize=1)
-def weight_levels() -> int:
-    """The largest integer that a weight may take here: 127, or 63 on processors that add up products in 16 bits.
-
-    Those without VNNI instructions do, and do not say when the sum was too large; so a product of extremes is tried.
+def weight_limits() -> Limits:
+    """How large the integers of a weight may be on this processor: extremes are tried.
 
     Raises:
-        ValueError: neither comes out right, or torch was built without the product.
+        ValueError: nothing comes out right, or torch was built without the product.
     """
-    for levels in (127, 63):
+    for limits in (WIDE, Limits(127, 127), Limits(63, 126)):
+        most = limits.each
+        rest = min(most, limits.pair + 1 - most)  # two numbers rounded up may come to one more than the limit
+        half = (most + rest) // 2
+        pairs = torch.tensor([[most, rest], [rest, most], [half, half]])
+        weight = torch.cat([pairs[:1].expand(3, 2), pairs.repeat(1, 95)], dim=1)
+        weight = torch.cat([weight, -weight]).repeat(8, 1)
         try:
-            extremes = torch.full((16, 64), levels, dtype=torch.int8)
-            projection = Int8Projection(extremes.float(), torch.zeros(16), Levels(1.0, 0), most=levels)
-            product = projection.levels_projected(torch.full((16, 64), 255, dtype=torch.uint8))
+            own = Limits(most, 2 * most)  # which every row reaches: 1 stands for 1
+            projection = Int8Projection(weight.float(), torch.zeros(len(weight)), Levels(1.0, 0), limits=own)
+            product = projection.levels_projected(torch.full((16, weight.shape[1]), 255, dtype=torch.uint8))
         except (AttributeError, RuntimeError, NotImplementedError):
             break
-        if bool((product == 255 * levels * 64).all()):
-            return levels
+        if bool((product == 255 * weight.sum(1)).all()):
+            return limits
     raise ValueError("8-bit products do not work on this processor with this torch; choose precision='auto'")
 
 
@@ -71,10 +103,12 @@ class Int8Projection:
         weight: ``(out, in)`` float32, for ``(x - shift) / stretch`` if ``levels`` has those.
         bias: ``(out,)`` float32.
         levels: of ``x``.
+        mean: ``(in,)`` of what it is usually given: the bias takes up what rounding the weight makes of that (Nagel et
+            al. 2019, "Data-Free Quantization", §4.2), which averages over tokens would not get rid of.
         out_levels: of what :meth:`activated` returns.
         activation: of :meth:`activated`: a key of :data:`~langbert.models.layers.projection.ACTIVATIONS`.
         dtype: of what calling it returns.
-        most: the largest integer a weight may take; see :func:`weight_levels`.
+        limits: of the weight's integers; see :func:`weight_limits`.
     """
 
     def __init__(
@@ -83,20 +117,23 @@ class Int8Projection:
         bias: Tensor,
         levels: Levels,
         *,
+        mean: Tensor | None = None,
         out_levels: Levels | None = None,
         activation: str = "gelu",
         dtype: torch.dtype = torch.float32,
-        most: int = 127,
+        limits: Limits = WIDE,
     ) -> None:
         self.out_features, self.in_features = weight.shape
         self._levels, self._out_levels, self._dtype = levels, out_levels, dtype
         self._activation: Callable[[Tensor], Tensor] = ACTIVATIONS[activation]
         self._post_op = POST_OPS.get(activation)
-        scales = weight.abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / most
-        rounded = (weight / scales[:, None]).round_().clamp_(-most, most).to(torch.int8)
+        scales = limits.scales(weight)
+        rounded = (weight / scales[:, None]).round_().to(torch.int8)
         self._weight = torch.ops.onednn.qlinear_prepack(rounded, [ROWS, self.in_features])
         self._scales = scales
         self._zeros = torch.zeros(self.out_features, dtype=torch.int32)
+        if mean is not None:
+            bias = bias + (weight - rounded * scales[:, None]) @ mean
         self._bias = bias.detach().float().contiguous()
 
     def __call__(self, x: Tensor) -> Tensor:

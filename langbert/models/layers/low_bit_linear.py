@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .int8_projection import weight_levels
+from .int8_projection import WIDE, Limits, weight_limits
 
 __all__ = [
     "GROUP",
@@ -177,7 +177,7 @@ class LowBitHead:
         self._short = len(weight) >= _SHORTEST
         if not self._short:
             return
-        levels, self._scales = _eight_bits(weight, weight_levels())
+        levels, self._scales = _eight_bits(weight, weight_limits())
         # the expected square of what rounding the weight, and of what rounding the input, adds to a logit
         self._weight_error = float(self._scales.square().amax()) / 12
         squares = [
@@ -214,10 +214,10 @@ class LowBitHead:
         return logits
 
 
-def _eight_bits(weight: Tensor, most: int = 127) -> tuple[Tensor, Tensor]:
+def _eight_bits(weight: Tensor, limits: Limits = WIDE) -> tuple[Tensor, Tensor]:
     """Levels ``(out, in)`` int8 and the scale of each row, ``(out,)`` float32; made in parts, to save memory."""
-    scales = weight.detach().abs().amax(dim=1).float().clamp(min=torch.finfo(torch.float32).tiny) / most
-    parts = [(w.float() / s[:, None]).round_().clamp_(-most, most).to(torch.int8) for w, s in _parts(weight, scales)]
+    scales = torch.cat([limits.scales(part.float()) for part in torch.split(weight.detach(), 4096)])
+    parts = [(part.float() / own[:, None]).round_().to(torch.int8) for part, own in _parts(weight, scales)]
     return torch.cat(parts), scales
 
 
