@@ -17,8 +17,8 @@ _EMBED_MANY = """
 import sys
 from langbert.bench import sample_texts
 from side_by_side.contenders import contenders
-name, n, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-loaded = contenders()[name].load(threads)
+name, model, n, threads = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+loaded = contenders(model)[name].load(threads)
 texts = sample_texts(n, sentences=0.5)
 print("begin", flush=True)
 loaded.embed(texts)
@@ -26,11 +26,11 @@ print("end", flush=True)
 """
 
 
-def measure_memory(contender: str, n: int, threads: int) -> tuple[float, dict[str, Any]]:
+def measure_memory(contender: str, model: str, n: int, threads: int) -> tuple[float, dict[str, Any]]:
     """Seconds to embed ``n`` short chunks, and megabytes resident: before, at most, and at ten moments on the way."""
     import psutil
 
-    arguments = [sys.executable, "-c", _EMBED_MANY, contender, str(n), str(threads)]
+    arguments = [sys.executable, "-c", _EMBED_MANY, contender, model, str(n), str(threads)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=_ENVIRONMENT) as child:
         assert child.stdout is not None
         if child.stdout.readline().strip() != "begin":

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from langbert.models import resolve
-from langbert.models.hardware import resolve_device, resolve_precision
+from langbert.models import cache_dir, resolve
+from langbert.models.files.sentence_folder import read_sentence_folder
 
-MODEL = "minilm"
 MAX_LENGTH = 256
 BASE = "huggingface"
 """The one that ratios are to."""
@@ -49,11 +49,11 @@ class Contender:
 
 
 class _Langbert:
-    def __init__(self, precision: str, threads: int) -> None:
+    def __init__(self, model: str, precision: str, threads: int) -> None:
         from langbert import Embedder
 
         options: dict[str, Any] = {"max_length": MAX_LENGTH, "on_overflow": "truncate", "threads": threads}
-        self._embedder = Embedder(MODEL, precision=precision, **options)  # type: ignore[arg-type]
+        self._embedder = Embedder(model, precision=precision, **options)  # type: ignore[arg-type]
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         return self._embedder.embed(texts)
@@ -62,14 +62,28 @@ class _Langbert:
         return self._embedder.embed([text], role="query")[0]
 
 
+class _Prompted:
+    """A contender that knows nothing of prompts, given every text with the one that the model was trained with."""
+
+    def __init__(self, model: str, loaded: Loaded) -> None:
+        folder = read_sentence_folder(resolve(model), pooling_needed=False)
+        self._loaded, self._document, self._query = loaded, folder.document_prompt, folder.query_prompt
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        return self._loaded.embed([self._document + text for text in texts])
+
+    def query(self, text: str) -> Vectors:
+        return self._loaded.query(self._query + text)
+
+
 class _HuggingFace:
     """``langchain_huggingface.HuggingFaceEmbeddings``, which is sentence-transformers; vectors come as lists."""
 
-    def __init__(self, dtype: str | None) -> None:
+    def __init__(self, model: str, dtype: str | None) -> None:
         from langchain_huggingface import HuggingFaceEmbeddings
 
         options: dict[str, Any] = {"model_kwargs": {"dtype": dtype}} if dtype else {}
-        self._embeddings = HuggingFaceEmbeddings(model_name=str(resolve(MODEL)), model_kwargs=options)
+        self._embeddings = HuggingFaceEmbeddings(model_name=str(peer_folder(model)), model_kwargs=options)
         self._embeddings._client.max_seq_length = MAX_LENGTH
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -79,11 +93,15 @@ class _HuggingFace:
         return np.asarray(self._embeddings.embed_query(text), dtype=np.float32)
 
 
-def _onnx(kind: str) -> Callable[[int], Loaded]:
+def _huggingface(model: str, dtype: str | None) -> Callable[[int], Loaded]:
+    return lambda _: _Prompted(model, _HuggingFace(model, dtype))
+
+
+def _onnx(model: str, kind: str) -> Callable[[int], Loaded]:
     def load(threads: int) -> Loaded:
         from .onnx import OnnxEmbeddings
 
-        return OnnxEmbeddings(MODEL, kind, max_length=MAX_LENGTH, threads=threads)
+        return _Prompted(model, OnnxEmbeddings(model, kind, max_length=MAX_LENGTH, threads=threads))
 
     return load
 
@@ -98,33 +116,44 @@ _ONNX = (
 )
 
 
-def contenders() -> dict[str, Contender]:
-    """All of them by name."""
-    dtype = str(resolve_precision("auto", resolve_device("cpu"))).removeprefix("torch.")
-    found = [Contender("langbert", f"langbert (auto: {dtype})", dtype, lambda n: _Langbert("auto", n), _LANGBERT)]
-    for precision, roof in (("float32", "float32"), ("int8", None)):
-        found.append(Contender(f"langbert-{precision}", f"langbert {precision}", roof, _langbert(precision), _LANGBERT))
+def contenders(model: str) -> dict[str, Contender]:
+    """All of them by name, with the weights of ``model``."""
+    found = [Contender("langbert", "langbert (auto)", None, _langbert(model, "auto"), _LANGBERT)]
+    for precision, roof in (("float32", "float32"), ("bfloat16", "bfloat16"), ("int8", None)):
+        load = _langbert(model, precision)
+        found.append(Contender(f"langbert-{precision}", f"langbert {precision}", roof, load, _LANGBERT))
+    theirs = {BASE: ("float32", None), "huggingface-bf16": ("bfloat16", "bfloat16")}
+    for name, (precision, dtype) in theirs.items():
+        label = f"HuggingFaceEmbeddings, {precision}"
+        found.append(Contender(name, label, precision, _huggingface(model, dtype), _HUGGINGFACE))
     found += [
-        Contender(BASE, "HuggingFaceEmbeddings (float32)", "float32", lambda n: _HuggingFace(None), _HUGGINGFACE),
-        Contender(
-            "huggingface-bf16",
-            "HuggingFaceEmbeddings, bfloat16",
-            "bfloat16",
-            lambda n: _HuggingFace("bfloat16"),
-            _HUGGINGFACE,
-        ),
-        Contender("onnx", "ONNX Runtime float32", "float32", _onnx("float32"), _ONNX),
-        Contender("onnx-int8", "ONNX Runtime dynamic int8", None, _onnx("int8"), _ONNX),
+        Contender("onnx", "ONNX Runtime float32", "float32", _onnx(model, "float32"), _ONNX),
+        Contender("onnx-int8", "ONNX Runtime dynamic int8", None, _onnx(model, "int8"), _ONNX),
     ]
     return {contender.name: contender for contender in found}
 
 
-def cold_start_code(contender: Contender, threads: int) -> str:
+def cold_start_code(contender: Contender, model: str, threads: int) -> str:
     """The program whose run time is the cold start."""
     _, _, precision = contender.name.partition("-")
     default = "float32" if contender.name == "onnx" else "auto"
-    return contender.code.format(model=MODEL, path=str(resolve(MODEL)), precision=precision or default, threads=threads)
+    return contender.code.format(
+        model=model, path=str(peer_folder(model)), precision=precision or default, threads=threads
+    )
 
 
-def _langbert(precision: str) -> Callable[[int], Loaded]:
-    return lambda threads: _Langbert(precision, threads)
+def peer_folder(model: str) -> Path:
+    """The model as sentence-transformers and others read it: what is stored in another form is written out once."""
+    folder = resolve(model)
+    if (folder / "model.safetensors").is_file():
+        return folder
+    written = cache_dir() / "benchmarks" / model
+    if not (written / "model.safetensors").is_file():
+        from langbert import Embedder
+
+        Embedder(model, precision="float32").save(written)
+    return written
+
+
+def _langbert(model: str, precision: str) -> Callable[[int], Loaded]:
+    return lambda threads: _Langbert(model, precision, threads)

@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 in ONNX Runtime, in float32 and with dynamic int8, as fastembed and others run it.
+"""A BERT in ONNX Runtime, in float32 and with dynamic int8, as fastembed and others run it.
 
 In two things it is better than those: texts are sorted by length before they are put into padded batches, as
 sentence-transformers does and fastembed does not, and there are 4 in a batch, which was quicker here than 16 or 32.
@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from langbert.models import cache_dir, resolve
+from langbert.models import cache_dir
+
+from .contenders import peer_folder
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _BATCH = 4
@@ -26,7 +28,7 @@ class OnnxEmbeddings:
     """Padded batches through an ONNX Runtime session on the CPU; mean pooling, length 1.
 
     Args:
-        model: a catalogue name or a folder of a BERT.
+        model: a catalogue name of a BERT.
         kind: ``"float32"`` or ``"int8"``.
     """
 
@@ -34,7 +36,7 @@ class OnnxEmbeddings:
         import onnxruntime
         from tokenizers import Tokenizer
 
-        self._tokenizer = Tokenizer.from_file(str(resolve(model) / "tokenizer.json"))
+        self._tokenizer = Tokenizer.from_file(str(peer_folder(model) / "tokenizer.json"))
         self._tokenizer.enable_truncation(max_length)
         self._tokenizer.enable_padding()
         options = onnxruntime.SessionOptions()
@@ -70,7 +72,7 @@ def exported(model: str, kind: str) -> Path:
     plain, quantized = folder / f"{model}.onnx", folder / f"{model}-int8.onnx"
     folder.mkdir(parents=True, exist_ok=True)
     if not plain.is_file():
-        _export(resolve(model), plain)
+        _export(peer_folder(model), plain)
     if kind == "float32":
         return plain
     if not quantized.is_file():

@@ -48,7 +48,7 @@ def fill_page(page: Path, data: Data, tables: Mapping[str, Callable[[Data], str]
 
 def draw_mix(data: Data, file: Path) -> None:
     """Bars of passages a second with their spread; lines where all time went into the fastest matrix product."""
-    cell, known = data["cells"]["mix"], contenders()
+    cell, known = data["cells"]["mix"], contenders(data["settings"]["model"])
     facts = cell["facts"]
     found = [(name, timed) for name in known if (timed := timing(cell, name)) is not None]
     found.sort(key=lambda item: -item[1].median)

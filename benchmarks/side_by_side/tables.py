@@ -39,7 +39,7 @@ def mix_table(data: Data) -> str:
     cell = data["cells"].get("mix")
     if not cell:
         return ""
-    facts, known = cell["facts"], contenders()
+    facts, known = cell["facts"], contenders(data["settings"]["model"])
     rows = []
     for name, measured in _measured(cell, known):
         middle, least, most = measured.rates(facts["texts"])
@@ -62,7 +62,7 @@ def mix_table(data: Data) -> str:
     said = "; ".join(f"{r['precision']} {r['gflops']:.0f} GFLOP/s ({r['way']}, {_shape(r['shape'])})" for r in roofs)
     below = (
         f"{facts['texts']} paragraphs of {facts['tokens'] / facts['texts']:.0f} tokens on average; medians of "
-        f"{max(map(len, cell['rounds'].values()))} rounds (lowest–highest). The roof: {said}."
+        f"{max(map(len, cell['rounds'].values()))} rounds (lowest–highest)." + (f" The roof: {said}." if said else "")
     )
     if facts.get("disturbed", 0) > 0.04:
         below += f" Other processes took up to {100 * facts['disturbed']:.0f} % of the processor: measure again."
@@ -73,7 +73,7 @@ def query_table(data: Data) -> str:
     cell = data["cells"].get("query")
     if not cell:
         return ""
-    rows, known = [], contenders()
+    rows, known = [], contenders(data["settings"]["model"])
     base = _calls(cell, BASE)
     for name, _ in _measured(cell, known):
         calls = _calls(cell, name)
@@ -126,7 +126,7 @@ def grid_ratios(data: Data, name: str = "langbert") -> dict[tuple[str, int, str]
 
 
 def memory_table(data: Data) -> str:
-    rows, known = [], contenders()
+    rows, known = [], contenders(data["settings"]["model"])
     for key, cell in data["cells"].items():
         if not key.startswith("memory "):
             continue
@@ -142,7 +142,7 @@ def cold_table(data: Data) -> str:
     cell = data["cells"].get("cold")
     if not cell:
         return ""
-    known = contenders()
+    known = contenders(data["settings"]["model"])
     rows = [
         [
             known[name].label,
@@ -158,7 +158,7 @@ def profile_table(data: Data) -> str:
     cell = data["cells"].get("profile")
     if not cell or not cell["facts"]:
         return ""
-    known, facts = contenders(), cell["facts"]
+    known, facts = contenders(data["settings"]["model"]), cell["facts"]
     names = [name for name in known if name in facts]
     kinds = sorted(facts[names[0]]["shares"], key=lambda kind: -facts[names[0]]["shares"][kind])
     rows = [[kind, *(f"{100 * facts[name]['shares'][kind]:.1f} %" for name in names)] for kind in kinds]

@@ -11,19 +11,17 @@ from langbert.evaluation import read_questions
 from langbert.models import resolve
 from langbert.models.files.tokenizer import TextTokenizer
 
-from .contenders import MODEL
-
 DOCUMENTS = Path(__file__).parent.parent.parent / "examples" / "documents"
 N_SPECIAL = 2
 """[CLS] and [SEP]."""
 
 
-def mix(data: Path | None, n: int) -> list[str]:
+def mix(data: Path | None, n: int, model: str) -> list[str]:
     """``n`` paragraphs, evenly spaced, no two alike: of a SQuAD file, or of this project's example documents."""
     if data is not None:
         found = [text for _, text in read_questions(data).paragraphs.values()]
     else:
-        chunker = Chunker.for_embedder(Embedder(MODEL, precision="float32"), max_tokens=170)
+        chunker = Chunker.for_embedder(Embedder(model, precision="float32"), max_tokens=170)
         found = [chunk.text for document in read_documents([DOCUMENTS]) for chunk in chunker.split(document)]
     found = list(dict.fromkeys(text for text in found if text.strip()))
     if len(found) < n:
@@ -41,13 +39,13 @@ def question_about(passages: list[str], data: Path | None) -> str:
     return "How are type hints written for dictionaries with fixed keys?"
 
 
-def of_length(n_tokens: int, n: int, *, chinese: bool, data: Path | None, start: int = 0) -> list[str]:
+def of_length(n_tokens: int, n: int, *, chinese: bool, data: Path | None, model: str, start: int = 0) -> list[str]:
     """``n`` different texts of exactly ``n_tokens`` tokens, special ones included, cut out of running text."""
     if data is not None:
         running = [text for _, text in read_questions(data).paragraphs.values()]
     else:
         running = sample_texts(2000, language="zh" if chinese else "en")
-    offsets = TextTokenizer.from_folder(resolve(MODEL)).offsets
+    offsets = TextTokenizer.from_folder(resolve(model)).offsets
     wanted = n_tokens - N_SPECIAL
     found: dict[str, None] = {}
     held = ""
