@@ -26,8 +26,10 @@ from .streaming import Detokenizer, GenerationStream, StopStrings
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+    from typing_extensions import Unpack
 
     from ..models.decoder import Decoder, Session
+    from .sampling import OwnOptions
 
 __all__ = ["Generator"]
 
@@ -134,29 +136,9 @@ class Generator(Configured):
             )
         return GenerationStream(partial(self._write, prompt_ids, max_tokens, stops, sampling))
 
-    def generate(
-        self,
-        messages: Sequence[Message] | str,
-        *,
-        max_tokens: int = 256,
-        stop: Sequence[str] = (),
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        top_k: int = 0,
-        repetition_penalty: float = 1.0,
-        seed: int | None = None,
-    ) -> Generation:
-        """The assistant's next turn, whole; arguments and errors as for :meth:`stream`."""
-        return self.stream(
-            messages,
-            max_tokens=max_tokens,
-            stop=stop,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            repetition_penalty=repetition_penalty,
-            seed=seed,
-        ).finish()
+    def generate(self, messages: Sequence[Message] | str, **options: Unpack[OwnOptions]) -> Generation:
+        """The assistant's next turn, whole; options and errors are those of :meth:`stream`."""
+        return self.stream(messages, **options).finish()
 
     def _write(
         self, prompt_ids: list[int], max_tokens: int, stops: StopStrings, sampling: Sampling, closed: threading.Event

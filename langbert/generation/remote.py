@@ -23,6 +23,9 @@ from .streaming import GenerationStream, StopStrings
 
 if TYPE_CHECKING:
     from openai.types import Model
+    from typing_extensions import Unpack
+
+    from .sampling import StreamOptions
 
 __all__ = ["RemoteGenerator"]
 
@@ -146,20 +149,9 @@ class RemoteGenerator(Configured):
             request["seed"] = seed
         return GenerationStream(partial(self._write, request, self.count_tokens(turns), stops))
 
-    def generate(
-        self,
-        messages: Sequence[Message] | str,
-        *,
-        max_tokens: int = 256,
-        stop: Sequence[str] = (),
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-    ) -> Generation:
-        """The assistant's next turn, whole; arguments and errors as for :meth:`stream`."""
-        return self.stream(
-            messages, max_tokens=max_tokens, stop=stop, temperature=temperature, top_p=top_p, seed=seed
-        ).finish()
+    def generate(self, messages: Sequence[Message] | str, **options: Unpack[StreamOptions]) -> Generation:
+        """The assistant's next turn, whole; options and errors are those of :meth:`stream`."""
+        return self.stream(messages, **options).finish()
 
     def _write(
         self, request: Mapping[str, Any], prompt_tokens: int, stops: StopStrings, closed: threading.Event

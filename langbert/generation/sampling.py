@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
-__all__ = ["Sampler", "Sampling"]
+__all__ = ["OwnOptions", "Sampler", "Sampling", "StreamOptions"]
+
+
+class StreamOptions(TypedDict, total=False):
+    """The keywords of any generator's ``stream``."""
+
+    max_tokens: int
+    stop: Sequence[str]
+    temperature: float
+    top_p: float
+    seed: int | None
+
+
+class OwnOptions(StreamOptions, total=False):
+    """And those of one whose logits are at hand."""
+
+    top_k: int
+    repetition_penalty: float
 
 
 @dataclass(frozen=True, slots=True)
