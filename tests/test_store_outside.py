@@ -210,3 +210,19 @@ def test_commands_answers_and_chains(
     said("store", "rm", "bees.txt")
     assert said("store", "info")["documents"] == 1
     assert run(["store", "migrate", "--store", postgres_place]) == 2
+
+
+@pytest.mark.models
+def test_the_server_answers_out_of_it(postgres_place: str, tmp_path: Path, minilm) -> None:
+    httpx, server = pytest.importorskip("httpx"), pytest.importorskip("langbert_server")
+    from server_tools import running, until
+
+    with open_store(postgres_place, embedder=minilm) as store:
+        store.add(DOCUMENTS)
+        app = server.create_app(store, settings=server.Settings(uploads=tmp_path / "uploads"))
+        with running(app) as url, httpx.Client(base_url=url, timeout=120) as client:
+            hit = client.post("/api/search", json={"question": "who wrote it", "where": {"n": 1}}).json()["hits"][0]
+            assert hit["source"] == "pep_8.txt"
+            client.post("/api/documents", files={"file": ("ants.txt", b"Ants live in colonies.")})
+            until(lambda: store.n_documents == 3)
+            assert store.search("colonies", 1, mode="lexical")[0].chunk.source == "ants.txt"

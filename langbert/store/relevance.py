@@ -46,7 +46,7 @@ class Curve(NamedTuple):
         odds = np.exp(-self.slope * (np.minimum(values, 1.0).astype(np.float64) - self.half))
         top = 1 / (1 + np.exp(-self.slope * (1 - self.half)))
         risen = 1 / (1 + odds)
-        return np.where(risen <= 0.5, risen, 0.5 + 0.5 * (risen - 0.5) / (top - 0.5))
+        return np.asarray(np.where(risen <= 0.5, risen, 0.5 + 0.5 * (risen - 0.5) / (top - 0.5)), dtype=np.float64)
 
     def above(self, level: float) -> Curve:
         """The same between ``level`` and 1 instead of 0 and 1."""
