@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import random
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -48,6 +52,21 @@ The depot opens at *six*. 仓库六点开门。
 <h2>Sundays</h2>
 """
 RST = "Depot\n=====\n\nThe depot opens at :time:`six`. 仓库六点开门。\n\nSundays\n-------\n\n* closed\n"
+_TEXT_CELL = '<table:table-cell office:value-type="string"><text:p>{}</text:p></table:table-cell>'
+SHEET = (
+    f'<office:document-content xmlns:office="{_ODF}:office:1.0" xmlns:text="{_ODF}:text:1.0" '
+    f'xmlns:table="{_ODF}:table:1.0"><office:body><office:spreadsheet><table:table table:name="Hours 时间">'
+    f"<table:table-row>{_TEXT_CELL.format('Day')}{_TEXT_CELL.format('Opens')}</table:table-row>"
+    f'<table:table-row table:number-rows-repeated="3">{_TEXT_CELL.format("Monday")}'
+    '<table:table-cell office:value-type="float" office:value="6"><text:p>6</text:p></table:table-cell>'
+    "</table:table-row></table:table></office:spreadsheet></office:body></office:document-content>"
+)
+RTF = (
+    r"{\rtf1\ansi\ansicpg936\deff0{\fonttbl{\f0\fnil\fcharset134 SimSun;}}{\info{\title \u27827? Hours}"
+    r"{\author Ann Lee}{\creatim\yr2024\mo3\dy5}}\pard\f0 \'b2\'d6\'bf\'e2 The \b depot\b0  opens at six.\par"
+    r"\trowd\cellx1\cellx2 Day\cell Opens\cell\row\trowd\cellx1\cellx2 Monday\cell 6\cell\row\pard End.\par}"
+)
+PYTHON = '"""Opening hours 营业时间."""\n\nclass Depot:\n    """At six."""\n\n    def opens(self):\n        return 6\n'
 CSV = 'Day,Opens,Note\nMonday,6,"with, comma"\nTuesday,7,星期二\n'
 _DRAWING = "http://schemas.openxmlformats.org/drawingml/2006/main"
 _SHOW = "http://schemas.openxmlformats.org/presentationml/2006/main"
@@ -134,6 +153,55 @@ def notebook() -> bytes:
     return json.dumps({"cells": cells, "nbformat": 4}).encode()
 
 
+def workbook() -> bytes:
+    """A sheet with merged cells, shared strings and a date."""
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    relation = f'<Relationships xmlns="{_PACKAGE_RELATIONS}"><Relationship Id="r1" Type="{_RELATIONS}/'
+    return zipped(
+        {
+            "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+            '<Default Extension="xml" ContentType="application/xml"/></Types>',
+            "_rels/.rels": relation + 'officeDocument" Target="xl/workbook.xml"/></Relationships>',
+            "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{_RELATIONS}"><sheets>'
+            '<sheet name="Hours" sheetId="1" r:id="r1"/></sheets></workbook>',
+            "xl/_rels/workbook.xml.rels": relation + 'worksheet" Target="worksheets/sheet1.xml"/>'
+            f'<Relationship Id="r2" Type="{_RELATIONS}/sharedStrings" Target="sharedStrings.xml"/>'
+            f'<Relationship Id="r3" Type="{_RELATIONS}/styles" Target="styles.xml"/></Relationships>',
+            "xl/sharedStrings.xml": f'<sst xmlns="{main}"><si><t>Hours 时间</t></si><si><t>Since</t></si></sst>',
+            "xl/styles.xml": f'<styleSheet xmlns="{main}"><cellXfs><xf numFmtId="0"/><xf numFmtId="14"/></cellXfs>'
+            "</styleSheet>",
+            "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}"><sheetData><row r="1"><c r="A1" t="s"><v>0</v></c>'
+            '</row><row r="2"><c r="A2" t="inlineStr"><is><t>Day</t></is></c><c r="B2" t="s"><v>1</v></c></row>'
+            '<row r="3"><c r="A3" t="inlineStr"><is><t>Monday</t></is></c><c r="B3" s="1"><v>45356</v></c></row>'
+            '</sheetData><mergeCells count="1"><mergeCell ref="A1:B1"/></mergeCells></worksheet>',
+        }
+    )
+
+
+def spreadsheet() -> bytes:
+    return zipped(
+        {
+            "mimetype": "application/vnd.oasis.opendocument.spreadsheet",
+            "content.xml": SHEET,
+            "META-INF/manifest.xml": '<m:manifest xmlns:m="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"/>',
+        }
+    )
+
+
+_PACKED = {"a/notes.txt": b"The depot opens at six.\n" * 3, "a/hours.csv": CSV.encode(), "page.html": HTML.encode()}
+
+
+def tape() -> bytes:
+    """A tar of three files."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in _PACKED.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(content)
+            archive.addfile(about, io.BytesIO(content))
+    return buffer.getvalue()
+
+
 def small_files() -> dict[str, bytes]:
     """Suffix → a small file that can be read."""
     return {
@@ -149,6 +217,17 @@ def small_files() -> dict[str, bytes]:
         ".odt": zipped({"content.xml": ODT}),
         ".pptx": show(),
         ".epub": book(),
+        ".xlsx": workbook(),
+        ".xls": (SAMPLES / "sales.xls").read_bytes(),
+        ".ods": spreadsheet(),
+        ".rtf": RTF.encode(),
+        ".py": PYTHON.encode(),
+        ".zip": zipped({**_PACKED, "table.ods": spreadsheet()}),
+        ".tar": tape(),
+        ".tgz": gzip.compress(tape(), mtime=0),
+        ".gz": gzip.compress(CSV.encode(), mtime=0),
+        ".bz2": bz2.compress(tape()),
+        ".xz": lzma.compress(HTML.encode()),
     }
 
 

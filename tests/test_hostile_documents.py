@@ -11,7 +11,7 @@ import docx
 import pytest
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
-from small_files import HTML, ODT, book, broken, small_files, unzipped, word, zipped
+from small_files import HTML, ODT, SHEET, book, broken, small_files, unzipped, word, zipped
 
 from langbert.documents import read_document
 from langbert.errors import DocumentError
@@ -224,6 +224,32 @@ def test_numbers_that_are_none_do_no_harm(tmp_path: Path, value: str) -> None:
     assert "<w:tcPr>" in body
     parts["word/document.xml"] = body.replace("<w:tcPr>", f'<w:tcPr><w:gridSpan w:val="{value}"/>')
     assert "Monday" in read_document(write(tmp_path, "a.docx", zipped(parts))).text
+
+
+def test_a_row_repeated_without_end_is_refused(tmp_path: Path) -> None:
+    parts = unzipped(small_files()[".ods"])
+    for number in ("1000000000", "9" * 5000, "-1"):
+        content = SHEET.replace('rows-repeated="3"', f'rows-repeated="{number}"')
+        with pytest.raises(DocumentError, match="over the limit of 20,000,000 cells"):
+            read_document(write(tmp_path, "a.ods", zipped({**parts, "content.xml": content})))
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_an_old_spreadsheet_whose_sectors_lead_in_a_circle_is_refused(tmp_path: Path, at: int) -> None:
+    data = bytearray(small_files()[".xls"])
+    table = 512 * (1 + int.from_bytes(data[76:80], "little"))
+    first = next(n for n in range(at, 128) if int.from_bytes(data[table + 4 * n :][:4], "little") < 128)
+    data[table + 4 * first : table + 4 * first + 4] = first.to_bytes(4, "little")
+    with pytest.raises(DocumentError, match="in a circle"):
+        read_document(write(tmp_path, "a.xls", bytes(data)))
+
+
+def test_an_old_spreadsheet_with_a_part_longer_than_the_file_is_refused(tmp_path: Path) -> None:
+    data = bytearray(small_files()[".xls"])
+    entry = data.index("Root Entry".encode("utf-16-le"))
+    data[entry + 120 : entry + 124] = b"\xff\xff\xff\x7f"
+    with pytest.raises(DocumentError, match="longer than the file"):
+        read_document(write(tmp_path, "a.xls", bytes(data)))
 
 
 def _read_or_refused(path: Path, data: bytes, seed: int) -> bool:

@@ -187,6 +187,22 @@ def test_pruning_forgets_files_that_are_gone(folder: Path, store: Store) -> None
     assert states(store) == {"river.md": "done", "河.md": "done"}
 
 
+def test_pruning_removes_what_is_left_out_now(folder: Path, store: Store) -> None:
+    outside = folder.with_name("outside.txt")
+    outside.write_text("Elsewhere.\n")
+    (folder / "link.txt").symlink_to(outside)
+    (folder / "again.txt").symlink_to(folder / "river.md")
+    sync(folder, store, follow_links=True)
+    assert sync(folder, store).removed == 0
+    report = sync(folder, store, prune=True, exclude=["fox.*"])
+    assert report.removed == 1
+    assert {row.source for row in store.documents()} == {"again.txt", "link.txt", "河.md"}, "a link out costs nothing"
+    assert "fox.txt" not in states(store)
+    (folder / ".langbertignore").write_text("*.md\n")
+    assert sync(folder, store, prune=True).removed == 1
+    assert {row.source for row in store.documents()} == {"again.txt", "link.txt", "fox.txt"}
+
+
 def test_a_moved_folder_keeps_one_record_for_each_file(folder: Path, store: Store) -> None:
     sync(folder, store)
     moved = folder.rename(folder.with_name("moved"))

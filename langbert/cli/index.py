@@ -55,7 +55,7 @@ def index(
         ),
     ] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Remove documents of these folders whose files are gone.")
+        bool, typer.Option("--prune", help="Remove documents of these folders whose files are gone, or left out now.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Read every file again, changed or not.")] = False,
     retry_failed: Annotated[

@@ -10,6 +10,7 @@ import gzip
 import io
 import lzma
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -85,7 +86,7 @@ def _unpacked(data: bytes) -> tuple[bytes, str]:
     try:
         with opener(io.BytesIO(data)) as file:
             unpacked = file.read(_MOST_BYTES + 1)
-    except (OSError, EOFError, lzma.LZMAError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DocumentError(f"the file is broken: it cannot be unpacked ({error}); pack it again") from error
     if len(unpacked) > _MOST_BYTES:
         raise DocumentError(f"it unpacks from {len(data):,} to over {_MOST_BYTES:,} bytes, like a bomb")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DocumentError
 from .archive import member, open_archive, parse_xml, spend_on_all
+from .compound import MAGIC, check_compound
 from .extract import Extract, TextBuilder
 from .grid import Cell, Grid
 from .properties import office_properties
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 _MOST_CELLS = 20_000_000  # of the rectangle that a sheet's cells lie in: all of it is laid out in memory
 _MOST_HEADERS = 5  # rows
-_COMPOUND = b"\xd0\xcf\x11\xe0"  # of old files, and of new ones with a password
 _PLACE = re.compile(rb'<(?:\w+:)?c\s[^<>]*?\br="([A-Z]{1,3})(\d{1,7})"')
+_TABLE, _OFFICE = (f"{{urn:oasis:names:tc:opendocument:xmlns:{name}:1.0}}" for name in ("table", "office"))
 _TITLE = ".//{http://purl.org/dc/elements/1.1/}title"
 
 Row = Sequence[Any]
@@ -37,12 +38,14 @@ def read(data: bytes) -> Extract:
 
     is_zip = data.startswith(b"PK")
     core = _check(data) if is_zip else None
+    if data.startswith(MAGIC):
+        check_compound(data)
     try:
         workbook = CalamineWorkbook.from_filelike(io.BytesIO(data))
     except PasswordError as error:
         raise DocumentError("it is encrypted; save it without a password") from error
     except CalamineError as error:
-        locked = "encrypted, " * data.startswith(_COMPOUND)
+        locked = "encrypted, " * data.startswith(MAGIC)  # old files, and new ones with a password
         raise DocumentError(f"it is {locked}broken or no spreadsheet ({error}); save it again") from error
     except BaseException as error:
         raise _panicked(error) from error
@@ -89,13 +92,40 @@ def _check(data: bytes) -> Any:
                 for letter in letters:
                     column = column * 26 + letter - 64
                 rows, columns = max(rows, int(number)), max(columns, column)
-            if rows * columns > _MOST_CELLS:
-                raise DocumentError(
-                    f"a sheet has cells in {rows:,} rows and {columns:,} columns, over the limit of "
-                    f"{_MOST_CELLS:,} cells; move those that stand apart, or split it"
-                )
+            _check_size(rows, columns)
+    if "content.xml" in names:
+        _check_repeats(parse_xml(member(archive, "content.xml")))
     known = next((name for name in ("docProps/core.xml", "meta.xml") if name in names), None)
     return None if known is None else parse_xml(member(archive, known))
+
+
+def _check_repeats(root: Any) -> None:
+    """An open document says how often a row and a cell is repeated."""
+    for table in root.iter(f"{_TABLE}table"):
+        rows = height = width = 0
+        for row in table.iter(f"{_TABLE}table-row"):
+            columns = filled = 0
+            for cell in row:
+                columns += _repeated(cell, "columns")
+                if len(cell) or cell.get(f"{_OFFICE}value-type"):
+                    filled = columns
+            rows += _repeated(row, "rows")
+            if filled:
+                height, width = rows, max(width, filled)
+        _check_size(height, width)
+
+
+def _repeated(element: Any, what: str) -> int:
+    said = element.get(f"{_TABLE}number-{what}-repeated", "1")
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 10 else 10**9
+
+
+def _check_size(rows: int, columns: int) -> None:
+    if rows * columns > _MOST_CELLS:
+        raise DocumentError(
+            f"a sheet has cells in {rows:,} rows and {columns:,} columns, over the limit of "
+            f"{_MOST_CELLS:,} cells; move those that stand apart, or split it"
+        )
 
 
 def _write(name: str, sheet: CalamineSheet, builder: TextBuilder) -> None:

@@ -46,7 +46,7 @@ def sync(
     Args:
         paths: files and folders; see :func:`langbert.documents.find_files`.
         store: opened with its embedder. Its own folder is passed over.
-        prune: also remove documents of these folders whose files are gone.
+        prune: also remove documents of these folders whose files are gone, or left out now.
         force: read every file again, changed or not.
         retry_failed: try again what could not be read, changed or not.
         encoding: of texts that are not UTF-8 and do not name theirs; by default it is guessed.

@@ -82,6 +82,7 @@ class Changes:
         progress: Progress | None = None,
     ) -> None:
         self.report = SyncReport()
+        self._passed_over: list[Path] = []  # folders that cannot be listed, links that lead out
         self._options = options or SyncOptions()
         self._began = time.time()
         self._paths = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
@@ -149,12 +150,17 @@ class Changes:
         self.report.added += len(batch.documents) - updated
 
     def prune(self, store: StoreLike) -> None:
-        """Remove what came from the given folders and is gone from disk: nothing else, and nothing unreadable."""
+        """Remove what came from the given folders and is gone from disk, or left out now: nothing else, and nothing in
+        a folder that cannot be read."""
         folders = tuple(os.path.join(printable(os.path.abspath(path)), "") for path in self._paths if path.is_dir())
         present = {printable(file.path) for file in self.files}
+        reached = {row.path for file in self.files if (row := self._memory.document_of(file))}  # by another way
+        unseen = tuple(os.path.join(printable(folder), "") for folder in self._passed_over)
 
         def is_missing(path: str) -> bool:
-            return path not in present and path.startswith(folders) and is_gone(path)
+            if path in present or not path.startswith(folders):
+                return False
+            return is_gone(path) or not (path in reached or os.path.join(path, "").startswith(unseen))
 
         rows = [row for row in self._memory.documents.values() if row.id not in self._moved and is_missing(row.path)]
         if rows and store.delete([row.id for row in rows]):
@@ -198,6 +204,7 @@ class Changes:
         return row.digest if record is not None and record.reading == reading else ""
 
     def _pass_over(self, folder: Path, error: DocumentError) -> None:
+        self._passed_over.append(folder)
         self.report.skipped.append((printable(folder), str(error).removeprefix(f"{printable(folder)}: ")))
 
     def _refuse(self, file: SourceFile, reason: str, state: FileState) -> None:
