@@ -19,12 +19,11 @@ from rich.progress import track
 
 from langbert import Candidate, Chunk, Embedder, Reader, Reranker, Retriever, Store
 from langbert.answering.evidence import Evidence, best_evidence, heading_line
-from langbert.answering.selection import PIECE, cut_pieces
+from langbert.answering.selection import PIECE, cut_pieces, weigh
 from langbert.answering.wants import wants
 from langbert.evaluation import read_questions
 from langbert.evaluation.datasets import Question, squad_as_retrieval
 from langbert.evaluation.retrieval import corpus_chunks
-from langbert.log_odds import log_odds
 from langbert.models import resolve
 from langbert.reading import ReadSpan
 
@@ -177,8 +176,8 @@ class Asking:
 
     def _judge(self, question: Question, candidates: Sequence[Candidate]) -> list[float]:
         pieces = cut_pieces(candidates, {}, 0.0 if wants(question.question).fact else PIECE)
-        scores = self._reranker.score(question.question, [piece.read for piece in pieces])
-        return [round(log_odds(float(score)), 4) for score in scores]
+        weighed = weigh(question.question, pieces, self._retriever.store.embedder, self._reranker)
+        return [round(relevance, 4) for relevance in weighed.relevances]
 
     @cached_property
     def _retriever(self) -> Retriever:

@@ -9,6 +9,7 @@ enough to read; neighbours become one quote, and nothing is said twice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -58,7 +59,7 @@ class Weights:
         cosine: of the encoder, in standard deviations among the pieces.
         relevance, passage: log-odds of the cross-encoder's scores for the piece and for its passage.
         search: of the passage's score.
-        terms: of the share of the question's words, where one of the models is missing.
+        terms: of the share of the question's words, the rare ones counting most.
         read: of the probability of a reader's answer that stands in it.
         field: of being what a question asks of the document itself.
         code: of being code, which shares words with questions that it does not answer.
@@ -255,8 +256,8 @@ def weigh(
     """How well each piece answers.
 
     Args:
-        embedder: compares pieces with the question; None counts words instead.
-        reranker: reads them with the question; None counts words instead.
+        embedder: compares pieces with the question; None is none.
+        reranker: reads the best of them with the question; None is none.
         vectors: what an earlier question had the encoder make of the pieces.
     """
     if not pieces:
@@ -269,10 +270,7 @@ def weigh(
         vectors = embedder.embed(texts) if vectors is None else vectors
         cosines = np.asarray(vectors @ embedder.embed([question], "query")[0], dtype=np.float64)
         scores += weights.cosine * (cosines - cosines.mean()) / max(float(cosines.std()), 1e-6)
-    if embedder is None or reranker is None:
-        asked = set(terms(question))
-        held = [len(asked.intersection(terms(text))) / max(len(asked), 1) for text in texts]
-        scores += weights.terms * np.array(held)
+    scores += weights.terms * _share_of_words(question, texts)
     if reranker is None:
         scores *= _CLOSER
     scores += weights.field * np.array([piece.is_asked_field for piece in pieces])
@@ -284,6 +282,18 @@ def weigh(
     faintest = np.full(len(pieces), min(relevances))
     faintest[best] = relevances
     return Weighed(scores + weights.relevance * faintest, relevances, vectors)
+
+
+def _share_of_words(question: str, texts: Sequence[str]) -> NDArray[np.float64]:
+    """``(n,)``: which share of the question's words each text holds; the fewer texts hold a word, the more it counts.
+
+    Encoders blur names and numbers, which is what tells the pieces of one document apart.
+    """
+    held = [set(terms(text)) for text in texts]
+    counts = {word: sum(word in own for own in held) for word in set(terms(question))}
+    weights = {word: math.log1p(len(texts) / (1 + count)) for word, count in counts.items() if count}
+    total = sum(weights.values()) or 1.0
+    return np.array([sum(weight for word, weight in weights.items() if word in own) / total for own in held])
 
 
 def select(
