@@ -122,9 +122,9 @@ class CatalogueEntry:
 _EVIDENCE = (
     PinnedFile("adapter_config.json", "febb3bbff3ad4668feb0c2c9481ad5a4ca9f409428052dba4c1fadea5852c8ec", 386),
     PinnedFile(
-        "adapter_model.safetensors", "bcdace1b1d8534354937bfdcfc88407391ae3f457af14c32fbd66f6732b12917", 3_750_692
+        "adapter_model.safetensors", "212172c648507c3894c62271ccdb136cc2a8efc23233b11b2a2d033f2205666c", 3_750_692
     ),
-    PinnedFile("calibration.json", "70b0e2e2dfd82f0cc986bb2587f03e6b4b1ca9eae31739a850c8743564d1712c", 156),
+    PinnedFile("calibration.json", "ddf5c9d8e1771ee8d590e3edfea3838c697270aad1352d20fd911355e2f03f9d", 156),
 )
 """One folder for three names: adapters and three heads on e5-small."""
 
