@@ -30,20 +30,25 @@ from langbert.answering.fitted import fitted as all_fitted
 from langbert.answering.refusal import HELD, Features, features
 
 READ = 5  # passages
-_JUDGED = {"minilm": "reranker", "e5": "piece"}
 PARTS: dict[str, dict[str, tuple[str, ...]]] = {
-    encoder: {
+    "minilm": {
         f"search{how}{', reranker' if judged else ''}{', reader' if read else ''}": (
             "coverage",
             *(("cosine",) if not how else ()),
-            *((name,) if judged and name == "reranker" else ()),
+            *(("reranker",) if judged else ()),
             *(("margin", "quoted") if read else ()),
-            *((name,) if judged and name == "piece" else ()),
         )
         for how in ("", " by words")
         for judged, read in ((True, True), (False, True), (True, False), (False, False))
-    }
-    for encoder, name in _JUDGED.items()
+    },
+    "e5": {
+        "search, pieces": ("cosine", "piece"),
+        "search by words, pieces": ("coverage", "piece"),
+        "search, reader": ("coverage", "cosine", "margin", "quoted"),
+        "search by words, reader": ("coverage", "margin", "quoted"),
+        "search": ("coverage", "cosine"),
+        "search by words": ("coverage",),
+    },
 }
 """For each encoder what there may be, and what it tells, in the order of :class:`Features`."""
 

@@ -200,10 +200,8 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     for part in in_parts if not by_part else ():
         of_part: Weighed = yield Weigh(part, pieces, weighed.vectors)
         by_part.append((weighed.scores + of_part.scores) / 2)
-    # where reasons, steps or differences are asked for, a reader finds no span, whatever the documents hold
-    counted = found if wanted.fact or policy.encoder != "e5" else ()
     known = features(
-        question, candidates, counted, relevances=weighed.relevances, known_cosines=policy.encoder is not None
+        question, candidates, found, relevances=weighed.relevances, known_cosines=policy.encoder is not None
     )
     sure = confidence(known, policy.encoder or "minilm")
     clock.lap("read")

@@ -34,9 +34,6 @@ _ENCODERS: Mapping[str, Encoder] = {
 }
 """By :attr:`EmbeddingSpace.weights`."""
 
-_CROSS_ENCODED: Mapping[Encoder, str] = {"minilm": "reranker", "e5": "piece"}
-"""What a cross-encoder tells of: with ``minilm`` it orders passages, with ``e5-small`` it judges pieces of them."""
-
 _LOOKED_AT = 4  # candidates: more of them find a word somewhere for any question
 
 THRESHOLDS: Mapping[Refuse, float] = {"rarely": 0.25, "balanced": 0.5, "strictly": 0.75}
@@ -72,11 +69,16 @@ class Features:
     piece: float | None = None
 
     def known(self, encoder: Encoder = "minilm") -> tuple[tuple[str, ...], tuple[float, ...]]:
-        """The names and the values of those that are there, and were fitted for an encoder."""
-        others = {name for one, name in _CROSS_ENCODED.items() if one != encoder}
-        values = {name: getattr(self, name) for name in self.__slots__ if name not in others}
-        kept = {name: value for name, value in values.items() if value is not None}
-        return tuple(kept), tuple(kept.values())
+        """The names and the values of those that are there, and were fitted for an encoder.
+
+        Where a cross-encoder judged pieces, a reader adds nothing to it: asked for reasons or steps it finds no span,
+        whatever the documents hold, and a share of words says less than a cosine.
+        """
+        names = [name for name in self.__slots__ if name != ("piece" if encoder == "minilm" else "reranker")]
+        if encoder == "e5" and self.piece is not None:
+            names = ["coverage" if self.cosine is None else "cosine", "piece"]
+        values = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return tuple(values), tuple(values.values())
 
 
 def known_encoder(space: EmbeddingSpace | None) -> Encoder | None:

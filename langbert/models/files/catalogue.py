@@ -294,7 +294,7 @@ _ENTRIES = (
     CatalogueEntry(
         name="e5-reader",
         kind="reader",
-        about="which words answer a question; on e5-small, English and Chinese; a first, short training",
+        about="which words answer a question; on e5-small, English and Chinese",
         licence="MIT; data CC BY-SA 3.0 and 4.0, MNLI",
         files=_EVIDENCE,
         sources=(Shipped("shipped/e5-evidence"),),
@@ -302,7 +302,7 @@ _ENTRIES = (
     CatalogueEntry(
         name="e5-reranker",
         kind="reranker",
-        about="which passage answers a question; on e5-small, English and Chinese; a first, short training",
+        about="which passage answers a question; on e5-small, English and Chinese",
         licence="MIT; data CC BY-SA 3.0 and 4.0, MNLI",
         files=_EVIDENCE,
         sources=(Shipped("shipped/e5-evidence"),),
@@ -310,7 +310,7 @@ _ENTRIES = (
     CatalogueEntry(
         name="e5-checker",
         kind="checker",
-        about="does a claim follow from a text; on e5-small, English and Chinese; a first, short training",
+        about="does a claim follow from a text; on e5-small, English and Chinese",
         licence="MIT; data CC BY-SA 3.0 and 4.0, MNLI",
         files=_EVIDENCE,
         sources=(Shipped("shipped/e5-evidence"),),
