@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from langbert import Chunker, Embedder, Store, sync
 from langbert.cli import run
 from langbert.cli.output import parse_where
 
@@ -135,6 +136,23 @@ def test_index_again_does_only_what_changed(cli: Cli, docs: Path, store: Path) -
     assert (report["added"], report["updated"], report["unchanged"]) == (1, 1, 3)
     forced = cli("index", docs, "--store", store, "--force", "--json").json
     assert (forced["added"], forced["updated"], forced["documents"]) == (0, 5, 5)
+
+
+def test_index_says_what_a_store_keeps_that_a_new_one_would_have_otherwise(
+    cli: Cli, docs: Path, bert: Path, tmp_path: Path
+) -> None:
+    embedder = Embedder(bert)
+    path = tmp_path / "short"
+    with Store.open(path, embedder=embedder, chunker=Chunker.for_embedder(embedder, max_tokens=16)) as opened:
+        sync(docs, opened)
+    assert "stays" not in cli("index", docs, "--store", path).err
+    (docs / "new.txt").write_text("A dog.\n")
+    said = " ".join(cli("index", docs, "--store", path).err.split())
+    assert f"was made with {bert} and stays with it; a new one gets e5-small" in said
+    assert "4 documents are cut into passages of another length; --force cuts them anew" in said
+    said = cli("index", docs, "--store", path, "--embedder", bert, "--force").err
+    assert "stays" not in said
+    assert "another length" not in said
 
 
 def test_index_skips_names_and_goes_on(cli: Cli, docs: Path, bert: Path, tmp_path: Path) -> None:

@@ -157,6 +157,8 @@ def index(
                     bar.stored(batch)
             if prune:
                 changes.prune(opened)
+            if encoder is not None and not output.as_json:
+                _say_what_stays(opened, output, chosen=embedder is not None)
             documents, passages, space = opened.n_documents, len(opened), opened.space
     seconds = time.perf_counter() - started
     if output.as_json:
@@ -247,6 +249,23 @@ def _embedder(name: str | None, pooling: str | None, space: EmbeddingSpace | Non
         return embedder_of(space, output)
     model = name or (space.model if space else DEFAULT_EMBEDDER)
     return make_embedder(model, output, pooling=pooling)
+
+
+def _say_what_stays(store: StoreLike, output: Output, *, chosen: bool) -> None:
+    """That a store keeps the model and the lengths of passages it was made with, where a new one has others."""
+    from ..store.ingest import chunking_key
+    from .stores import DEFAULT_EMBEDDER
+
+    made_by = store.space.model if store.space else DEFAULT_EMBEDDER
+    if made_by != DEFAULT_EMBEDDER and not chosen:
+        output.note(
+            f"The store was made with {visible(made_by)} and stays with it; a new one gets {DEFAULT_EMBEDDER}. "
+            "`langbert store migrate` changes it.",
+            "dim",
+        )
+    key = chunking_key(store.chunker)
+    if otherwise := sum(row.chunking not in ("", key) for row in store.documents()):
+        output.note(f"{otherwise:,} documents are cut into passages of another length; --force cuts them anew.", "dim")
 
 
 def _require_documents(changes: Changes, paths: Iterable[Path], output: Output) -> None:
