@@ -54,7 +54,7 @@ def sample(row: QuestionRow) -> Iterator[str]:
     held = "has no answer there" if asked.unanswerable else f"{row.nuggets:.2f} of the facts"
     sources = ", ".join(dict.fromkeys(cited.source for cited in given.citations))
     yield f"**{asked.question}** ({asked.kind}; confidence {given.confidence:.2f}; {held}; from {sources})\n"
-    text = re.sub(r"\]\([^)\s]*\)", "](…)", given.answer)
+    text = re.sub(r"\]\([^)\s]*\)", "]", given.answer)
     text = text if len(text) <= SHOWN else f"{text[:SHOWN]} …"
     yield "\n".join(f"    {line}".rstrip() for line in text.split("\n")) + "\n"
 

@@ -82,4 +82,4 @@ def _number(data: bytes, at: int) -> int:
 
 
 def _broken(how: str) -> DocumentError:
-    return DocumentError(f"the file is broken: {how}; save it again")
+    return DocumentError(f"the file is encrypted, broken or of another kind: {how}; save it again")
