@@ -57,7 +57,7 @@ class QdrantReading(OutsideReading):
         self._database = database
         self._client = database.client
         self._chunks, self._documents, self._records = (
-            f"{database.prefix}{part}" for part in ("", "-documents", "-records")
+            f"{database.collection}{part}" for part in ("", "-documents", "-records")
         )
         self._has_chunks = self._client.collection_exists(self._chunks)
 

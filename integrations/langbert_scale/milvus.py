@@ -6,24 +6,19 @@ one so, to be made whole by adding it again.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
-from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from pymilvus import DataType, Function, FunctionType, MilvusClient
 
-from langbert.errors import LangbertError, StoreError
 from langbert.records import EmbedderLike
-from langbert.store.outside import FIRST_META, ChunkerLike, OutsideDatabase, OutsideStore
+from langbert.store.outside import FIRST_META, ChunkerLike, OutsideStore
 
+from ._client import ClientDatabase
 from ._milvus_state import MOST_BYTES, MilvusReading, MilvusWriting
 
 __all__ = ["open_store"]
 
-_NAME = "langbert"
 _MOST_TOKENS = 4096  # that an array of Milvus holds
 
 
@@ -51,27 +46,24 @@ def open_store(
     return OutsideStore(database, embedder=embedder, chunker=chunker, late_chunking=late_chunking)
 
 
-class MilvusDatabase(OutsideDatabase):
+class MilvusDatabase(ClientDatabase):
     """The collections of one store; arguments as for :func:`open_store`."""
 
+    scheme = "milvus"
+    states = (MilvusReading, MilvusWriting)
+
     def __init__(self, url: str, *, create: bool, read_only: bool) -> None:
-        parts = urlsplit(url)
-        self.name = f"milvus://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        self.read_only = read_only
-        self.local = not parts.hostname
-        self.chunks = _NAME if self.local else parts.path.strip("/") or _NAME
-        self.records = f"{self.chunks}_records"
-        self._lock = threading.RLock()  # Milvus Lite is for one thread, and one client writes at a time
+        super().__init__(url, read_only=read_only)
+        self.chunks, self.records = self.collection, f"{self.collection}_records"
         with self._errors():
-            scheme = "https" if parse_qs(parts.query).get("https") else "http"
-            place = parts.path if self.local else f"{scheme}://{parts.hostname}:{parts.port or 19530}"
+            place = self._parts.path if self.local else self._address(19530)
             if self.local and not create and not os.path.exists(place):
-                raise StoreError(f"there is no store in {self.name}: make one with `langbert index`")
+                raise self._missing()
             self.client = MilvusClient(uri=place, token=os.environ.get("MILVUS_TOKEN", ""))
             if not self.client.has_collection(self.records):
                 if not create:
                     self.close()
-                    raise StoreError(f"there is no store in {self.name}: make one with `langbert index`")
+                    raise self._missing()
                 self._make_records()
                 state = MilvusWriting(self)
                 for key, value in FIRST_META.items():
@@ -122,27 +114,3 @@ class MilvusDatabase(OutsideDatabase):
 
     def _create(self, name: str, schema: Any, index: Any) -> None:
         self.client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
-
-    def close(self) -> None:
-        self.client.close()
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[MilvusReading]:
-        with self._errors(), self._lock if self.local else contextlib.nullcontext():
-            yield MilvusReading(self)
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[MilvusWriting]:
-        if self.read_only:
-            raise StoreError(f"{self.name} was opened with read_only=True: open it without to change it")
-        with self._errors(), self._lock:
-            yield MilvusWriting(self)
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (LangbertError, ValueError, TypeError, KeyError):
-            raise
-        except Exception as error:  # of the client, of its transport
-            raise StoreError(f"{self.name}: {str(error).splitlines()[0] if str(error) else error!r}") from error

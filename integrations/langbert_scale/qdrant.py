@@ -6,24 +6,19 @@ one so, to be made whole by adding it again.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
-from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from qdrant_client import QdrantClient, models
 
-from langbert.errors import LangbertError, StoreError
 from langbert.records import EmbedderLike
-from langbert.store.outside import FIRST_META, ChunkerLike, OutsideDatabase, OutsideStore
+from langbert.store.outside import FIRST_META, ChunkerLike, OutsideStore
 
+from ._client import ClientDatabase
 from ._qdrant_state import QdrantReading, QdrantWriting
 
 __all__ = ["open_store"]
 
-_NAME = "langbert"
 _INDEXED = {"": ("document_id", "tokens"), "-documents": (), "-records": ("kind",)}
 
 
@@ -51,25 +46,24 @@ def open_store(
     return OutsideStore(database, embedder=embedder, chunker=chunker, late_chunking=late_chunking)
 
 
-class QdrantDatabase(OutsideDatabase):
+class QdrantDatabase(ClientDatabase):
+    """The collections of one store; arguments as for :func:`open_store`."""
+
+    scheme = "qdrant"
+    states = (QdrantReading, QdrantWriting)
+    client: QdrantClient
+
     def __init__(self, url: str, *, create: bool, read_only: bool) -> None:
-        parts = urlsplit(url)
-        self.name = f"qdrant://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        self.read_only = read_only
-        self.local = not parts.hostname
-        self.prefix = _NAME if self.local else parts.path.strip("/") or _NAME
-        self._lock = threading.RLock()  # local mode is for one thread, and one client writes at a time
+        super().__init__(url, read_only=read_only)
         with self._errors():
             if self.local:
-                self.client = QdrantClient(path=parts.path)
+                self.client = QdrantClient(path=self._parts.path)
             else:
-                scheme = "https" if parse_qs(parts.query).get("https") else "http"
-                place = f"{scheme}://{parts.hostname}:{parts.port or 6333}"
-                self.client = QdrantClient(url=place, api_key=os.environ.get("QDRANT_API_KEY"))
-            if not self.client.collection_exists(f"{self.prefix}-records"):
+                self.client = QdrantClient(url=self._address(6333), api_key=os.environ.get("QDRANT_API_KEY"))
+            if not self.client.collection_exists(f"{self.collection}-records"):
                 if not create:
                     self.close()
-                    raise StoreError(f"there is no store in {self.name}: make one with `langbert index`")
+                    raise self._missing()
                 self.make("-documents")
                 self.make("-records")
                 state = QdrantWriting(self)
@@ -78,30 +72,6 @@ class QdrantDatabase(OutsideDatabase):
 
     def make(self, part: str, **vectors: Any) -> None:
         """A collection."""
-        self.client.create_collection(self.prefix + part, **({"vectors_config": {}} | vectors))
+        self.client.create_collection(self.collection + part, **({"vectors_config": {}} | vectors))
         for field in () if self.local else _INDEXED[part]:
-            self.client.create_payload_index(self.prefix + part, field, models.PayloadSchemaType.KEYWORD)
-
-    def close(self) -> None:
-        self.client.close()
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[QdrantReading]:
-        with self._errors(), self._lock if self.local else contextlib.nullcontext():
-            yield QdrantReading(self)
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[QdrantWriting]:
-        if self.read_only:
-            raise StoreError(f"{self.name} was opened with read_only=True: open it without to change it")
-        with self._errors(), self._lock:
-            yield QdrantWriting(self)
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (LangbertError, ValueError, TypeError, KeyError):
-            raise
-        except Exception as error:  # of the client, of its transport
-            raise StoreError(f"{self.name}: {str(error).splitlines()[0] if str(error) else error!r}") from error
+            self.client.create_payload_index(self.collection + part, field, models.PayloadSchemaType.KEYWORD)

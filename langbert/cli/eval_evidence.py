@@ -44,9 +44,7 @@ def evidence(
     asked = replace(asked, questions=spread(asked.questions, questions))
     with output.bars() as bars, Store.open(None, embedder=make_embedder(embedder, output, pooling=None)) as store:
         passages = bars.add_task("passages", total=len(asked.passages))
-        for document in asked.documents():
-            store.add([document])
-            bars.update(passages, advance=1)
+        store.add(asked.documents(), progress=lambda n: bars.update(passages, advance=n))
         bar = bars.add_task("questions", total=len(asked.questions))
         rag = Rag(store, threshold=0.0, offline=output.offline or None)
         report = evaluate_evidence(asked, rag, progress=lambda n: bars.update(bar, advance=n))
