@@ -19,7 +19,7 @@ from .encoding import ChunkRow, DocumentRow
 from .filters import Where
 from .snapshot import ChunkState, LedgerEntry, Rows, StoredChunk, StoredDocument, StoredText
 
-__all__ = ["DatabaseLike", "Reading", "Writing"]
+__all__ = ["DatabaseLike", "Reading", "Writing", "delete_emptied"]
 
 
 class Reading(Protocol):
@@ -83,11 +83,28 @@ class Writing(Reading, Protocol):
 
     def delete(self, ids: Sequence[str] | None, where: Where | None) -> int: ...
 
+    def document_ids(self) -> Iterable[str]: ...
+
+    def delete_documents(self, ids: Iterable[str]) -> Any: ...
+
     def put_document(self, document: DocumentRow, chunking: str) -> None: ...
 
     def forget_chunking(self, ids: Iterable[str]) -> None: ...
 
     def put_ledger(self, entries: Iterable[LedgerEntry]) -> None: ...
+
+
+def delete_emptied(state: Writing, parents: set[str], ids: Iterable[str] | None, where: Where | None) -> None:
+    """Deletes the documents that a deletion of chunks by ``ids`` and ``where`` has left without any.
+
+    Args:
+        parents: the stored documents whose chunks went.
+    """
+    gone = {name for name in parents if not state.states_of_document(name)}
+    state.forget_chunking(parents - gone)
+    if not where:  # documents without a chunk match no filter, but can be named
+        gone.update(state.document_ids() if ids is None else ids)
+    state.delete_documents(gone)
 
 
 class DatabaseLike(Protocol):

@@ -37,7 +37,7 @@ from .encoding import (
     vector_from,
     vector_to,
 )
-from .engine import DatabaseLike, Reading, Writing
+from .engine import DatabaseLike, Reading, Writing, delete_emptied
 from .filters import RANGES, Condition, Group, Not, Test, Where, kind_of, narrowed, parse_where
 from .ingest import ChunkerLike
 from .postings import fields_in
@@ -250,11 +250,7 @@ class OutsideWriting(OutsideReading, Writing):
                 self.delete_records(f"ledger:{namespace}", [chunk.id for chunk in chunks])
         parents = set(self.document_states(parents))
         self.delete_chunks(rows)
-        gone = {name for name in parents if not self.states_of_document(name)}
-        self.forget_chunking(parents - gone)
-        if not where:  # documents without a chunk match no filter, but can be named
-            gone.update(self.document_ids() if ids is None else ids)
-        self.delete_documents(gone)
+        delete_emptied(self, parents, ids, where)
         return len(rows)
 
     def _meant(self, ids: Sequence[str] | None, where: Where | None) -> list[int]:

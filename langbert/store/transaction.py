@@ -11,6 +11,7 @@ from typing import Any
 from ..records import EmbeddingSpace
 from . import postings
 from .encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, ChunkRow, DocumentRow
+from .engine import delete_emptied
 from .filters import Where
 from .postings import fields_in
 from .schema import LEDGER
@@ -151,11 +152,7 @@ class Transaction(Snapshot):
         parents = self.parents(rows)
         self.strike_from_ledger(rows)
         self.delete_chunks(rows)
-        gone = {name for name in parents if not self.states_of_document(name)}
-        self.forget_chunking(parents - gone)
-        if not where:  # documents without a chunk match no filter, but can be named
-            gone.update(self.document_ids() if ids is None else ids)
-        self.delete_documents(gone)
+        delete_emptied(self, parents, ids, where)
         return len(rows)
 
     def _matching(self, ids: Sequence[str] | None, where: Where | None) -> list[int]:
