@@ -200,18 +200,18 @@ def test_a_cell_far_away_does_not_fill_the_memory() -> None:
 def test_rich_text(tmp_path: Path) -> None:
     chinese = "".join(f"\\'{byte:02x}" for byte in "长江很长。".encode("gb18030"))
     (tmp_path / "a.rtf").write_text(
-        r"{\rtf1\ansi\ansicpg936\deff0{\fonttbl{\f0\fnil\fcharset134 SimSun;}}"
+        r"{\rtf1\ansi\ansicpg936\deff0{\fonttbl{\f0\fnil\fcharset134 SimSun;}{\f1\fcharset204 Arial;}}"
         r"{\info{\title \u27827? Rivers}{\author Ann Lee}{\creatim\yr2024\mo3\dy5\hr10\min11}}"
         rf"\pard\f0 {chinese}\par The \b Danube\b0  is long.\par"
         r"\trowd\cellx1\cellx2\cellx3 River\cell Length\cell Sea\cell\row"
-        r"\trowd\cellx1\cellx2\cellx3 Danube\cell 2850\cell Black\cell\row\pard End.\par}"
+        r"\trowd\cellx1\cellx2\cellx3 Danube\cell 2850\cell Black\cell\row\pard {\f1 \'d0\'e5\'ea\'e0} {\field{\*\fldinst{HYPERLINK "http://a"}}{\fldrslt ends}}.\par}"
     )
     document = read_document(tmp_path / "a.rtf")
     assert document.text.split("\n\n") == [
         "长江很长。",
         "The Danube is long.",
         "River | Length | Sea\nDanube | Length: 2850 | Sea: Black",
-        "End.",
+        "Река ends.",
     ]
     assert document.metadata.items() >= {"title": "河 Rivers", "authors": ["Ann Lee"], "created": "2024-03-05"}.items()
 

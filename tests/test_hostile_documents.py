@@ -252,6 +252,18 @@ def test_an_old_spreadsheet_with_a_part_longer_than_the_file_is_refused(tmp_path
         read_document(write(tmp_path, "a.xls", bytes(data)))
 
 
+@pytest.mark.parametrize(
+    "again",
+    [
+        pytest.param(r"{\fonttbl" + r"{\f0\fnil\fcharset134 SimS<9" * 5_000, id="fonts that do not end"),
+        pytest.param(r"{\field{\*\fldinst{HYPERLINK " + '"a" HYPERLINK ' * 5_000, id="a link of links"),
+    ],
+)
+def test_rich_text_that_repeats_its_beginnings_is_read_in_one_go(tmp_path: Path, again: str) -> None:
+    path = write(tmp_path, "a.rtf", r"{\rtf1\ansi the words before " + again)
+    assert read_document(path).text == "the words before"
+
+
 def _read_or_refused(path: Path, data: bytes, seed: int) -> bool:
     """Whether it was read."""
     path.write_bytes(broken(data, random.Random(seed)))

@@ -11,6 +11,9 @@ from .grid import Cell, Grid
 from .properties import properties
 
 _ROW = re.compile(r"[^\n|]*(?:\|[^\n|]*)+\|")
+_FONT_TABLE = re.compile(r"\{[^{}]*\\fonttbl")
+_BRACE = re.compile(r"[{}]")
+_FONT = re.compile(r"\\f(\d{1,6})|\\fcharset(\d{1,3})")
 _TIME = r"\\yr(\d+)\\mo(\d+)\\dy(\d+)"
 
 
@@ -39,7 +42,29 @@ def _plain(source: str) -> str:
     from striprtf import striprtf
 
     to_text: Callable[..., str] = striprtf.rtf_to_text
-    return to_text(source, errors="replace")
+    # its pattern for links takes a power of a line's length, and shows the address twice: it finds no field with a space
+    return to_text(_short_font_table(source).replace("\\field{", "\\field {"), errors="replace")
+
+
+def _short_font_table(source: str) -> str:
+    """The same text with a font table of one line for each font: striprtf's pattern takes the cube of a line's length."""
+    begin = _FONT_TABLE.search(source)
+    if begin is None:
+        return source
+    depth, end = 1, len(source)
+    for brace in _BRACE.finditer(source, begin.end()):
+        depth += 1 if brace[0] == "{" else -1
+        if not depth:
+            end = brace.end()
+            break
+    charsets: dict[str, str] = {}
+    font = ""
+    for word in _FONT.finditer(source, begin.end(), end):
+        font = word[1] or font
+        if word[2] and font:
+            charsets.setdefault(font, word[2])
+    fonts = "".join(f"{{\\f{font}\\fcharset{charset} -;}}\n" for font, charset in charsets.items())
+    return f"{source[: begin.start()]}{{\\fonttbl\n{fonts}}}{source[end:]}"
 
 
 def _said(source: str, name: str) -> str:
