@@ -204,7 +204,8 @@ def test_rich_text(tmp_path: Path) -> None:
         r"{\info{\title \u27827? Rivers}{\author Ann Lee}{\creatim\yr2024\mo3\dy5\hr10\min11}}"
         rf"\pard\f0 {chinese}\par The \b Danube\b0  is long.\par"
         r"\trowd\cellx1\cellx2\cellx3 River\cell Length\cell Sea\cell\row"
-        r"\trowd\cellx1\cellx2\cellx3 Danube\cell 2850\cell Black\cell\row\pard {\f1 \'d0\'e5\'ea\'e0} {\field{\*\fldinst{HYPERLINK "http://a"}}{\fldrslt ends}}.\par}"
+        r"\trowd\cellx1\cellx2\cellx3 Danube\cell 2850\cell Black\cell\row\pard "
+        r"""{\f1 \'d0\'e5\'ea\'e0} {\field{\*\fldinst{HYPERLINK "http://a"}}{\fldrslt ends}}.\par}"""
     )
     document = read_document(tmp_path / "a.rtf")
     assert document.text.split("\n\n") == [

@@ -42,12 +42,12 @@ def _plain(source: str) -> str:
     from striprtf import striprtf
 
     to_text: Callable[..., str] = striprtf.rtf_to_text
-    # its pattern for links takes a power of a line's length, and shows the address twice: it finds no field with a space
+    # its pattern for links takes a power of a line's length; it finds no field before a space
     return to_text(_short_font_table(source).replace("\\field{", "\\field {"), errors="replace")
 
 
 def _short_font_table(source: str) -> str:
-    """The same text with a font table of one line for each font: striprtf's pattern takes the cube of a line's length."""
+    """The same with each font on a line of its own: striprtf's pattern takes the cube of a line's length."""
     begin = _FONT_TABLE.search(source)
     if begin is None:
         return source
