@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from .boxes import Box, boxes_between
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "AnswerMode",
+    "Box",
     "Candidate",
     "Chunk",
     "Citation",
@@ -75,6 +78,7 @@ class Document:
         metadata: JSON values the user may filter by.
         page_starts: offset at which each page begins, ascending from 0; empty if the format has no pages.
         headings: the headings in order of appearance.
+        line_boxes: where its lines stand on their pages, packed; :meth:`boxes` reads it. Empty if nobody knows.
     """
 
     id: str
@@ -83,10 +87,21 @@ class Document:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     page_starts: tuple[int, ...] = ()
     headings: tuple[Heading, ...] = ()
+    line_boxes: str = field(default="", repr=False)
 
     def page_at(self, offset: int) -> int | None:
         """The page (from 1) that holds ``offset``; None where the format has no pages."""
         return bisect_right(self.page_starts, offset) or None
+
+    def boxes(self, start: int, end: int) -> dict[int, list[Box]]:
+        """Where ``text[start:end]`` stands: for each page, from 1, the boxes of the lines, or of their parts.
+
+        Empty where the format has no pages, or a page's lines have no known place.
+        """
+        found: dict[int, list[Box]] = {}
+        for offset, box in boxes_between(self.line_boxes, self.text, start, end):
+            found.setdefault(self.page_at(offset) or 1, []).append(box)
+        return found
 
     def line_at(self, offset: int) -> int:
         """The line (from 1) that holds ``offset``."""

@@ -18,7 +18,7 @@ ROOT = Path(langbert.__file__).parent
 
 # Lowest first. A module may import from its own layer's package and from lower layers only.
 LAYERS = [
-    {"errors", "files", "log_odds", "records"},
+    {"boxes", "errors", "files", "log_odds", "records"},
     {"text"},
     {"models"},
     {"documents"},

@@ -6,9 +6,10 @@ so that importing this package costs nothing. :mod:`.formats` is the table that 
 
 from __future__ import annotations
 
+from ..boxes import Box
 from .files import find_files
 from .formats import FORMATS, MAX_BYTES, Format, supported_suffixes
-from .pdf_page import Box, draw_page, quote_boxes
+from .pdf_page import draw_page, quote_boxes
 from .reader import read_document, read_documents
 
 __all__ = [

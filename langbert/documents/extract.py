@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..boxes import Placed, pack
 from ..records import Heading
 from .grid import Grid
 from .limits import spend
@@ -22,13 +23,17 @@ _FILE_NAME = re.compile(r"\S+\.\w{2,5}")  # what exporters put where a title sho
 
 @dataclass(frozen=True, slots=True)
 class Extract:
-    """The text of one file with what its format knows about it; offsets are into ``text``."""
+    """The text of one file with what its format knows about it; offsets are into ``text``.
+
+    ``line_boxes`` are those of :class:`~langbert.records.Document`.
+    """
 
     text: str
     headings: tuple[Heading, ...] = ()
     page_starts: tuple[int, ...] = ()
     title: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    line_boxes: str = ""
 
 
 def whole_number(text: str | None, default: int, most: int = 1_000_000) -> int:
@@ -77,6 +82,7 @@ class TextBuilder:
         self._length = 0
         self.headings: list[Heading] = []
         self.page_starts: list[int] = []
+        self.placed: list[Placed] = []
 
     def __len__(self) -> int:
         """Characters so far."""
@@ -116,6 +122,7 @@ class TextBuilder:
             pages,
             "" if _FILE_NAME.fullmatch(one_line(title)) else one_line(title),
             metadata or {},
+            pack(self.placed),
         )
 
     def _append(self, text: str) -> None:

@@ -33,7 +33,7 @@ FORMATS: tuple[Format, ...] = (
     Format("markdown", (".md", ".markdown", ".mdown", ".mkd", ".mdx"), "markdown"),
     Format("rst", (".rst", ".rest"), "rst"),
     Format("html", (".html", ".htm", ".xhtml"), "html"),
-    Format("pdf", (".pdf",), "pdf"),
+    Format("pdf", (".pdf",), "pdf", version=2),
     Format("docx", (".docx", ".docm"), "docx"),
     Format("odt", (".odt",), "odt"),
     Format("pptx", (".pptx", ".pptm"), "pptx"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections import Counter
 from itertools import pairwise
 from typing import Any
@@ -12,10 +11,9 @@ from ..errors import DocumentError
 from .archive import parse_xml
 from .extract import Extract, TextBuilder, one_line
 from .pdf_layout import Line, Outline, body_size, find_title, mark_headings, page_lines, paragraph_starts
+from .pdfium import PDFIUM
 from .properties import properties
 from .remarks import remark
-
-PDFIUM = threading.Lock()  # the library is not thread-safe, not even for two different files
 
 _MAX_XMP = 1 << 20
 _DC = "{http://purl.org/dc/elements/1.1/}"
@@ -163,13 +161,30 @@ def _write_page(lines: list[Line], builder: TextBuilder, body: float) -> None:
     while index < len(lines):
         line = lines[index]
         if line.heading:
-            words = [line.text.strip()]
+            parts = [line]
             while index + 1 < len(lines) and lines[index + 1].continues_heading:
                 index += 1
-                words.append(lines[index].text.strip())
+                parts.append(lines[index])
+            words = [" ".join(part.text.split()) for part in parts]
             builder.heading(" ".join(words), line.heading)
+            start = len(builder) - len(" ".join(words))
+            for part, text in zip(parts, words, strict=True):
+                _place(part, builder, start, len(text))
+                start += len(text) + 1
         else:
             after_heading = index > 0 and bool(lines[index - 1].heading or lines[index - 1].continues_heading)
-            builder.block(line.text.rstrip(), tight=not (first or after_heading or index in starts))
+            text = line.text.rstrip()
+            start = builder.block(text, tight=not (first or after_heading or index in starts))
+            _place(line, builder, start, len(text))
         first = False
         index += 1
+
+
+def _place(line: Line, builder: TextBuilder, start: int, length: int) -> None:
+    """Note where a line stands that was written at ``start``."""
+    ends = [*(at for at, _ in line.boxes[1:]), length]
+    builder.placed += [
+        (start + at, start + min(end, length), box)
+        for (at, box), end in zip(line.boxes, ends, strict=False)
+        if at < min(end, length)
+    ]

@@ -5,9 +5,13 @@ from __future__ import annotations
 import ctypes
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+
+from ..boxes import Box
+from .pdfium import box_on
 
 __all__ = [
     "Line",
@@ -39,7 +43,8 @@ class Line:
     """One line of the text of a page. Lengths are points, heights grow upwards; ``size`` is the font's, 0 if unknown.
 
     ``left``, ``bottom`` and ``top`` are those of the first character, ``end_…`` those of the last: pdfium makes one
-    line of two where a word is split between them, and then they stand at different heights.
+    line of two where a word is split between them, and then they stand at different heights. ``boxes`` are those of
+    the parts that stand at one height, each with the place in ``text`` where it begins.
     """
 
     text: str
@@ -54,6 +59,7 @@ class Line:
     upright: bool = True
     heading: int = 0
     continues_heading: bool = False
+    boxes: list[tuple[int, Box]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +77,14 @@ def page_lines(pdf: Any, index: int) -> list[Line]:
     try:
         text_page = page.get_textpage()
         try:
-            return _joined(_read_lines(text_page))
+            return _joined(_read_lines(page, text_page))
         finally:
             text_page.close()
     finally:
         page.close()
 
 
-def _read_lines(text_page: Any) -> list[Line]:
+def _read_lines(page: Any, text_page: Any) -> list[Line]:
     text = characters(text_page)
     lines = []
     for match in re.finditer(r"[^\r\n]+", text):
@@ -86,8 +92,20 @@ def _read_lines(text_page: Any) -> list[Line]:
         kept = words.rstrip()
         start = match.start() + len(kept) - len(kept.lstrip())
         if kept:
-            lines.append(_measured(text_page, words.replace("\ue000", ""), start, match.start() + len(kept) - 1))
+            line = _measured(text_page, words.replace("\ue000", ""), start, match.start() + len(kept) - 1)
+            line.boxes = list(_boxes(page, text_page, kept.lstrip(), start))
+            lines.append(line)
     return [line for line in lines if line.text.strip()]
+
+
+def _boxes(page: Any, text_page: Any, words: str, first: int) -> Iterator[tuple[int, Box]]:
+    """Those of a line, or of two where it is split within a word, which U+FFFE marks."""
+    for part in re.finditer("[^\ufffe]+", words):
+        count = text_page.count_rects(first + part.start(), len(part[0]))
+        rects = [text_page.get_rect(i) for i in range(count)]
+        if rects:
+            left, bottom, right, top = zip(*rects, strict=True)
+            yield part.start(), box_on(page, min(left), min(bottom), max(right), max(top))
 
 
 def characters(text_page: Any) -> str:
@@ -151,6 +169,7 @@ def _joined(lines: list[Line]) -> list[Line]:
             continue
         gap = line.left - before.end_right
         space = "" if gap < 0.12 * max(before.size, line.size) or before.text.endswith(" ") else " "
+        before.boxes += [(len(before.text + space) + at, box) for at, box in line.boxes]
         before.text += space + line.text
         before.end_right = line.end_right
         # The height of the larger type is that of the line: a superscript must not decide for it.

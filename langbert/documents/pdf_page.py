@@ -4,32 +4,15 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from ..errors import DocumentError
-from .pdf import PDFIUM
+from ..boxes import Box
 from .pdf_layout import characters
+from .pdfium import box_on, opened_page
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from contextlib import AbstractContextManager
+__all__ = ["draw_page", "quote_boxes"]
 
-__all__ = ["Box", "draw_page", "quote_boxes"]
-
-_GRID = 1 << 16  # steps across a page: what pdfium places points on
 _LARGEST = 4096  # pixels of the longer side: a page may claim to be a kilometre wide
 _LEFT_OUT = re.compile(r"[\s\-\u00ad\ufffe\uffff\ue000\x00-\x1f]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle on a drawn page, in parts of its width and height, from the upper left corner."""
-
-    left: float
-    top: float
-    width: float
-    height: float
 
 
 def draw_page(data: bytes, page: int, *, width: int = 1200) -> bytes:
@@ -46,7 +29,7 @@ def draw_page(data: bytes, page: int, *, width: int = 1200) -> bytes:
     """
     import PIL.Image  # noqa: F401 - before pdfium is locked: it says what is missing
 
-    with _opened(data, page) as sheet:
+    with opened_page(data, page) as sheet:
         scale = min(width / sheet.get_width(), _LARGEST / max(sheet.get_width(), sheet.get_height()))
         bitmap = sheet.render(scale=scale)
         try:
@@ -80,45 +63,16 @@ def quote_boxes(data: bytes, page: int, text: str, start: int, end: int) -> list
     if not quote:
         return []
     before = _count(_bare(text[:start]) + quote[:-1], quote)
-    with _opened(data, page) as sheet:
+    with opened_page(data, page) as sheet:
         words = sheet.get_textpage()
         try:
             found = _places(characters(words), quote)
             if not found:
                 return []
             first, last = found[min(before, len(found) - 1)]
-            return [_box(sheet, words.get_rect(i)) for i in range(words.count_rects(first, last - first + 1))]
+            return [box_on(sheet, *words.get_rect(i)) for i in range(words.count_rects(first, last - first + 1))]
         finally:
             words.close()
-
-
-def _opened(data: bytes, page: int) -> AbstractContextManager[Any]:
-    from contextlib import contextmanager
-
-    @contextmanager
-    def opened() -> Iterator[Any]:
-        import pypdfium2
-
-        with PDFIUM:
-            try:
-                pdf: Any = pypdfium2.PdfDocument(data)
-            except pypdfium2.PdfiumError as error:
-                raise DocumentError(f"it is broken, encrypted or no PDF at all ({error})") from error
-            try:
-                if not 1 <= page <= len(pdf):
-                    raise DocumentError(f"there is no page {page}; it has {len(pdf)}")
-                try:
-                    sheet = pdf[page - 1]
-                except pypdfium2.PdfiumError as error:
-                    raise DocumentError(f"page {page} is damaged ({error})") from error
-                try:
-                    yield sheet
-                finally:
-                    sheet.close()
-            finally:
-                pdf.close()
-
-    return opened()
 
 
 def _bare(text: str) -> str:
@@ -139,21 +93,3 @@ def _places(text: str, quote: str) -> list[tuple[int, int]]:
         places.append((kept[at], kept[at + len(quote) - 1]))
         at = bare.find(quote, at + 1)
     return places
-
-
-def _box(sheet: Any, rect: tuple[float, float, float, float]) -> Box:
-    left, bottom, right, top = rect
-    corners = [_point(sheet, x, y) for x, y in ((left, bottom), (right, top))]
-    (x0, x1), (y0, y1) = (sorted(axis) for axis in zip(*corners, strict=True))
-    return Box(round(x0, 5), round(y0, 5), round(x1 - x0, 5), round(y1 - y0, 5))
-
-
-def _point(sheet: Any, x: float, y: float) -> tuple[float, float]:
-    """Of page coordinates, turned and cut as the page is shown."""
-    import ctypes
-
-    import pypdfium2.raw as pdfium
-
-    across, down = ctypes.c_int(), ctypes.c_int()
-    pdfium.FPDF_PageToDevice(sheet, 0, 0, _GRID, _GRID, 0, x, y, across, down)
-    return across.value / _GRID, down.value / _GRID

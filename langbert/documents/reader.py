@@ -97,6 +97,7 @@ def document_of(
         metadata=metadata,
         page_starts=extract.page_starts,
         headings=extract.headings,
+        line_boxes=extract.line_boxes,
     )
 
 

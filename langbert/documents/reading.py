@@ -67,6 +67,7 @@ class Reading:
                 "metadata": document.metadata,
                 "page_starts": document.page_starts,
                 "headings": [(heading.start, heading.level, heading.text) for heading in document.headings],
+                "line_boxes": document.line_boxes,
             },
         }
 
@@ -80,6 +81,7 @@ class Reading:
             given["metadata"],
             tuple(given["page_starts"]),
             tuple(Heading(*heading) for heading in given["headings"]),
+            given["line_boxes"],
         )
         return cls(document, record["reason"], record["digest"], record["stamp"] and Stamp(*record["stamp"]))
 

@@ -114,7 +114,7 @@ def encode_document(document: Document) -> DocumentRow:
         document.source,
         document.text,
         _metadata(name, document.metadata),
-        _json(name, "page_starts", list(document.page_starts)),
+        _pages(name, document),
         _json(name, "headings", [[heading.start, heading.level, heading.text] for heading in document.headings]),
     )
     return DocumentRow(document.id, columns, _hash(*columns))
@@ -164,7 +164,7 @@ def stored_document(columns: Sequence[Any], content_hash: object) -> Document:
     """
     try:
         document, found = document_from(columns), _hash(*columns)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise StoreCorrupt(f"document {columns[0]!r:.80} is unreadable ({error}): {_DAMAGED}") from error
     if found != content_hash:
         raise StoreCorrupt(f"document {columns[0]!r:.80} has changed since it was stored: {_DAMAGED}")
@@ -189,15 +189,33 @@ def chunk_from(columns: Sequence[Any]) -> Chunk:
 
 def document_from(columns: Sequence[Any]) -> Document:
     """A document from its :data:`DOCUMENT_COLUMNS`."""
-    id, source, text, metadata, page_starts, headings = columns
+    id, source, text, metadata, pages, headings = columns
+    page_starts, line_boxes = _pages_from(pages)
     return Document(
         id=id,
         text=text,
         source=source,
         metadata=_from_json(metadata),
-        page_starts=tuple(_from_json(page_starts)),
+        page_starts=page_starts,
         headings=tuple(Heading(*heading) for heading in _from_json(headings)),
+        line_boxes=line_boxes,
     )
+
+
+def _pages(name: str, document: Document) -> str:
+    """The column ``page_starts``: a list, or an object of it and the boxes, where those of the lines are known."""
+    starts = list(document.page_starts)
+    if not document.line_boxes:
+        return _json(name, "page_starts", starts)
+    _check_texts(name, line_boxes=document.line_boxes)
+    return _json(name, "page_starts", {"starts": starts, "line_boxes": document.line_boxes})
+
+
+def _pages_from(column: object) -> tuple[tuple[int, ...], str]:
+    pages = _from_json(column)
+    if isinstance(pages, dict):
+        return tuple(pages["starts"]), pages["line_boxes"]
+    return tuple(pages), ""
 
 
 def _from_json(text: object) -> Any:

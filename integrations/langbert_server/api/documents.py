@@ -253,7 +253,9 @@ def _boxes(view: View, loaded: Loaded, document_id: str, start: int, end: int) -
         begin = document.page_starts[number - 1]
         stop = document.page_starts[number] if number < len(document.page_starts) else len(document.text)
         inside = max(start, begin) - begin, min(end, stop) - begin
-        found = quote_boxes(data, number, document.text[begin:stop], *inside)
+        found = quote_boxes(data, number, document.text[begin:stop], *inside) or document.boxes(
+            max(start, begin), min(end, stop)
+        ).get(number, [])
         pages.append({"page": number, "boxes": [asdict(box) for box in found]})
     return {"id": document_id, "pages": pages}
 

@@ -45,7 +45,8 @@ def _schemas(arrow: Any, header: Record) -> dict[str, Any]:
     text, number = arrow.large_string(), arrow.int64()
     dimension = header["dimension"]
     vector = arrow.null() if dimension is None else arrow.list_(arrow.field("item", arrow.float32()), dimension)
-    document = [(name, text) for name in ("id", "source", "text", "metadata", "page_starts", "headings", "chunking")]
+    names = ("id", "source", "text", "metadata", "page_starts", "line_boxes", "headings", "chunking")
+    document = [(name, text) for name in names]
     chunk = [("id", text), ("document_id", text), ("source", text), ("start", number), ("end", number)]
     chunk += [("page", number), ("headings", text), ("text", text), ("metadata", text), ("embedded_hash", text)]
     ledger = [("namespace", text), ("key", text), ("group", text), ("updated_at", arrow.float64())]

@@ -161,6 +161,7 @@ def _records(snapshot: Snapshot) -> Iterator[tuple[str, Record]]:
                 "text": document.text,
                 "metadata": document.metadata,
                 "page_starts": list(document.page_starts),
+                "line_boxes": document.line_boxes,
                 "headings": [[heading.start, heading.level, heading.text] for heading in document.headings],
                 "chunking": chunking,
             },
@@ -293,6 +294,7 @@ def _document_from(record: Record) -> StoredText:
         metadata=record["metadata"],
         page_starts=tuple(map(_int, record["page_starts"])),
         headings=tuple(Heading(_int(start), _int(level), _str(text)) for start, level, text in record["headings"]),
+        line_boxes=_str(record.get("line_boxes", "")),  # older exports have none
     )
     return encode_document(document), chunking
 
