@@ -36,9 +36,7 @@ def test_what_is_packed_comes_back(lines: list[tuple[int, int, float, float, flo
     found = list(boxes_between(pack(placed), text, 0, at))
     assert [offset for offset, _ in found] == [start for start, *_ in placed]
     for (_, box), (*_, put) in zip(found, placed, strict=True):
-        assert np.allclose(
-            [box.left, box.top, box.width, box.height], [put.left, put.top, put.width, put.height], atol=1e-4
-        )
+        assert np.allclose(astuple(box), astuple(put), atol=1e-4)
 
 
 def test_a_part_of_a_line_has_its_part_of_the_box() -> None:
