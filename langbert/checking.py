@@ -13,7 +13,7 @@ from .models import resolve
 from .models.bert.evidence import ROWS, is_evidence
 from .models.configured import Configured
 from .models.encoder import load_evidence
-from .models.files.lora import base_of
+from .models.files.adapters import base_of
 from .models.files.tokenizer import TextTokenizer, windows
 from .models.hardware import EncoderPrecision, encoder_dtype, planned_threads, resolve_device
 from .models.runner import Runner, Window

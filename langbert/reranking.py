@@ -16,7 +16,7 @@ from .errors import QuestionError
 from .models import resolve
 from .models.configured import Configured
 from .models.encoder import load_pair_scorer
-from .models.files.lora import base_of
+from .models.files.adapters import base_of
 from .models.files.tokenizer import TextTokenizer, windows
 from .models.hardware import EncoderPrecision, encoder_dtype, planned_threads, resolve_device
 from .models.runner import Runner, Window, checked_texts

@@ -22,8 +22,9 @@ from langbert.models.bert.network import Bert, BertConfig
 from langbert.models.encoder import load_encoder
 from langbert.models.files.digests import remembered
 from langbert.models.files.e5_file import E5File
+from langbert.models.files.json_files import write_json
 from langbert.models.files.tokenizer import TextTokenizer
-from langbert.models.files.weights import tensors_sha256, write_json
+from langbert.models.files.weights import tensors_sha256
 from langbert.models.layers.low_bit_table import BLOCK_BYTES, LowBitTable, decode_q4_0
 
 SIZES = {

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from langbert import Document, Embedder, Pooling, Store
 from langbert.errors import CheckpointError, TextTooLong
+from langbert.models.files.json_files import write_json
 from langbert.models.files.tokenizer import TextTokenizer, windows
-from langbert.models.files.weights import save_tensors, write_json
+from langbert.models.files.weights import save_tensors
 from langbert.models.hardware import resolve_precision
 from langbert.models.layers.pooling import AttentionPooling
 

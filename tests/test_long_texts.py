@@ -19,8 +19,9 @@ from langbert.embedding.long_texts import ONE_TOKEN, SPAN_POOLINGS, TextReader
 from langbert.errors import StoreError, StoreMismatch
 from langbert.models.bert.checkpoint import bert_table, unparse_config
 from langbert.models.bert.network import Bert, BertConfig
+from langbert.models.files.json_files import write_json
 from langbert.models.files.tokenizer import TextTokenizer
-from langbert.models.files.weights import save_tensors, write_json
+from langbert.models.files.weights import save_tensors
 from langbert.models.layers.pooling import AttentionPooling
 from langbert.records import Chunk
 

@@ -12,7 +12,8 @@ import torch
 from langbert.errors import CheckpointError
 from langbert.models.bert.heads import SpanReader
 from langbert.models.bert.network import Bert, BertConfig
-from langbert.models.files.lora import is_adapter, merge_adapters
+from langbert.models.files.adapters import is_adapter
+from langbert.models.files.lora import merge_adapters
 from langbert.models.files.weights import read_tensors, save_tensors
 from langbert.training.adapters import adapt, average_adapters, save_adapters
 from langbert.training.settings import LoraSettings

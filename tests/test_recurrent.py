@@ -29,7 +29,8 @@ from langbert.models.architectures.recurrent import (
 )
 from langbert.models.bert.network import Bert
 from langbert.models.encoder import load_encoder
-from langbert.models.files.weights import read_json, read_tensors, save_tensors, write_json
+from langbert.models.files.json_files import read_json, write_json
+from langbert.models.files.weights import read_tensors, save_tensors
 from langbert.models.layers.pooling import Pooling
 from langbert.training import train
 from langbert.training.architectures import Sizes, new_encoder

@@ -388,6 +388,48 @@ def test_health_is_answered_before_the_models_are_loaded(minilm) -> None:
         until(lambda: httpx.get(f"{url}/ready").status_code == 200)
 
 
+FIRST_ANSWER = """
+import json, os, socket, sys, threading, time, urllib.request
+from importlib.abc import MetaPathFinder
+
+answered = threading.Event()
+
+class Watched(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name in ("torch", "tokenizers", "transformers", "mcp") and not answered.is_set():
+            if threading.current_thread() is threading.main_thread():
+                print(json.dumps({"imported before the first answer": name}), flush=True)
+                os._exit(1)
+            answered.wait(60)
+
+def ask():
+    while True:
+        try:
+            said = urllib.request.urlopen(f"http://127.0.0.1:{port}/health").read().decode()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            print(said, flush=True)
+            os._exit(0)
+
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+sys.meta_path.insert(0, Watched())
+threading.Thread(target=ask).start()
+from langbert.cli import run
+run(["serve", "--store", sys.argv[1], "--port", str(port), "--quiet"])
+"""
+
+
+@pytest.mark.models
+def test_nothing_heavy_is_imported_before_the_first_answer(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_ANSWER, str(tmp_path / "store")], capture_output=True, text=True, timeout=120
+    )
+    assert json.loads(done.stdout)["state"] == "loading"
+
+
 @pytest.mark.models
 def test_a_store_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no store")

@@ -361,7 +361,7 @@ def test_a_reader_is_trained_saved_and_used(tmp_path: Path) -> None:
 def test_a_reader_is_trained_further_from_where_it_stands(tmp_path: Path) -> None:
     from langbert.models import resolve
     from langbert.models.bert.loading import load_span_reader
-    from langbert.models.files.weights import read_json
+    from langbert.models.files.json_files import read_json
     from langbert.training.adapters import adapt, merged
     from langbert.training.reader import ReaderTask
     from langbert.training.settings import LoraSettings

@@ -29,7 +29,8 @@ from langbert.errors import CheckpointError, DataError
 from langbert.models.bert.checkpoint import bert_table, unparse_config
 from langbert.models.bert.heads import SentenceEncoder
 from langbert.models.bert.network import Bert, BertConfig
-from langbert.models.files.weights import read_tensors, save_tensors, write_json
+from langbert.models.files.json_files import write_json
+from langbert.models.files.weights import read_tensors, save_tensors
 from langbert.models.layers.pooling import AttentionPooling, Pooling
 from langbert.records import Generation, Message
 from langbert.training.contrastive import (

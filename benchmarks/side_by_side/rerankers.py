@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from langbert.models import cache_dir, resolve
 from langbert.models.bert.loading import load_cross_encoder, save_classifier
-from langbert.models.files.lora import base_of
+from langbert.models.files.adapters import base_of
+from langbert.models.files.json_files import read_json, write_json
 from langbert.models.files.tokenizer import TextTokenizer
-from langbert.models.files.weights import read_json, write_json
 
 MODEL = "minilm-reranker"
 BASE = "crossencoder"

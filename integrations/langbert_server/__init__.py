@@ -9,7 +9,8 @@
 
 ``langbert serve --store my-index`` does that and more. One direction: ``settings``, ``keys``, ``audit`` → ``access``
 (what a key may see: the only way to the store) → ``batching``, ``uploads``, ``engine`` (what is loaded) → ``guard``,
-``api`` (the endpoints), ``tools`` (MCP) → ``app``.
+``api`` (the endpoints), ``tools`` (MCP, ``mounted`` when first
+asked for) → ``app``.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -23,8 +24,8 @@ from .api.common import install_error_handlers
 from .engine import Engine, make_rag
 from .guard import Guard, Metrics
 from .keys import Keys
+from .mounted import MountedTools
 from .settings import Settings
-from .tools import mount_tools
 
 if TYPE_CHECKING:
     from langbert import StoreLike
@@ -33,6 +34,7 @@ __all__ = ["create_app", "serve"]
 
 _PAGE = Path(__file__).parent / "page"
 _LOCAL = ("127.0.0.1", "::1", "localhost")
+_LISTENING_FIRST = 0.1  # seconds: servers listen once an application has started
 _SMALL_DECODER = "smollm2-135m-instruct"
 _LOG = logging.getLogger("langbert")
 
@@ -65,9 +67,11 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engine.start()
-        async with tools():
-            yield
+        # importing torch would hold up the first answers: whoever looks after the server is told that it loads
+        starting = asyncio.get_running_loop().call_later(_LISTENING_FIRST, engine.start)
+        yield
+        starting.cancel()
+        await tools.stop()
         engine.stop()
 
     app = FastAPI(
@@ -84,7 +88,8 @@ def create_app(
     install_error_handlers(app)
     for part in (ask, documents, openai, chat, responses, rerank, health):
         app.include_router(part.router)
-    tools = mount_tools(app, engine)
+    tools = MountedTools(engine)
+    app.router.routes.append(tools.route)
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from langbert import LangbertError
 from langbert.errors import ModelError
@@ -94,6 +94,11 @@ class Engine:
     def error(self) -> Exception | None:
         """Why it will never be ready."""
         return self._error
+
+    @property
+    def state(self) -> Literal["loading", "ready", "failed"]:
+        """How far it is."""
+        return "failed" if self._error else "ready" if self.ready else "loading"
 
     def start(self) -> None:
         """Begin to load."""

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import FastAPI
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import ToolAnnotations
 from pydantic import Field
+from starlette.types import ASGIApp
 
 from langbert import Answer, __version__
 from langbert.records import GeneratorLike
@@ -28,7 +28,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from langbert import StoreLike
 
-__all__ = ["make_tools", "mount_tools", "serve_tools"]
+__all__ = ["make_tools", "mountable_tools", "serve_tools"]
 
 _SHOWN = 1200  # characters of a passage: an agent that wants more reads on
 _READ = 8000  # characters that are read at a time
@@ -139,8 +139,8 @@ def make_tools(engine: Engine) -> MCPServer[Any]:
     return server
 
 
-def mount_tools(app: FastAPI, engine: Engine) -> Callable[[], AbstractAsyncContextManager[Any]]:
-    """Put the tools at ``/mcp``; what has to run as long as the application does.
+def mountable_tools(engine: Engine) -> tuple[ASGIApp, StreamableHTTPSessionManager]:
+    """The tools over HTTP, and what has to run meanwhile.
 
     Each request stands alone, so that it counts for the key that it bears.
     """
@@ -150,8 +150,7 @@ def mount_tools(app: FastAPI, engine: Engine) -> Callable[[], AbstractAsyncConte
         stateless_http=True,
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),  # guard.py sees to that
     )
-    app.router.routes.extend(own.routes)
-    return server.session_manager.run
+    return own, server.session_manager
 
 
 def serve_tools(

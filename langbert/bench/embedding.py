@@ -12,9 +12,9 @@ from ..embedding.embedder import Embedder
 from ..embedding.long_texts import TextReader
 from ..models import resolve
 from ..models.bert.checkpoint import is_bert, parse_config
+from ..models.files.json_files import read_json
 from ..models.files.sentence_folder import read_sentence_folder
 from ..models.files.tokenizer import TextTokenizer
-from ..models.files.weights import read_json
 from ..records import Progress, Role
 from .flops import bert_flops
 from .roof import MatrixProducts, Roof

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ..embedding.embedder import Embedder
 from ..errors import CheckpointError, DataError, MissingExtra
-from ..models.files.weights import read_json, read_tensors, save_tensors, write_json
+from ..models.files.json_files import read_json, write_json
+from ..models.files.weights import read_tensors, save_tensors
 from ..records import EmbedderLike
 from .classifier import Label, best_label, in_order
 

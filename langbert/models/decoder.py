@@ -19,11 +19,13 @@ from torch import Tensor
 from ..errors import CheckpointError
 from .architectures.transformer_xl import MODEL_TYPE as TRANSFORMER_XL
 from .architectures.transformer_xl import TransformerXL, load_transformer_xl, transformer_xl_settings
+from .files.adapters import base_of, is_adapter
 from .files.gguf import GGUFFile
 from .files.gguf_tokenizer import gguf_tokenizer
-from .files.lora import base_of, is_adapter, merge_adapters
+from .files.json_files import read_json, write_json
+from .files.lora import merge_adapters
 from .files.tokenizer import end_token_ids, read_tokenizer, transformers_tokenizer
-from .files.weights import read_json, save_tensors, write_json
+from .files.weights import save_tensors
 from .gpt.checkpoint import hf_config, hf_settings, hf_table, load_gpt
 from .gpt.decoder import GPTDecoder, PrefixCache, PreparedDecoder
 from .gpt.gguf import gguf_settings, load_gguf

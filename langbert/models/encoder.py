@@ -24,9 +24,10 @@ from .bert.inference import PreparedBert
 from .bert.int8 import Ranges
 from .bert.loading import ReaderCheckpoint, load_bert, load_cross_encoder, load_span_reader, save_bert
 from .bert.network import Bert
-from .files.lora import base_of
+from .files.adapters import base_of
+from .files.json_files import read_json
 from .files.tokenizer import TextTokenizer
-from .files.weights import Weight, read_json
+from .files.weights import Weight
 from .hardware import release_memory, resolve_precision
 from .layers.low_bit_table import LowBitTable
 from .transformers_models import TransformersCrossEncoder, TransformersEncoder

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from .files.weights import read_json
+from .files.json_files import read_json
 from .layers.pooling import pack
 
 __all__ = [

@@ -15,8 +15,10 @@ from torch import nn
 
 from ..errors import CheckpointError, MissingExtra
 from ..models import resolve
-from ..models.files.lora import ADAPTER_CONFIG, ADAPTER_TENSORS, base_name
-from ..models.files.weights import read_json, read_tensors, save_tensors, write_json
+from ..models.files.adapters import ADAPTER_CONFIG, base_name
+from ..models.files.json_files import read_json, write_json
+from ..models.files.lora import ADAPTER_TENSORS
+from ..models.files.weights import read_tensors, save_tensors
 from .settings import LoraSettings
 
 __all__ = ["adapt", "average_adapters", "merged", "save_adapters", "starting_point"]

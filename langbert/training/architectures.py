@@ -23,9 +23,9 @@ from ..models.architectures.recurrent import (
 from ..models.bert.checkpoint import is_bert
 from ..models.bert.loading import load_bert, save_bert
 from ..models.bert.network import Bert, BertConfig
+from ..models.files.json_files import read_json
 from ..models.files.sentence_folder import read_sentence_folder
 from ..models.files.tokenizer import TextTokenizer
-from ..models.files.weights import read_json
 from .settings import TrainSettings
 from .task import SCRATCH, seeded
 from .vocabulary import train_vocabulary, wordpiece_tokenizer

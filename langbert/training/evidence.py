@@ -24,8 +24,8 @@ from ..evaluation.lines import read_lines
 from ..models.bert.evidence import HEADS, EvidenceEncoder, EvidenceLogits
 from ..models.bert.heads import span_loss
 from ..models.bert.loading import load_bert
+from ..models.files.json_files import write_json
 from ..models.files.tokenizer import TextTokenizer, TokenPair
-from ..models.files.weights import write_json
 from ..models.hardware import resolve_precision
 from .adapters import save_adapters, starting_point
 from .calibration import logistic

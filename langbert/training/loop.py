@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import DataError, LangbertError, MissingExtra
 from ..files import install, replacing, sweep
-from ..models.files.weights import read_json, write_json
+from ..models.files.json_files import read_json, write_json
 from ..models.hardware import resolve_precision
 from .adapters import adapt
 from .batching import batches_from, epoch_batches

@@ -16,8 +16,8 @@ from ..evaluation.datasets import Question, read_questions
 from ..evaluation.reading import evaluate_reading
 from ..models.bert.heads import SpanReader, span_loss
 from ..models.bert.loading import CALIBRATION, ReaderCheckpoint, load_bert
+from ..models.files.json_files import write_json
 from ..models.files.tokenizer import TextTokenizer
-from ..models.files.weights import write_json
 from ..reading import Reader, passage_windows
 from .adapters import merged, save_adapters, starting_point
 from .batching import padded_pairs

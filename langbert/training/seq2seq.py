@@ -23,8 +23,8 @@ from ..generation.chat import ChatFormat
 from ..models import resolve
 from ..models.architectures.encoder_decoder import Seq2Seq, Seq2SeqConfig, greedy, save_seq2seq
 from ..models.decoder import load_decoder
+from ..models.files.json_files import write_json
 from ..models.files.tokenizer import end_token_ids
-from ..models.files.weights import write_json
 from ..models.transformers_models import TransformersSeq2SeqDecoder, written_greedily
 from .adapters import merged
 from .batching import IGNORED, padded, padded_rows

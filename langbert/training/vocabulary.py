@@ -18,8 +18,8 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.trainers import WordPieceTrainer
 
 from ..errors import DataError
+from ..models.files.json_files import write_json
 from ..models.files.tokenizer import TextTokenizer
-from ..models.files.weights import write_json
 
 __all__ = ["SPECIAL_TOKENS", "train_vocabulary", "wordpiece_tokenizer", "write_vocabulary"]
 

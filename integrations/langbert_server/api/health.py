@@ -19,11 +19,12 @@ router = APIRouter(tags=["operation"], responses=ERRORS)
 
 @router.get("/health", summary="Whether the server runs")
 async def health(engine: EngineOf) -> dict[str, Any]:
-    """Answers from the first moment on; ``ready`` tells whether the models are loaded."""
+    """Answers from the first moment on; ``state`` is loading, ready or failed."""
     from langbert import __version__
 
     return {
         "status": "failed" if engine.error else "ok",
+        "state": engine.state,
         "ready": engine.ready,
         "version": __version__,
         "seconds": round(time.time() - engine.began, 1),

@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..files.weights import SAME, NameTable, Row, save_tensors, stacked, write_json
+from ..files.json_files import write_json
+from ..files.weights import SAME, NameTable, Row, save_tensors, stacked
 from ..layers.kv_cache import KVCache
 from ..layers.lookup_table import lookup_table
 

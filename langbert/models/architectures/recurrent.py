@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
 
 from ...errors import CheckpointError, require_choice
-from ..files.weights import NameTable, Row, load_strict, parse_fields, read_json, read_tensors, save_tensors, write_json
+from ..files.json_files import read_json, write_json
+from ..files.weights import NameTable, Row, load_strict, parse_fields, read_tensors, save_tensors
 from ..layers.lookup_table import lookup_table
 
 __all__ = [

@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from ...errors import CheckpointError
-from ..files.weights import NameTable, Row, parse_fields, read_json, read_tensors, stacked
+from ..files.json_files import read_json
+from ..files.weights import NameTable, Row, parse_fields, read_tensors, stacked
 from .network import BertConfig
 
 __all__ = [

@@ -12,8 +12,9 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
-from ..files.lora import ADAPTER_CONFIG, is_adapter, merge_adapters
-from ..files.weights import read_json
+from ..files.adapters import ADAPTER_CONFIG, is_adapter
+from ..files.json_files import read_json
+from ..files.lora import merge_adapters
 from .heads import SequenceClassifier
 from .inference import PreparedBert
 from .int8 import Ranges

@@ -22,9 +22,11 @@ from ..architectures.recurrent import (
     recurrent_rows,
     unparse_recurrent,
 )
-from ..files.lora import base_of, merge_adapters
+from ..files.adapters import base_of
+from ..files.json_files import read_json, write_json
+from ..files.lora import merge_adapters
 from ..files.tokenizer import TextTokenizer
-from ..files.weights import NameTable, Row, load_strict, read_json, read_tensors, save_tensors, write_json
+from ..files.weights import NameTable, Row, load_strict, read_tensors, save_tensors
 from .checkpoint import (
     PRETRAINING_ROWS,
     RENAMES,

@@ -12,35 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import CheckpointError
-from .resolution import resolve
-from .weights import read_json, read_tensors
+from .adapters import ADAPTER_CONFIG
+from .json_files import read_json
+from .weights import read_tensors
 
-__all__ = ["ADAPTER_CONFIG", "ADAPTER_TENSORS", "base_name", "base_of", "is_adapter", "merge_adapters"]
+__all__ = ["ADAPTER_TENSORS", "merge_adapters"]
 
-ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_TENSORS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
-
-
-def is_adapter(folder: Path) -> bool:
-    """Whether the folder holds adapters for another model."""
-    return (folder / ADAPTER_CONFIG).is_file()
-
-
-def base_of(folder: Path, *, offline: bool | None = None) -> Path:
-    """Where the base model's config, weights and tokenizer lie: ``folder`` itself unless it holds adapters."""
-    name = base_name(folder)
-    return folder if name is None else resolve(name, offline=offline)
-
-
-def base_name(folder: Path) -> str | None:
-    """The model that the adapters in ``folder`` belong to; None if it holds no adapters."""
-    if not is_adapter(folder):
-        return None
-    name = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
-    if not isinstance(name, str):
-        raise CheckpointError(f"{folder / ADAPTER_CONFIG}: base_model_name_or_path is {name!r}, expected a name")
-    return name
 
 
 def merge_adapters(network: nn.Module, folder: str | Path, *, heads: Sequence[str] = ()) -> None:

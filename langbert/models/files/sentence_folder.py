@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from ...errors import CheckpointError
 from ..layers.pooling import AttentionPooling, Pooling
-from .weights import NameTable, Row, load_strict, read_json, read_tensors, save_tensors, write_json
+from .json_files import read_json, write_json
+from .weights import NameTable, Row, load_strict, read_tensors, save_tensors
 
 __all__ = ["Dense", "SentenceFolder", "read_sentence_folder", "write_sentence_folder"]
 

@@ -18,7 +18,7 @@ from tokenizers.normalizers import Lowercase
 from tokenizers.normalizers import Sequence as NormalizerSequence
 
 from ...errors import CheckpointError
-from .weights import read_json, write_json
+from .json_files import read_json, write_json
 
 __all__ = ["TextTokenizer", "TokenPair", "end_token_ids", "read_tokenizer", "transformers_tokenizer", "windows"]
 

@@ -7,7 +7,6 @@ read backwards saves. Nothing is ever unpickled: safetensors first, a ``.bin`` o
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 import re
 import zipfile
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from ...errors import CheckpointError
 from ...files import replacing
 from ..layers.low_bit_table import LowBitTable
+from .json_files import read_json
 
 __all__ = [
     "SAME",
@@ -34,12 +34,10 @@ __all__ = [
     "Weight",
     "load_strict",
     "parse_fields",
-    "read_json",
     "read_tensors",
     "save_tensors",
     "stacked",
     "tensors_sha256",
-    "write_json",
 ]
 
 
@@ -284,21 +282,6 @@ def tensors_sha256(tensors: Mapping[str, Weight]) -> str:
     return digest.hexdigest()
 
 
-def read_json(file: str | Path) -> dict[str, Any]:
-    """A JSON object from a checkpoint folder.
-
-    Raises:
-        CheckpointError: the file is missing, is not JSON, or holds something other than an object.
-    """
-    try:
-        value = json.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: cannot be read as JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{file}: expected a JSON object, got {type(value).__name__}")
-    return value
-
-
 def parse_fields(
     kind: type[Config], settings: Mapping[str, Any], keys: Mapping[str, str], source: str | Path, *, complete: bool
 ) -> Config:
@@ -324,8 +307,3 @@ def parse_fields(
         return kind(**values)
     except ValueError as error:
         raise CheckpointError(f"{source}: {error}") from error
-
-
-def write_json(value: object, file: str | Path) -> None:
-    """Indented UTF-8 JSON with a newline at its end, as checkpoint folders have it."""
-    Path(file).write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

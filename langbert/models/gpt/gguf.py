@@ -24,8 +24,9 @@ from ...files import install, sha256_of
 from ..files.cache import cache_dir, staging
 from ..files.gguf import GGUFFile
 from ..files.gguf_tokenizer import gguf_tokenizer
+from ..files.json_files import read_json, write_json
 from ..files.tokenizer import end_token_ids, read_tokenizer
-from ..files.weights import load_strict, read_json, read_tensors, save_tensors, write_json
+from ..files.weights import load_strict, read_tensors, save_tensors
 from ..layers.low_bit_linear import Grid
 from ..layers.rotary import RotaryConfig
 from .checkpoint import empty_network, gguf_config, gguf_table
