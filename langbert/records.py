@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from .boxes import Box, boxes_between
+from .log_odds import log_odds, sigmoid
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,7 @@ __all__ = [
     "Answer",
     "AnswerMode",
     "Box",
+    "Calibration",
     "Candidate",
     "Chunk",
     "Citation",
@@ -348,6 +350,30 @@ class EmbeddingSpace:
         if not self.late_chunking:  # so that fingerprints made before it existed hold
             del fields["late_chunking"]
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How often a confidence has been right in one store, as its own questions told (``langbert calibrate``).
+
+    Attributes:
+        slope, bias: of the log-odds of a confidence, which makes another of it (Platt 1999, §2.1).
+        questions: how many told.
+        space: the fingerprint of the embedding space that they were asked in; it holds for no other.
+    """
+
+    slope: float = 1.0
+    bias: float = 0.0
+    questions: int = 0
+    space: str = ""
+
+    def of(self, confidence: float) -> float:
+        """The calibrated confidence, in [0, 1]; where nothing was found, 0 as ever."""
+        return sigmoid(self.slope * log_odds(confidence) + self.bias) if confidence else 0.0
+
+    def was(self, calibrated: float) -> float:
+        """The confidence that is calibrated to this one."""
+        return sigmoid((log_odds(calibrated) - self.bias) / self.slope)
 
 
 class GeneratorLike(Protocol):

@@ -21,7 +21,7 @@ from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from langbert import Answer, AnswerMode, Candidate, Message
 from langbert.answering import Part, best_evidence, flow, known_encoder, threshold_of, weigh
-from langbert.records import EmbeddingSpace, Refuse, Unsupported
+from langbert.records import Calibration, EmbeddingSpace, Refuse, Unsupported
 
 from ._convert import candidates_of, chat_of, spoken_of
 from ._foreign import embedder_of
@@ -145,6 +145,7 @@ def create_rag_chain(
             writer=writer,
             instructions=prompt or (flow.SHORT if own else flow.FULL),
             encoder=encoder,
+            calibration=_calibration_of(retriever),
         ),
     )
     return RunnableGenerator(chain.stream, chain.astream, name="langbert_rag")  # type: ignore[arg-type]
@@ -163,6 +164,12 @@ def _space_of(retriever: object) -> EmbeddingSpace | None:
     store = getattr(retriever, "vectorstore", retriever)
     embeddings = store.embeddings if isinstance(store, VectorStore) else None
     return embeddings.embedder.space if isinstance(embeddings, LangBertEmbeddings) else None
+
+
+def _calibration_of(retriever: object) -> Calibration | None:
+    """What the questions of a store of ours have taught."""
+    store = getattr(retriever, "vectorstore", retriever)
+    return store.store.calibration if isinstance(store, LangBertVectorStore) else None
 
 
 def _shipped_reader(base: str) -> Reader:

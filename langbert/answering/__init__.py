@@ -5,9 +5,21 @@ below are for those who perform them with parts of another framework.
 """
 
 from . import claims, flow
+from .calibration import ask_confidences, calibrate
 from .evidence import best_evidence
 from .parts import Part
 from .refusal import Encoder, known_encoder, threshold_of
 from .selection import weigh
 
-__all__ = ["Encoder", "Part", "best_evidence", "claims", "flow", "known_encoder", "threshold_of", "weigh"]
+__all__ = [
+    "Encoder",
+    "Part",
+    "ask_confidences",
+    "best_evidence",
+    "calibrate",
+    "claims",
+    "flow",
+    "known_encoder",
+    "threshold_of",
+    "weigh",
+]

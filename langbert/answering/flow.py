@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GenerationError
-from ..records import Answer, AnswerMode, Candidate, Citation, Document, Message, Unsupported
+from ..records import Answer, AnswerMode, Calibration, Candidate, Citation, Document, Message, Unsupported
 from ..text.question import checked_question
 from ..text.scripts import one_line, reading_length
 from .evidence import Evidence
@@ -154,6 +154,7 @@ class Policy:
         instructions: how the decoder shall answer; :data:`SHORT`, :data:`FULL` or the user's own.
         encoder: whose cosines, reader and reranker they are that confidence is made of: see
             :func:`.refusal.known_encoder`; the cosines of others do not count.
+        calibration: what the store's own questions make of the confidence.
     """
 
     mode: AnswerMode = "auto"
@@ -165,6 +166,7 @@ class Policy:
     writer: str = ""
     encoder: Encoder | None = "minilm"
     instructions: str = SHORT
+    calibration: Calibration | None = None
 
 
 def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> Flow:
@@ -203,7 +205,7 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     known = features(
         question, candidates, found, relevances=weighed.relevances, known_cosines=policy.encoder is not None
     )
-    sure = confidence(known, policy.encoder or "minilm")
+    sure = confidence(known, policy.encoder or "minilm", policy.calibration)
     clock.lap("read")
     grounder = Grounder(candidates, question, found=found, unsupported=policy.unsupported)
 

@@ -53,6 +53,8 @@ class Rag(Configured):
         max_tokens: the longest answer; by default 128, and 512 where it need not be short.
         prompt_tokens: the longest prompt; passages that do not fit are shortened to whole sentences or left out.
         threshold: refuse below this confidence; or ``"rarely"``, ``"balanced"`` (0.5), ``"strictly"``.
+        calibrated: whether the confidence is what the store's own questions made of it, where there is such a thing:
+            see :func:`langbert.answering.calibrate`.
         sure: a question for a name, a number or a date is answered with one sentence where the reader's words are at
             least so probably right.
         unsupported: what becomes of a decoder's sentence that no source supports: ``"drop"``, ``"mark"`` or ``"keep"``.
@@ -73,6 +75,7 @@ class Rag(Configured):
         max_tokens: int | None = None,
         prompt_tokens: int = 1024,
         threshold: Refuse | float = "balanced",
+        calibrated: bool = True,
         sure: float = 0.75,
         unsupported: Unsupported = "drop",
         offline: bool | None = None,
@@ -85,6 +88,7 @@ class Rag(Configured):
         self.max_tokens = max_tokens or (128 if self._short else 512)
         self.prompt_tokens = prompt_tokens
         self.threshold = threshold_of(threshold)
+        self.calibrated = calibrated
         self.sure = sure
         self.unsupported: Unsupported = unsupported
         self.offline = offline
@@ -169,6 +173,7 @@ class Rag(Configured):
             instructions=self.instructions,
             writer=self._generator if isinstance(self._generator, str) else getattr(self._generator, "name", ""),
             encoder=self._encoder,
+            calibration=self.store.calibration if self.calibrated else None,
         )
         yield from drive(answer_flow(question, policy, history), lambda step: self._perform(step, where))
 

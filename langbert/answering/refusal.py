@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..log_odds import log_odds, sigmoid
-from ..records import Candidate, EmbeddingSpace, Refuse
+from ..records import Calibration, Candidate, EmbeddingSpace, Refuse
 from ..text.base_forms import base_terms
 from ..text.languages import languages_of
 from ..text.terms import terms
@@ -134,12 +134,20 @@ def features(
     )
 
 
-def confidence(known: Features | None, encoder: Encoder = "minilm") -> float:
+def confidence(known: Features | None, encoder: Encoder = "minilm", calibration: Calibration | None = None) -> float:
     """How likely the documents hold the answer, in [0, 1]; 0 where nothing was found.
 
     It is calibrated for a user four of whose five questions have an answer in the documents, and so much it is where
     nothing speaks for an answer or against it. At 0.5, refusing is right as often as answering.
+
+    Args:
+        calibration: what a store's own questions make of it.
     """
+    sure = _shipped(known, encoder)
+    return sure if calibration is None else calibration.of(sure)
+
+
+def _shipped(known: Features | None, encoder: Encoder) -> float:
     if known is None:
         return 0.0
     names, values = known.known(encoder)

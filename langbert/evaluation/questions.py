@@ -30,6 +30,7 @@ __all__ = [
     "Quoted",
     "ask_questions",
     "questions_run",
+    "read_answerable",
     "read_asked_questions",
     "read_given_answers",
 ]
@@ -227,6 +228,31 @@ def _wording(text: Any) -> str:
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"expected words, got {text!r}")
     return text
+
+
+def read_answerable(path: str | Path, corpus: str | None = None) -> list[tuple[str, bool]]:
+    """Questions, and whether the documents answer each: all that calibrating needs to be told.
+
+    Args:
+        corpus: only the questions asked of this one.
+
+    Raises:
+        DataError: a line is not of that form, or the questions are asked of several corpora and none is named.
+    """
+
+    def parse(row: Mapping[str, Any]) -> tuple[str, bool, str]:
+        answerable = row.get("answerable", not row.get("unanswerable", False))
+        if not isinstance(answerable, bool):
+            raise TypeError(f"expected true or false, got {answerable!r}")
+        return _wording(row["question"]), answerable, str(row.get("corpus", ""))
+
+    rows = list(read_lines(path, parse, '{"question": …} and, where the documents do not tell, "unanswerable": true'))
+    corpora = sorted({name for *_, name in rows})
+    if corpus is None and len(corpora) > 1:
+        raise DataError(f"{path} asks of {', '.join(corpora)}: say which of them is in the store (--corpus NAME)")
+    if corpus is not None and corpus not in corpora:
+        raise DataError(f"{path} asks nothing of {corpus!r}, only of {', '.join(corpora) or 'nothing at all'}")
+    return [(question, answerable) for question, answerable, name in rows if corpus in (None, name)]
 
 
 def read_given_answers(path: str | Path) -> dict[str, GivenAnswer]:

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoreError, require_choice
-from ..records import Candidate, Chunk, Document, EmbedderLike, EmbeddingSpace, Progress, SearchMode
+from ..records import Calibration, Candidate, Chunk, Document, EmbedderLike, EmbeddingSpace, Progress, SearchMode
 from ..text.question import checked_question
 from . import ingest
 from .checks import checked_vectors
+from .confidence import put_calibration
 from .contents import Contents
 from .encoding import encode_chunk, vector_to
 from .engine import DatabaseLike, Writing
@@ -214,6 +215,15 @@ class BaseStore(Contents):
         names = None if ids is None else list(ids)
         with self.transaction() as transaction:
             return transaction.delete(names, where)
+
+    def keep_calibration(self, calibration: Calibration | None) -> None:
+        """Keeps what its own questions taught about confidence, in the place of what is kept; None forgets that.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        with self.transaction() as transaction:
+            put_calibration(transaction, calibration)
 
     # --- searching ---------------------------------------------------------------------------------------------------
 

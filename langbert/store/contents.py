@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoreError
-from ..records import Chunk, Document, EmbeddingSpace
+from ..records import Calibration, Chunk, Document, EmbeddingSpace
+from .confidence import read_calibration
 from .engine import DatabaseLike, Reading
 from .snapshot import StoredDocument
 
@@ -47,6 +48,12 @@ class Contents:
         """Of the stored vectors; None before the first one."""
         with self.snapshot() as snapshot:
             return snapshot.dimension
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What its own questions taught about confidence (``langbert calibrate``); None where nobody asked them."""
+        with self.snapshot() as snapshot:
+            return read_calibration(snapshot)
 
     @property
     def n_documents(self) -> int:

@@ -23,6 +23,7 @@ from ..errors import StoreError
 from ..records import Candidate, Chunk, EmbedderLike, EmbeddingSpace
 from ..text.terms import ANALYSIS_VERSION
 from .base import BaseStore
+from .confidence import read_calibration
 from .encoding import (
     CHUNK_COLUMNS,
     DOCUMENT_COLUMNS,
@@ -354,7 +355,7 @@ class OutsideStore(BaseStore):
     def info(self) -> dict[str, Any]:
         """What the store holds and where, as JSON values."""
         with self._database.reading() as state:
-            space = state.space
+            space, calibration = state.space, read_calibration(state)
             return {
                 "path": self._database.name,
                 "format": int(state.meta("format")),
@@ -362,6 +363,7 @@ class OutsideStore(BaseStore):
                 "chunks": state.n_chunks,
                 "dimension": state.dimension,
                 "embedding_space": None if space is None else asdict(space),
+                "calibration": None if calibration is None else asdict(calibration),
                 **self._database.describe(),
             }
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..records import Candidate, Chunk, Document, EmbedderLike, EmbeddingSpace, Progress, SearchMode
+from ..records import Calibration, Candidate, Chunk, Document, EmbedderLike, EmbeddingSpace, Progress, SearchMode
 from .files import FileRecord
 from .filters import Where
 from .fusion import Fusion
@@ -75,6 +75,11 @@ class StoreLike(Protocol):
 
     @property
     def space(self) -> EmbeddingSpace | None: ...
+
+    @property
+    def calibration(self) -> Calibration | None: ...
+
+    def keep_calibration(self, calibration: Calibration | None) -> None: ...
 
     @property
     def dimension(self) -> int | None: ...

@@ -19,6 +19,7 @@ from ..files import sweep
 from ..records import Candidate, EmbedderLike
 from .base import BaseStore
 from .checks import STORE_FILE, check_folder
+from .confidence import read_calibration
 from .database import Database, Durability
 from .dense import IndexPrecision
 from .files import Files
@@ -219,7 +220,7 @@ class Store(BaseStore):
     def info(self) -> dict[str, Any]:
         """What the store holds and where, as JSON values; brings the dense index up to date, to describe it."""
         with self.snapshot() as snapshot:
-            space = snapshot.space
+            space, calibration = snapshot.space, read_calibration(snapshot)
             return {
                 "path": None if self.path is None else str(self.path),
                 "format": snapshot.format,
@@ -227,6 +228,7 @@ class Store(BaseStore):
                 "chunks": snapshot.n_chunks,
                 "dimension": snapshot.dimension,
                 "embedding_space": None if space is None else asdict(space),
+                "calibration": None if calibration is None else asdict(calibration),
                 "change": snapshot.mark.change,
                 "dense_index": self._indexes.describe(snapshot),
                 "bytes": self._bytes(),

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ..errors import FilterError, QuestionError, StoreError, StoreMismatch
-from ..records import Chunk, Document, SearchMode
+from ..records import Calibration, Chunk, Document, SearchMode
 from ..store import Store, StoreLike, matches, open_store
 from ..store.files import FileRecord
 from ..store.filters import fields_of
@@ -129,6 +129,14 @@ class StoreSuite:
                 store.add_vectors([Chunk("c9", "d", "word")], np.ones((1, 4), dtype=np.float32))
             with pytest.raises(StoreError, match="c7"):
                 store.vectors(["c7"])
+
+    def test_what_its_questions_taught_is_kept(self, store: StoreLike, embedder: HashEmbedder) -> None:
+        store.add(ANIMALS)
+        kept = Calibration(1.5, -1.0, 20, embedder.space.fingerprint)
+        store.keep_calibration(kept)
+        assert (store.calibration, store.info()["calibration"]["questions"]) == (kept, 20)
+        store.keep_calibration(None)
+        assert store.calibration is None
 
     def test_nul_characters(self, store: StoreLike) -> None:
         chunk = Chunk("c", "d", "before\0after")

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from ...errors import StoreError
 from ..base import BaseStore
+from ..confidence import put_calibration, read_calibration
 from ..engine import Reading, Writing
 from ..snapshot import StoredChunk, StoredText
 
@@ -83,6 +84,7 @@ def _begin(old: Reading, target: BaseStore, source: str) -> None:
         new.set_meta(_MARK, source)
         if new.dimension is None and old.dimension is not None:
             new.set_space(old.dimension, old.space)
+            put_calibration(new, read_calibration(old))
 
 
 def _pages(items: Iterable[Item]) -> Iterator[tuple[int, list[Item]]]:

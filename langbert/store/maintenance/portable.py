@@ -17,8 +17,9 @@ import numpy as np
 
 from ...errors import StoreError, require_choice
 from ...files import replacing
-from ...records import Chunk, Document, EmbeddingSpace, Heading
+from ...records import Calibration, Chunk, Document, EmbeddingSpace, Heading
 from ..checks import checked_vectors
+from ..confidence import calibration_from, put_calibration, read_calibration
 from ..encoding import ChunkRow, Vector, document_from, encode_chunk, encode_document, vector_to
 from ..snapshot import LedgerEntry, Snapshot, StoredChunk, StoredText
 from ..store import Store
@@ -103,6 +104,7 @@ def import_store(
             with new_store(Path(folder)) as store:
                 with store.transaction() as transaction:
                     transaction.set_space(dimension, space)
+                    put_calibration(transaction, _calibration(path, header))
                 for block in blocks_of(_watched(records, header, watch, "importing")):
                     _put(store, block, dimension, counts, path)
                 missing = [name for name in ("documents", "chunks", "ledger") if getattr(counts, name) != header[name]]
@@ -138,7 +140,7 @@ def _watched(
 
 
 def _header(snapshot: Snapshot) -> Record:
-    space = snapshot.space
+    space, calibration = snapshot.space, read_calibration(snapshot)
     entries = snapshot.sql.execute("SELECT count(*) FROM ledger").fetchone()[0] if snapshot.has_ledger else 0
     return {
         "format": VERSION,
@@ -147,6 +149,7 @@ def _header(snapshot: Snapshot) -> Record:
         "ledger": entries,
         "dimension": snapshot.dimension,
         "embedding_space": None if space is None else asdict(space),
+        "calibration": None if calibration is None else asdict(calibration),
     }
 
 
@@ -249,6 +252,15 @@ def _check_header(path: Path, header: Record) -> EmbeddingSpace | None:
     if made_by is not None and made_by.dimension != dimension:
         raise StoreError(f"{path}: dimension {dimension}, but its embedding space says {made_by.dimension}")
     return made_by
+
+
+def _calibration(path: Path, header: Record) -> Calibration | None:
+    """Files of before it existed have none."""
+    kept = header.get("calibration")
+    try:
+        return None if kept is None else calibration_from(kept)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"{path}: its calibration cannot be read ({error})") from error
 
 
 def _put(store: Store, block: list[tuple[str, Record]], dimension: int | None, counts: Counts, path: Path) -> None:
