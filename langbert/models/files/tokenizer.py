@@ -18,7 +18,9 @@ from tokenizers.normalizers import Lowercase
 from tokenizers.normalizers import Sequence as NormalizerSequence
 
 from ...errors import CheckpointError
+from .cache import cache_dir
 from .json_files import read_json, write_json
+from .unigram import LightUnigram, TokenizerFacts
 
 __all__ = ["TextTokenizer", "TokenPair", "end_token_ids", "read_tokenizer", "transformers_tokenizer", "windows"]
 
@@ -56,6 +58,15 @@ _BERT_INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
 """What a network that tells two texts apart by segment is given; unsaid, transformers would leave the segments out."""
 
 
+_LARGE = 4 << 20
+"""Bytes of a definition that takes long to load."""
+
+_LITTLE = 300_000
+"""Characters that are cut lightly: further ones would take longer than loading the library's tokenizer."""
+
+_VERSION = 1
+"""Of what is kept of large tokenizers."""
+
 _open: WeakValueDictionary[tuple[object, ...], TextTokenizer] = WeakValueDictionary()
 _opening = Lock()
 
@@ -75,30 +86,41 @@ class TextTokenizer:
         folder: where it came from; its companion files are copied when saving.
         config: the content of ``tokenizer_config.json``.
         lowercase: lower the case of the text first, whatever the definition says.
+        light: cuts the first texts, so that for a few of them the whole tokenizer need not be loaded.
     """
 
     def __init__(
         self,
-        definition: str,
+        definition: bytes,
         *,
         folder: Path | None = None,
         config: dict[str, Any] | None = None,
         lowercase: bool = False,
+        light: LightUnigram | None = None,
     ) -> None:
-        try:
-            self._tokenizer = Tokenizer.from_str(definition)
-        except Exception as error:  # the library raises nothing narrower
-            raise CheckpointError(f"{folder or 'tokenizer.json'}: not a tokenizer definition ({error})") from error
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._definition = definition.encode()  # text with one rare character takes four bytes for each
-        if lowercase:
-            normalizers = [Lowercase()] + ([self._tokenizer.normalizer] if self._tokenizer.normalizer else [])
-            self._tokenizer.normalizer = NormalizerSequence(normalizers)
-            self._definition = self._tokenizer.to_str().encode()
         self._folder = folder
         self._config = config or {}
-        self.prefix, self.suffix = self._affixes()
+        self._definition = definition
+        self._light, self._lightly_cut = light, 0
+        if lowercase:
+            whole = self._tokenizer
+            normalizers = [Lowercase()] + ([whole.normalizer] if whole.normalizer else [])
+            whole.normalizer = NormalizerSequence(normalizers)
+            self._definition = whole.to_str().encode()
+        self._facts = light.facts if light is not None else self._found_facts()
+        self.prefix, self.suffix = self._facts.prefix, self._facts.suffix
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        """The library's."""
+        try:
+            tokenizer = Tokenizer.from_buffer(self._definition)
+        except Exception as error:  # the library raises nothing narrower
+            place = self._folder or "tokenizer.json"
+            raise CheckpointError(f"{place}: not a tokenizer definition ({error})") from error
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
 
     @classmethod
     def from_folder(
@@ -124,16 +146,29 @@ class TextTokenizer:
     def _read(cls, folder: Path, lowercase: bool, trust_remote_code: bool) -> TextTokenizer:
         config_file = folder / "tokenizer_config.json"
         config = read_json(config_file) if config_file.is_file() else {}
-        if (folder / "tokenizer.json").is_file():
+        file = folder / "tokenizer.json"
+        if file.is_file():
             try:
-                definition = (folder / "tokenizer.json").read_text(encoding="utf-8")
-            except (OSError, ValueError) as error:
-                raise CheckpointError(f"{folder / 'tokenizer.json'}: cannot be read ({error})") from error
+                definition = file.read_bytes()
+            except OSError as error:
+                raise CheckpointError(f"{file}: cannot be read ({error})") from error
+            if len(definition) > _LARGE and not lowercase:
+                return cls._read_large(definition, folder, config)
         elif (folder / "vocab.txt").is_file():
-            definition = _wordpiece(folder / "vocab.txt", config)
+            definition = _wordpiece(folder / "vocab.txt", config).encode()
         else:
-            definition = transformers_tokenizer(folder, trust_remote_code=trust_remote_code).to_str()
+            definition = transformers_tokenizer(folder, trust_remote_code=trust_remote_code).to_str().encode()
         return cls(definition, folder=folder, config=config, lowercase=lowercase)
+
+    @classmethod
+    def _read_large(cls, definition: bytes, folder: Path, config: dict[str, Any]) -> TextTokenizer:
+        """With what was kept of it for those who have little to cut, or keeping that."""
+        kept = cache_dir() / "tokenizers" / f"v{_VERSION}-{hashlib.sha256(definition).hexdigest()}.json"
+        light = LightUnigram.kept_in(kept)
+        made = cls(definition, folder=folder, config=config, light=light)
+        if light is None:
+            LightUnigram.keep(definition, made._facts, kept)
+        return made
 
     @property
     def model_max_length(self) -> int | None:
@@ -155,8 +190,7 @@ class TextTokenizer:
     @cached_property
     def special_ids(self) -> frozenset[int]:
         """The ids of the special tokens, ``[MASK]`` among them."""
-        added = self._tokenizer.get_added_tokens_decoder()
-        return frozenset(i for i, token in added.items() if token.special)
+        return frozenset(self._facts.special_ids)
 
     @property
     def mask_id(self) -> int | None:
@@ -168,11 +202,24 @@ class TextTokenizer:
     @property
     def vocab_size(self) -> int:
         """How many different tokens there are, special ones included."""
-        return self._tokenizer.get_vocab_size()
+        return self._facts.vocab_size
 
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
         """One ``Encoding`` a text, without special tokens, whole."""
-        return self._tokenizer.encode_batch([_valid(text) for text in texts], add_special_tokens=False)
+        texts = [_valid(text) for text in texts]
+        if self._light is not None and (light := self._lightly(self._light, texts)):
+            return light
+        return self._tokenizer.encode_batch(texts, add_special_tokens=False)
+
+    def _lightly(self, light: LightUnigram, texts: Sequence[str]) -> list[Encoding]:
+        """The same without the library's tokenizer, as long as loading that would take longer; else nothing."""
+        self._lightly_cut += sum(map(len, texts))
+        if self._lightly_cut > _LITTLE:
+            self._light = None
+            return []
+        found = [light.encode(text) for text in texts]
+        whole = [encoding for encoding in found if encoding is not None]
+        return whole if len(whole) == len(found) else []
 
     def encode_repeated(self, texts: Sequence[str]) -> list[Encoding]:
         """The same where texts come up again and again, as the question beside each passage: each is cut once."""
@@ -182,27 +229,19 @@ class TextTokenizer:
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Where in ``text`` each token stands: character offsets, end exclusive."""
-        offsets: list[tuple[int, int]] = self._tokenizer.encode(_valid(text), add_special_tokens=False).offsets
+        offsets: list[tuple[int, int]] = self.encode([text])[0].offsets
         return offsets
-
-    @cached_property
-    def _pair_pattern(self) -> list[tuple[int | None, int, int]]:
-        """What two texts become: (which text, or None for a special token; its id; its segment) in order."""
-        sample = self._tokenizer.encode("a", "a")
-        pattern = list(zip(sample.sequence_ids, sample.ids, sample.type_ids, strict=True))
-        # one entry stands for a whole text, however many tokens the sample's "a" was
-        return [entry for i, entry in enumerate(pattern) if entry[0] is None or entry[0] != pattern[i - 1][0]]
 
     @property
     def n_pair_special(self) -> int:
         """How many special tokens two texts get."""
-        return sum(text is None for text, _, _ in self._pair_pattern)
+        return sum(text is None for text, _, _ in self._facts.pair_pattern)
 
     def pair(self, first: Sequence[int], second: Sequence[int]) -> TokenPair:
         """Two texts' ids in one sequence with their special tokens: ``[CLS] first [SEP] second [SEP]`` for BERT."""
         ids: list[int] = []
         segments: list[int] = []
-        for text, special, segment in self._pair_pattern:
+        for text, special, segment in self._facts.pair_pattern:
             piece = [special] if text is None else list((first, second)[text])
             ids += piece
             segments += [segment] * len(piece)
@@ -221,19 +260,28 @@ class TextTokenizer:
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             **{f"{role}_token": content for role, content in roles.items()},  # without them nobody could pad
-            **({"model_input_names": _BERT_INPUTS} if any(segment for *_, segment in self._pair_pattern) else {}),
+            **({"model_input_names": _BERT_INPUTS} if any(segment for *_, segment in self._facts.pair_pattern) else {}),
             **self._config,
             "model_max_length": max_length,
         }
         write_json(config, folder / "tokenizer_config.json")
 
-    def _affixes(self) -> tuple[list[int], list[int]]:
-        """The special tokens before and after a text, read off what the tokenizer does to a sample."""
+    def _found_facts(self) -> TokenizerFacts:
+        """Read off what the tokenizer does to samples."""
         sample = self._tokenizer.encode("a")
         inside = [i for i, text in enumerate(sample.sequence_ids) if text == 0]
         if not inside:
             raise CheckpointError(f"{self._folder or 'tokenizer.json'}: makes no token of the text 'a'")
-        return sample.ids[: inside[0]], sample.ids[inside[-1] + 1 :]
+        two = self._tokenizer.encode("a", "a")
+        pattern = list(zip(two.sequence_ids, two.ids, two.type_ids, strict=True))
+        return TokenizerFacts(
+            sample.ids[: inside[0]],
+            sample.ids[inside[-1] + 1 :],
+            # one entry stands for a whole text, however many tokens the sample's "a" was
+            [entry for i, entry in enumerate(pattern) if entry[0] is None or entry[0] != pattern[i - 1][0]],
+            [i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special],
+            self._tokenizer.get_vocab_size(),
+        )
 
 
 def windows(words: Sequence[int | None], room: int, overlap: int = 0) -> Iterator[slice]:
