@@ -18,7 +18,7 @@ ROOT = Path(langbert.__file__).parent
 
 # Lowest first. A module may import from its own layer's package and from lower layers only.
 LAYERS = [
-    {"boxes", "errors", "files", "log_odds", "records"},
+    {"boxes", "errors", "files", "log_odds", "pickled", "records"},
     {"text"},
     {"models"},
     {"documents"},
@@ -84,7 +84,7 @@ def test_the_core_never_imports_an_integration() -> None:
 INTEGRATIONS = ROOT.parent / "integrations"
 PUBLIC = (
     *("langbert", "langbert.answering", "langbert.documents", "langbert.embedding", "langbert.errors"),
-    *("langbert.log_odds", "langbert.records", "langbert.store", "langbert.store.outside"),
+    *("langbert.log_odds", "langbert.pickled", "langbert.records", "langbert.store", "langbert.store.outside"),
 )
 
 

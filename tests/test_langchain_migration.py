@@ -28,9 +28,9 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 from pydantic import Field
 
 from langbert.errors import LangbertError, StoreCorrupt, StoreError, StoreMismatch, UnsafePickle
+from langbert.pickled import Instance, read_pickle
 from langchain_langbert import LangBertVectorStore
 from langchain_langbert._faiss_file import read_faiss_vectors
-from langchain_langbert._pickled import Instance, read_pickle
 from langchain_langbert.migration import read_langchain_faiss
 
 GOLDEN = Path(__file__).parent / "golden" / "langchain_faiss"  # made by golden/make_langchain_faiss.py

@@ -14,10 +14,10 @@ from langchain_core.documents import Document
 from numpy.typing import NDArray
 
 from langbert.errors import StoreCorrupt, StoreError, StoreMismatch, UnsafePickle
+from langbert.pickled import Instance, read_pickle
 from langbert.records import EmbedderLike
 
 from ._faiss_file import read_faiss_vectors
-from ._pickled import Instance, read_pickle
 
 __all__ = ["check_embedding", "read_langchain_faiss"]
 
@@ -56,7 +56,7 @@ _ALIKE = 0.98  # cosine of the stored and the new vector of one text; other mode
 def read_langchain_faiss(folder: str | Path, index_name: str = "index") -> tuple[list[Document], NDArray[np.float32]]:
     """The documents, each with its id, and their vectors ``(n, dim)`` float32 in the same order.
 
-    ``index.pkl`` is never unpickled: see :mod:`langchain_langbert._pickled`.
+    ``index.pkl`` is never unpickled: see :mod:`langbert.pickled`.
 
     Raises:
         UnsafePickle: the pickle names something other than documents and their docstore.
@@ -72,7 +72,12 @@ def read_langchain_faiss(folder: str | Path, index_name: str = "index") -> tuple
             f"holds {index_name}.faiss and {index_name}.pkl"
         ) from error
     name = str(documents_file)
-    tree = read_pickle(data, _ALLOWED, name=name)
+    try:
+        tree = read_pickle(data, _ALLOWED, name=name)
+    except UnsafePickle as error:
+        raise UnsafePickle(f"{error}. If you trust where it comes from, add the documents again from source") from error
+    except ValueError as error:
+        raise StoreCorrupt(f"{error}: restore it from where it was made") from error
     reader = _Reader(name, _EXPANSION * len(data) + 100_000)
     try:
         documents = reader.documents(tree)

@@ -154,17 +154,19 @@ class Embedder(Configured):
         length = asked if asked is not None else min(n for n in (said, most, 1 << 30) if n is not None)
         least = max(reader.n_around for reader in self._readers.values()) + 1
         if length < least or (most is not None and length > most):
-            raise ValueError(
+            message = (
                 f"max_length {length} is out of range: {self.name} takes {least} to {most or 'any number of'} tokens "
                 f"(special tokens, the longer prompt and one token of text at least)"
             )
+            raise CheckpointError(message) if asked is None else ValueError(message)
         return length
 
     def _chosen_dimensions(self, asked: int | None) -> int | None:
         width = self._folder.dense[-1].linear.out_features if self._folder.dense else self._encoder.hidden_size
         dimensions = self._folder.dimensions if asked is None else asked
         if dimensions is not None and not 1 <= dimensions <= width:
-            raise ValueError(f"dimensions {dimensions} is out of range: {self.name} has 1 to {width}")
+            message = f"dimensions {dimensions} is out of range: {self.name} has 1 to {width}"
+            raise CheckpointError(message) if asked is None else ValueError(message)
         self._width = width
         return None if dimensions == width else dimensions
 

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
 
-from ...errors import CheckpointError, require_choice
+from ...errors import require_choice
 from ..files.json_files import read_json, write_json
-from ..files.weights import NameTable, Row, load_strict, parse_fields, read_tensors, save_tensors
+from ..files.weights import NameTable, Row, build_empty, load_strict, parse_fields, read_tensors, save_tensors
 from ..layers.lookup_table import lookup_table
 
 __all__ = [
@@ -228,9 +228,6 @@ def load_recurrent(folder: str | Path) -> RecurrentEncoder:
     folder = Path(folder)
     config = parse_recurrent(read_json(folder / "config.json"), folder / "config.json")
     tensors = read_tensors(folder)
-    if config.n_layers > len(tensors):  # before as many are made
-        raise CheckpointError(f"{folder}: config.json announces {config.n_layers} layers for {len(tensors)} tensors")
-    with torch.device("meta"):
-        network = RecurrentEncoder(config)
+    network = build_empty(lambda: RecurrentEncoder(config), folder, n_layers=config.n_layers, n_tensors=len(tensors))
     load_strict(network, tensors, NameTable("recurrent encoder", tuple(recurrent_rows(network))), source=folder)
     return network.eval()

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import CheckpointError
-from ..files.weights import NameTable, Row, load_strict, read_tensors
+from ..files.weights import NameTable, Row, build_empty, load_strict, read_tensors
 from ..layers.lookup_table import lookup_table
 from .encoder_decoder import FeedForward, sinusoids
 
@@ -280,12 +280,9 @@ def load_transformer_xl(
     tensors = read_tensors(folder)
     try:
         config = TransformerXLConfig(**{field.name: settings[field.name] for field in fields(TransformerXLConfig)})
-        if config.n_layers > len(tensors):
-            raise ValueError(f"it announces {config.n_layers} layers for {len(tensors)} tensors")
-        with torch.device("meta"):
-            model = TransformerXL(config)
-    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{folder / 'config.json'}: does not describe a Transformer-XL: {error!r}") from error
+    model = build_empty(lambda: TransformerXL(config), folder, n_layers=config.n_layers, n_tensors=len(tensors))
     table = NameTable("Transformer-XL", tuple(Row(name, (name,)) for name in model.state_dict()))
     load_strict(model, tensors, table, source=folder, dtype=dtype)
     return TransformerXLDecoder(model.to(device))

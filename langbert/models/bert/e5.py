@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...errors import CheckpointError
 from ..files.e5_file import E5File
-from ..files.weights import NameTable, Row, Transform, load_strict
+from ..files.weights import NameTable, Row, Transform, build_empty, load_strict
 from ..layers.low_bit_table import BLOCK, LowBitTable
 from .network import Bert, BertConfig
 
@@ -42,8 +42,7 @@ def load_e5(path: Path, config: BertConfig, *, low_bit: bool) -> Bert:
             f"{path}: emb.word has {len(blocks)} blocks, expected {config.vocab_size} × {config.hidden_size} numbers"
         )
     table = LowBitTable(blocks.view(config.vocab_size, -1))
-    with torch.device("meta"):
-        bert = Bert(config, pooler=False)
+    bert = build_empty(lambda: Bert(config, pooler=False), path, n_layers=config.n_layers, n_tensors=len(file.names))
     del bert.embeddings.tokens  # the others are checked by name and shape
     tensors = {name: file.tensor(name) for name in file.names - {"emb.word"}}
     load_strict(bert, tensors, _table(config), source=path)

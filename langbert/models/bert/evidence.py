@@ -18,7 +18,7 @@ from ..files.lora import merge_adapters
 from .heads import SequenceClassifier
 from .inference import PreparedBert
 from .int8 import Ranges
-from .loading import CALIBRATION, load_bert
+from .loading import load_bert, read_calibration
 from .network import Bert, Pooler
 
 __all__ = [
@@ -179,7 +179,10 @@ _sharing = Lock()
 
 def is_evidence(folder: Path) -> bool:
     """Whether the adapters in ``folder`` have the heads of an :class:`EvidenceEncoder`."""
-    return is_adapter(folder) and set(HEADS) <= set(read_json(folder / ADAPTER_CONFIG).get("modules_to_save") or ())
+    if not is_adapter(folder):
+        return False
+    saved = read_json(folder / ADAPTER_CONFIG).get("modules_to_save")
+    return isinstance(saved, list) and all(head in saved for head in HEADS)
 
 
 def load_evidence_encoder(folder: Path, base: Path) -> EvidenceEncoder:
@@ -211,8 +214,7 @@ def shared_evidence(
     with _sharing:
         states = _shared.get(key)
         if states is None:
-            file = folder / CALIBRATION
-            calibration = EvidenceCalibration(**read_json(file)) if file.is_file() else EvidenceCalibration()
+            calibration = EvidenceCalibration(**read_calibration(folder, **EvidenceCalibration()._asdict()))
             states = EvidenceStates(load(), dtype=dtype, device=device, calibration=calibration, ranges=ranges)
             _shared[key] = states
     return states

@@ -7,15 +7,16 @@ cross-encoders may also be adapters on a base; a tagger may stand on a recurrent
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import CheckpointError
 from ..architectures.recurrent import (
+    RecurrentConfig,
     RecurrentEncoder,
     is_recurrent,
     parse_recurrent,
@@ -26,7 +27,7 @@ from ..files.adapters import base_of
 from ..files.json_files import read_json, write_json
 from ..files.lora import merge_adapters
 from ..files.tokenizer import TextTokenizer
-from ..files.weights import NameTable, Row, load_strict, read_tensors, save_tensors
+from ..files.weights import NameTable, Row, build_empty, load_strict, read_tensors, save_tensors
 from .checkpoint import (
     PRETRAINING_ROWS,
     RENAMES,
@@ -55,6 +56,7 @@ __all__ = [
     "load_tagger",
     "new_classifier",
     "new_tagger",
+    "read_calibration",
     "save_bert",
     "save_classifier",
     "save_pretraining",
@@ -63,6 +65,8 @@ __all__ = [
 ]
 
 CALIBRATION = "calibration.json"
+
+Network = TypeVar("Network", bound=nn.Module)
 
 WordKind = Literal["words", "characters"]
 """What a tagger was trained to label: words (of Chinese: characters), or every single character, digits too."""
@@ -121,8 +125,7 @@ def load_bert(folder: str | Path, *, pooler: bool = True, low_bit: bool = False)
     config, tensors = read_bert(folder)
     table = bert_table(config)
     has_pooler = "pooler.dense.weight" in table.canonical(tensors)
-    with torch.device("meta"):
-        bert = Bert(config, pooler=has_pooler)
+    bert = _empty(lambda: Bert(config, pooler=has_pooler), folder, config, tensors)
     load_strict(bert, tensors, table, source=folder)
     if not pooler:
         bert.pooler = None
@@ -161,8 +164,7 @@ def load_cross_encoder(folder: str | Path, *, base: str | Path | None = None) ->
         raise CheckpointError(
             f"{folder}: no classifier.weight; expected a cross-encoder (BertForSequenceClassification)"
         )
-    with torch.device("meta"):
-        network = CrossEncoder(config, n_labels=len(weight))
+    network = _empty(lambda: CrossEncoder(config, n_labels=len(weight)), folder, config, tensors)
     load_strict(network, tensors, headed_table(config, "BERT cross-encoder", "classifier.linear"), source=folder)
     return network.eval()
 
@@ -182,15 +184,26 @@ def load_span_reader(folder: Path, *, offline: bool | None = None) -> ReaderChec
         merge_adapters(network, folder, heads=("head",))
     else:
         sizes, tensors = read_bert(folder)
-        with torch.device("meta"):
-            network = SpanReader(Bert(sizes, pooler=False))
+        network = _empty(lambda: SpanReader(Bert(sizes, pooler=False)), folder, sizes, tensors)
         table = headed_table(sizes, "BERT reader", "head", theirs="qa_outputs", pooled=False)
         load_strict(network, tensors, table, source=folder)
+    slope, bias = read_calibration(folder, slope=1.0, bias=0.0).values()
+    return ReaderCheckpoint(network.eval(), TextTokenizer.from_folder(base), (slope, bias))
+
+
+def read_calibration(folder: Path, **usual: float) -> dict[str, float]:
+    """The numbers of these names in a folder's :data:`CALIBRATION`; without the file, those given.
+
+    Raises:
+        CheckpointError: one is missing or no number, or there are others.
+    """
     file = folder / CALIBRATION
-    values = read_json(file) if file.is_file() else {"slope": 1.0, "bias": 0.0}
-    return ReaderCheckpoint(
-        network.eval(), TextTokenizer.from_folder(base), (float(values["slope"]), float(values["bias"]))
-    )
+    if not file.is_file():
+        return usual
+    values = read_json(file)
+    if values.keys() != usual.keys() or not all(type(value) in (int, float) for value in values.values()):
+        raise CheckpointError(f"{file}: expected a number for each of {', '.join(usual)}, got {values!r:.200}")
+    return {name: float(values[name]) for name in usual}
 
 
 def new_classifier(bert: Bert, n_labels: int) -> CrossEncoder:
@@ -228,8 +241,7 @@ def load_classifier(folder: str | Path) -> ClassifierCheckpoint:
         raise CheckpointError(f"{folder}: problem_type is {problem!r}; a classifier here chooses one label of several")
     if len(labels) < 2:
         raise CheckpointError(f"{folder}: has one label; a classifier needs two, a Reranker has one")
-    with torch.device("meta"):
-        network = CrossEncoder(sizes, len(labels))
+    network = _empty(lambda: CrossEncoder(sizes, len(labels)), folder, sizes, tensors)
     load_strict(network, tensors, _classifier_table(sizes), source=folder)
     return ClassifierCheckpoint(network.eval(), TextTokenizer.from_folder(folder), labels)
 
@@ -250,11 +262,12 @@ def load_tagger(folder: str | Path) -> TaggerCheckpoint:
         )
     parse = parse_recurrent if recurrent else parse_config
     sizes = parse(config, folder / "config.json")
-    if sizes.n_layers > len(tensors):  # before as many are made
-        raise CheckpointError(f"{folder}: config.json announces {sizes.n_layers} layers for {len(tensors)} tensors")
-    with torch.device("meta"):
+
+    def tagger() -> TokenClassifier:
         encoder = Bert(sizes, pooler=False) if isinstance(sizes, BertConfig) else RecurrentEncoder(sizes)
-        network = TokenClassifier(encoder, len(labels))
+        return TokenClassifier(encoder, len(labels))
+
+    network = _empty(tagger, folder, sizes, tensors)
     load_strict(network, tensors, _tagger_table(network.encoder), source=folder)
     return TaggerCheckpoint(network.eval(), TextTokenizer.from_folder(folder), labels, words)
 
@@ -336,6 +349,12 @@ def sequence_length(asked: int | None, tokenizer: TextTokenizer, positions: int 
         takes = f"{least} or more" if positions is None else f"{least} to {positions}"
         raise ValueError(f"max_length {length} is out of range: this model takes {takes} tokens")
     return length
+
+
+def _empty(
+    build: Callable[[], Network], folder: Path, config: BertConfig | RecurrentConfig, tensors: Mapping[str, Tensor]
+) -> Network:
+    return build_empty(build, folder, n_layers=config.n_layers, n_tensors=len(tensors))
 
 
 def _fresh(module: Any, config: BertConfig) -> Any:

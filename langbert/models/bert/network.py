@@ -40,6 +40,12 @@ class BertConfig:
 
     def __post_init__(self) -> None:
         require_choice("activation", self.activation, ACTIVATIONS)
+        sizes = ("vocab_size", "hidden_size", "n_layers", "n_heads", "intermediate_size", "max_positions", "n_segments")
+        for name in sizes:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if not 0 < self.layer_norm_eps < 1:
+            raise ValueError(f"layer_norm_eps is {self.layer_norm_eps}, expected a little more than 0")
         if self.hidden_size % self.n_heads:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of n_heads {self.n_heads}")
 

@@ -31,4 +31,6 @@ def base_name(folder: Path) -> str | None:
     name = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
     if not isinstance(name, str):
         raise CheckpointError(f"{folder / ADAPTER_CONFIG}: base_model_name_or_path is {name!r}, expected a name")
+    if name.startswith(("//", "\\\\")):  # asking a machine for it would tell that machine who asks
+        raise CheckpointError(f"{folder / ADAPTER_CONFIG}: the base {name!r} lies on another machine; copy it here")
     return name

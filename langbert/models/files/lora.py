@@ -20,6 +20,7 @@ __all__ = ["ADAPTER_TENSORS", "merge_adapters"]
 
 ADAPTER_TENSORS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
+_MOST = 2**20  # of rank and alpha
 
 
 def merge_adapters(network: nn.Module, folder: str | Path, *, heads: Sequence[str] = ()) -> None:
@@ -37,8 +38,10 @@ def merge_adapters(network: nn.Module, folder: str | Path, *, heads: Sequence[st
     if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("fan_in_fan_out"):
         raise CheckpointError(f"{folder}: expected plain LoRA adapters, got {config.get('peft_type')}")
     rank, alpha = config.get("r"), config.get("lora_alpha")
-    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
-        raise CheckpointError(f"{folder}: adapter_config.json needs r >= 1 and lora_alpha, got {rank!r} and {alpha!r}")
+    if not isinstance(rank, int) or not isinstance(alpha, int | float) or not (1 <= rank < _MOST > abs(alpha)):
+        raise CheckpointError(
+            f"{folder}: adapter_config.json needs r >= 1 and lora_alpha, got {rank!r:.20} and {alpha!r:.20}"
+        )
     scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
     tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in read_tensors(_file(folder)).items()}
     parameters = dict(network.named_parameters())
@@ -52,10 +55,14 @@ def merge_adapters(network: nn.Module, folder: str | Path, *, heads: Sequence[st
             if name.endswith(".lora_A.weight"):
                 path = name.removesuffix(".lora_A.weight")
                 up = _get(tensors, f"{path}.lora_B.weight", folder)
-                change = scale * (up.float() @ tensor.float())  # (out, r) (r, in)
-                _fitting(parameters, f"{path}.weight", change, folder).add_(change)
+                if up.ndim != 2 or tensor.ndim != 2 or up.shape[1] != len(tensor):
+                    raise CheckpointError(
+                        f"{folder}: the adapters of {path} have shapes {tuple(up.shape)} and {tuple(tensor.shape)}"
+                    )
+                weight = _fitting(parameters, f"{path}.weight", (len(up), tensor.shape[1]), folder)
+                weight.add_(scale * (up.float() @ tensor.float()))  # (out, r) (r, in)
             else:
-                _fitting(parameters, name, tensor, folder).copy_(tensor)
+                _fitting(parameters, name, tuple(tensor.shape), folder).copy_(tensor)
 
 
 def _file(folder: Path) -> Path:
@@ -71,11 +78,12 @@ def _get(tensors: dict[str, Tensor], name: str, folder: Path) -> Tensor:
     return tensors[name]
 
 
-def _fitting(parameters: dict[str, nn.Parameter], name: str, tensor: Tensor, folder: Path) -> nn.Parameter:
+def _fitting(parameters: dict[str, nn.Parameter], name: str, shape: tuple[int, ...], folder: Path) -> nn.Parameter:
+    """The parameter that something of this shape is for; asked before a product that need not fit memory is made."""
     if name not in parameters:
         raise CheckpointError(f"{folder}: unexpected {name}; the network has no such parameter")
-    if parameters[name].shape != tensor.shape:
+    if parameters[name].shape != shape:
         raise CheckpointError(
-            f"{folder}: {name} has shape {tuple(tensor.shape)}, the network asks for {tuple(parameters[name].shape)}"
+            f"{folder}: {name} has shape {shape}, the network asks for {tuple(parameters[name].shape)}"
         )
     return parameters[name]

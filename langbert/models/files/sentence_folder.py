@@ -7,19 +7,18 @@ Written in its oldest form, which every version of sentence-transformers reads.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import CheckpointError
 from ..layers.pooling import AttentionPooling, Pooling
-from .json_files import read_json, write_json
-from .weights import NameTable, Row, load_strict, read_tensors, save_tensors
+from .json_files import read_json, read_json_value, write_json
+from .weights import NameTable, Row, build_empty, load_strict, read_tensors, save_tensors
 
 __all__ = ["Dense", "SentenceFolder", "read_sentence_folder", "write_sentence_folder"]
 
@@ -56,6 +55,9 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
     )
 }
 """The activations a dense layer may name. A closed list: no import path from a checkpoint is ever followed."""
+
+_Kind = TypeVar("_Kind")
+_KINDS: dict[type, str] = {str: "a text", int: "a whole number from 1", list: "a list", dict: "an object"}
 
 _DENSE_TABLE = NameTable("dense layer", tuple(Row(f"linear.{k}", (f"linear.{k}",)) for k in ("weight", "bias")))
 _ATTENTION_TABLE = NameTable(
@@ -120,8 +122,10 @@ def read_sentence_folder(folder: str | Path, *, pooling_needed: bool = True) -> 
     encoder, pooling_config, attention = folder, {}, None
     dense: list[Dense] = []
     normalize = False
-    settings = _optional_json(folder / "config_sentence_transformers.json")
-    ours = settings.get("langbert") or {}
+    settings_file, limits_name = folder / "config_sentence_transformers.json", "sentence_bert_config.json"
+    settings = _optional_json(settings_file)
+    ours = _of_kind(settings, "langbert", dict, settings_file) or {}
+    stand_ins = _of_kind(ours, "stand_ins", list, settings_file) or []
     for module in _read_modules(folder / "modules.json"):
         kind, path = str(module.get("type", "")).rsplit(".", 1)[-1], folder / _inside(folder, module.get("path", ""))
         if kind == "Transformer":
@@ -130,7 +134,7 @@ def read_sentence_folder(folder: str | Path, *, pooling_needed: bool = True) -> 
             pooling_config = read_json(path / "config.json")
             attention = _read_attention(path, pooling_config)
         elif kind == "Dense":
-            if path.name not in ours.get("stand_ins", ()):
+            if path.name not in stand_ins:
                 dense.append(_read_dense(path))
         elif kind == "Normalize":  # often an empty folder, which archives lose: the entry alone counts
             normalize = True
@@ -145,9 +149,10 @@ def read_sentence_folder(folder: str | Path, *, pooling_needed: bool = True) -> 
         if pooling_needed:
             raise CheckpointError(f"{folder}: {error}; choose another with pooling=") from error
         pooling = None
-    limits = _optional_json(encoder / "sentence_bert_config.json")
-    prompts = {name: text or "" for name, text in (settings.get("prompts") or {}).items()}
-    default = prompts.get(settings.get("default_prompt_name") or "", "")
+    limits = _optional_json(encoder / limits_name)
+    named = _of_kind(settings, "prompts", dict, settings_file) or {}
+    prompts = {name: _of_kind(named, name, str, settings_file) or "" for name in named}
+    default = prompts.get(_of_kind(settings, "default_prompt_name", str, settings_file) or "", "")
     documents = [prompts[name] for name in ("document", "passage", "corpus") if name in prompts]
     return SentenceFolder(
         encoder,
@@ -156,8 +161,8 @@ def read_sentence_folder(folder: str | Path, *, pooling_needed: bool = True) -> 
         attention=attention,
         dense=tuple(dense),
         normalize=normalize,
-        max_length=limits.get("max_seq_length"),
-        dimensions=ours.get("dimensions"),
+        max_length=_of_kind(limits, "max_seq_length", int, encoder / limits_name),
+        dimensions=_of_kind(ours, "dimensions", int, settings_file),
         query_prompt=prompts.get("query", default),
         document_prompt=documents[0] if documents else default,
         prompts=prompts,
@@ -233,10 +238,7 @@ def write_sentence_folder(
 
 
 def _read_modules(file: Path) -> list[dict[str, Any]]:
-    try:
-        modules = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: cannot be read as JSON ({error})") from error
+    modules = read_json_value(file)
     if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
         raise CheckpointError(f"{file}: expected a list of stages")
     return modules
@@ -244,6 +246,16 @@ def _read_modules(file: Path) -> list[dict[str, Any]]:
 
 def _optional_json(file: Path) -> dict[str, Any]:
     return read_json(file) if file.is_file() else {}
+
+
+def _of_kind(settings: Mapping[str, Any], key: str, kind: type[_Kind], file: Path) -> _Kind | None:
+    """What ``settings`` have under ``key``, if anything; numbers count from 1."""
+    value = settings.get(key)
+    if value is None:
+        return None
+    if type(value) is not kind or (isinstance(value, int) and value < 1):
+        raise CheckpointError(f"{file}: {key} is {value!r:.80}, expected {_KINDS[kind]}")
+    return value
 
 
 def _read_pooling(config: Mapping[str, Any]) -> Pooling | None:
@@ -254,7 +266,7 @@ def _read_pooling(config: Mapping[str, Any]) -> Pooling | None:
         modes: list[Any] = [pooling for key, pooling in _OLD_POOLING_KEYS.items() if config.get(key)] or [Pooling.MEAN]
     else:
         ours = {theirs: pooling for pooling, theirs in _POOLING_NAMES.items()}
-        modes = [ours.get(name, name) for name in ([named] if isinstance(named, str) else named)]
+        modes = [ours.get(str(name), str(name)) for name in (named if isinstance(named, list) else [named])]
     if len(modes) == 1 and isinstance(modes[0], Pooling):
         return modes[0]
     raise ValueError(f"it pools by {' + '.join(map(str, modes))}, langbert by one of {', '.join(Pooling)}")
@@ -263,8 +275,9 @@ def _read_pooling(config: Mapping[str, Any]) -> Pooling | None:
 def _read_attention(path: Path, config: Mapping[str, Any]) -> AttentionPooling | None:
     if config.get("pooling_mode") != _POOLING_NAMES[Pooling.ATTENTION]:
         return None
-    attention = AttentionPooling(_size(config, "embedding_dimension", path))
-    load_strict(attention, read_tensors(path), _ATTENTION_TABLE, source=path)
+    size, tensors = _size(config, "embedding_dimension", path), read_tensors(path)
+    attention = build_empty(lambda: AttentionPooling(size), path, n_layers=1, n_tensors=len(tensors))
+    load_strict(attention, tensors, _ATTENTION_TABLE, source=path)
     return attention.eval()
 
 
@@ -284,14 +297,15 @@ def _write_pooling(
 
 def _read_dense(path: Path) -> Dense:
     config = read_json(path / "config.json")
-    activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
+    activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     if activation not in _ACTIVATIONS:
         raise CheckpointError(f"{path}: activation {activation!r} is not one of {', '.join(_ACTIVATIONS)}")
     if config.get("use_residual") or config.get("module_input_name", "sentence_embedding") != "sentence_embedding":
         raise CheckpointError(f"{path}: a dense layer with a residual or on token vectors is not one langbert runs")
     sizes = (_size(config, "in_features", path), _size(config, "out_features", path))
-    dense = Dense(*sizes, activation, bias=bool(config.get("bias", True)))
-    load_strict(dense, read_tensors(path), _DENSE_TABLE, source=path)
+    tensors, bias = read_tensors(path), bool(config.get("bias", True))
+    dense = build_empty(lambda: Dense(*sizes, activation, bias=bias), path, n_layers=1, n_tensors=len(tensors))
+    load_strict(dense, tensors, _DENSE_TABLE, source=path)
     return dense.eval()
 
 
@@ -307,7 +321,7 @@ def _write_dense(path: Path, dense: Dense) -> None:
 
 
 def _size(config: Mapping[str, Any], key: str, path: Path) -> int:
-    value = config.get(key)
-    if not isinstance(value, int) or value < 1:
-        raise CheckpointError(f"{path / 'config.json'}: {key} is {value!r}, expected a whole number from 1")
+    value = _of_kind(config, key, int, path / "config.json")
+    if value is None:
+        raise CheckpointError(f"{path / 'config.json'}: {key} is missing, expected a whole number from 1")
     return value

@@ -1,15 +1,13 @@
 """Weights on disk ↔ a network's parameters: read safely, loaded strictly, named in one table per family.
 
 A family's :class:`NameTable` says, row by row, which of *their* tensors make one of *ours* and how; the same table
-read backwards saves. Nothing is ever unpickled: safetensors first, a ``.bin`` only through torch's weights-only loader.
+read backwards saves. Nothing is ever unpickled: safetensors first, a ``.bin`` is read as data.
 """
 
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
@@ -24,6 +22,7 @@ from ...errors import CheckpointError
 from ...files import replacing
 from ..layers.low_bit_table import LowBitTable
 from .json_files import read_json
+from .torch_file import read_torch_file
 
 __all__ = [
     "SAME",
@@ -32,6 +31,7 @@ __all__ = [
     "Row",
     "Transform",
     "Weight",
+    "build_empty",
     "load_strict",
     "parse_fields",
     "read_tensors",
@@ -42,7 +42,10 @@ __all__ = [
 
 
 Config = TypeVar("Config")
+Network = TypeVar("Network", bound=nn.Module)
 Weight = Tensor | LowBitTable
+
+_BEYOND = 2**48  # no number in a configuration is so large
 
 _KINDS: Mapping[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,)}
 
@@ -125,6 +128,29 @@ class NameTable:
             if row.ours in state:
                 tensors.update(zip(row.theirs, row.transform.split(state[row.ours]), strict=True))
         return tensors
+
+
+def build_empty(build: Callable[[], Network], source: str | Path, *, n_layers: int, n_tensors: int) -> Network:
+    """What ``build`` makes, without memory for its weights, to be filled by :func:`load_strict`.
+
+    Args:
+        source: what an error message calls the checkpoint.
+        n_layers: how many layers its configuration announces: never more than there are tensors (``n_tensors``), or
+            making them would take for ever.
+
+    Raises:
+        CheckpointError: there are fewer tensors than layers, or sizes beyond what a tensor can have.
+    """
+    if n_layers > n_tensors:
+        raise CheckpointError(
+            f"{source}: its configuration announces {n_layers} layers for {n_tensors} tensors; is the checkpoint whole?"
+        )
+    try:
+        with torch.device("meta"):
+            return build()
+    except (RuntimeError, ArithmeticError, TypeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{source}: describes a network that cannot be built: {reason}") from error
 
 
 def load_strict(
@@ -233,6 +259,8 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
     if not isinstance(weight_map, dict):
         raise CheckpointError(f"{index}: expected an object 'weight_map'")
     tensors: dict[str, Tensor] = {}
+    if not all(isinstance(shard, str) for shard in weight_map.values()):
+        raise CheckpointError(f"{index}: expected the name of a file for each tensor")
     for shard in sorted(set(weight_map.values())):
         if len(PurePosixPath(shard).parts) != 1 or not (index.parent / shard).is_file():
             raise CheckpointError(f"{index}: names the shard {shard!r}, which is not in that folder")
@@ -244,20 +272,12 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
 
 
 def _read_file(file: Path) -> dict[str, Tensor]:
+    if file.suffix != ".safetensors":
+        return read_torch_file(file)
     try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        tensors = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{file}: holds more than tensors and is not read, because reading it could run code; "
-            f"ask its author for safetensors"
-        ) from error
-    except (SafetensorError, OSError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+        return load_file(file)
+    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, LookupError) as error:
         raise CheckpointError(f"{file}: cannot be read as weights ({error}); is the download complete?") from error
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise CheckpointError(f"{file}: expected a dictionary of tensors, got {type(tensors).__name__}")
-    return tensors
 
 
 def save_tensors(tensors: Mapping[str, Tensor], file: str | Path) -> None:
@@ -301,7 +321,9 @@ def parse_fields(
         if value is None and not complete:
             continue
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise CheckpointError(f"{source}: {key} is {value!r}, expected {kinds[-1].__name__}")
+            raise CheckpointError(f"{source}: {key} is {value!r:.80}, expected {kinds[-1].__name__}")
+        if not abs(value if isinstance(value, int | float) else 0) < _BEYOND:  # as are infinity and what is no number
+            raise CheckpointError(f"{source}: {key} is beyond what any network has")
         values[field.name] = value
     try:
         return kind(**values)

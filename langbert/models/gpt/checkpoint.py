@@ -15,25 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import CheckpointError
-from ..files.weights import SAME, TRANSPOSED, NameTable, Row, Transform, load_strict, read_tensors, stacked
+from ..files.weights import SAME, TRANSPOSED, NameTable, Row, Transform, build_empty, load_strict, read_tensors, stacked
 from ..layers.rotary import RotaryConfig
 from .network import GPT, GPTConfig
 
-__all__ = ["empty_network", "gguf_config", "gguf_table", "hf_config", "hf_settings", "hf_table", "load_gpt"]
-
-
-def empty_network(config: GPTConfig, source: Path) -> GPT:
-    """A network without memory for its weights, to be filled by assignment.
-
-    Raises:
-        CheckpointError: its sizes are beyond what a tensor can have.
-    """
-    try:
-        with torch.device("meta"):
-            return GPT(config)
-    except (RuntimeError, OverflowError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{source}: describes a network that cannot be built: {error}") from error
+__all__ = ["gguf_config", "gguf_table", "hf_config", "hf_settings", "hf_table", "load_gpt"]
 
 
 def load_gpt(folder: Path, config: GPTConfig, dtype: torch.dtype) -> GPT:
@@ -43,9 +29,7 @@ def load_gpt(folder: Path, config: GPTConfig, dtype: torch.dtype) -> GPT:
         CheckpointError: its tensors are missing, unexpected or misshapen.
     """
     tensors = read_tensors(folder)
-    if config.n_layers > len(tensors):
-        raise CheckpointError(f"{folder}: config.json announces {config.n_layers} layers for {len(tensors)} tensors")
-    model = empty_network(config, folder)
+    model = build_empty(lambda: GPT(config), folder, n_layers=config.n_layers, n_tensors=len(tensors))
     load_strict(model, tensors, hf_table(config), source=folder, dtype=dtype)
     return model
 

@@ -26,10 +26,10 @@ from ..files.gguf import GGUFFile
 from ..files.gguf_tokenizer import gguf_tokenizer
 from ..files.json_files import read_json, write_json
 from ..files.tokenizer import end_token_ids, read_tokenizer
-from ..files.weights import load_strict, read_tensors, save_tensors
+from ..files.weights import build_empty, load_strict, read_tensors, save_tensors
 from ..layers.low_bit_linear import Grid
 from ..layers.rotary import RotaryConfig
-from .checkpoint import empty_network, gguf_config, gguf_table
+from .checkpoint import gguf_config, gguf_table
 from .inference import grids_of
 from .network import GPT, GPTConfig
 
@@ -64,7 +64,7 @@ def load_gguf(path: Path, dtype: torch.dtype) -> GGUFDecoder | None:
     Raises:
         CheckpointError: the file is damaged.
     """
-    kept = cache_dir() / "gguf" / f"{sha256_of(path)[:32]}-{str(dtype).removeprefix('torch.')}-v{_VERSION}"
+    kept = cache_dir() / "gguf" / f"{_sha256(path)[:32]}-{str(dtype).removeprefix('torch.')}-v{_VERSION}"
     if kept.is_dir():
         try:
             return _load_kept(kept)
@@ -116,15 +116,12 @@ def _config(file: GGUFFile) -> GPTConfig | None:
         config = gguf_config(file.metadata, embedding.shape[0], tied_head="output.weight" not in file.tensors)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{file.path}: its metadata does not describe a decoder: {error!r}") from error
-    # so many layers as there are tensors: a larger number is a lie, and building the network would take for ever
-    if config is not None and config.n_layers > len(file.tensors):
-        raise CheckpointError(f"{file.path}: announces {config.n_layers} layers and has {len(file.tensors)} tensors")
     return config
 
 
 def _network(file: GGUFFile, config: GPTConfig, dtype: torch.dtype) -> GPT:
+    model = build_empty(lambda: GPT(config), file.path, n_layers=config.n_layers, n_tensors=len(file.tensors))
     tensors: dict[str, Tensor] = {name: file.tensor(name).to(dtype) for name in file.tensors}
-    model = empty_network(config, file.path)
     load_strict(
         model, tensors, gguf_table(config, file.metadata["general.architecture"]), source=file.path, dtype=dtype
     )
@@ -164,8 +161,8 @@ def _load_kept(folder: Path) -> GGUFDecoder:
     network = dict(settings["network"])
     rotary = network.pop("rotary")
     config = GPTConfig(rotary=RotaryConfig(**rotary) if rotary else None, **network)
-    model = empty_network(config, folder)
     tensors = {name: each for file in folder.glob("model-*.safetensors") for name, each in read_tensors(file).items()}
+    model = build_empty(lambda: GPT(config), folder, n_layers=config.n_layers, n_tensors=len(tensors))
     model.load_state_dict(tensors, strict=True, assign=True)
     kept = read_tensors(folder / "grids.safetensors")
     names = [name.removesuffix(".levels") for name in kept if name.endswith(".levels")]

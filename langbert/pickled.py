@@ -15,9 +15,9 @@ import pickletools
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
-from langbert.errors import StoreCorrupt, UnsafePickle
+from .errors import UnsafePickle
 
 __all__ = ["Instance", "read_pickle"]
 
@@ -43,41 +43,47 @@ class Instance:
 
 
 _SETS = {"builtins.set", "builtins.frozenset", "__builtin__.set", "__builtin__.frozenset"}
+_ORDERED = "collections.OrderedDict"
 _VALUES = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _LITERALS = {
     *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
     *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    *("BINSTRING", "SHORT_BINSTRING"),  # of Python 2
 }
 _MARK = object()
 
 
-def read_pickle(data: bytes, allowed: Collection[str], *, name: str) -> Any:
+def read_pickle(source: bytes | IO[bytes], allowed: Collection[str], *, name: str, persistent: str = "") -> Any:
     """What the pickle (protocols 2 to 5) describes: lists (sets too), tuples, dicts, str, bytes, numbers, bools, None
     and :class:`Instance` of classes in ``allowed``.
 
     Args:
+        source: its bytes, or a file that is read to the pickle's end and no further.
         allowed: full names, ``module.Class``.
         name: of the file, for messages.
+        persistent: what an :class:`Instance` for something that lies outside of the pickle is called; by default there
+            can be none.
 
     Raises:
         UnsafePickle: a name that is not in ``allowed``, or an instruction that data does not need.
-        StoreCorrupt: the file is cut short or no pickle.
+        ValueError: the file is cut short or no pickle.
     """
     try:
-        return _Machine(frozenset(allowed) | _SETS, name).run(data)
+        return _Machine(frozenset(allowed) | _SETS, name, persistent).run(source)
     except (ValueError, TypeError, LookupError, OverflowError, AttributeError, struct.error) as error:
-        raise StoreCorrupt(f"{name} is damaged or no pickle ({error}): restore it from where it was made") from error
+        raise ValueError(f"{name} is damaged or no pickle ({error})") from error
 
 
 class _Machine:
-    def __init__(self, allowed: frozenset[str], name: str) -> None:
+    def __init__(self, allowed: frozenset[str], name: str, persistent: str) -> None:
         self._allowed = allowed
         self._file = name
+        self._persistent = persistent
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
-    def run(self, data: bytes) -> Any:
-        for opcode, argument, _ in pickletools.genops(data):
+    def run(self, source: bytes | IO[bytes]) -> Any:
+        for opcode, argument, _ in pickletools.genops(source):
             if opcode.name == "STOP":
                 break
             self._step(opcode.name, argument)
@@ -136,6 +142,11 @@ class _Machine:
             case "NEWOBJ" | "REDUCE":
                 args = stack.pop()
                 self._push_instance(stack.pop(), args)
+            case "BINPERSID" if self._persistent:
+                args = stack.pop()
+                if not isinstance(args, tuple):
+                    raise ValueError(f"what lies outside is named by a {type(args).__name__}")
+                stack.append(Instance(self._persistent, args))
             case "BUILD":
                 state = stack.pop()
                 self._build(state)
@@ -162,8 +173,7 @@ class _Machine:
     def _push_name(self, name: str) -> None:
         if name not in self._allowed:
             raise UnsafePickle(
-                f"{self._file} wants {name[:80]!r}, which has no business there: nothing of the file was run or kept. "
-                "If you trust where it comes from, add the documents again from their source"
+                f"{self._file} wants {name[:80]!r}, which has no business there: nothing of the file was run or kept"
             )
         self._stack.append(_Name(name))
 
@@ -172,7 +182,9 @@ class _Machine:
             raise UnsafePickle(
                 f"{self._file} wants to call a {type(made_by).__name__}; only known classes may be named"
             )
-        if made_by.full not in _SETS:
+        if made_by.full == _ORDERED:
+            self._stack.append({_key(key): value for key, value in (args[0] if args else ())})
+        elif made_by.full not in _SETS:
             self._stack.append(Instance(made_by.full, args))
         elif not args:
             self._stack.append([])
@@ -183,6 +195,8 @@ class _Machine:
             self._stack.append(items)
 
     def _build(self, state: Any) -> None:
+        if type(self._stack[-1]) is dict:
+            return  # attributes of an OrderedDict
         target = self._top(Instance)
         parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
         for part in parts:

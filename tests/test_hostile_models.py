@@ -1,0 +1,317 @@
+"""Models that were made to do harm, or broken on their way: loaded, or refused with the reason, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import save_file
+
+from langbert import Embedder
+from langbert.errors import CheckpointError
+from langbert.models.files.adapters import ADAPTER_CONFIG, base_name
+from langbert.models.files.json_files import read_json
+from langbert.models.files.lora import ADAPTER_TENSORS, merge_adapters
+from langbert.models.files.weights import read_tensors
+
+SIZES = {"vocab_size": 12, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+SIZES |= {"intermediate_size": 12, "max_position_embeddings": 32}
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+VOCAB = {piece: i for i, piece in enumerate([*SPECIAL, "a", "b", "##a", "##b", "hello", "world", "the"])}
+
+
+def definition(**changed: Any) -> dict[str, Any]:
+    """A ``tokenizer.json`` of twelve word pieces."""
+    single: list[Any] = [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    single += [{"SpecialToken": {"id": "[SEP]", "type_id": 0}}]
+    pair = [*single, {"Sequence": {"id": "B", "type_id": 1}}, {"SpecialToken": {"id": "[SEP]", "type_id": 1}}]
+    marks = {name: {"id": name, "ids": [VOCAB[name]], "tokens": [name]} for name in ("[CLS]", "[SEP]")}
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [{"id": VOCAB[name], "content": name, **flags} for name in SPECIAL],
+        "normalizer": {"type": "Lowercase"},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": marks},
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": "[UNK]",
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+            "vocab": VOCAB,
+        },
+    } | changed
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tiny BERT with its tokenizer, pooled by the mean."""
+    torch.manual_seed(0)
+    transformers.BertModel(transformers.BertConfig(**SIZES)).save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(definition()))
+    stages = [{"path": "", "type": "x.Transformer"}, {"path": "1", "type": "x.Pooling"}]
+    (tmp_path / "modules.json").write_text(json.dumps(stages))
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1/config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    return tmp_path
+
+
+def embed(folder: Path, text: str = "hello world") -> tuple[int, ...]:
+    return Embedder(folder, precision="float32", threads=1).embed([text]).shape
+
+
+def change(file: Path, **values: Any) -> None:
+    file.write_text(json.dumps({**read_json(file), **values}))
+
+
+def test_the_model_that_is_spoilt_below_loads(folder: Path) -> None:
+    assert embed(folder) == (1, 8)
+
+
+# Pickled weights
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+
+
+def number(value: int) -> bytes:
+    data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+    return b"\x8a" + bytes([len(data)]) + data
+
+
+def together(*values: bytes) -> bytes:
+    return b"(" + b"".join(values) + b"t"
+
+
+def named(name: str) -> bytes:
+    module, _, attribute = name.rpartition(".")
+    return f"c{module}\n{attribute}\n".encode()
+
+
+def tensor(
+    size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0, n_items: int = 4, kind: str = "FloatStorage"
+) -> bytes:
+    storage = together(text("storage"), named(f"torch.{kind}"), text("0"), text("cpu"), number(n_items)) + b"Q"
+    shape = (together(*map(number, numbers)) for numbers in (size, stride))
+    hooks = named("collections.OrderedDict") + b")R"
+    return named("torch._utils._rebuild_tensor_v2") + together(storage, number(offset), *shape, b"\x89", hooks) + b"R"
+
+
+def pickled(tensors: dict[str, bytes]) -> bytes:
+    return b"\x80\x02}" + b"".join(text(name) + value + b"s" for name, value in tensors.items()) + b"."
+
+
+def torch_zip(file: Path, pickle: bytes, storage: bytes = struct.pack("<4f", 1, 2, 3, 4), **options: Any) -> Path:
+    with zipfile.ZipFile(file, "w", **options) as archive:
+        archive.writestr("m/data.pkl", pickle)
+        archive.writestr("m/data/0", storage)
+    return file
+
+
+def endless(value: bytes = b"N\x85") -> bytes:
+    """A tuple of itself twice, forty times: a few hundred bytes that unfold to 2^40 values."""
+    return value + b"q\x00h\x00\x86" * 40
+
+
+@pytest.mark.parametrize(
+    ("pickle", "reason"),
+    [
+        (pickled({"a": tensor((10**9,), (1,))}), "shape"),
+        (pickled({"a": tensor((4,), (1,), 10**9)}), "shape"),
+        (pickled({"a": tensor((4,), (1,), -4)}), "shape"),
+        (pickled({"a": tensor((4,), (-1,), 3)}), "shape"),
+        (pickled({"a": tensor((10**6, 10**6), (0, 0))}), "shape"),
+        (pickled({"a": tensor((2**40, 2**40), (1, 1))}), "shape"),
+        (pickled({"a": tensor((4,), (1, 1))}), "strides"),
+        (pickled({"a": tensor((4,), (1,), n_items=10**10)}), "16 bytes, 10000000000 items are announced"),
+        (pickled({"a": tensor((4,), (1,), n_items=-5)}), "storage"),
+        (pickled({"a": tensor((4,), (1,), kind="Tensor")}), "more than tensors"),
+        (pickled({f"t{i}": tensor((4,), (1,)) for i in range(10_000)}), "unread"),
+        (pickled({"a": named("builtins.bytearray") + together(number(2**40)) + b"R"}), "more than tensors"),
+        (pickled({"a": named("os.system") + together(text("true")) + b"R"}), r"more than tensors.*os\.system"),
+        (pickled({"a": named("torch._utils._rebuild_tensor_v2") + b")R"}), "unpack"),
+        (pickled({"a": text("no tensor")}), "no tensor"),
+        (b"\x80\x02}" + endless() + b"Ns.", "a dict key is a tuple"),
+        (b"\x80\x02" + endless() + b".", "a tuple, expected a dictionary"),
+        (b"\x80\x02R.", "no pickle"),
+        (b"\x80\x02h\x05.", "no pickle"),
+        (b"", "no pickle"),
+    ],
+)
+def test_pickled_weights_that_lie_are_refused(tmp_path: Path, pickle: bytes, reason: str) -> None:
+    file = torch_zip(tmp_path / "a.bin", pickle)
+    if reason == "unread":  # names are longer than what they share
+        assert len(read_tensors(file)) == 10_000
+        return
+    with pytest.raises(CheckpointError, match=rf"a\.bin: .*{reason}"):
+        read_tensors(file)
+
+
+def test_tensors_of_one_storage_do_not_become_more_than_the_file(tmp_path: Path) -> None:
+    shared = {f"t{i}": tensor((2**16,), (1,), n_items=2**16) for i in range(1000)}
+    file = torch_zip(tmp_path / "a.bin", pickled(shared), b"\0" * 2**18)
+    with pytest.raises(CheckpointError, match="lie over each other"):
+        read_tensors(file)
+    tied = {name: shared[name] for name in ("t0", "t1", "t2")}
+    assert len(read_tensors(torch_zip(file, pickled(tied), b"\0" * 2**18))) == 3
+
+
+def test_packed_weights_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:
+    bomb = pickled({"a": tensor((2**20,), (1,), n_items=2**20)})
+    file = torch_zip(tmp_path / "a.bin", bomb, b"\0" * 2**22, compression=zipfile.ZIP_DEFLATED)
+    with pytest.raises(CheckpointError, match=r"a\.bin: .*is compressed"):
+        read_tensors(file)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool]
+)
+def test_pickled_weights_are_those_that_torch_reads(tmp_path: Path, zipped: bool, dtype: torch.dtype) -> None:
+    whole = torch.arange(24).view(4, 6).to(dtype)
+    weights = {"whole": whole, "turned": whole.T, "part": whole[1:3, 2:], "one": whole[0, 0], "none": whole[:0]}
+    weights["trained"] = torch.nn.Parameter(whole.clone(), requires_grad=False)
+    torch.save(weights, tmp_path / "a.bin", _use_new_zipfile_serialization=zipped)
+    found = read_tensors(tmp_path / "a.bin")
+    assert all(torch.equal(found[name], weights[name]) and found[name].dtype == dtype for name in weights)
+    assert found.keys() == weights.keys()
+
+
+# Configurations
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"num_hidden_layers": 10**9},
+        {"num_hidden_layers": 0},
+        {"hidden_size": 10**9},
+        {"hidden_size": 10**30},
+        {"hidden_size": -8},
+        {"num_attention_heads": 0},
+        {"num_attention_heads": -2},
+        {"vocab_size": 10**12},
+        {"intermediate_size": 10**12},
+        {"max_position_embeddings": 10**12},
+        {"type_vocab_size": 10**15},
+        {"layer_norm_eps": float("nan")},
+        {"layer_norm_eps": 10**400},
+        {"hidden_dropout_prob": 5.0},
+        {"model_type": ["bert"]},
+    ],
+)
+def test_sizes_that_the_weights_do_not_have_cost_nothing(folder: Path, values: dict[str, Any]) -> None:
+    change(folder / "config.json", **values)
+    with pytest.raises(CheckpointError, match=str(folder)):
+        embed(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "modules.json", "tokenizer_config.json", "1/config.json"])
+@pytest.mark.parametrize("content", ["[" * 200_000, '{"a":' * 200_000, '{"vocab_size": ' + "9" * 5000 + "}", "\0", "3"])
+def test_json_that_nests_or_counts_without_end_is_refused(folder: Path, name: str, content: str) -> None:
+    (folder / name).write_text(content)
+    with pytest.raises(CheckpointError, match=f"{folder / name}: "):
+        embed(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("sentence_bert_config.json", {"max_seq_length": "abc"}),
+        ("sentence_bert_config.json", {"max_seq_length": -5}),
+        ("sentence_bert_config.json", {"max_seq_length": [1]}),
+        ("config_sentence_transformers.json", {"prompts": [1]}),
+        ("config_sentence_transformers.json", {"prompts": {"query": 3}}),
+        ("config_sentence_transformers.json", {"prompts": {"query": "a " * 1000}}),
+        ("config_sentence_transformers.json", {"default_prompt_name": {}}),
+        ("config_sentence_transformers.json", {"langbert": [1]}),
+        ("config_sentence_transformers.json", {"langbert": {"dimensions": "x"}}),
+        ("config_sentence_transformers.json", {"langbert": {"dimensions": 10**9}}),
+        ("config_sentence_transformers.json", {"langbert": {"pooling": 3}}),
+        ("config_sentence_transformers.json", {"langbert": {"stand_ins": 3}}),
+        ("1/config.json", {"pooling_mode": "attention", "embedding_dimension": 10**5}),
+        ("1/config.json", {"pooling_mode": "attention", "embedding_dimension": True}),
+        ("1/config.json", {"pooling_mode": ["cls", {}]}),
+        ("1/config.json", {"pooling_mode": 3}),
+        ("model.safetensors.index.json", {"weight_map": {"a": 3}}),
+        ("model.safetensors.index.json", {"weight_map": {"a": ["x"]}}),
+    ],
+)
+def test_settings_of_other_kinds_are_named(folder: Path, name: str, values: dict[str, Any]) -> None:
+    if "index" in name or values.get("pooling_mode") == "attention":
+        (folder / "model.safetensors").rename(folder / "1" / "model.safetensors")
+    (folder / name).write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=str(folder)):
+        embed(folder)
+
+
+@pytest.mark.parametrize("sizes", [(10**5, 10**5), (10**9, 10**9), (8, True), (8, "8")])
+def test_a_dense_layer_is_no_larger_than_its_weights(folder: Path, sizes: tuple[Any, Any]) -> None:
+    stages = [{"path": "", "type": "x.Transformer"}, {"path": "2", "type": "x.Dense"}]
+    (folder / "modules.json").write_text(json.dumps(stages))
+    (folder / "2").mkdir()
+    (folder / "2/config.json").write_text(json.dumps({"in_features": sizes[0], "out_features": sizes[1]}))
+    save_file({"linear.weight": torch.ones(8, 8), "linear.bias": torch.ones(8)}, folder / "2/model.safetensors")
+    with pytest.raises(CheckpointError, match=str(folder / "2")):
+        embed(folder)
+
+
+def test_a_pipe_for_a_configuration_is_not_waited_for(folder: Path) -> None:
+    import os
+
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes here")
+    (folder / "1/config.json").unlink()
+    os.mkfifo(folder / "1/config.json")
+    with pytest.raises(CheckpointError, match="no regular file"):
+        embed(folder)
+
+
+# Adapters
+
+
+def adapters(folder: Path, tensors: dict[str, torch.Tensor], **settings: Any) -> Path:
+    config = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "base_model_name_or_path": "minilm", **settings}
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(config))
+    save_file(tensors, folder / ADAPTER_TENSORS)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "settings"),
+    [
+        ((200_000, 1), (1, 200_000), {}),  # their product is 160 GB
+        ((4, 2), (1, 4), {}),
+        ((4,), (1, 4), {}),
+        ((4, 1), (1, 4), {"r": 10**400}),
+        ((4, 1), (1, 4), {"lora_alpha": float("inf")}),
+        ((4, 1), (1, 4), {"r": -1}),
+        ((4, 1), (1, 4), {"peft_type": ["LORA"]}),
+    ],
+)
+def test_adapters_are_multiplied_only_where_they_fit(
+    tmp_path: Path, up: tuple[int, ...], down: tuple[int, ...], settings: dict[str, Any]
+) -> None:
+    tensors = {
+        "base_model.model.line.lora_A.weight": torch.ones(down),
+        "base_model.model.line.lora_B.weight": torch.ones(up),
+    }
+    network = torch.nn.ModuleDict({"line": torch.nn.Linear(4, 4)})
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        merge_adapters(network, adapters(tmp_path, tensors, **settings))
+
+
+@pytest.mark.parametrize("base", ["//server/share/model", "\\\\server\\share", None, ["minilm"]])
+def test_a_base_on_another_machine_is_not_asked_for(tmp_path: Path, base: Any) -> None:
+    with pytest.raises(CheckpointError, match=ADAPTER_CONFIG):
+        base_name(adapters(tmp_path, {"a": torch.ones(1)}, base_model_name_or_path=base))
