@@ -24,6 +24,7 @@ from .api.common import install_error_handlers
 from .engine import Engine, make_rag
 from .guard import Guard, Metrics
 from .keys import Keys
+from .listening import Server, listening
 from .mounted import MountedTools
 from .settings import Settings
 
@@ -116,11 +117,14 @@ def serve(
     generator: GeneratorLike | str | None = None,
     offline: bool | None = None,
     open_to_all: bool = False,
+    socket: Path | None = None,
 ) -> None:
     """Serve until interrupted; what is being answered then is finished.
 
     Args:
         open_to_all: listen on other addresses than this machine's without keys.
+        socket: listen at this Unix socket too, for the owner of this process only; not where another server does, or
+            it cannot be made.
 
     Raises:
         ValueError: ``host`` is not this machine's own, and there are no keys.
@@ -135,10 +139,9 @@ def serve(
     if open_to_all and keys is None:
         settings = _with_any_host(settings)
     app = create_app(store, keys=keys, settings=settings, generator=generator, offline=offline)
-    config = uvicorn.Config(
-        app, host=host, port=port, log_level="warning", access_log=False, server_header=False, **_timeouts()
-    )
-    uvicorn.Server(config).run()
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, **_timeouts())
+    with listening(host, port, socket) as sockets:
+        Server(config).run(sockets)
 
 
 def _timeouts() -> dict[str, Any]:

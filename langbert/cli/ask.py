@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -18,6 +19,7 @@ from .writers import ApiKey, BaseUrl, GeneratorName
 if TYPE_CHECKING:
     from ..answering.rag import Rag
     from ..store import StoreLike
+    from .resident import Resident
 
 __all__ = ["ask"]
 
@@ -51,6 +53,12 @@ def ask(
         Literal["markdown", "plain", "json"] | None,
         typer.Option("--format", help="Print the finished answer in this form, with its sources."),
     ] = None,
+    server: Annotated[
+        bool,
+        typer.Option(
+            "--server/--no-server", help="Let `langbert serve` answer where it serves this store here; it is quicker."
+        ),
+    ] = True,
     generator: GeneratorName = None,
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
@@ -71,9 +79,9 @@ def ask(
         raise typer.BadParameter(f"--json and --format {form} exclude each other")
     form = "json" if output.as_json else form
     wanted = parse_where(where)
-    from ..answering.rag import Rag
     from ..text.question import checked_question
-    from .stores import DEFAULT_GENERATOR, open_existing, writer_behind, writer_for
+    from .resident import Resident, socket_of
+    from .stores import DEFAULT_GENERATOR, open_existing, open_plain, writer_behind, writer_for
 
     if question is not None:
         checked_question(question)  # before anything is loaded
@@ -82,17 +90,30 @@ def ask(
             'there is no question: type one, or go on asking with --chat (langbert ask "…" --store DIR)'
         )
     remote = writer_behind(base_url, generator, api_key) if base_url is not None else None
-    with open_existing(store, output) as opened:
-        writer = remote or writer_for(mode, generator or DEFAULT_GENERATOR, output)
-        rag = Rag(opened, generator=writer, unsupported=unsupported, threshold=refuse, offline=output.offline or None)
-        options = {"mode": mode, "where": wanted}
+    name = generator or DEFAULT_GENERATOR
+    with ExitStack() as closing:
+
+        def local() -> Rag:
+            from ..answering.rag import Rag
+
+            opened = closing.enter_context(open_existing(store, output))
+            writer = remote or writer_for(mode, name, output)
+            return Rag(opened, generator=writer, threshold=refuse, offline=output.offline or None)
+
+        path = socket_of(store, name) if server and remote is None and refuse == "balanced" else None
+        rag: Rag | Resident = (
+            Resident(path, api_key, local, lambda: closing.enter_context(open_plain(store)))
+            if path is not None and path.exists()
+            else local()
+        )
+        options = {"mode": mode, "where": wanted, "unsupported": unsupported}
         if chat:
             _talk(rag, question, options, form, output)
         elif question is not None:
             _answered(rag, question, options, form, output)
 
 
-def _answered(rag: Rag, question: str, options: dict[str, Any], form: str | None, output: Output) -> Answer:
+def _answered(rag: Rag | Resident, question: str, options: dict[str, Any], form: str | None, output: Output) -> Answer:
     """Print the answer to one question, in a ``form`` or as it comes; if it breaks off, what there is."""
     try:
         if form is None:
@@ -123,7 +144,7 @@ def _print(answer: Answer, form: str, output: Output) -> None:
         output.out.print(text, markup=False, soft_wrap=True)
 
 
-def _talk(rag: Rag, question: str | None, options: dict[str, Any], form: str | None, output: Output) -> None:
+def _talk(rag: Rag | Resident, question: str | None, options: dict[str, Any], form: str | None, output: Output) -> None:
     """One question after the other until the input ends; an error ends a turn, not the conversation."""
     history: list[Message] = []
     while True:

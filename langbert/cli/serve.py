@@ -11,6 +11,7 @@ import typer
 
 from ..errors import StoreError
 from .output import Output, StorePlace, command
+from .resident import socket_of
 from .stores import DEFAULT_EMBEDDER, exists, make_embedder, open_existing, open_store
 from .writers import ApiKey, BaseUrl, GeneratorName, writer_of
 
@@ -80,6 +81,7 @@ def serve(
             generator=writer,
             offline=output.offline or None,
             open_to_all=open_to_all,
+            socket=socket_of(store, writer) if isinstance(writer, str) else None,
         )
     except ValueError as error:  # the file of keys, or an address without any
         raise typer.BadParameter(str(error)) from error

@@ -90,12 +90,12 @@ def answer_json(
     answer: Answer, view: View, where: dict[str, Any] | None = None, *, shape: str = "langbert"
 ) -> dict[str, Any]:
     """The JSON form of an answer: :meth:`langbert.Answer.to_dict`, who wrote it, and, beside a refusal, the nearest
-    passages."""
+    passages; ``nearest_quotes`` are the words in them that came nearest."""
     said = answer.to_dict()
     said["standalone_question"] = answer.standalone_question
     said["unsupported"] = list(answer.unsupported)
     said["answered_by"] = None if answer.refused else "decoder" if "generate" in answer.timings else "quotation"
-    said["nearest"] = []
+    said["nearest_quotes"], said["nearest"] = said["nearest"], []
     if answer.refused:
         question = answer.standalone_question or answer.question
         said["nearest"] = [hit(candidate) for candidate in view.search(question, _NEAREST, where=where)]
