@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .bench_ask import ask, machine
 from .output import Output, StoreFolder, command, parse_where, plain_table
 from .stores import DEFAULT_EMBEDDER, DEFAULT_GENERATOR
 from .visible import visible
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+
+app.command("ask")(ask)
 
 Paths = Annotated[
     list[Path] | None, typer.Argument(help="Files and folders to read; without any, built-in texts.", exists=True)
@@ -104,7 +107,7 @@ def embed(
         ]
         for result in results if profiles else ():
             result["profile"] = profiles[result["precision"]].to_dict()
-        output.json({"model": model, "machine": _machine(), "results": results})
+        output.json({"model": model, "machine": machine(), "results": results})
         return
     _show_embedding(output, model, embedders, speeds, profiles)
 
@@ -155,7 +158,7 @@ def generate(
         )
     if output.as_json:
         results = [{"precision": name, **speed.to_dict()} for name, speed in speeds.items()]
-        output.json({"model": model, "machine": _machine(), "results": results})
+        output.json({"model": model, "machine": machine(), "results": results})
         return
     _show_generation(output, model, speeds)
 
@@ -233,7 +236,7 @@ def search(
                 "dimension": dimension,
                 "k": k,
                 "queries": len(questions),
-                "machine": _machine(),
+                "machine": machine(),
                 "results": [speed.to_dict() for speed in speeds],
                 **({"embedding": embedding.latency()} if embedding else {}),
             }
@@ -377,14 +380,3 @@ def _texts_of(
     if not found:
         raise typer.BadParameter("there is no text in these files; name others, or none for built-in texts")
     return found
-
-
-def _machine() -> dict[str, Any]:
-    """The machine, for a JSON document."""
-    import platform
-
-    import torch
-
-    from ..models.hardware import usable_cores
-
-    return {"system": platform.platform(), "cores": usable_cores(), "torch": torch.__version__}
