@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .generation.remote import RemoteGenerator
     from .indexing import sync
     from .labels.classifier import Classifier
+    from .labels.extractor import Extraction, Extractor, Triple
     from .labels.few_shot import FewShotClassifier
     from .labels.tagger import Tagger
     from .models.layers.pooling import Pooling
@@ -50,6 +51,8 @@ _HOME = {
     "Entailment": "records",
     "Embedder": "embedding.embedder",
     "EmbeddingCache": "embedding.cache",
+    "Extraction": "labels.extractor",
+    "Extractor": "labels.extractor",
     "FewShotClassifier": "labels.few_shot",
     "Generator": "generation.generator",
     "LangbertError": "errors",
@@ -64,6 +67,7 @@ _HOME = {
     "Store": "store",
     "StoreLike": "store",
     "Tagger": "labels.tagger",
+    "Triple": "labels.extractor",
     "open_store": "store",
     "read_documents": "documents",
     "sync": "indexing",
@@ -82,6 +86,8 @@ __all__ = [
     "Embedder",
     "EmbeddingCache",
     "Entailment",
+    "Extraction",
+    "Extractor",
     "FewShotClassifier",
     "Generator",
     "LangbertError",
@@ -96,6 +102,7 @@ __all__ = [
     "Store",
     "StoreLike",
     "Tagger",
+    "Triple",
     "__version__",
     "open_store",
     "read_documents",

@@ -183,10 +183,13 @@ def test_the_public_names_are_pinned() -> None:
             "Classifier",
             "EmbeddingCache",
             "Entailment",
+            "Extraction",
+            "Extractor",
             "FewShotClassifier",
             "Message",
             "RemoteGenerator",
             "Tagger",
+            "Triple",
             "sync",
         ),
         *(

@@ -1,5 +1,5 @@
 """langbert for LangChain: embeddings, vector store, retriever, reranker, chat model, splitter, a cited RAG chain;
-a search tool for agents, and a middleware that checks what they answer.
+a search tool for agents, a middleware that checks what they answer, and entities and relations for graphs.
 
 The names below load their modules on first use, so that ``import langchain_langbert`` imports neither torch nor faiss.
 """
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .chains import create_rag_chain
     from .chat_models import ChatLangBert
     from .embeddings import LangBertEmbeddings
+    from .extraction import LangBertExtractor
     from .middleware import GroundingMiddleware
     from .record_manager import LangBertRecordManager
     from .reranker import LangBertReranker
@@ -24,6 +25,7 @@ _HOME = {
     "ChatLangBert": "chat_models",
     "GroundingMiddleware": "middleware",
     "LangBertEmbeddings": "embeddings",
+    "LangBertExtractor": "extraction",
     "LangBertRecordManager": "record_manager",
     "LangBertReranker": "reranker",
     "LangBertRetriever": "vectorstores",
@@ -37,6 +39,7 @@ __all__ = [
     "ChatLangBert",
     "GroundingMiddleware",
     "LangBertEmbeddings",
+    "LangBertExtractor",
     "LangBertRecordManager",
     "LangBertReranker",
     "LangBertRetriever",

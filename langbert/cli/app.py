@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import LangbertError
-from . import ask, bench, calibrate, doctor, evaluate, index, models, search, serve, store, train
+from . import ask, bench, calibrate, doctor, evaluate, extract, index, models, search, serve, store, train
 from .visible import json_text, visible
 
 __all__ = ["app", "invoke"]
@@ -32,6 +32,7 @@ app.command("index")(index.index)
 app.command("search")(search.search)
 app.command("ask")(ask.ask)
 app.command("calibrate")(calibrate.calibrate)
+app.command("extract")(extract.extract)
 app.command("serve")(serve.serve)
 app.command("mcp")(serve.mcp)
 app.add_typer(models.app, name="models")

@@ -10,6 +10,7 @@ import typer
 from ..records import SearchMode
 from .eval_evidence import evidence
 from .eval_questions import questions
+from .eval_relations import relations
 from .output import Output, command, plain_table
 from .stores import DEFAULT_EMBEDDER, DEFAULT_GENERATOR
 
@@ -31,6 +32,7 @@ def _group() -> None:
 
 app.command("questions")(questions)
 app.command("evidence")(evidence)
+app.command("relations")(relations)
 
 
 @app.command()

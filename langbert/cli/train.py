@@ -67,6 +67,11 @@ _OBJECTIVES = {
         "langbert train tagger --data names.conll --output my-tagger",
         "langbert train tagger --data names.conll --architecture lstm --output my-bilstm",
     ),
+    "relations": (
+        "An extractor: entities, and how they are related.",
+        "langbert train relations --data facts.jsonl --output my-extractor",
+        "langbert train relations --data conll04/train.txt --dev conll04/dev.txt --output my-extractor",
+    ),
     "seq2seq": (
         "An encoder–decoder: a text in, a text out; a T5 on your own pairs or questions, or a small Transformer.",
         "langbert train seq2seq --data squad/train-v1.1.json --output my-t5",

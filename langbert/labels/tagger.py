@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -60,6 +60,10 @@ class Entity:
     start: int
     end: int
     score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, the score to four places; without a label where there is none."""
+        return {key: value for key, value in {**asdict(self), "score": round(self.score, 4)}.items() if value != ""}
 
 
 class Tagger(Configured):

@@ -31,6 +31,7 @@ TASKS = {
     "reader": "ReaderTask",
     "classifier": "ClassifierTask",
     "tagger": "TaggerTask",
+    "relations": "RelationsTask",
     "evidence": "EvidenceTask",
     "seq2seq": "Seq2SeqTask",
 }

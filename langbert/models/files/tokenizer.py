@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -98,6 +98,7 @@ class TextTokenizer:
         lowercase: bool = False,
         light: LightUnigram | None = None,
     ) -> None:
+        self.token_id: Callable[[str], int | None] = self._tokenizer.token_to_id  # of a piece as the vocabulary has it
         self._folder = folder
         self._config = config or {}
         self._definition = definition
