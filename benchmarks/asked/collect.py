@@ -19,7 +19,8 @@ from rich.progress import track
 
 from langbert import Candidate, Chunk, Embedder, Reader, Reranker, Retriever, Store
 from langbert.answering.evidence import Evidence, best_evidence, heading_line
-from langbert.answering.selection import PIECE, cut_pieces, weigh
+from langbert.answering.pieces import PIECE, cut_pieces
+from langbert.answering.selection import weigh
 from langbert.answering.wants import wants
 from langbert.evaluation import read_questions
 from langbert.evaluation.datasets import Question, squad_as_retrieval

@@ -28,7 +28,7 @@ from .fitted import fitted
 if TYPE_CHECKING:
     from ..reading import Reader
 
-__all__ = ["Evidence", "best_evidence", "heading_line", "passage_sentences"]
+__all__ = ["Evidence", "best_evidence", "heading_line", "narrowed", "passage_sentences"]
 
 _PER_PASSAGE = 10  # spans of a passage that are weighed
 _LISTED = 5  # answers given back
@@ -52,6 +52,8 @@ class Evidence:
         answer: the offsets of the words in it that answer; None where all of it does.
         heading: what it stands under, where it needs that to be understood: a list or a table that nothing introduces.
         margin: how much surer a reader is of ``answer`` than of "no answer", in logits; None where none has looked.
+        said: how an answer says it, where that is less than the quote: the value of a cell, one clause.
+        told: what the question's words alone tell of it, see :class:`.pieces.Piece`.
     """
 
     candidate: Candidate
@@ -61,6 +63,8 @@ class Evidence:
     answer: tuple[int, int] | None = None
     margin: float | None = None
     heading: str = ""
+    said: str = ""
+    told: float = 0.0
 
     @property
     def quote(self) -> str:
@@ -111,6 +115,12 @@ class Weights:
 
 FITTED = Weights(**fitted("evidence"))
 """By benchmarks/extraction.py, which says how good the answers are."""
+
+
+def narrowed(evidence: Evidence) -> Evidence:
+    """The words in it that answer, alone."""
+    start, end = evidence.answer or (evidence.start, evidence.end)
+    return replace(evidence, start=start, end=end)
 
 
 def best_evidence(question: str, candidates: Sequence[Candidate], reader: Reader) -> list[Evidence]:

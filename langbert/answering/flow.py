@@ -26,15 +26,18 @@ from ..errors import GenerationError
 from ..records import Answer, AnswerMode, Calibration, Candidate, Citation, Document, Message, Unsupported
 from ..text.question import checked_question
 from ..text.scripts import one_line, reading_length
-from .evidence import Evidence
+from .clauses import in_clause
+from .evidence import Evidence, narrowed
 from .fields import asked_fields
 from .follow_up import rewriting_messages, standalone_question, with_key_words
 from .grounding import Grounder
 from .missing import missing_words
+from .named import as_told, is_ruled_out
 from .packing import pack
+from .pieces import LOOKED_AT, PIECE, Piece, cut_pieces
 from .prompt import FULL, SHORT, build_messages, not_found
 from .refusal import Encoder, confidence, features
-from .selection import LOOKED_AT, PIECE, Piece, Weighed, as_candidates, cut_pieces, merged, select
+from .selection import Weighed, as_candidates, merged, select
 from .wants import Wants, parts, wants
 
 __all__ = [
@@ -197,6 +200,8 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     yield from _fetched((candidate.document_id for candidate in candidates[:LOOKED_AT]), documents)
     words = 0.0 if wanted.fact or wanted.titles else PIECE
     pieces = cut_pieces(candidates, documents, words, asked_fields(question))
+    pieces = as_told(question, pieces, candidates, documents)
+    found = [evidence for evidence in found if not is_ruled_out(evidence, pieces)]
     weighed: Weighed = (yield Weigh(question, pieces)) if pieces else Weighed(np.zeros(0), ())
     by_part = [] if len(in_parts) > 1 and pieces else [weighed.scores]
     for part in in_parts if not by_part else ():
@@ -207,10 +212,20 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     )
     sure = confidence(known, policy.encoder or "minilm", policy.calibration)
     clock.lap("read")
+    best = chosen = select(pieces, by_part, wanted, read=found)
+    if wanted.fact and found and found[0].score >= policy.sure and not (best and best[0].told > 0):
+        chosen = found[:1]
+    short = one_line(found[0].short) if found else ""
+    if len(in_parts) == 1 and not wanted.several and not wanted.titles and (clause := in_clause(question, chosen)):
+        chosen = [clause]
+        again: list[Evidence] = yield Read(question, as_candidates([narrowed(clause)]))  # alone it misleads no reader
+        short = one_line(again[0].short) if again else clause.said
+    elif chosen and chosen[0].said:
+        short = chosen[0].short
     grounder = Grounder(candidates, question, found=found, unsupported=policy.unsupported)
 
     def nearest() -> tuple[Citation, ...]:
-        near = [evidence.citation for evidence in select(pieces, by_part, wanted, read=found)[:_NEAREST]]
+        near = [evidence.citation for evidence in best[:_NEAREST]]
         return tuple(_on_its_page(citation, candidates, documents) for citation in near)
 
     def answer() -> Generator[Step, Any, Answer]:
@@ -224,7 +239,7 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
             question=asked,
             standalone_question=question,
             unsupported=tuple(grounder.unsupported),
-            short=one_line(found[0].short) if found and grounder.text else "",
+            short=short if grounder.text else "",
             nearest=() if grounder.text else nearest(),
             missing=() if grounder.text else missing_words(question, candidates),
         )
@@ -240,8 +255,7 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
                     raise
                 raise _broken_off(error, replace((yield from answer()), text=grounder.text)) from error
         if not grounder.text and not grounder.declined:
-            one = wanted.fact and found and found[0].score >= policy.sure
-            for evidence in found[:1] if one else select(pieces, by_part, wanted, read=found):
+            for evidence in chosen:
                 yield grounder.quote(evidence, titled=wanted.titles)
     if not grounder.text:
         yield not_found(asked)

@@ -209,8 +209,8 @@ class Grounder:
         Args:
             titled: whether the document's name is said, too.
         """
-        name = evidence.candidate.chunk.title if titled else evidence.heading
-        shown = set_out(evidence.quote)
+        name = evidence.candidate.chunk.title if titled else "" if evidence.said else evidence.heading
+        shown = evidence.said or set_out(evidence.quote)
         if name:
             shown = f"{name}:\n{shown}" if "\n" in shown else f"{name}: {shown}"
         return self._written(shown, f" [{self._cite(evidence)}]", apart="\n\n")

@@ -1,16 +1,15 @@
-"""Candidates → Pieces → Evidence: what a person would underline, whole, and no more of it than can be read at once.
+"""Pieces → Evidence: what a person would underline, whole, and no more of it than can be read at once.
 
-The unit is not the span that a reader points at but what stands there as one thing: some sentences of a paragraph, the
-items of a list with the line before them, a row of a table, code with the sentence that announces it
-(:mod:`langbert.text.blocks`). Pieces of the best passages compete; a cross-encoder reads each under its headings, the
-encoder compares it with the question, and what was known of its passage counts on. The best are taken until there is
-enough to read; neighbours become one quote, and nothing is said twice.
+The unit is not the span that a reader points at but what stands there as one thing (:mod:`.pieces`). Pieces of the best
+passages compete; a cross-encoder reads each under its headings, the encoder compares it with the question, and what was
+known of its passage counts on. The best are taken until there is enough to read; neighbours become one quote, and
+nothing is said twice.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,37 +17,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..log_odds import log_odds
-from ..records import Candidate, Document, EmbedderLike, Heading
-from ..text.blocks import Block, BlockKind, announces_more, blocks, is_label, is_only_links
+from ..records import Candidate, EmbedderLike
 from ..text.scripts import letters, reading_length
 from ..text.terms import terms
 from .evidence import Evidence
-from .fields import AskedFields, head_fields
+from .pieces import Piece
 from .wants import Wants
 
 if TYPE_CHECKING:
     from ..reranking import Reranker
 
-__all__ = ["CROSS_ENCODED", "LOOKED_AT", "Piece", "Weighed", "as_candidates", "cut_pieces", "merged", "select", "weigh"]
-
-LOOKED_AT = 12
-"""Candidates that are cut into pieces."""
+__all__ = ["CROSS_ENCODED", "Weighed", "as_candidates", "merged", "select", "weigh"]
 
 CROSS_ENCODED = 16
 """Pieces that a cross-encoder reads, of all that the encoder compares: the others would not be shown whatever it says
 of them, and reading is what takes the time of an answer."""
 
-PIECE = 45.0
-"""Words of a piece, as far as its block has units of that length: what a cross-encoder judges well, and two or three
-of which are enough to read."""
-
-_MARGIN = 4000  # characters around a passage in which its first and last block begin and end
 _DOCUMENTS = 4  # that are named where documents are asked for
 _CLOSER = 2.0  # without a cross-encoder the scores of what answers and what does not lie closer together
-_READ = 700  # characters of a piece that models read: a row or an item may be as long as a page
 _LEAD_GAP = 40.0  # words between a list's lead and an item, where both are shown
-_ROWS = 1 / 3  # a row says enough by itself
-_LONGEST_CODE = 100.0  # words of code that are one piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,43 +69,6 @@ FAINT = 6.0
 """A piece so many logits below the best is not worth showing beside it; half as many where a fact is asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Units of one block, in the offsets of ``source.text``.
-
-    Attributes:
-        source: the candidate it is of, widened to its document where a block goes on beyond it.
-        start, end: of its units.
-        lead: what introduces its block, if anything does.
-        heading: what it stands under.
-        is_asked_field: whether it is a field at the top of a document, of the kind that the question asks for.
-    """
-
-    source: Candidate
-    kind: BlockKind
-    start: int
-    end: int
-    lead: tuple[int, int] | None
-    heading: str = ""
-    is_asked_field: bool = False
-
-    @property
-    def text(self) -> str:
-        return self.source.text[self.start : self.end]
-
-    @property
-    def read(self) -> str:
-        """As models read it: under its headings, behind its lead."""
-        above = " > ".join(dict.fromkeys((*self.source.chunk.headings, *([self.heading] if self.heading else []))))
-        lead = self.source.text[slice(*self.lead)] if self.lead else ""
-        return "\n".join(part for part in (above, lead, self.text[:_READ]) if part)
-
-    @property
-    def place(self) -> tuple[str, int, int]:
-        offset = self.source.chunk.start
-        return self.source.document_id, offset + self.start, offset + self.end
-
-
 class Weighed(NamedTuple):
     """What models say of pieces.
 
@@ -141,107 +91,6 @@ def merged(found: Sequence[Sequence[Candidate]]) -> list[Candidate]:
             if rank < len(candidates):
                 kept.setdefault(candidates[rank].chunk.id, candidates[rank])
     return list(kept.values())
-
-
-def cut_pieces(
-    candidates: Sequence[Candidate],
-    documents: Mapping[str, Document | None],
-    words: float = PIECE,
-    asked: AskedFields | None = None,
-) -> list[Piece]:
-    """The pieces of the first candidates, each once.
-
-    Args:
-        candidates: best first.
-        documents: those of the candidates, as far as they are to be had: a list is then whole though it was cut.
-        words: how much is put together; 0 makes a piece of every unit.
-        asked: fields that may answer: those at the top of the first documents are pieces, too.
-    """
-    pieces = {piece.place: piece for piece in (_fields(candidates, documents, asked) if asked else ())}
-    for candidate in candidates[:LOOKED_AT]:
-        source, headings = _widened(candidate, documents.get(candidate.document_id))
-        start = candidate.chunk.start - source.chunk.start
-        end = start + len(candidate.text)
-        for block in blocks(source.text, headings):
-            if block.start < end and start < block.end:
-                above = headings[block.section - 1].text if block.section and headings else ""
-                heading = above or (candidate.chunk.headings[-1] if candidate.chunk.headings else "")
-                for first, last in _stretches(block, source.text, words):
-                    if first < end and start < last and _says_something(block, source.text, first, last):
-                        piece = Piece(source, block.kind, first, last, block.lead, heading)
-                        pieces.setdefault(piece.place, piece)
-    return list(pieces.values())
-
-
-def _fields(
-    candidates: Sequence[Candidate], documents: Mapping[str, Document | None], asked: AskedFields
-) -> Iterator[Piece]:
-    """The fields that are asked for, of the documents that the first candidates are of."""
-    for name in list(dict.fromkeys(candidate.document_id for candidate in candidates[:LOOKED_AT]))[:_DOCUMENTS]:
-        document = documents.get(name)
-        block = head_fields(document) if document is not None else None
-        if document is None or block is None:
-            continue
-        candidate = next(candidate for candidate in candidates if candidate.document_id == name)
-        text = document.text[: block.end]
-        chunk = replace(candidate.chunk, text=text, start=0, end=len(text), page=document.page_at(0), headings=())
-        source = replace(candidate, chunk=chunk)
-        title = str(document.metadata.get("title") or document.source)
-        for start, end in block.units:
-            if asked.holds(text[start:end]):
-                yield Piece(source, "fields", start, end, None, title, is_asked_field=True)
-
-
-def _says_something(block: Block, text: str, start: int, end: int) -> bool:
-    """Whether units say something by themselves: they do not only announce, and are no title or table of contents."""
-    own = [text[first:last] for first, last in block.units if start <= first and last <= end]
-    if block.kind in ("text", "list") and own and all(map(is_only_links, own)):
-        return False
-    alone = block.kind == "text" and len(own) == 1
-    return not (alone and (announces_more(own[0]) or (len(block.units) == 1 and is_label(own[0]))))
-
-
-def _widened(candidate: Candidate, document: Document | None) -> tuple[Candidate, list[Heading]]:
-    """A candidate as part of a longer stretch of its document, and the headings in there."""
-    chunk = candidate.chunk
-    if document is None or document.text[chunk.start : chunk.end] != chunk.text:
-        return candidate, []
-    text = document.text
-    start = max(text.rfind("\n\n", 0, max(chunk.start - _MARGIN, 0)) + 1, 0)
-    end = text.find("\n\n", min(chunk.end + _MARGIN, len(text)))
-    end = len(text) if end < 0 else end
-    headings = [
-        replace(heading, start=heading.start - start) for heading in document.headings if start <= heading.start < end
-    ]
-    return replace(candidate, chunk=replace(chunk, text=text[start:end], start=start, end=end)), headings
-
-
-def _stretches(block: Block, text: str, words: float) -> Iterator[tuple[int, int]]:
-    """Units of a block together, as many as make a piece."""
-    if block.kind == "code":
-        yield block.start, _cut_at_line(text, block.start, block.end)
-        return
-    if block.kind == "table":
-        words *= _ROWS
-    first, length = 0, 0.0
-    for i, (start, end) in enumerate(block.units):
-        own = reading_length(text[start:end])
-        if i > first and length + own > words:
-            yield block.units[first][0], block.units[i - 1][1]
-            first, length = i, 0.0
-        length += own
-    yield block.units[first][0], block.units[-1][1]
-
-
-def _cut_at_line(text: str, start: int, end: int) -> int:
-    """Where the code ends, or has got long enough."""
-    stop, length = start, 0.0
-    for line in text[start:end].splitlines(keepends=True):
-        length += reading_length(line)
-        if stop > start and length > _LONGEST_CODE:
-            break
-        stop += len(line)
-    return stop
 
 
 def weigh(
@@ -274,14 +123,21 @@ def weigh(
     if reranker is None:
         scores *= _CLOSER
     scores += weights.field * np.array([piece.is_asked_field for piece in pieces])
+    scores += np.array([piece.told for piece in pieces])
     scores += weights.code * np.array([piece.kind == "code" for piece in pieces])
     if reranker is None:
         return Weighed(scores, (), vectors)
     best = np.argsort(-scores, kind="stable")[:CROSS_ENCODED]
-    relevances = [log_odds(float(score)) for score in reranker.score(question, [texts[i] for i in best])]
+    judged = [log_odds(float(score)) for score in reranker.score(question, [texts[i] for i in best])]
+    relevances = [_as_told(judged[rank], pieces[i].told) for rank, i in enumerate(best)]
     faintest = np.full(len(pieces), min(relevances))
     faintest[best] = relevances
     return Weighed(scores + weights.relevance * faintest, relevances, vectors)
+
+
+def _as_told(relevance: float, told: float) -> float:
+    """What a cross-encoder says of a piece, and what the question's words tell, which are not to be argued with."""
+    return max(relevance, told) if told > 0 else relevance + told
 
 
 def _share_of_words(question: str, texts: Sequence[str]) -> NDArray[np.float64]:
@@ -320,8 +176,11 @@ def select(
     said: set[str] = set()
     documents: set[str] = set()
     room = wanted.words
+    named = False
     for i in _in_turn([own + bonus for own in scores], faint):
         piece = pieces[i]
+        if named and piece.told <= 0:
+            break  # what is named answers alone
         length = reading_length(piece.text)
         if letters(piece.text) in said or (taken and length > room):
             continue
@@ -332,6 +191,7 @@ def select(
         taken.append(i)
         said.add(letters(piece.text))
         documents.add(piece.source.document_id)
+        named = piece.told > 0
         room -= length
         if room <= 0:
             break
@@ -412,4 +272,6 @@ def _evidence(run: Sequence[Piece]) -> Evidence:
     if first.lead and first.source is source and reading_length(source.text[first.lead[1] : start]) <= _LEAD_GAP:
         start = min(start, first.lead[0])
     bare = start == first.place[1] - source.chunk.start and first.kind in ("list", "table", "code", "fields")
-    return Evidence(source, start, end, 0.0, heading=first.heading if bare else "")
+    value = first.value if first is last and first.source is source else None
+    said = first.said if first is last else ""
+    return Evidence(source, start, end, 0.0, value, heading=first.heading if bare else "", said=said, told=first.told)

@@ -67,11 +67,13 @@ class Wants:
         words: about so many are an answer.
         fact: a name, a number, a date: a sure reader's words answer it.
         titles: the documents are asked for, so that their names are part of the answer.
+        several: more than one thing is asked for, or how and why.
     """
 
     words: float
     fact: bool = False
     titles: bool = False
+    several: bool = False
 
 
 def wants(question: str) -> Wants:
@@ -84,7 +86,7 @@ def wants(question: str) -> Wants:
     clauses = _CLAUSE.split(question) if not question.isascii() else [question]
     asked = len(_FACT_EN.findall(question)) + sum(_FACT_ZH.search(clause) is not None for clause in clauses)
     fact = asked == 1 and not several
-    return Wants(_FACT if fact else _FULL, fact, _TITLES.search(question) is not None)
+    return Wants(_FACT if fact else _FULL, fact, _TITLES.search(question) is not None, several or asked > 1)
 
 
 def parts(question: str) -> list[str]:

@@ -20,6 +20,7 @@ __all__ = [
     "ANALYSIS_VERSION",
     "asked_about",
     "characters",
+    "content_terms",
     "spaced",
     "terms",
     "word_analyzer",
@@ -100,7 +101,12 @@ def terms(text: str) -> list[str]:
     >>> terms("What are the main tasks?")
     ['main', 'task']
     """
-    return _question_analyzer().analyze(spaced(asked_about(text))) or word_analyzer().analyze(spaced(text))
+    return content_terms(text) or word_analyzer().analyze(spaced(text))
+
+
+def content_terms(text: str) -> list[str]:
+    """As :func:`terms`, none of a text of nothing but stop words."""
+    return _question_analyzer().analyze(spaced(asked_about(text)))
 
 
 def asked_about(question: str) -> str:

@@ -1,0 +1,198 @@
+"""Rows → Cell: of a table, the value of the row that the question names under the column it asks for.
+
+A row is read as our readers write it, the names of the columns beside the values (:mod:`langbert.documents.grid`). The
+row is the one whose values hold words of the question that no other row holds; the column the one whose name does, or,
+where the question only says which row is meant ("Which part has a lead time of 21 days?"), the first one, which says
+what the row is about. Where either is in doubt there is no cell, and the rows answer whole.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from ..text.scripts import has_unspaced
+from ..text.terms import content_terms
+from .conditions import NUMBER
+
+__all__ = ["Cell", "Row", "asked_cell", "rows_of"]
+
+_EMPTY = frozenset({"", "–", "-", "—", "n/a"})
+_UNIT = re.compile(r"\s*[(（](?P<unit>[^()（）]{1,12})[)）]$")
+_EXPLAINED = 0.5  # of a question's words, by the row, its columns and what the table stands under
+_ALIKE = 5  # letters that words of one kin begin with: supplies, supplier
+_KIN = tuple(
+    frozenset(kin.split())
+    for kin in (
+        "cost price fee rate charge 价格 单价 价钱 费用 多少钱 售价",
+        "heavi weigh weight mass 重量 多重",
+        "long length durat 长度 多长 时长",
+        "high tall height 高度 多高",
+        "wide width breadth 宽度 多宽",
+        "when date deadlin 日期 时间",
+        "where place locat citi address 地点 地址 位置",
+        "who person name owner own owns manag lead head contact 负责 责人 姓名",
+        "call phone telephon 电话",
+        "mani number count quantiti amount stock 数量 多少 库存",
+        "old age 年龄 多大",
+    )
+)
+"""Words of one kin, by one of which a column is named and by another asked for: stems, and pairs in Chinese."""
+_ASKED_WITH = re.compile(r"\b(?:who|when|where|owns?|how (?:many|long|heavy|high|tall|wide|old))\b", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z\d][\w.,+#-]*")
+_HOW_MUCH = re.compile(r"\bhow much (?:is|are|for)\b", re.IGNORECASE)
+_ASKS = frozenset({"how"})
+_SAY_LITTLE = frozenset("的是有了吗呢多少几在谁哪个一")
+
+
+class Row(NamedTuple):
+    """A row of a table: ``text[start:end]``, its cells as ``(name, start, end)`` of their values; the first has no
+    name."""
+
+    text: str
+    start: int
+    end: int
+    cells: tuple[tuple[str, int, int], ...]
+
+
+class Cell(NamedTuple):
+    """The cell that is asked for.
+
+    Attributes:
+        start, end: of its value.
+        said: the value with its unit; empty where the cell is.
+    """
+
+    row: Row
+    start: int
+    end: int
+    said: str
+
+
+def rows_of(text: str, units: Iterable[tuple[int, int]]) -> Iterator[Row]:
+    """The rows among ``units`` of a table that name their columns."""
+    for start, end in units:
+        cells: list[tuple[str, int, int]] = []
+        at = start
+        for cell in text[start:end].split("|"):
+            name, colon, _ = cell.partition(": ")
+            own = (name.strip(), at + len(name) + len(colon)) if colon and cells else ("", at)
+            if cell.strip():
+                cells.append((own[0], *_stripped(text, own[1], at + len(cell))))
+            at += len(cell) + 1
+        if len(cells) > 1 and any(name for name, _, _ in cells):
+            yield Row(text, start, end, tuple(cells))
+
+
+def asked_cell(question: str, rows: Sequence[Row], around: str = "") -> Cell | None:
+    """The cell that ``question`` asks for; None where it names no row of these, or none of its columns.
+
+    Args:
+        around: what the table stands under, its headings and title: words that need not stand in it.
+
+    >>> text = "X1 | Weight (kg): 4 | Price: 31\\nX2 | Weight (kg): 5 | Price: 30"
+    >>> asked_cell("How heavy is the X2?", list(rows_of(text, [(0, 31), (32, 63)]))).said
+    '5 kg'
+    """
+    asked = _asked(question)
+    held = [[_tokens(row.text[start:end]) for _, start, end in row.cells] for row in rows]
+    of_rows = [frozenset[str]().union(*cells) for cells in held]
+    counts = Counter(word for words in of_rows for word in words)
+    fits = [_fit(asked, cells, row, counts, len(rows)) for cells, row in zip(held, rows, strict=True)]
+    best = max(fits, default=0.0)
+    if best <= 0 or sum(fit > best - 1e-9 for fit in fits) > 1:
+        return None
+    row, cells = rows[fits.index(best)], held[fits.index(best)]
+    telling = asked & of_rows[fits.index(best)]
+    if all(counts[word] > 1 for word in telling) and len(telling) < 2:
+        return None
+    at = _column(asked, row, [bool(telling & words) for words in cells])
+    if at is None:
+        return None
+    name, start, end = row.cells[at]
+    named = {word for word in asked for name, _, _ in row.cells if name and _named(frozenset({word}), name)}
+    explained = telling | named | (asked & _tokens(around))
+    if len(_letters(explained)) < _EXPLAINED * len(_letters(asked)) or not _names(question) <= explained:
+        return None
+    value = row.text[start:end]
+    unit = _UNIT.search(name)
+    if unit and NUMBER.fullmatch(value):
+        value = f"{value} {unit['unit']}"
+    return Cell(row, start, end, "" if value in _EMPTY else value)
+
+
+def _fit(asked: frozenset[str], cells: Sequence[frozenset[str]], row: Row, counts: Counter[str], rows: int) -> float:
+    """How well a row's values fit: by words that few rows hold, best under a column that is named; a cell that the
+    question names whole counts a little more."""
+    score = 0.0
+    for (name, _, _), words in zip(row.cells, cells, strict=True):
+        common = asked & words
+        weight = sum(
+            math.log(1.0 + rows / counts[word]) if counts[word] < rows or rows == 1 else 0.0 for word in common
+        )
+        under = 1.5 if name and common and _named(asked, name) else 1.0
+        score += weight * under + (0.01 * len(common) / len(words) if weight else 0.0)
+    return score
+
+
+def _column(asked: frozenset[str], row: Row, meant: Sequence[bool]) -> int | None:
+    """Which column is asked for; one that holds what the row is known by is none, but tells that the first one is."""
+    named = [_named(asked, name) if name else 0.0 for name, _, _ in row.cells]
+    others = [0.0 if known else fit for fit, known in zip(named, meant, strict=True)]
+    best = max(others)
+    if best > 0:
+        return others.index(best) if others.count(best) == 1 else None
+    return 0 if not meant[0] and any(known and fit for fit, known in zip(named, meant, strict=True)) else None
+
+
+def _named(asked: frozenset[str], name: str) -> float:
+    """Which share of a column's name a question says, in these words or in others of their kin."""
+    words = _tokens(_UNIT.sub("", name))
+    return sum(any(_akin(word, other) for other in asked) for word in words) / max(len(words), 1)
+
+
+def _akin(word: str, other: str) -> bool:
+    if word == other or (word.isascii() and word[:_ALIKE] == other[:_ALIKE] and len(word) >= _ALIKE <= len(other)):
+        return True
+    return any(word in kin and other in kin for kin in _KIN)
+
+
+def _asked(question: str) -> frozenset[str]:
+    """The words of a question, with those that it asks with."""
+    asking = " ".join(found.lower() for found in _ASKED_WITH.findall(question)).replace("heavy", "heavi")
+    if _HOW_MUCH.search(question):
+        asking += " price"
+    return (_tokens(question) - _ASKS) | (frozenset(asking.split()) - _ASKS)
+
+
+def _tokens(text: str) -> frozenset[str]:
+    """Words as stems, figures as they are written."""
+    rest = NUMBER.sub(" ", text)
+    return frozenset((*content_terms(rest), *(figure.replace(",", "") for figure in NUMBER.findall(text))))
+
+
+def _names(question: str) -> frozenset[str]:
+    """The names in a question, as its words: what is capitalised, or has figures, or is Latin among Chinese."""
+    foreign = has_unspaced(question)
+    found = [
+        word[0]
+        for word in _WORD.finditer(question)
+        if foreign or any(map(str.isdigit, word[0])) or (word.start() and word[0][0].isupper())
+    ]
+    return _tokens(" ".join(found))
+
+
+def _letters(words: Iterable[str]) -> set[str]:
+    """Words, pairs of characters taken apart, which overlap."""
+    return {part for word in words for part in (set(word) - _SAY_LITTLE if has_unspaced(word) else {word})}
+
+
+def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end

@@ -1,0 +1,85 @@
+"""What evidence must share with the question, or it answers another one: the year, the quarter, the very thing.
+
+"What was the revenue in 2021?" is not answered by the figure of 2022, nor a question about the PX-1400 by the PX-1300,
+however alike they read to a model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+__all__ = ["NUMBER", "YEAR", "is_of_another"]
+
+NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+"""A figure as it is written, with its decimals."""
+
+YEAR = re.compile(r"(?<![\d.,:-])(?:19|20)\d\d(?![\d:]|[.,]\d)")
+"""A year of our time."""
+
+_SPAN = re.compile(
+    rf"(?P<first>{YEAR.pattern})年?\s*(?:[-–—~～至到]|\bto\b|\band\b|\buntil\b|\bthrough\b)\s*(?P<last>(?:19|20)\d\d)"
+    rf"|(?:\bsince|\bfrom|自|从)\s*(?P<since>{YEAR.pattern})",
+    re.IGNORECASE,
+)
+_QUARTER = re.compile(
+    r"\bQ(?P<figure>[1-4])\b|\b(?P<word>first|second|third|fourth|1st|2nd|3rd|4th) quarter\b"
+    r"|第?(?P<chinese>[一二三四1-4])季度",
+    re.IGNORECASE,
+)
+_QUARTERS = {
+    word: i
+    for i, words in enumerate(("first 1st 一", "second 2nd 二", "third 3rd 三", "fourth 4th 四"), 1)
+    for word in words.split()
+}
+_IDENTIFIER = re.compile(r"(?<![\w.-])(?P<kind>[A-Za-z]{1,8})-?(?P<number>\d[A-Za-z\d]*(?:[.-]\d[A-Za-z\d]*)*)(?!\w)")
+
+
+def is_of_another(question: str, said: str, around: Iterable[str] = ()) -> bool:
+    """Whether ``said`` is of another year, quarter or numbered thing than the question's.
+
+    Args:
+        around: what it stands under: headings, the title, the file's name.
+
+    >>> is_of_another("What was the revenue in 2021?", "Revenue was 12 million in 2022.")
+    True
+    >>> is_of_another("What was the revenue in 2021?", "It was 12 million.", ["Report 2021"])
+    False
+    """
+    everything = "\n".join((said, *around))
+    years = _years(question)
+    if years and (held := _years(everything)) and years.isdisjoint(held) and not _spans(everything, years):
+        return True
+    quarters = _quarters(question)
+    if quarters and (found := _quarters(everything)) and quarters.isdisjoint(found):
+        return True
+    things = _things(question)
+    told = _things(everything)
+    return any(kind in told and numbers.isdisjoint(told[kind]) for kind, numbers in things.items())
+
+
+def _years(text: str) -> set[str]:
+    return set(YEAR.findall(text))
+
+
+def _spans(text: str, years: set[str]) -> bool:
+    """Whether a stretch of years in ``text`` has one of ``years`` in it."""
+    for found in _SPAN.finditer(text):
+        first, last = found["first"] or found["since"], found["last"] or "9999"
+        if any(first <= year <= last for year in years):
+            return True
+    return False
+
+
+def _quarters(text: str) -> set[int]:
+    found = ((match["figure"] or match["word"] or match["chinese"]).lower() for match in _QUARTER.finditer(text))
+    return {_QUARTERS.get(name) or int(name) for name in found}
+
+
+def _things(text: str) -> dict[str, set[str]]:
+    """Numbered things by their letters: part and model numbers, error codes, versions."""
+    found: dict[str, set[str]] = {}
+    for match in _IDENTIFIER.finditer(text):
+        if not _QUARTER.fullmatch(match[0]):
+            found.setdefault(match["kind"].lower(), set()).add(match["number"].lower())
+    return found

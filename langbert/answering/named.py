@@ -1,0 +1,135 @@
+"""Question → Pieces that it names by their words: a cell of a table, a numbered place, a field; and those it rules out.
+
+Models compare meanings; which row, which clause and which year was meant stands in the letters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from ..records import Candidate, Document
+from ..text.terms import terms
+from .cells import asked_cell, rows_of
+from .conditions import is_of_another
+from .evidence import Evidence
+from .pieces import LOOKED_AT, Piece, Placed, blocks_of
+from .places import AskedPlace, asked_place
+
+__all__ = ["as_told", "is_ruled_out"]
+
+_NAMED = 3.0
+"""Log-odds that a row, an item or a section answers which the question names."""
+
+_OTHER = -6.0
+"""Of what is said of another year or thing, and of a table whose cell is empty."""
+
+_MOST = 3  # tables, or documents, that each have what is named
+_SUBJECT = 0.5  # of the words that say which list is meant
+
+
+def as_told(
+    question: str,
+    pieces: Sequence[Piece],
+    candidates: Sequence[Candidate],
+    documents: Mapping[str, Document | None],
+) -> list[Piece]:
+    """``pieces`` and those that ``question`` names, each with what its words tell of it.
+
+    Args:
+        candidates: best first.
+        documents: those of the candidates, as far as they are to be had.
+    """
+    placed = list(blocks_of(candidates, documents))
+    place = asked_place(question)
+    named = list(_places(place, candidates, documents, placed)) if place else []
+    silent: list[tuple[str, int, int]] = []  # tables
+    if not named:
+        named, silent = _cells(question, placed)
+    told = [
+        replace(piece, told=_OTHER) if _within(piece, silent) or _is_of_another(question, piece) else piece
+        for piece in pieces
+    ]
+    return [*(piece for piece in named[:_MOST] if not _is_of_another(question, piece)), *told]
+
+
+def is_ruled_out(evidence: Evidence, pieces: Sequence[Piece]) -> bool:
+    """Whether the question's words rule out what a reader points at."""
+    offset = evidence.candidate.chunk.start
+    start, end = evidence.answer or (evidence.start, evidence.end)
+    document = evidence.candidate.document_id
+    ruled_out = (piece.place for piece in pieces if piece.told < 0)
+    return any(
+        document == other and first <= offset + start and offset + end <= last for other, first, last in ruled_out
+    )
+
+
+def _cells(question: str, placed: Sequence[Placed]) -> tuple[list[Piece], list[tuple[str, int, int]]]:
+    """The cells that are asked for, one of each table, as pieces that are their rows; and the tables in which they are
+    empty."""
+    found: dict[str, Piece] = {}
+    silent = []
+    seen = set()
+    for source, block, heading, _, _ in placed:
+        table = (source.document_id, source.chunk.start + block.start, source.chunk.start + block.end)
+        if block.kind != "table" or table in seen:
+            continue
+        seen.add(table)
+        around = " ".join((heading, source.chunk.title, *source.chunk.headings))
+        cell = asked_cell(question, list(rows_of(source.text, block.units)), around)
+        if cell is None:
+            continue
+        if not cell.said:
+            silent.append(table)
+            continue
+        row = Piece(source, "table", cell.row.start, cell.row.end, None, heading, told=_NAMED)
+        found.setdefault(cell.said, replace(row, said=cell.said, value=(cell.start, cell.end)))
+    return list(found.values()), silent
+
+
+def _places(
+    place: AskedPlace,
+    candidates: Sequence[Candidate],
+    documents: Mapping[str, Document | None],
+    placed: Sequence[Placed],
+) -> Iterator[Piece]:
+    """What stands at a numbered place: in the best document that has it, the list that has most to do with it."""
+    if place.heading is not None:
+        for candidate in candidates[:LOOKED_AT]:
+            document = documents.get(candidate.document_id)
+            span = place.found_in(document) if document else None
+            if document is not None and span is not None:
+                start, end = span
+                chunk = replace(
+                    candidate.chunk,
+                    text=document.text[start:end],
+                    start=start,
+                    end=end,
+                    page=document.page_at(start),
+                    headings=(),
+                )
+                yield Piece(replace(candidate, chunk=chunk), "text", 0, end - start, None, told=_NAMED)
+                return
+        return
+    lists = [one for one in placed if one.block.kind == "list" and len(one.block.units) > max(place.item, 1)]
+    fits = [len(place.subject.intersection(terms(_introduced(one)))) for one in lists]
+    if fits and max(fits) >= _SUBJECT * len(place.subject):
+        source, block, heading, _, _ = lists[fits.index(max(fits))]
+        yield Piece(source, "list", *block.units[place.item], None, heading, told=_NAMED)
+
+
+def _introduced(placed: Placed) -> str:
+    """What a list stands under."""
+    source, block, heading, _, _ = placed
+    lead = source.text[slice(*block.lead)] if block.lead else ""
+    return " ".join((*source.chunk.headings, heading, source.chunk.title, source.chunk.source, lead))
+
+
+def _within(piece: Piece, tables: Sequence[tuple[str, int, int]]) -> bool:
+    document, start, end = piece.place
+    return any(document == other and first <= start and end <= last for other, first, last in tables)
+
+
+def _is_of_another(question: str, piece: Piece) -> bool:
+    chunk = piece.source.chunk
+    return is_of_another(question, piece.text, (piece.heading, *chunk.headings, chunk.title, chunk.source))

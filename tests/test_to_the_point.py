@@ -1,0 +1,279 @@
+"""Answers to the point: one clause of several, one cell of a table, the place that a question names by its number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langbert import Document, Embedder, Rag, Store
+from langbert.answering.cells import asked_cell, rows_of
+from langbert.answering.clauses import asked_clause
+from langbert.answering.conditions import is_of_another
+from langbert.answering.places import asked_place
+from langbert.documents import read_document
+
+
+def clause(question: str, sentence: str) -> str | None:
+    span = asked_clause(question, sentence)
+    return sentence[slice(*span)] if span else None
+
+
+# One clause of several
+
+OF_TWO = [
+    (
+        "Rents rose by {} percent in 2019 and by {} percent in 2020.",
+        "By how much did rents rise in {}?",
+        "2019",
+        "2020",
+    ),
+    ("In 2019, profit was {} million and in 2020, {} million.", "What was the profit in {}?", "2019", "2020"),
+    ("Sales were {} units in 2020, up from {} units in 2019.", "How many units were sold in {}?", "2020", "2019"),
+    (
+        "Entry is {} pounds for students and {} pounds for visitors.",
+        "How much is entry for {}?",
+        "students",
+        "visitors",
+    ),
+    (
+        "The upper lamp draws {} watts, the lower lamp draws {} watts.",
+        "How many watts does the {} lamp draw?",
+        "upper",
+        "lower",
+    ),
+    ("The mill in Graz was opened in {}, the mill in Linz in {}.", "When was the mill in {} opened?", "Graz", "Linz"),
+    (
+        "The Oslo team has {} members and the Bergen team {}.",
+        "How many members does the {} team have?",
+        "Oslo",
+        "Bergen",
+    ),
+    (
+        "A licence costs ${} for schools, whereas companies pay ${}.",
+        "What does a licence cost for {}?",
+        "schools",
+        "companies",
+    ),
+    ("Release 4 supports {} users; release 5 supports {} users.", "How many users does release {} support?", "4", "5"),
+    ("学生票{}元，成人票{}元。", "{}多少钱？", "学生票", "成人票"),
+    ("2019年利润为{}万元，2020年为{}万元。", "{}年的利润是多少？", "2019", "2020"),
+    ("北京仓库面积{}平方米，上海仓库面积{}平方米。", "{}仓库面积有多大？", "北京", "上海"),
+]
+
+
+@pytest.mark.parametrize(("sentence", "question", "first", "second"), OF_TWO)
+def test_the_clause_under_the_condition_that_was_asked(sentence: str, question: str, first: str, second: str) -> None:
+    said = sentence.format(37, 58)
+    for asked, has, lacks in ((first, "37", "58"), (second, "58", "37")):
+        found = clause(question.format(asked), said)
+        assert found is not None, asked
+        assert has in found, asked
+        assert lacks not in found, asked
+
+
+def test_of_two_people_the_one_who_does_what_was_asked() -> None:
+    said = "Ruth Meyer runs the archive, and Paul Brandt runs the library."
+    assert clause("Who runs the library?", said) == "Paul Brandt runs the library"
+    assert clause("谁管理图书馆？", "周敏管理档案室，吴强管理图书馆。") == "吴强管理图书馆"
+
+
+@pytest.mark.parametrize(
+    ("question", "sentence"),
+    [
+        ("How much is entry?", "Entry is 12 pounds for students and 20 pounds for visitors."),
+        ("When was the mill opened?", "The mill in Graz was opened in 1998, the mill in Linz in 2004."),
+        ("Who runs the archive and the library?", "Ruth Meyer runs the archive and Paul Brandt runs the library."),
+        ("Who wrote it?", "It was written by Ann Lee, Bo Chen and Carla Diaz."),
+        ("Which versions are supported?", "Versions 3.8, 3.9 and 3.10 are supported."),
+        ("How high is the tower?", "The tower, built in 1889, is 330 metres high and weighs 10,100 tons."),
+        ("利润是多少？", "2019年利润为37万元，2020年为58万元。"),
+    ],
+)
+def test_a_question_without_a_condition_is_answered_by_the_whole(question: str, sentence: str) -> None:
+    assert clause(question, sentence) is None
+
+
+@given(st.text(max_size=60), st.text(max_size=120))
+def test_a_clause_is_a_stretch_of_its_sentence(question: str, sentence: str) -> None:
+    span = asked_clause(question, sentence)
+    assert span is None or 0 <= span[0] < span[1] <= len(sentence)
+
+
+# Another year, another thing
+
+
+@pytest.mark.parametrize(
+    ("question", "said", "around", "another"),
+    [
+        ("What was the revenue in 2021?", "Revenue was 12 million in 2022.", (), True),
+        ("What was the revenue in 2021?", "Revenue was 12 million.", ("Report 2022",), True),
+        ("What was the revenue in 2021?", "Revenue was 12 million.", ("Report 2021",), False),
+        ("What was the revenue in 2021?", "Revenue was 12 million.", (), False),
+        ("What was the revenue in 2021?", "From 2019 to 2022 it was 12 million a year.", (), False),
+        ("What was the profit in the second quarter?", "In Q3 profit was 5 million.", (), True),
+        ("What was the profit in Q3?", "In the third quarter profit was 5 million.", (), False),
+        ("第二季度的利润是多少？", "三季度利润为五百万元。", (), True),
+        ("What does error E-1042 mean?", "E1043 means that the disk is full.", (), True),
+        ("What does error E-1042 mean?", "E1042 means that the disk is full.", (), False),
+        ("Who was it?", "It was Ann in 2020, on a PX-7.", (), False),
+    ],
+)
+def test_what_is_said_of_another_year_or_thing(
+    question: str, said: str, around: tuple[str, ...], another: bool
+) -> None:
+    assert is_of_another(question, said, around) is another
+
+
+# One cell of a table
+
+BOATS = """Heron | Length (m): 7.2 | Price (EUR): 14,500 | Built: 1998 | Owner: Tove Lind
+Osprey | Length (m): 9.8 | Price (EUR): 31,000 | Built: 2011 | Owner: –
+Kite | Length (m): 7.9 | Price (EUR): 14,000 | Built: 2011 | Owner: Sami Korhonen"""
+OFFICES = """北京 | 电话: 010-1234 | 负责人: 王芳 | 员工数: 120
+上海 | 电话: – | 负责人: 李雷 | 员工数: 85"""
+
+
+def cell(question: str, table: str) -> str | None:
+    units, at = [], 0
+    for line in table.split("\n"):
+        units.append((at, at + len(line)))
+        at += len(line) + 1
+    found = asked_cell(question, list(rows_of(table, units)))
+    if found is None:
+        return None
+    assert found.said.startswith(table[found.start : found.end]) or not found.said
+    return found.said
+
+
+@pytest.mark.parametrize(
+    ("question", "table", "value"),
+    [
+        ("What does the Osprey cost?", BOATS, "31,000 EUR"),
+        ("How long is the Kite?", BOATS, "7.9 m"),
+        ("Who owns the Heron?", BOATS, "Tove Lind"),
+        ("Which boat was built in 1998?", BOATS, "Heron"),
+        ("Which boat does Sami Korhonen own?", BOATS, "Kite"),
+        ("Who is the owner of the Osprey?", BOATS, ""),
+        ("Which boat was built in 2011?", BOATS, None),
+        ("What is the price of the Falcon?", BOATS, None),
+        ("What is the colour of the Kite?", BOATS, None),
+        ("How many boats are there?", BOATS, None),
+        ("北京的电话是多少？", OFFICES, "010-1234"),
+        ("上海有多少员工？", OFFICES, "85"),
+        ("谁是北京的负责人？", OFFICES, "王芳"),
+        ("上海的电话是多少？", OFFICES, ""),
+    ],
+)
+def test_the_cell_that_was_asked_for(question: str, table: str, value: str | None) -> None:
+    assert cell(question, table) == value
+
+
+# A numbered place
+
+RULES = """# House rules
+
+## 1 Rooms
+
+### 1.1 Kitchen
+
+(a) Dishes are washed at once.
+(b) The oven is cleaned on Fridays.
+
+### 1.2 Garden
+
+(a) The gate is locked at ten.
+
+## 11 Pets
+
+Dogs are kept on a lead.
+"""
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("What does section 1.1(b) say?", "(b) The oven is cleaned on Fridays."),
+        ("What does clause 1.2 state?", "### 1.2 Garden\n\n(a) The gate is locked at ten."),
+        ("What is in section 11?", "## 11 Pets\n\nDogs are kept on a lead."),
+    ],
+)
+def test_a_section_by_its_number(tmp_path: Path, question: str, said: str) -> None:
+    (tmp_path / "rules.md").write_text(RULES)
+    document = read_document(tmp_path / "rules.md")
+    place = asked_place(question)
+    assert place is not None
+    span = place.found_in(document)
+    assert span is not None
+    assert document.text[slice(*span)] == said
+
+
+def test_an_article_in_figures_and_in_characters() -> None:
+    document = Document("a", "第十一条 大门十点关闭。\n\n第十二条 狗须牵绳。\n\n第二条 碗碟应立即清洗。", "rules.txt")
+    for question, said in (("第12条是什么？", "第十二条 狗须牵绳。"), ("第二条", "第二条 碗碟应立即清洗。")):
+        place = asked_place(question)
+        assert place is not None
+        span = place.found_in(document)
+        assert span is not None
+        assert document.text[slice(*span)] == said
+
+
+def test_who_asks_for_more_than_the_number_asks_for_something_else() -> None:
+    assert asked_place("How late may the gate be open according to section 1.2?") is None
+    assert asked_place("Which sections are there?") is None
+
+
+@given(st.text(max_size=60), st.text(max_size=200))
+def test_a_place_lies_in_its_document(question: str, text: str) -> None:
+    document = Document("a", text, "a.txt")
+    for asked in (question, "What does section 1.1(a) say?", "第一条"):
+        place = asked_place(asked)
+        span = place.found_in(document) if place else None
+        assert span is None or 0 <= span[0] <= span[1] <= len(text)
+
+
+# The whole way, with the shipped models
+
+
+@pytest.fixture(scope="module")
+def rag(tmp_path_factory: pytest.TempPathFactory) -> Rag:
+    folder = tmp_path_factory.mktemp("to-the-point")
+    (folder / "boats.csv").write_text(
+        "Boat,Length (m),Price (EUR),Owner\nHeron,7.2,14500,Tove Lind\nOsprey,9.8,31000,\n"
+        "Kite,7.9,14000,Sami Korhonen\n"
+    )
+    (folder / "entry.txt").write_text("Entry to the museum is 12 pounds for students and 20 pounds for visitors.\n")
+    (folder / "rules.md").write_text(RULES)
+    (folder / "start.md").write_text(
+        "# Starting the pump\n\nTo start the pump, take these steps:\n\n1. Close the drain.\n2. Open the inlet.\n"
+        "3. Press the green button.\n"
+    )
+    store = Store.open(embedder=Embedder("e5-small"))
+    store.add(read_document(path) for path in sorted(folder.iterdir()))
+    return Rag(store)
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "short", "quoted"),
+    [
+        ("What does the Osprey cost?", "31000 EUR [1]", "31000", "Osprey | Length (m): 9.8"),
+        ("How much is entry to the museum for visitors?", "20 pounds for visitors [1]", "20 pounds", "12 pounds"),
+        ("What does section 1.2 say?", "(a) The gate is locked at ten. [1]", "", "The gate is locked at ten."),
+        ("What is the second step of starting the pump?", "2. Open the inlet. [1]", "", "2. Open the inlet."),
+    ],
+)
+def test_an_answer_says_that_alone_and_quotes_where_it_stands(
+    rag: Rag, question: str, text: str, short: str, quoted: str
+) -> None:
+    answer = rag.ask(question)
+    assert text in answer.text
+    assert short in answer.short
+    assert quoted in answer.citations[0].quote
+    assert len(answer.citations) == 1
+
+
+@pytest.mark.parametrize("question", ["Who owns the Osprey?", "What does the Falcon cost?"])
+def test_an_empty_cell_and_a_row_that_is_not_there_are_no_answers(rag: Rag, question: str) -> None:
+    assert rag.ask(question).refused
