@@ -88,7 +88,7 @@ def test_a_list_is_whole_though_its_passage_was_cut_and_has_its_lead() -> None:
     assert steps.text.endswith("answer of your manager.")
     above, said = steps.read.splitlines()  # as one sentence, which is what cross-encoders know
     assert above == "Annual leave"
-    assert said.startswith("To apply for leave, take these steps: 1. Ask your team whether the days suit them; 2. Enter")
+    assert said.startswith("To apply for leave, take these steps: 1. Ask your team whether the days suit them; 2.")
     (evidence,) = select([steps], [np.zeros(1)], WIDE)
     assert evidence.quote.startswith("To apply for leave, take these steps:\n\n1. Ask")
 
