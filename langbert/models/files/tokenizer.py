@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -36,7 +36,6 @@ _COMPANIONS = (
     "spiece.model",
 )
 """Files that other libraries may want beside ``tokenizer.json``: saved along."""
-
 
 _SPECIAL_ROLES = ("pad", "unk", "cls", "sep", "mask")
 _USUAL_ROLES = {
@@ -98,7 +97,6 @@ class TextTokenizer:
         lowercase: bool = False,
         light: LightUnigram | None = None,
     ) -> None:
-        self.token_id: Callable[[str], int | None] = self._tokenizer.token_to_id  # of a piece as the vocabulary has it
         self._folder = folder
         self._config = config or {}
         self._definition = definition
@@ -230,8 +228,7 @@ class TextTokenizer:
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Where in ``text`` each token stands: character offsets, end exclusive."""
-        offsets: list[tuple[int, int]] = self.encode([text])[0].offsets
-        return offsets
+        return self.encode([text])[0].offsets
 
     @property
     def n_pair_special(self) -> int:
@@ -247,6 +244,10 @@ class TextTokenizer:
             ids += piece
             segments += [segment] * len(piece)
         return TokenPair(ids, segments)
+
+    def token_id(self, token: str) -> int | None:
+        """The id of a piece as the vocabulary writes it; None if it has none such."""
+        return self._tokenizer.token_to_id(token)
 
     def save(self, folder: str | Path, *, max_length: int) -> None:
         """Write ``tokenizer.json`` and its companions."""
