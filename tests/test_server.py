@@ -20,6 +20,7 @@ from server_tools import answers, running, until
 
 from langbert import Document, Store, sync
 from langbert.cli import run
+from langbert.documents import Limits
 from langbert_server import Settings, create_app, serve
 from langbert_server.uploads import Refused, checked_metadata, checked_name
 
@@ -126,6 +127,40 @@ def test_a_file_that_cannot_be_read_says_why(client: httpx.Client) -> None:
     assert "no PDF" in documents(client, "broken")[0]["reason"]
     assert client.delete(f"/api/documents/{documents(client, 'broken')[0]['id']}").status_code == 200
     assert documents(client, "broken") == []
+
+
+@pytest.mark.models
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_file_that_crashes_its_reader_or_hangs_is_refused_and_the_server_lives(
+    minilm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("langbert.documents.workers._READER", "hostile_reader")
+    settings = Settings(uploads=tmp_path, file_limits=Limits(seconds=3))
+    with running(create_app(Store.open(embedder=minilm), settings=settings)) as url:
+
+        def upload(name: str, text: str) -> httpx.Response:
+            return httpx.post(
+                f"{url}/api/documents", params={"wait": True}, files={"file": (name, text.encode())}, timeout=120
+            )
+
+        reasons = {}
+        for told in ("CRASH", "HANG", "EXIT"):
+            answer = upload(f"{told}.txt", told)
+            assert answer.status_code == 422
+            reasons[told] = answer.json()["error"]["message"]
+        assert reasons == {
+            "CRASH": "its reader crashed (SIGSEGV); is it damaged?",
+            "HANG": "reading it took longer than 3 s",
+            "EXIT": "its reader crashed (exit code 3); is it damaged?",
+        }
+        assert upload("bees.txt", "Bees make honey.").json()["state"] == "indexed"
+        rows = httpx.get(f"{url}/api/documents").json()["documents"]
+        assert {row["source"]: row["state"] for row in rows} == {
+            "CRASH.txt": "skipped",
+            "HANG.txt": "skipped",
+            "EXIT.txt": "skipped",
+            "bees.txt": "indexed",
+        }
 
 
 @pytest.mark.models
@@ -418,6 +453,7 @@ with socket.socket() as free:
 sys.meta_path.insert(0, Watched())
 threading.Thread(target=ask).start()
 from langbert.cli import run
+from langbert.documents import Limits
 run(["serve", "--store", sys.argv[1], "--port", str(port), "--quiet"])
 """
 

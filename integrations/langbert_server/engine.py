@@ -109,7 +109,7 @@ class Engine:
         try:
             store = self._open()
             folder = self.settings.uploads or _beside(store)
-            uploads = Uploads(folder, most_bytes=self.settings.upload_bytes)
+            uploads = Uploads(folder, most_bytes=self.settings.upload_bytes, limits=self.settings.file_limits)
             embeddings = None
             if store.embedder is not None:
                 store.embedder.embed(["the first text is slower than the others"])

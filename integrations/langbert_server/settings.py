@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from langbert.documents import Limits
 
 __all__ = ["Settings"]
 
@@ -19,6 +21,7 @@ class Settings:
         hosts: names the server may be called by, beside those of this machine; ``"*"`` is any. A page somewhere else
             that has its own name point here is refused.
         upload_bytes: the largest file.
+        file_limits: what reading an uploaded file may cost: it is done by a process that may crash.
         body_bytes: the largest request that is no upload.
         texts: the most texts in one request.
         batch_tokens: tokens that are embedded at a time, of however many requests.
@@ -33,6 +36,7 @@ class Settings:
     audit_log: Path | None = None
     hosts: Sequence[str] = ()
     upload_bytes: int = 200 * 1024 * 1024
+    file_limits: Limits = field(default_factory=Limits)
     body_bytes: int = 16 * 1024 * 1024
     texts: int = 2048
     batch_tokens: int = 8192

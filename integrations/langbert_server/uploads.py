@@ -22,12 +22,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal
 
-from langbert import Document, LangbertError, read_documents
-from langbert.documents import supported_suffixes
+from langbert import Document, LangbertError
+from langbert.documents import Limits, Task, Workers, supported_suffixes
 from langbert.errors import DocumentError
 
 from .access import Forbidden, View
@@ -87,12 +88,14 @@ class Uploads:
     Args:
         folder: made when the first file comes.
         most_bytes: of one file.
+        limits: what reading a file may cost the process that does it.
     """
 
-    def __init__(self, folder: Path, *, most_bytes: int) -> None:
+    def __init__(self, folder: Path, *, most_bytes: int, limits: Limits) -> None:
         self.folder = folder
         self._most_bytes = most_bytes
-        self._queue: queue.Queue[tuple[View, Path] | None] = queue.Queue()
+        self._workers = Workers(1, limits)
+        self._queue: queue.Queue[tuple[View, Path, Future[Upload | None]] | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._changing = threading.Lock()
 
@@ -205,9 +208,11 @@ class Uploads:
         self._thread = threading.Thread(target=self._work, name="langbert-uploads", daemon=True)
         self._thread.start()
 
-    def enqueue(self, view: View, folder: Path) -> None:
-        """Store an upload when its turn comes."""
-        self._queue.put((view, folder))
+    def enqueue(self, view: View, folder: Path) -> Future[Upload | None]:
+        """Store an upload when its turn comes. What became of it; None where nothing did, yet or any more."""
+        done: Future[Upload | None] = Future()
+        self._queue.put((view, folder, done))
+        return done
 
     def again(self, view: View, document_id: str) -> Upload | None:
         """Read an upload anew; None where the document is none."""
@@ -222,26 +227,28 @@ class Uploads:
         """Finish the one that is being stored; the others wait on disk."""
         if self._thread is not None:
             with contextlib.suppress(queue.Empty):
-                while True:
-                    self._queue.get_nowait()
+                while (item := self._queue.get_nowait()) is not None:
+                    item[2].set_result(None)
             self._queue.put(None)
             self._thread.join()
             self._thread = None
+        self._workers.close()
 
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
-            view, folder = item
+            view, folder, done = item
             try:
-                self._store(view, folder)
-            except Exception:  # it stays queued on disk, and the next one is not held up
+                done.set_result(self._store(view, folder))
+            except Exception as error:  # it stays queued on disk, and the next one is not held up
                 _LOG.exception("an upload could not be stored; it is tried again at the next start")
+                done.set_exception(error)
 
-    def _store(self, view: View, folder: Path) -> None:
+    def _store(self, view: View, folder: Path) -> Upload | None:
         upload = _record(folder)
         if upload is None or upload.state != "queued":
-            return
+            return None
         try:
-            document = read_upload(upload, folder)
+            document = self._read(upload, folder)
             view.add(document)
         except (LangbertError, Forbidden) as error:
             if not isinstance(error, DocumentError):
@@ -251,23 +258,25 @@ class Uploads:
             done = replace(upload, state="indexed", reason=str(document.metadata.get("remarks", "")))
         if _record(folder) == upload:  # not replaced or removed meanwhile
             self._write(folder, done)
-        elif _record(folder) is None and done.state == "indexed":
+            return done
+        if _record(folder) is None and done.state == "indexed":
             view.delete(upload.id)
+        return None
+
+    def _read(self, upload: Upload, folder: Path) -> Document:
+        """The document in an uploaded file, read by another process: who sends one need not mean well.
+
+        Raises:
+            DocumentError: there is none in it, or reading it crashes, or takes too long or too much memory.
+        """
+        reading = self._workers.submit(Task(str((folder / upload.file).absolute()), upload.name)).result()
+        if reading.document is None:
+            raise DocumentError(reading.reason)
+        return as_uploaded(reading.document, upload)
 
 
-def read_upload(upload: Upload, folder: Path) -> Document:
-    """The document in an uploaded file.
-
-    Raises:
-        DocumentError: there is none in it.
-    """
-    errors: list[DocumentError] = []
-    path = folder / upload.file
-    documents = list(read_documents(path, on_skip=lambda _, error: errors.append(error)))
-    if not documents:
-        reason = str(errors[0]) if errors else "it cannot be read"
-        raise DocumentError(reason.removeprefix(f"{path}: "))
-    document = documents[0]
+def as_uploaded(document: Document, upload: Upload) -> Document:
+    """What was read of an upload, under its own name, id and metadata."""
     metadata = {**document.metadata, **upload.metadata, "uploaded": upload.uploaded, "sha256": upload.sha256}
     return replace(document, id=upload.id, source=upload.name, metadata=metadata)
 

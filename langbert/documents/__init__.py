@@ -11,12 +11,17 @@ from .files import find_files
 from .formats import FORMATS, MAX_BYTES, Format, supported_suffixes
 from .pdf_page import draw_page, quote_boxes
 from .reader import read_document, read_documents
+from .reading import Task
+from .workers import Limits, Workers
 
 __all__ = [
     "FORMATS",
     "MAX_BYTES",
     "Box",
     "Format",
+    "Limits",
+    "Task",
+    "Workers",
     "draw_page",
     "find_files",
     "quote_boxes",

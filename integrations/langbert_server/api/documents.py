@@ -121,6 +121,9 @@ async def upload(
     engine: EngineOf,
     file: Annotated[UploadFile, File(description="One of the types that /api/stores names.")],
     metadata: Annotated[str, Form(max_length=20_000, description="A JSON object, to filter by.")] = "{}",
+    wait: Annotated[
+        bool, Query(description="Answer when it is stored; 422, with the reason, where it cannot be read.")
+    ] = False,
 ) -> dict[str, Any]:
     """Keep a file for good and store it soon: when this is answered, it outlives the server. A file of the same name
     takes the place of the former one."""
@@ -133,7 +136,11 @@ async def upload(
     if not isinstance(given, dict):
         raise bad_request('metadata is no JSON object, expected something like {"department": "hr"}')
     kept, folder = await asyncio.to_thread(loaded.uploads.receive, view.key, file.filename, file.file, given)
-    loaded.uploads.enqueue(view, folder)
+    stored = loaded.uploads.enqueue(view, folder)
+    if wait:
+        kept = await asyncio.to_thread(stored.result) or kept
+        if kept.state == "skipped":
+            raise bad_request(kept.reason, "unreadable", 422)
     return _of_upload(kept)
 
 
