@@ -138,7 +138,8 @@ async def upload(
     kept, folder = await asyncio.to_thread(loaded.uploads.receive, view.key, file.filename, file.file, given)
     stored = loaded.uploads.enqueue(view, folder)
     if wait:
-        kept = await asyncio.to_thread(stored.result) or kept
+        became = await asyncio.to_thread(stored.result)
+        kept = became if became is not None else kept
         if kept.state == "skipped":
             raise bad_request(kept.reason, "unreadable", 422)
     return _of_upload(kept)
