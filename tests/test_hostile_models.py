@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from langbert import Embedder
 from langbert.errors import CheckpointError
+from langbert.generation.template import ChatTemplate
 from langbert.models.files.adapters import ADAPTER_CONFIG, base_name
 from langbert.models.files.json_files import read_json
 from langbert.models.files.lora import ADAPTER_TENSORS, merge_adapters
@@ -275,6 +276,79 @@ def test_a_pipe_for_a_configuration_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "1/config.json")
     with pytest.raises(CheckpointError, match="no regular file"):
         embed(folder)
+
+
+# Chat templates
+
+DOUBLING = "{% set ns = namespace(x=START) %}{% for i in range(60) %}{% set ns.x = MORE %}{% endfor %}{{ END }}"
+
+
+def doubling(start: str, more: str, end: str = "ns.x") -> str:
+    return DOUBLING.replace("START", start).replace("MORE", more).replace("END", end)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
+        "{% for i in range(99999) %}" + "x" * 100_000 + "{% endfor %}",
+        "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
+        "{% macro m(n) %}{% if n %}{{ m(n-1) }}{{ m(n-1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+        "{% for x in [1] recursive %}{{ loop([1, 1]) }}{% endfor %}",
+        "{% block a %}{{ self.a() }}{% endblock %}",
+        doubling("'ab'", "ns.x ~ ns.x"),
+        doubling("'ab'", "ns.x + ns.x"),
+        doubling("'ab'", "[ns.x, ns.x]|join"),
+        doubling("'ab'", "ns.x.replace('a', 'ab').replace('b', 'ab')"),
+        doubling("[1]", "[ns.x, ns.x]"),
+        doubling("[1]", "(ns.x, ns.x)", "{ns.x: 1}"),
+        doubling("[1]", "[ns.x] * 2", "ns.x|string"),
+        doubling("{}", "dict(a=ns.x, b=ns.x)", "ns.x|tojson"),
+        "{% set s = 'a' * 3000000 %}{% for i in range(100000) %}{{ s == s ~ 'b' }}{% endfor %}",
+        "{% set s = 'a' * 3000000 %}{% for i in range(100000) %}{{ s in messages[0].content }}{% endfor %}",
+        "{{ 'a' * 10**10 }}",
+        "{{ [0] * 10**9 }}",
+        "{{ 9 ** 9 ** 9 }}",
+        "{{ '%010000000000d' % 1 }}",
+        "{{ '{:>1000000000}'.format(1) }}",
+        "{{ 'a'.ljust(10**10) }}",
+        "{{ 'a'.encode('utf-32') }}",
+        "{{ 'a'|center(10**10) }}",
+        "{{ 'a'|indent(10**9) }}",
+        "{{ messages|tojson(indent=10**9) }}",
+        "{{ [1]|batch(10**9, 1)|list }}",
+        "{{ 'a'.replace('', 'b' * 1000000).replace('', 'b' * 1000000) }}",
+        "{{ (5).to_bytes(10**9) }}",
+        "{{ lipsum(n=10**9) }}",
+        "{{ range(10**12)|list }}",
+        "{{ namespace(a=1) }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ ''|attr('__class__') }}",
+        "{{ raise_exception.__globals__['json'] }}",
+        "{% include 'x' %}",
+        "{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}",
+        "{% for i in [1] %}" * 60 + "x" + "{% endfor %}" * 60,
+        "{{ " + "9" * 5000 + " }}",
+        "x" * 1_000_000,
+    ],
+)  # fmt: skip
+def test_a_template_that_never_ends_or_reaches_out_is_refused(source: str) -> None:
+    with pytest.raises(CheckpointError, match="the model's chat template"):
+        ChatTemplate(source).render([{"role": "user", "content": "hello"}], ask=True, tokens={})
+
+
+def test_a_template_that_models_come_with_is_rendered_whatever_is_said() -> None:
+    source = """{%- macro said(m) -%}<|{{ m['role'] }}|>{{ m.content.split('</think>')[-1]|trim }}{%- endmacro -%}
+    {%- set ns = namespace(n=0) -%}{%- for m in messages[:-1] if m.role in ('user', 'assistant') -%}
+    {{ said(m) ~ eos_token }}{%- set ns.n = ns.n + m.content|length -%}{%- if loop.last -%}{%- break -%}{%- endif -%}
+    {%- endfor -%}{{ ns.n }}{{ messages|selectattr('role', 'equalto', 'user')|map(attribute='content')|list|tojson }}
+    {%- for k, v in {'a': 1}.items() -%}{{ loop.index0 % 2 }}{{ k * v }}{%- endfor -%}"""
+    turns = [{"role": "user", "content": "x " * 200_000}, {"role": "assistant", "content": "a</think>b"}] * 3
+    rendered = ChatTemplate(source).render(turns, ask=True, tokens={"eos_token": "<end>"})
+    assert rendered.startswith("<|user|>x x")
+    assert "<|assistant|>b<end><|user|>x" in rendered
+    assert rendered.endswith('"]0a')
+    assert len(rendered) > 2_400_000
 
 
 # Adapters

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any, NoReturn
 
 from tokenizers import Tokenizer
 from tokenizers.models import Unigram
@@ -49,8 +48,8 @@ class ChatFormat:
 
     Args:
         tokenizer: the model's; its control tokens are plain text to it from here on.
-        template: Jinja source as checkpoints carry it, run in an immutable sandbox. None for a model that was never
-            taught to chat: it reads the contents, separated by blank lines.
+        template: Jinja source as checkpoints carry it, run in a sandbox and on a budget. None for a model that was
+            never taught to chat: it reads the contents, separated by blank lines.
         tokens: what a template may refer to, e.g. ``{"bos_token": "<s>"}``.
 
     Raises:
@@ -61,7 +60,9 @@ class ChatFormat:
         self._tokenizer = tokenizer
         tokenizer.encode_special_tokens = True
         self._tokens = dict(tokens)
-        self._template = _compiled(template) if template else None
+        from .template import ChatTemplate  # Jinja, which a remote model does not need
+
+        self._template = ChatTemplate(template) if template else None
         added = tokenizer.get_added_tokens_decoder()
         # a token of one character cannot be marked inside, so it is never more than that character
         control = {i: token for i, token in added.items() if token.special and len(token.content) > 1}
@@ -153,15 +154,8 @@ class ChatFormat:
 
     def _rendered(self, messages: Sequence[Message], mark: str, *, ask: bool = True) -> str:
         """The conversation as one text, open for the assistant's turn if it is to ``ask`` for one."""
-        from jinja2 import TemplateError
-
         turns = [{"role": message.role, "content": self._marked(message.content, mark)} for message in messages]
-        try:
-            rendered: str = self._template.render(messages=turns, add_generation_prompt=ask, **self._tokens)  # type: ignore[union-attr]
-        except (TemplateError, TypeError, ValueError, KeyError, ArithmeticError) as error:
-            roles = ", ".join(turn["role"] for turn in turns)
-            raise CheckpointError(f"the model's chat template cannot render turns of {roles}: {error}") from error
-        return rendered
+        return self._template.render(turns, ask=ask, tokens=self._tokens)  # type: ignore[union-attr]
 
 
 def _alternatives(words: Sequence[str]) -> re.Pattern[str]:
@@ -172,28 +166,3 @@ def _mark(messages: Sequence[Message]) -> str:
     """A character that occurs in no message: one of Unicode's noncharacters, else any from a private plane."""
     used = set().union(*(message.content for message in messages))
     return next(c for c in map(chr, chain(range(0xFDD0, 0xFDF0), range(0xF0000, 0xFFFFE))) if c not in used)
-
-
-def _compiled(source: str) -> Any:
-    """The template, able to do what transformers' own renderer offers templates, and nothing else."""
-    from jinja2 import TemplateError
-    from jinja2.ext import LoopControlExtension
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    def raise_exception(message: str) -> NoReturn:
-        raise TemplateError(message)
-
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[LoopControlExtension])
-    environment.globals["raise_exception"] = raise_exception
-    environment.filters["tojson"] = _tojson
-    try:
-        return environment.from_string(source)
-    except TemplateError as error:
-        raise CheckpointError(f"the model's chat template cannot be read: {error}") from error
-
-
-def _tojson(value: object, indent: int | None = None) -> str:
-    """JSON as it is: Jinja's own filter escapes it for HTML."""
-    import json
-
-    return json.dumps(value, ensure_ascii=False, indent=indent)

@@ -112,6 +112,8 @@ class E5File:
                 raise CheckpointError(f"the tensor {name!r} occurs twice")
             self._check(name, tensor)
             tensors[name] = tensor
+        if sum(tensor.n_bytes for tensor in tensors.values()) > len(self._bytes):
+            raise CheckpointError("its tensors lie over each other")
         return sizes, tensors
 
     def _check(self, name: str, tensor: _Tensor) -> None:

@@ -58,7 +58,7 @@ class GGUFFile:
         self._offset = 0
         try:
             self.metadata, self.tensors = self._read_header()
-        except (struct.error, UnicodeDecodeError, CheckpointError) as error:
+        except (struct.error, UnicodeDecodeError, OverflowError, CheckpointError) as error:
             raise CheckpointError(
                 f"{self.path}: not a whole GGUF file ({error}); fetch it again, or take the model's safetensors folder"
             ) from error
@@ -116,6 +116,8 @@ class GGUFFile:
                     f"{name} ends at byte {base + offset + n_bytes}, the file has {len(self._bytes)}: it is cut off"
                 )
             tensors[name] = TensorInfo(shape, quantization, base + offset, n_bytes)
+        if sum(tensor.n_bytes for tensor in tensors.values()) > len(self._bytes):
+            raise CheckpointError("its tensors lie over each other")
         return metadata, tensors
 
     def _tensor_entry(self) -> tuple[str, tuple[int, ...], int, int]:

@@ -58,7 +58,7 @@ def gguf_tokenizer(file: GGUFFile) -> Tokenizer:
     added = [(token, kind) for token, kind in zip(tokens, kinds, strict=True) if kind in (_CONTROL, _USER_DEFINED)]
     tokenizer.add_tokens([AddedToken(t, special=kind == _CONTROL, normalized=False) for t, kind in added])
     begin = metadata.get("tokenizer.ggml.bos_token_id")
-    if metadata.get("tokenizer.ggml.add_bos_token") and isinstance(begin, int) and begin < len(tokens):
+    if metadata.get("tokenizer.ggml.add_bos_token") and isinstance(begin, int) and 0 <= begin < len(tokens):
         tokenizer.post_processor = TemplateProcessing(
             single=[tokens[begin], "$A"], special_tokens=[(tokens[begin], begin)]
         )
