@@ -249,10 +249,6 @@ class TextTokenizer:
             segments += [segment] * len(piece)
         return TokenPair(ids, segments)
 
-    def token_id(self, token: str) -> int | None:
-        """The id of a piece as the vocabulary writes it; None if it has none such."""
-        return self._tokenizer.token_to_id(token)
-
     def save(self, folder: str | Path, *, max_length: int) -> None:
         """Write ``tokenizer.json`` and its companions."""
         folder = Path(folder)
