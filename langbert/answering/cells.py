@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ..text.scripts import has_unspaced
 from ..text.terms import content_terms
-from .conditions import NUMBER
+from .conditions import NUMBER, quarters
 
 __all__ = ["Cell", "Row", "asked_cell", "rows_of"]
 
@@ -42,9 +42,10 @@ _KIN = tuple(
 )
 """Words of one kin, by one of which a column is named and by another asked for: stems, and pairs in Chinese."""
 _ASKED_WITH = re.compile(r"\b(?:who|when|where|owns?|how (?:many|long|heavy|high|tall|wide|old))\b", re.IGNORECASE)
-_WORD = re.compile(r"[A-Za-z\d][\w.,+#-]*")
-_HOW_MUCH = re.compile(r"\bhow much (?:is|are|for)\b", re.IGNORECASE)
-_ASKS = frozenset({"how"})
+_WORD = re.compile(r"[A-Za-z\d][A-Za-z\d_.,+#-]*")
+_HOW_MUCH = re.compile(r"\bhow much (?:is|are|for)\b|多少钱|什么价|多贵", re.IGNORECASE)
+_FIGURE = re.compile(rf"[A-Za-z]*{NUMBER.pattern}")
+_ASKS = frozenset({"how", "mani"})
 _SAY_LITTLE = frozenset("的是有了吗呢多少几在谁哪个一")
 
 
@@ -115,7 +116,7 @@ def asked_cell(question: str, rows: Sequence[Row], around: str = "") -> Cell | N
     name, start, end = row.cells[at]
     named = {word for word in asked for name, _, _ in row.cells if name and _named(frozenset({word}), name)}
     explained = telling | named | (asked & _tokens(around))
-    if len(_letters(explained)) < _EXPLAINED * len(_letters(asked)) or not _names(question) <= explained:
+    if len(_letters(explained)) < _EXPLAINED * len(_letters(_tokens(question) - _ASKS)) or not _names(question) <= explained:
         return None
     value = row.text[start:end]
     unit = _UNIT.search(name)
@@ -143,9 +144,9 @@ def _column(asked: frozenset[str], row: Row, meant: Sequence[bool]) -> int | Non
     named = [_named(asked, name) if name else 0.0 for name, _, _ in row.cells]
     others = [0.0 if known else fit for fit, known in zip(named, meant, strict=True)]
     best = max(others)
-    if best > 0:
-        return others.index(best) if others.count(best) == 1 else None
-    return 0 if not meant[0] and any(known and fit for fit, known in zip(named, meant, strict=True)) else None
+    if not meant[0] and any(known and fit and fit >= best for fit, known in zip(named, meant, strict=True)):
+        return 0
+    return others.index(best) if best > 0 and others.count(best) == 1 else None
 
 
 def _named(asked: frozenset[str], name: str) -> float:
@@ -165,13 +166,14 @@ def _asked(question: str) -> frozenset[str]:
     asking = " ".join(found.lower() for found in _ASKED_WITH.findall(question)).replace("heavy", "heavi")
     if _HOW_MUCH.search(question):
         asking += " price"
-    return (_tokens(question) - _ASKS) | (frozenset(asking.split()) - _ASKS)
+    asking += "".join(f" q{number}" for number in quarters(question))
+    return _tokens(question) | (frozenset(asking.split()) - {"how"})
 
 
 def _tokens(text: str) -> frozenset[str]:
     """Words as stems, figures as they are written."""
-    rest = NUMBER.sub(" ", text)
-    return frozenset((*content_terms(rest), *(figure.replace(",", "") for figure in NUMBER.findall(text))))
+    figures = (figure.replace(",", "").lower() for figure in _FIGURE.findall(text))
+    return frozenset((*content_terms(_FIGURE.sub(" ", text)), *figures))
 
 
 def _names(question: str) -> frozenset[str]:

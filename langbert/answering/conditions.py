@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["NUMBER", "YEAR", "is_of_another"]
+__all__ = ["NUMBER", "YEAR", "is_of_another", "quarters"]
 
 NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 """A figure as it is written, with its decimals."""
@@ -50,8 +50,8 @@ def is_of_another(question: str, said: str, around: Iterable[str] = ()) -> bool:
     years = _years(question)
     if years and (held := _years(everything)) and years.isdisjoint(held) and not _spans(everything, years):
         return True
-    quarters = _quarters(question)
-    if quarters and (found := _quarters(everything)) and quarters.isdisjoint(found):
+    asked = quarters(question)
+    if asked and (found := quarters(everything)) and asked.isdisjoint(found):
         return True
     things = _things(question)
     told = _things(everything)
@@ -71,7 +71,8 @@ def _spans(text: str, years: set[str]) -> bool:
     return False
 
 
-def _quarters(text: str) -> set[int]:
+def quarters(text: str) -> set[int]:
+    """The quarters of a year that ``text`` names, 1 to 4."""
     found = ((match["figure"] or match["word"] or match["chinese"]).lower() for match in _QUARTER.finditer(text))
     return {_QUARTERS.get(name) or int(name) for name in found}
 

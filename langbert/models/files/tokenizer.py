@@ -121,10 +121,6 @@ class TextTokenizer:
         tokenizer.no_padding()
         return tokenizer
 
-    def token_id(self, piece: str) -> int | None:
-        """Of a piece as the vocabulary has it; None where it has none."""
-        return self._tokenizer.token_to_id(piece)
-
     @classmethod
     def from_folder(
         cls, folder: str | Path, *, lowercase: bool = False, trust_remote_code: bool = False
