@@ -116,7 +116,8 @@ def asked_cell(question: str, rows: Sequence[Row], around: str = "") -> Cell | N
     name, start, end = row.cells[at]
     named = {word for word in asked for name, _, _ in row.cells if name and _named(frozenset({word}), name)}
     explained = telling | named | (asked & _tokens(around))
-    if len(_letters(explained)) < _EXPLAINED * len(_letters(_tokens(question) - _ASKS)) or not _names(question) <= explained:
+    said = _tokens(question) - _ASKS
+    if len(_letters(explained)) < _EXPLAINED * len(_letters(said)) or not _names(question) <= explained:
         return None
     value = row.text[start:end]
     unit = _UNIT.search(name)
