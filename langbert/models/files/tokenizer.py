@@ -121,6 +121,10 @@ class TextTokenizer:
         tokenizer.no_padding()
         return tokenizer
 
+    def token_id(self, token: str) -> int | None:
+        """The id of a piece as the vocabulary writes it; None if it has none such."""
+        return self._tokenizer.token_to_id(token)
+
     @classmethod
     def from_folder(
         cls, folder: str | Path, *, lowercase: bool = False, trust_remote_code: bool = False
