@@ -19,6 +19,8 @@ from langbert.generation.template import ChatTemplate
 from langbert.models.files.adapters import ADAPTER_CONFIG, base_name
 from langbert.models.files.json_files import read_json
 from langbert.models.files.lora import ADAPTER_TENSORS, merge_adapters
+from langbert.models.files.tokenizer import TextTokenizer
+from langbert.models.files.tokenizer_checks import check_pattern
 from langbert.models.files.weights import read_tensors
 
 SIZES = {"vocab_size": 12, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -276,6 +278,124 @@ def test_a_pipe_for_a_configuration_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "1/config.json")
     with pytest.raises(CheckpointError, match="no regular file"):
         embed(folder)
+
+
+# Tokenizers
+
+
+def replacing(old: str, new: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": {"String": old}, "content": new}
+
+
+def splitting(pattern: str) -> dict[str, Any]:
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+    return {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split]}}
+
+
+def around(**changed: Any) -> dict[str, Any]:
+    return {"post_processor": {**definition()["post_processor"], **changed}}
+
+
+def words(**changed: Any) -> dict[str, Any]:
+    return {"model": {**definition()["model"], **changed}}
+
+
+CHARACTERS = {"type": "Precompiled"}
+BEGIN, TEXT = {"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        splitting("(a+)+$"),
+        splitting("((("),
+        splitting("(" * 200 + "a" + ")" * 200),
+        {"normalizer": {"type": "Sequence", "normalizers": [replacing("o", "oo")] * 40}},
+        {"normalizer": replacing("", "x" * 1000)},
+        {"normalizer": replacing("o", "o" * 1000)},
+        {"normalizer": {"type": "Prepend", "prepend": "a " * 1000}},
+        {"normalizer": {**CHARACTERS, "precompiled_charsmap": ""}},
+        {"normalizer": {**CHARACTERS, "precompiled_charsmap": "/////w=="}},  # a table of 4 GB
+        {"normalizer": {**CHARACTERS, "precompiled_charsmap": "no base64"}},
+        {"decoder": {"type": "Sequence", "decoders": [replacing("o", "oo")] * 40}},
+        {"pre_tokenizer": {"type": "FixedLength", "length": 0}},
+        around(single=[BEGIN] * 1000 + [TEXT]),
+        around(single=[TEXT] * 100),
+        around(single=[BEGIN]),
+        around(special_tokens={"[CLS]": {"id": "[CLS]", "ids": [2] * 1000, "tokens": ["[CLS]"] * 1000}}),
+        words(max_input_chars_per_word=10**9),
+        words(unk_token="nope"),
+        words(vocab={"a": -1}),
+        {"model": None},
+        {
+            "model": {
+                "type": "BPE",
+                "vocab": {"a": 0, "aa": 1},
+                "merges": [["a", "a"]],
+                "continuing_subword_prefix": "##",
+            }
+        },
+        {"model": {"type": "Unigram", "unk_id": 9, "vocab": [["a", 0.0]]}},
+    ],
+)
+def test_a_tokenizer_that_explodes_is_refused(folder: Path, changed: dict[str, Any]) -> None:
+    (folder / "tokenizer.json").write_text(json.dumps(definition(**changed)))
+    with pytest.raises(CheckpointError, match=str(folder)):
+        TextTokenizer.from_folder(folder)
+
+
+def test_what_a_tokenizer_cannot_cut_is_said(folder: Path) -> None:
+    unigram = {"type": "Unigram", "unk_id": None, "vocab": [["a", 0.0]]}
+    changed = definition(model=unigram, post_processor=None, added_tokens=[])
+    (folder / "tokenizer.json").write_text(json.dumps(changed))
+    tokenizer = TextTokenizer.from_folder(folder)
+    with pytest.raises(CheckpointError, match=f"{folder}: its tokenizer fails"):
+        tokenizer.encode(["zebra"])
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a+)+$",
+        "(a|a)*c",
+        "a*a*a*a*a*[cd]",
+        "(?:(a+)+$|x){1,5}",
+        "(a{1,1000}){1,1000}",
+        "((a?){30}){30}",
+        "(?:a?a)*b",
+        "(?:(?:a*))*",
+        "(?i)(?:x+x+)+y",
+        r"(\w*)*[^a]",
+        "a{100000}",
+        "([]a]+)*",
+        "([[:alpha:]]+)*",
+        "(?<n>a+)+",
+        "(?>a|b)*?",
+        "(?~a)*",
+    ],
+)
+def test_a_pattern_that_may_take_for_ever_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="pattern"):
+        check_pattern(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+        r"(?i:'s|'t|'re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{M}]+(?i:'s|'t)?|\p{N}{1,3}|\s+(?!\S)",
+        r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*",
+        r" ?[^(\s|[.,!?…。，、।۔،])]+",
+        r"(?=(\d{3})+(?!\d))",
+        r"((?=[\p{L}])([^a-z]))*((?=[\p{L}])([^A-Z]))+(?:'[sS]|'[tT])?",
+        r"([!#\$%\&'\*\+,\-\./:;<=>\?\\^_`\|\~])\1*",
+        r"(\[[^\]]+]|Br?|Cl?|N|O|\(|\)|\.|=|#|\$|\%[0-9]{2}|[0-9])",
+        " {2,}",
+    ],
+)
+def test_patterns_that_models_come_with_are_taken(pattern: str) -> None:
+    check_pattern(pattern)
 
 
 # Chat templates

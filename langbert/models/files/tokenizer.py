@@ -19,7 +19,8 @@ from tokenizers.normalizers import Sequence as NormalizerSequence
 
 from ...errors import CheckpointError
 from .cache import cache_dir
-from .json_files import read_json, write_json
+from .json_files import read_json, read_text, write_json
+from .tokenizer_checks import check_definition, tokenizing
 from .unigram import LightUnigram, TokenizerFacts
 
 __all__ = ["TextTokenizer", "TokenPair", "end_token_ids", "read_tokenizer", "transformers_tokenizer", "windows"]
@@ -97,7 +98,7 @@ class TextTokenizer:
         lowercase: bool = False,
         light: LightUnigram | None = None,
     ) -> None:
-        self._folder = folder
+        self._folder, self._place = folder, folder or "tokenizer.json"
         self._config = config or {}
         self._definition = definition
         self._light, self._lightly_cut = light, 0
@@ -112,11 +113,8 @@ class TextTokenizer:
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         """The library's."""
-        try:
+        with tokenizing(self._place):
             tokenizer = Tokenizer.from_buffer(self._definition)
-        except Exception as error:  # the library raises nothing narrower
-            place = self._folder or "tokenizer.json"
-            raise CheckpointError(f"{place}: not a tokenizer definition ({error})") from error
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer
@@ -151,12 +149,10 @@ class TextTokenizer:
         config = read_json(config_file) if config_file.is_file() else {}
         file = folder / "tokenizer.json"
         if file.is_file():
-            try:
-                definition = file.read_bytes()
-            except OSError as error:
-                raise CheckpointError(f"{file}: cannot be read ({error})") from error
+            definition = read_text(file).encode()
             if len(definition) > _LARGE and not lowercase:
                 return cls._read_large(definition, folder, config)
+            check_definition(definition, file)
         elif (folder / "vocab.txt").is_file():
             definition = _wordpiece(folder / "vocab.txt", config).encode()
         else:
@@ -168,6 +164,8 @@ class TextTokenizer:
         """With what was kept of it for those who have little to cut, or keeping that."""
         kept = cache_dir() / "tokenizers" / f"v{_VERSION}-{hashlib.sha256(definition).hexdigest()}.json"
         light = LightUnigram.kept_in(kept)
+        if light is None:
+            check_definition(definition, folder / "tokenizer.json")
         made = cls(definition, folder=folder, config=config, light=light)
         if light is None:
             LightUnigram.keep(definition, made._facts, kept)
@@ -212,7 +210,8 @@ class TextTokenizer:
         texts = [_valid(text) for text in texts]
         if self._light is not None and (light := self._lightly(self._light, texts)):
             return light
-        return self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        with tokenizing(self._place):
+            return self._tokenizer.encode_batch(texts, add_special_tokens=False)
 
     def _lightly(self, light: LightUnigram, texts: Sequence[str]) -> list[Encoding]:
         """The same without the library's tokenizer, as long as loading that would take longer; else nothing."""
@@ -270,11 +269,11 @@ class TextTokenizer:
 
     def _found_facts(self) -> TokenizerFacts:
         """Read off what the tokenizer does to samples."""
-        sample = self._tokenizer.encode("a")
+        with tokenizing(self._place):
+            sample, two = self._tokenizer.encode("a"), self._tokenizer.encode("a", "a")
         inside = [i for i, text in enumerate(sample.sequence_ids) if text == 0]
         if not inside:
-            raise CheckpointError(f"{self._folder or 'tokenizer.json'}: makes no token of the text 'a'")
-        two = self._tokenizer.encode("a", "a")
+            raise CheckpointError(f"{self._place}: makes no token of the text 'a'")
         pattern = list(zip(two.sequence_ids, two.ids, two.type_ids, strict=True))
         return TokenizerFacts(
             sample.ids[: inside[0]],
@@ -328,10 +327,10 @@ def read_tokenizer(file: Path) -> Tokenizer:
     Raises:
         CheckpointError: it is missing or cannot be read.
     """
-    try:
-        tokenizer: Tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # tokenizers raises plain Exception
-        raise CheckpointError(f"{file}: cannot be read as a tokenizer ({error})") from error
+    definition = read_text(file).encode()
+    check_definition(definition, file)
+    with tokenizing(file):
+        tokenizer: Tokenizer = Tokenizer.from_buffer(definition)
     tokenizer.no_truncation()  # some files carry the settings of their training
     tokenizer.no_padding()
     return tokenizer
