@@ -18,10 +18,11 @@ from store_tools import HashEmbedder
 from langbert import Chunk, Document, Extraction, Extractor, Store, Triple
 from langbert.cli.app import invoke
 from langbert.errors import CheckpointError, DataError
-from langbert.evaluation.relations import Overlap, evaluate_extraction
+from langbert.evaluation.relations import Overlap, best_thresholds, evaluate_extraction
 from langbert.labels.cited import extract_cited, stored_texts
 from langbert.labels.pieces import pieces
 from langbert.labels.tagger import Entity
+from langbert.models import resolve
 from langbert.models.bert.linking import LinkerCheckpoint, PairScores, TokenPairLinker, link_loss
 from langbert.models.bert.loading import load_bert
 from langbert.models.files.tokenizer import TextTokenizer
@@ -234,6 +235,19 @@ def test_a_long_text_is_cut_between_sentences(base: str) -> None:
     assert overlapping[0].spans[-1][1] > overlapping[1].spans[0][0]
 
 
+@pytest.mark.models
+def test_chinese_is_read_by_character_whatever_the_vocabulary_holds() -> None:
+    text = "王芳在北京看《红楼梦》，2008年iPhone发布。"
+    tokenizer = TextTokenizer.from_folder(resolve("e5-small"))
+    assert len(tokenizer.encode([text])[0].ids) < 18  # by itself it joins what belongs apart: 在北京
+    (window,) = pieces(tokenizer, [text], 64)[0]
+    for name in ("王芳", "北京", "《红楼梦》", "红楼梦", "2008年"):
+        start = text.index(name)
+        first, last = window.tokens(start, start + len(name)) or (0, 0)
+        spans = dict(zip(window.places, window.spans, strict=True))
+        assert (spans[first][0], spans[last][1]) == (start, start + len(name)), name
+
+
 # --- learning -------------------------------------------------------------------------------------------------------
 
 
@@ -299,7 +313,7 @@ def test_what_is_no_extractor_is_refused(base: str, trained: Path, tmp_path: Pat
     with pytest.raises(CheckpointError, match="does not fit"):
         Extractor(tmp_path)
     (tmp_path / "relations.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="expected types, relations, size and max_length"):
+    with pytest.raises(CheckpointError, match="expected types, relations, size, max_length and two thresholds"):
         Extractor(tmp_path)
     with pytest.raises(ValueError, match="size is 7, expected an even one"):
         RelationsTask(write_jsonl(tmp_path / "d.jsonl", [sentence(0)]), base=base, size=7)
@@ -413,6 +427,29 @@ def test_f1_counts_whole_entities_and_triples(trained: Path) -> None:
     assert report.triples == Overlap(0, 1, 1)  # of the wrong type at one end
     assert report.by_label["PER"] == Overlap(1, 1, 2)
     assert evaluate_extraction(Says(), there, located=False).by_label["PER"] == Overlap(1, 1, 1)  # type: ignore[arg-type]
+
+
+def test_the_thresholds_are_those_that_are_best_on_the_texts() -> None:
+    def sure(logit: float) -> float:
+        return 1 / (1 + math.exp(-logit))
+
+    a, b, wrong = (
+        Entity("Ada", "PER", 0, 3, sure(2)),
+        Entity("Bob", "PER", 8, 11, sure(-1.2)),
+        Entity("met", "", 4, 7, sure(-2)),
+    )
+
+    class Says:
+        def extract_all(self, texts: list[str]) -> list[Extraction]:
+            return [
+                Extraction(texts[0], (a, wrong, b), (Triple(a, "met", b, sure(-1.7)), Triple(b, "met", a, sure(-2.2))))
+            ]
+
+    there = [Extraction("Ada met Bob", (a, b), (Triple(a, "met", b, 1.0),))]
+    thresholds, report = best_thresholds(Says(), there, located=True)  # type: ignore[arg-type]
+    assert thresholds == (-1.5, -2.0)
+    assert report.entities == Overlap(2, 2, 2)
+    assert report.triples == Overlap(1, 1, 1)
 
 
 # --- stores and the command line ------------------------------------------------------------------------------------

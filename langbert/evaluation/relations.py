@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import exp
 from typing import Any, NamedTuple
 
 from ..labels.extractor import Entity, Extraction, Extractor
 from ..records import Progress
 
-__all__ = ["ExtractionReport", "Overlap", "evaluate_extraction"]
+__all__ = ["ExtractionReport", "Overlap", "best_thresholds", "compare_extractions", "evaluate_extraction"]
 
 
 class Overlap(NamedTuple):
@@ -83,6 +84,11 @@ def evaluate_extraction(
         progress: told how many more texts are done.
     """
     found = extractor.extract_all([one.text for one in there], progress=progress)
+    return compare_extractions(found, there, located=located)
+
+
+def compare_extractions(found: Sequence[Extraction], there: Sequence[Extraction], *, located: bool) -> ExtractionReport:
+    """What was found in some texts against what is there."""
 
     def entity(one: Entity) -> Hashable:
         return (one.start, one.end, one.label) if located else (one.text, one.label)
@@ -97,6 +103,40 @@ def evaluate_extraction(
     )
     says = any(one.triples for one in there)
     return ExtractionReport(len(there), _all(types), _all(relations) if says else None, {**types, **relations})
+
+
+def best_thresholds(
+    extractor: Extractor, there: Sequence[Extraction], *, located: bool
+) -> tuple[tuple[float, float], ExtractionReport]:
+    """The log-odds that entities, and then triples, must be over for the best F1 on these texts, and how good that is.
+
+    Args:
+        extractor: one that finds rather too much; only higher thresholds than its own are tried.
+        there, located: as for :func:`evaluate_extraction`.
+    """
+    found = extractor.extract_all([one.text for one in there])
+    chosen = [0.0, 0.0]
+    report = compare_extractions([_over(one, *chosen) for one in found], there, located=located)
+    for i in range(2 if report.triples else 1):
+        best = -1.0
+        for tried in sorted((0.5 * step for step in range(-6, 7)), key=abs):  # of equals, the nearest to 0
+            thresholds = [*chosen[:i], tried, *chosen[i + 1 :]]
+            now = compare_extractions([_over(one, *thresholds) for one in found], there, located=located)
+            f1 = (now.triples or now.entities).f1 if i else now.entities.f1
+            if f1 > best:
+                best, chosen, report = f1, thresholds, now
+    return (chosen[0], chosen[1]), report
+
+
+def _over(found: Extraction, entities: float, triples: float) -> Extraction:
+    """What is left of it with these thresholds."""
+
+    def kept(one: Entity) -> bool:
+        return one.score > 1 / (1 + exp(-entities))
+
+    said = (one for one in found.triples if kept(one.subject) and kept(one.object))
+    least = 1 / (1 + exp(-triples))
+    return Extraction(found.text, tuple(filter(kept, found.entities)), tuple(one for one in said if one.score > least))
 
 
 def _counted(pairs: Iterable[Iterable[set[tuple[str, Hashable]]]]) -> dict[str, Overlap]:

@@ -31,7 +31,7 @@ class Triple:
     """Two entities of a text and how the first stands to the second.
 
     Attributes:
-        score: of the least sure of what it was put together from, in (0.5, 1): an order, not a probability.
+        score: of the least sure of what it was put together from, in (0, 1): an order, not a probability.
     """
 
     subject: Entity
@@ -78,12 +78,14 @@ class Extractor(Configured):
         device: ``"auto"``, or what torch calls it.
         threads: for one forward pass on the CPU; None takes every core this process may use.
         max_length: tokens of one window, special tokens included; None is what the model was trained with.
-        threshold: log-odds that a link must be over; more than 0 finds less, and is right more often.
+        threshold: log-odds by which more is asked than was found best in training; more than 0 finds less, and is
+            right more often.
         offline: touch no network; None asks the environment.
 
     Attributes:
         types: of entities; ``("",)`` where the model tells none apart.
         relations: what may stand between them; empty if the model finds entities only.
+        thresholds: log-odds that an entity and a triple must be over.
 
     Raises:
         ModelNotFound, DownloadError: the model, or the base it stands on, cannot be had.
@@ -111,7 +113,8 @@ class Extractor(Configured):
         self.types, self.relations = loaded.types, loaded.relations
         bert = loaded.network.bert
         self.max_length = sequence_length(max_length or loaded.max_length, loaded.tokenizer, bert.config.max_positions)
-        self.threshold = threshold
+        self.thresholds = tuple(one + threshold for one in loaded.thresholds)
+        self._least = float(torch.tensor(self.thresholds[1]).sigmoid())
         self._device = resolve_device(device)
         prepared = PreparedBert(bert, dtype=resolve_precision(precision, self._device), device=self._device)
         self._runner = Runner(prepared, self._device, planned_threads(threads))
@@ -166,19 +169,19 @@ class Extractor(Configured):
             starting[span.first].append(span)
         triples = []
         heads, tails = links.heads[0], links.tails[0]  # (n_relations, n, n)
-        for r, i, j in (heads > self.threshold).nonzero().tolist():
+        for r, i, j in (heads > self.thresholds[1]).nonzero().tolist():
             for subject, object_ in product(starting[i], starting[j]):
-                tail = tails[r, subject.last, object_.last]
-                if tail > self.threshold:
-                    score = float(torch.minimum(tail, heads[r, i, j]).sigmoid())
-                    one, other = subject.entity, object_.entity
-                    triples.append(Triple(one, self.relations[r], other, min(score, one.score, other.score)))
+                linked = torch.minimum(heads[r, i, j], tails[r, subject.last, object_.last])
+                one, other = subject.entity, object_.entity
+                score = min(float(linked.sigmoid()), one.score, other.score)
+                if score > self._least:
+                    triples.append(Triple(one, self.relations[r], other, score))
         return [span.entity for span in spans], triples
 
     def _spans(self, text: str, window: Pieces, logits: Tensor) -> Iterator[_Span]:
         """The entities of a window; one that could be of several types is of the likeliest."""
         best, types = logits.max(dim=0)  # (n, n)
-        for first, last in (best > self.threshold).nonzero().tolist():
+        for first, last in (best > self.thresholds[0]).nonzero().tolist():
             start, end = window.spans[first][0], window.spans[last][1]
             label, score = self.types[types[first, last]], float(best[first, last].sigmoid())
             yield _Span(first, last, Entity(text[start:end], label, start, end, score))

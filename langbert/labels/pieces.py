@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+from unicodedata import normalize
 
 from ..models.files.tokenizer import TextTokenizer, windows
 from ..text.scripts import HAN
@@ -13,8 +14,8 @@ from ..text.sentences import sentences
 
 __all__ = ["Pieces", "pieces"]
 
-_HAN = re.compile(f"[{HAN}]")
-_PARTS = re.compile(f"[{HAN}]|[^{HAN}]+")
+_SINGLE = f"{HAN}\u3001-\u3011\uff01-\uff0f\uff1a-\uff20“”"  # Chinese characters and punctuation
+_PARTS = re.compile(f"[{_SINGLE}]|[^{_SINGLE}]+")
 
 
 class Pieces(NamedTuple):
@@ -65,12 +66,18 @@ def pieces(tokenizer: TextTokenizer, texts: Sequence[str], max_length: int) -> l
 def _split(tokenizer: TextTokenizer, text: str, token: int, span: tuple[int, int]) -> list[tuple[int, tuple[int, int]]]:
     """A token, or what it becomes with every Chinese character by itself, where the vocabulary has all of that."""
     start, end = span
-    if end - start < 2 or not any(map(_HAN.match, text[start:end])):
+    parts = [match.span() for match in _PARTS.finditer(text, start, end)]
+    if len(parts) < 2:
         return [(token, span)]
-    parts = [(match.start(), match.end()) for match in _PARTS.finditer(text, start, end)]
-    ids = [tokenizer.token_id(text[a:b]) for a, b in parts]
+    ids = [_token_id(tokenizer, text[a:b]) for a, b in parts]
     known = [(one, part) for one, part in zip(ids, parts, strict=True) if one is not None]
     return known if len(known) == len(parts) else [(token, span)]
+
+
+def _token_id(tokenizer: TextTokenizer, piece: str) -> int | None:
+    """Of a piece, or of what SentencePiece makes of it: ``，`` is ``,`` there."""
+    found = tokenizer.token_id(piece)
+    return tokenizer.token_id(normalize("NFKC", piece)) if found is None else found
 
 
 def _cuts(text: str, spans: Sequence[tuple[int, int]], room: int) -> Iterator[slice]:

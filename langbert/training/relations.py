@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from ..evaluation.relations import evaluate_extraction
+from ..evaluation.relations import best_thresholds
 from ..labels.extractor import Extraction, Extractor
 from ..labels.pieces import Pieces, pieces
 from ..models import local_path
@@ -36,6 +36,9 @@ from .settings import Bounds, Count, Holdout, LoraSettings, TrainSettings
 from .task import Batch, Task, seeded
 
 __all__ = ["RelationsTask"]
+
+
+_LOW = -3.0  # the lowest threshold that is tried
 
 
 class _Example(NamedTuple):
@@ -104,6 +107,7 @@ class RelationsTask(Task):
         positions = bert.config.max_positions
         self._max_length = sequence_length(min(max_length, positions), self._tokenizer, positions)
         self._size = size
+        self._thresholds = (0.0, 0.0)  # what `save` keeps: the loop evaluates what it saves
         with seeded(seed):
             self.network: nn.Module = TokenPairLinker(bert, len(self.types), len(self.relations), size)
         self._name = Path(data).name
@@ -166,15 +170,20 @@ class RelationsTask(Task):
         return sum(losses, losses[0].new_zeros(()))
 
     def evaluate(self, network: nn.Module, device: torch.device) -> dict[str, float]:
-        """Of the held-out texts: F1, precision and recall of whole entities and of whole triples."""
+        """Of the held-out texts: F1, precision and recall of whole entities and of whole triples, with the thresholds
+        that are best for them."""
         texts, located = self._held
         if not texts:
             return {}
-        plain = cast(TokenPairLinker, merged(network))
         checkpoint = LinkerCheckpoint(
-            plain, self._tokenizer, tuple(self.types), tuple(self.relations), self._max_length
+            cast(TokenPairLinker, merged(network)),
+            self._tokenizer,
+            tuple(self.types),
+            tuple(self.relations),
+            self._max_length,
         )
-        report = evaluate_extraction(Extractor(checkpoint, precision="float32", device=device), texts, located=located)
+        extractor = Extractor(checkpoint, precision="float32", device=device, threshold=_LOW)
+        self._thresholds, report = best_thresholds(extractor, texts, located=located)
         scores = {f"entity_{name}": getattr(report.entities, name) for name in ("f1", "precision", "recall")}
         if self.relations:
             triples = report.triples
@@ -188,7 +197,14 @@ class RelationsTask(Task):
         else:
             save_whole_linker(cast(TokenPairLinker, network), folder)
             self._tokenizer.save(folder, max_length=self._max_length)
-        write_labels(folder, self.types, self.relations, self._size, self._max_length)
+        write_labels(
+            folder,
+            types=self.types,
+            relations=self.relations,
+            size=self._size,
+            max_length=self._max_length,
+            thresholds=self._thresholds,
+        )
 
     def facts(self) -> Mapping[str, Any]:
         return {

@@ -164,6 +164,7 @@ class LinkerCheckpoint(NamedTuple):
 
     Attributes:
         max_length: tokens that it was trained to read at once, special ones included.
+        thresholds: log-odds that an entity and a triple must be over.
     """
 
     network: TokenPairLinker
@@ -171,6 +172,7 @@ class LinkerCheckpoint(NamedTuple):
     types: tuple[str, ...]
     relations: tuple[str, ...]
     max_length: int
+    thresholds: tuple[float, float] = (0.0, 0.0)
 
 
 def load_linker(folder: Path, *, offline: bool | None = None) -> LinkerCheckpoint:
@@ -187,8 +189,10 @@ def load_linker(folder: Path, *, offline: bool | None = None) -> LinkerCheckpoin
     try:
         types, relations = (tuple(map(str, said[key])) for key in ("types", "relations"))
         size, max_length = int(said["size"]), int(said["max_length"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{file}: expected types, relations, size and max_length ({error!r})") from error
+        thresholds = float(said["thresholds"][0]), float(said["thresholds"][1])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        expected = "types, relations, size, max_length and two thresholds"
+        raise CheckpointError(f"{file}: expected {expected} ({error!r})") from error
     network = TokenPairLinker(load_bert(base, pooler=False, low_bit=True), len(types), len(relations), size)
     if base != folder:
         merge_adapters(network, folder, heads=HEADS)
@@ -197,12 +201,21 @@ def load_linker(folder: Path, *, offline: bool | None = None) -> LinkerCheckpoin
             network.head.load_state_dict(read_tensors(folder / _HEAD))
         except RuntimeError as error:
             raise CheckpointError(f"{folder / _HEAD}: does not fit {file}: {error}") from error
-    return LinkerCheckpoint(network.eval(), TextTokenizer.from_folder(base), types, relations, max_length)
+    tokenizer = TextTokenizer.from_folder(base)
+    return LinkerCheckpoint(network.eval(), tokenizer, types, relations, max_length, thresholds)
 
 
-def write_labels(folder: Path, types: Sequence[str], relations: Sequence[str], size: int, max_length: int) -> None:
+def write_labels(
+    folder: Path,
+    *,
+    types: Sequence[str],
+    relations: Sequence[str],
+    size: int,
+    max_length: int,
+    thresholds: tuple[float, float],
+) -> None:
     """What :func:`load_linker` has to know beside the weights."""
-    said = {"types": list(types), "relations": list(relations), "size": size, "max_length": max_length}
+    said = {"types": types, "relations": relations, "size": size, "max_length": max_length, "thresholds": thresholds}
     write_json(said, folder / _LABELS)
 
 
