@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import os
 import pickle
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from langchain_core.embeddings import DeterministicFakeEmbedding
 
@@ -135,3 +137,22 @@ def test_threads_wait_without_spinning_unless_somebody_says_otherwise(said: str 
     program = "import langbert, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [said or "PASSIVE", "False"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's heap")
+def test_what_the_heap_holds_for_nothing_is_given_back_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    from langbert.models import hardware
+
+    size = 64 << 10  # little enough to lie on the heap
+    blocks = [ctypes.create_string_buffer(b"x" * size) for _ in range(2000)]
+    last = blocks.pop()  # the heap's end: what is below it stays, though it is free
+    blocks.clear()
+    before = psutil.Process().memory_info().rss
+    with hardware.using_threads(1):
+        pass
+    assert psutil.Process().memory_info().rss > before - (20 << 20)  # not at every turn
+    monkeypatch.setattr(hardware, "_RELEASE_AGAIN", 0.0)
+    with hardware.using_threads(1):
+        pass
+    assert psutil.Process().memory_info().rss < before - (80 << 20)
+    assert last.raw[:1] == b"x"

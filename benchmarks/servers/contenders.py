@@ -66,6 +66,10 @@ class Server:
 
 
 def _langbert(port: int, folder: Path) -> tuple[list[str], str]:
+    from langbert import Document, Embedder, Store
+
+    with Store.open(folder / "store", embedder=Embedder("minilm")) as store:  # a server makes one of e5-small
+        store.add([Document("first", "A store remembers the encoder of its first document.", "first.txt")])
     serve = [
         sys.executable,
         "-m",
@@ -128,15 +132,18 @@ def started(name: str) -> Iterator[Server]:
 def _wait(port: int, model: str, process: subprocess.Popen[bytes], log: Path) -> None:
     import httpx
 
-    end = time.monotonic() + 240
+    end = time.monotonic() + 600
     while time.monotonic() < end:
         if process.poll() is not None:
             raise RuntimeError(f"the server ended: {log.read_text(errors='replace')[-2000:]}")
         try:
             body = {"model": model, "input": ["is it ready?"]}
-            if httpx.post(f"http://127.0.0.1:{port}/v1/embeddings", json=body, timeout=60).status_code == 200:
+            answer = httpx.post(f"http://127.0.0.1:{port}/v1/embeddings", json=body, timeout=60)
+            if answer.status_code == 200:
                 return
+            if answer.status_code < 500:
+                raise RuntimeError(f"the server does not embed: {answer.text}")
         except httpx.TransportError:
             pass
-        time.sleep(0.2)
-    raise RuntimeError("the server did not come up in four minutes")
+        time.sleep(1)
+    raise RuntimeError("the server did not come up in ten minutes")

@@ -27,6 +27,7 @@ __all__ = [
     "multiplies_bfloat16",
     "planned_threads",
     "release_memory",
+    "release_now_and_then",
     "resolve_device",
     "resolve_precision",
     "usable_cores",
@@ -37,6 +38,9 @@ _LOG = logging.getLogger("langbert")
 
 _LOOK_AGAIN = 0.25
 """Seconds between two looks at what others compute; the system counts in hundredths."""
+
+_RELEASE_AGAIN = 60.0
+"""Seconds between giving back what the heap holds for nothing."""
 
 Precision = Literal["auto", "float32", "bfloat16"]
 """How numbers are held during inference: ``auto`` is bfloat16 where the hardware multiplies it, else float32."""
@@ -126,6 +130,15 @@ def release_memory() -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
+def release_now_and_then() -> None:
+    """:func:`release_memory`, a minute after the last time: batches of ever other sizes leave holes in the heap, a
+    seventh of what a server holds after half an hour."""
+    now = time.monotonic()
+    if now - _Process.released >= _RELEASE_AGAIN:
+        _Process.released = now
+        release_memory()
+
+
 class _EveryCore(int):
     """As many threads as there are cores, of which :func:`allowed_threads` takes those that nobody else computes on."""
 
@@ -154,14 +167,14 @@ def using_threads(threads: int) -> Iterator[None]:
     """
     threads = allowed_threads(threads)
     before = torch.get_num_threads()
-    if before == threads:
-        yield
-        return
-    torch.set_num_threads(threads)
     try:
+        if before != threads:
+            torch.set_num_threads(threads)
         yield
     finally:
-        torch.set_num_threads(before)
+        if before != threads:
+            torch.set_num_threads(before)
+        release_now_and_then()
 
 
 def allowed_threads(threads: int) -> int:
@@ -224,6 +237,7 @@ class _Process:
     """What this process has to know about itself."""
 
     load = _Load()
+    released = time.monotonic()
 
     has_models = False
     lost_threads = False

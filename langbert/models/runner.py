@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from .hardware import allowed_threads, using_threads
+from .hardware import allowed_threads, release_now_and_then, using_threads
 
 if TYPE_CHECKING:
     from ..records import Progress
@@ -109,6 +109,7 @@ def computed(
                 yield futures.pop(future), future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            release_now_and_then()
 
 
 class Window(NamedTuple):
