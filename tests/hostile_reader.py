@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from langbert.documents import reading
+from langbert.documents.limits import at_work
 from langbert.documents.reading import Reading, Task
 
 n_read = 0
@@ -25,6 +27,10 @@ def read_one(task: Task) -> Reading:
         os._exit(3)
     while told.startswith(b"HANG"):
         pass
+    if told.startswith(b"STEPS"):  # work that takes long, and says that it goes on
+        for _ in range(8):
+            time.sleep(0.4)
+            at_work()
     if told.startswith(b"PRINT"):
         sys.stdout.write("chatter\n")
         sys.stdout.flush()

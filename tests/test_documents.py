@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langbert.documents import FORMATS, find_files, read_document, read_documents, supported_suffixes
@@ -489,14 +489,14 @@ def test_pdf_readers_take_turns() -> None:
 # Bad input
 
 
-def test_image_only_pdf_names_the_way_out(tmp_path: Path) -> None:
+def test_a_pdf_of_blank_pages_says_so(tmp_path: Path) -> None:
     import pypdfium2
 
     pdf = pypdfium2.PdfDocument.new()
     pdf.new_page(100, 100)
     pdf.save(str(tmp_path / "scan.pdf"))
     pdf.close()
-    with pytest.raises(DocumentError, match=r"scan\.pdf: there is no text on its 1 page, only images; .*OCR"):
+    with pytest.raises(DocumentError, match=r"scan\.pdf: there is no text on its 1 page, they are blank"):
         read_document(tmp_path / "scan.pdf")
 
 
@@ -592,6 +592,7 @@ def test_what_no_database_takes_is_replaced_in_place(tmp_path: Path) -> None:
     assert read_document(write(tmp_path, "a.ipynb", json.dumps({"cells": cells}))).text == "a\ufffd b\ufffdc"
 
 
+@settings(deadline=None)  # the first of a format imports its parser
 @given(st.sampled_from(supported_suffixes()), st.binary(max_size=300))
 def test_no_bytes_raise_anything_else(tmp_path_factory: pytest.TempPathFactory, suffix: str, data: bytes) -> None:
     path = write(tmp_path_factory.getbasetemp(), f"fuzz{suffix}", data)

@@ -334,7 +334,7 @@ def tar_of(files: dict[str, bytes]) -> bytes:
 FILES = {
     "notes/河.md": "# 河\n\n长江很长。".encode(),
     "a.txt": b"The fox sleeps.",
-    "photo.png": b"\x89PNG",
+    "song.ogg": b"OggS",
     ".hidden.txt": b"no",
     "__MACOSX/a.txt": b"no",
 }
@@ -360,7 +360,7 @@ def test_files_in_an_archive_are_sections(tmp_path: Path, name: str, data: bytes
         (2, "a.txt"),
     ]
     assert document.text[document.headings[1].start :].startswith("# 河")
-    assert document.metadata["remarks"].startswith("1 files in it not read: photo.png (.png files are not read")
+    assert document.metadata["remarks"].startswith("1 files in it not read: song.ogg (.ogg files are not read")
 
 
 def test_a_packed_file_is_read_by_its_name(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "河.md").write_text("# 河\n\n长江很长。\n", encoding="utf-8")
     (folder / "river.md").write_text("# River\n\nThe river is long.\n")
     (folder / "broken.pdf").write_bytes(b"%PDF-1.7 nothing more")
-    (folder / "photo.png").write_bytes(b"\x89PNG")
+    (folder / "song.ogg").write_bytes(b"OggS")
     return folder
 
 
@@ -60,7 +60,7 @@ def test_every_file_is_accounted_for(folder: Path, store: Store) -> None:
         "river.md": "done",
         "河.md": "done",
         "broken.pdf": "failed",
-        "photo.png": "skipped",
+        "song.ogg": "skipped",
     }
     reasons = {record.source: record.reason for record in store.files}
     assert {name: reasons[name] for name, _ in report.skipped} == dict(report.skipped)
@@ -79,7 +79,7 @@ def test_what_has_not_changed_is_not_opened(folder: Path, store: Store) -> None:
     assert to_read(folder, store) == {"fox.txt", "river.md", "河.md", "broken.pdf"}
     sync(folder, store)
     assert to_read(folder, store) == set()
-    assert counts(sync(folder, store)) == (0, 0, 3, ["broken.pdf", "photo.png"])
+    assert counts(sync(folder, store)) == (0, 0, 3, ["broken.pdf", "song.ogg"])
 
 
 def test_a_change_is_seen_though_size_and_time_are_as_before(folder: Path, store: Store) -> None:
@@ -109,7 +109,7 @@ def test_a_failed_file_is_tried_again_when_asked_or_changed_or_its_reader_was(
         later.setitem(formats._BY_SUFFIX, ".pdf", replace(pdf, version=pdf.version + 1))
         assert to_read(folder, store) == {"broken.pdf"}
     (folder / "broken.pdf").write_bytes((documents_folder / "pep-0572.pdf").read_bytes())
-    assert counts(sync(folder, store)) == (1, 0, 3, ["photo.png"])
+    assert counts(sync(folder, store)) == (1, 0, 3, ["song.ogg"])
     assert states(store)["broken.pdf"] == "done"
 
 
@@ -181,7 +181,7 @@ def test_a_record_that_was_tampered_with_is_no_record(folder: Path, store: Store
 
 def test_pruning_forgets_files_that_are_gone(folder: Path, store: Store) -> None:
     sync(folder, store)
-    for name in ("broken.pdf", "photo.png", "fox.txt"):
+    for name in ("broken.pdf", "song.ogg", "fox.txt"):
         (folder / name).unlink()
     assert sync(folder, store, prune=True).removed == 1
     assert states(store) == {"river.md": "done", "河.md": "done"}

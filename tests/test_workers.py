@@ -83,6 +83,13 @@ def test_a_file_that_crashes_or_hangs_costs_itself_only(tmp_path: Path) -> None:
     assert all(reading.stamp is not None for reading in readings)
 
 
+@pytest.mark.usefixtures("hostile")
+def test_long_work_that_says_it_goes_on_is_not_ended(tmp_path: Path) -> None:
+    (file,) = written(tmp_path, {"scan.txt": "STEPS of work that take longer together than any may."})
+    (reading,) = read_all([file], 1, Limits(seconds=2.5))
+    assert reading.document is not None
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux keeps the limit")
 def test_a_file_that_swells_is_named_and_the_next_is_read(tmp_path: Path) -> None:
     large, small = written(tmp_path, {"large.txt": "words and words\n" * 4_000_000, "small.txt": "词语。"})

@@ -86,6 +86,14 @@ def index(
             show_default=False,
         ),
     ] = None,
+    ocr: Annotated[
+        bool | None,
+        typer.Option(
+            "--ocr/--no-ocr",
+            help="Recognise text in pictures and scanned pages. By default if langbert[ocr] is installed.",
+            show_default=False,
+        ),
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Stay, and index what changes in these folders, until Ctrl-C.")
     ] = False,
@@ -97,7 +105,9 @@ def index(
             show_default=False,
         ),
     ] = None,
-    file_seconds: Annotated[float, typer.Option(min=1, help="What one file may take of a worker's time.")] = 120,
+    file_seconds: Annotated[
+        float, typer.Option(min=1, help="What one file, or one page of a scan, may take of a worker's time.")
+    ] = 120,
     file_memory: Annotated[int, typer.Option(min=64, help="And of its memory, in MiB.")] = 1024,
     max_unfolded: Annotated[
         int | None,
@@ -137,6 +147,7 @@ def index(
         follow_links=follow_links,
         metadata=parse_pairs(meta, "--meta department=law") or {},
         metadata_from_path=tuple(meta_from_path or ()),
+        ocr=ocr,
         workers=workers,
         limits=Limits(file_seconds, file_memory << 20, max_unfolded and max_unfolded << 20),
     )

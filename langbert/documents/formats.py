@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import DocumentError
 from .code import LANGUAGES
+from .ocr import is_installed
 
 __all__ = ["FORMATS", "MAX_BYTES", "Format", "format_of", "supported_suffixes"]
 
@@ -44,6 +45,7 @@ FORMATS: tuple[Format, ...] = (
     Format("rtf", (".rtf",), "rtf"),
     Format("notebook", (".ipynb",), "notebook"),
     Format("code", tuple(LANGUAGES), "code"),
+    Format("image", (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"), "image"),
     Format("archive", (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz"), "packed"),
 )
 
@@ -62,8 +64,8 @@ _HINTS = {
 
 
 def supported_suffixes() -> tuple[str, ...]:
-    """Every suffix that is read, in the order of the table."""
-    return tuple(_BY_SUFFIX)
+    """Every suffix that is read, in the order of the table; pictures' only where ``langbert[ocr]`` is installed."""
+    return tuple(suffix for suffix, entry in _BY_SUFFIX.items() if entry.module != "image" or is_installed())
 
 
 def format_of(path: Path) -> Format:
@@ -75,8 +77,10 @@ def format_of(path: Path) -> Format:
     suffix = path.suffix.lower()
     if not suffix or " " in suffix or suffix[1:].isdigit():
         return FORMATS[0]
-    if suffix in _BY_SUFFIX:
+    readable = supported_suffixes()
+    if suffix in readable:
         return _BY_SUFFIX[suffix]
-    readable = " ".join(known[1:] for known in _BY_SUFFIX)
+    if suffix in _BY_SUFFIX:
+        raise DocumentError(f'{suffix} files are pictures; to have their text recognised: pip install "langbert[ocr]"')
     hint = f"; {_HINTS[suffix]} and try again" if suffix in _HINTS else ""
-    raise DocumentError(f"{suffix} files are not read{hint} (read are: {readable})")
+    raise DocumentError(f"{suffix} files are not read{hint} (read are: {' '.join(known[1:] for known in readable)})")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 from ..errors import DocumentError
 
-__all__ = ["MAX_UNFOLDED", "spend", "unfolding"]
+__all__ = ["MAX_UNFOLDED", "at_work", "spend", "timed_by", "unfolding"]
 
 MAX_UNFOLDED = 1 << 30
 """Bytes that a file may unfold to, unless the caller says otherwise."""
@@ -26,6 +26,7 @@ class _Budget:
 
 
 _budget: ContextVar[_Budget | None] = ContextVar("budget", default=None)
+_tell: ContextVar[Callable[[], None] | None] = ContextVar("tell", default=None)
 
 
 @contextmanager
@@ -61,3 +62,19 @@ def spend(amount: int) -> None:
             "if you trust it, raise max_unfolded"
         )
     budget.spent += amount
+
+
+@contextmanager
+def timed_by(tell: Callable[[], None]) -> Iterator[None]:
+    """While a file is read whose reader is ended when it is silent for too long."""
+    token = _tell.set(tell)
+    try:
+        yield
+    finally:
+        _tell.reset(token)
+
+
+def at_work() -> None:
+    """Say that a long piece of work, such as a page, is done: what a file may take is counted anew from here."""
+    if tell := _tell.get():
+        tell()

@@ -10,12 +10,15 @@ from typing import Any
 from ..errors import DocumentError
 from .archive import parse_xml
 from .extract import Extract, TextBuilder, one_line
+from .ocr import LONGEST, Recognised, is_blank, pages_named, unread
 from .pdf_layout import Line, Outline, body_size, find_title, mark_headings, page_lines, paragraph_starts
-from .pdfium import PDFIUM
+from .pdfium import PDFIUM, opened_page
 from .properties import properties
 from .remarks import remark
 
 _MAX_XMP = 1 << 20
+_FINEST = 200 / 72  # pixels to the point: of a small page, more than OCR has use for
+_GLANCE = 500  # pixels of the longer side, to see whether a page is blank
 _DC = "{http://purl.org/dc/elements/1.1/}"
 _XMP = "{http://ns.adobe.com/xap/1.0/}"
 _RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
@@ -29,26 +32,73 @@ _JUNK_TITLE = re.compile(
 
 def read(data: bytes) -> Extract:
     with PDFIUM:
-        pages, outline, title, said = _load(data)
-    if not any(line.text.strip() for page in pages for line in page):
-        raise DocumentError(
-            f"there is no text on its {len(pages)} page{'s' * (len(pages) != 1)}, only images; "
-            "run it through OCR first (for instance: ocrmypdf in.pdf out.pdf)"
-        )
+        loaded, outline, title, said = _load(data)
+    pages = [lines or [] for lines in loaded]
+    recognised = Recognised()
+    bare = [number for number, lines in enumerate(loaded, 1) if lines is not None and not _has_text(lines)]
+    images = _look_at(data, bare, pages, recognised)
+    if not any(map(_has_text, pages)):
+        what = "only images" if images else "they are blank" if bare else "they are damaged"
+        reason = f"; {unread()}" if images and unread() else ""
+        raise DocumentError(f"there is no text on its {len(pages)} page{'s' * (len(pages) != 1)}, {what}{reason}")
+    if images and unread():
+        remark(f"{pages_named(images)}: only images, not read; {unread()}")
+    return written(pages, outline, title, said, recognised)
+
+
+def written(
+    pages: list[list[Line]],
+    outline: list[Outline] | None = None,
+    title: str = "",
+    said: dict[str, Any] | None = None,
+    recognised: Recognised | None = None,
+) -> Extract:
+    """The text of pages of lines, with its paragraphs and headings.
+
+    Args:
+        said: metadata.
+        recognised: which of the pages are not the file's own words.
+    """
     _join_hyphens(pages)
+    if recognised is not None:
+        recognised.settle_sizes(pages)
     body = body_size(pages)
     shown = find_title(pages, body)
     if not title and shown:
         title = one_line(" ".join(line.text for line in shown))
-    mark_headings(pages, body, outline, shown)
+    mark_headings(pages, body, outline or [], shown)
     builder = TextBuilder()
     for page in pages:
         builder.page()
         _write_page(page, builder, body)
-    return builder.build(title, said)
+    metadata = said or {}
+    return builder.build(title, recognised.metadata(pages, metadata) if recognised else metadata)
 
 
-def _load(data: bytes) -> tuple[list[list[Line]], list[Outline], str, dict[str, Any]]:
+def _has_text(lines: list[Line]) -> bool:
+    return any(line.text.strip() for line in lines)
+
+
+def _look_at(data: bytes, numbers: list[int], pages: list[list[Line]], recognised: Recognised) -> list[int]:
+    """Recognise pages without text, if that is wanted; those on which there is something to be seen."""
+    images = []
+    for number in numbers:
+        with opened_page(data, number) as sheet:
+            height = sheet.get_height()
+            scale = min((_GLANCE if unread() else LONGEST) / max(sheet.get_width(), height, 1), _FINEST)
+            bitmap = sheet.render(scale=scale, rev_byteorder=True)
+            try:
+                image = bitmap.to_numpy()[:, :, :3].copy()
+            finally:
+                bitmap.close()
+        if not is_blank(image):
+            images.append(number)
+            if not unread():
+                pages[number - 1] = recognised.page(number, image, height)
+    return images
+
+
+def _load(data: bytes) -> tuple[list[list[Line] | None], list[Outline], str, dict[str, Any]]:
     import pypdfium2
 
     try:
@@ -103,15 +153,15 @@ def _properties(pdf: Any, data: bytes) -> dict[str, Any]:
     return {**xmp, **info, **({"authors": xmp["authors"]} if more else {})}
 
 
-def _page(pdf: Any, index: int) -> list[Line]:
-    """The lines of a page; none where it is damaged, and the others are read all the same."""
+def _page(pdf: Any, index: int) -> list[Line] | None:
+    """The lines of a page; None where it is damaged, and the others are read all the same."""
     import pypdfium2
 
     try:
         return page_lines(pdf, index)
     except pypdfium2.PdfiumError as error:
         remark(f"page {index + 1} is damaged and was not read ({error})")
-        return []
+        return None
 
 
 def _outline(pdf: Any) -> list[Outline]:

@@ -20,6 +20,7 @@ from .files import OnSkip, find_files, log_skip, printable, told_apart
 from .formats import MAX_BYTES, Format, format_of
 from .limits import unfolding
 from .loading import Loaded, load
+from .ocr import require_ocr
 from .remarks import named, reading
 
 __all__ = ["TOO_LARGE", "document_of", "read_document", "read_documents", "require_encoding"]
@@ -36,6 +37,7 @@ def read_document(
     max_bytes: int = MAX_BYTES,
     max_unfolded: int | None = None,
     encoding: str | None = None,
+    ocr: bool | None = None,
 ) -> Document:
     """Read one file.
 
@@ -49,16 +51,20 @@ def read_document(
         max_unfolded: what a file may become, in bytes unpacked and characters of text; by default 1 GiB, and no more
             than 200 times its size (or 32 MiB, if that is more).
         encoding: of texts that are not UTF-8 and do not name theirs; by default it is guessed.
+        ocr: recognise pictures and pages that are one; by default where ``langbert[ocr]`` is installed.
 
     Raises:
+        MissingExtra: ``ocr=True``, and it is not installed.
         DocumentError: the file is missing, not readable, too large, empty, broken, encrypted or of a format that is
             not read. The message names the file, the reason and the way out. Or ``encoding`` is unknown.
     """
     require_encoding(encoding)
+    ocr = require_ocr(ocr)
     file = Path(os.path.abspath(path))
     try:
         format_of(file)  # before a file that is not read anyway is loaded
-        return document_of(file, load(file, max_bytes), source=source, encoding=encoding, max_unfolded=max_unfolded)
+        loaded = load(file, max_bytes)
+        return document_of(file, loaded, source=source, encoding=encoding, max_unfolded=max_unfolded, ocr=ocr)
     except DocumentError as error:
         raise DocumentError(f"{printable(path)}: {error}") from error
 
@@ -70,6 +76,7 @@ def document_of(
     source: str | None = None,
     encoding: str | None = None,
     max_unfolded: int | None = None,
+    ocr: bool = False,
 ) -> Document:
     """What was loaded of a file, by its absolute path, as a document; see :func:`read_document`.
 
@@ -77,7 +84,7 @@ def document_of(
         DocumentError: the message does not name the file.
     """
     entry = format_of(file)
-    with reading(encoding) as remarks, unfolding(len(loaded.data), max_unfolded):
+    with reading(encoding, ocr=ocr) as remarks, unfolding(len(loaded.data), max_unfolded):
         extract = _parse(loaded.data, entry, file.name)
     title = extract.title or next((heading.text for heading in extract.headings if heading.level == 1), "")
     metadata = {
@@ -108,6 +115,7 @@ def read_documents(
     max_bytes: int = MAX_BYTES,
     max_unfolded: int | None = None,
     encoding: str | None = None,
+    ocr: bool | None = None,
 ) -> Iterator[Document]:
     """Read files and folders, one document at a time.
 
@@ -115,12 +123,14 @@ def read_documents(
         paths: files and folders; see :func:`find_files`.
         on_skip: called with each file that cannot be read and its error, and the rest goes on; by default a warning
             is logged. Raise in it to stop at the first.
-        max_bytes, max_unfolded, encoding: as for :func:`read_document`.
+        max_bytes, max_unfolded, encoding, ocr: as for :func:`read_document`.
 
     Raises:
+        MissingExtra: at once, as there.
         DocumentError: at once, if a named path does not exist or ``encoding`` is unknown.
     """
     require_encoding(encoding)
+    ocr = require_ocr(ocr)
     skip = on_skip or log_skip
     files = find_files(paths, on_skip=skip)
 
@@ -128,7 +138,7 @@ def read_documents(
         for (file, _), source in zip(files, told_apart(files), strict=True):
             try:
                 document = read_document(
-                    file, source=source, max_bytes=max_bytes, max_unfolded=max_unfolded, encoding=encoding
+                    file, source=source, max_bytes=max_bytes, max_unfolded=max_unfolded, encoding=encoding, ocr=ocr
                 )
             except DocumentError as error:  # noqa: PERF203
                 skip(file, error)

@@ -24,6 +24,7 @@ class Task:
         path: absolute.
         known: the digest of bytes that need not be parsed again.
         max_bytes, max_unfolded: as for :func:`read_document`.
+        ocr: recognise pictures, which has to be installed.
     """
 
     path: str
@@ -32,6 +33,7 @@ class Task:
     known: str = ""
     max_bytes: int = MAX_BYTES
     max_unfolded: int | None = None
+    ocr: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -95,7 +97,12 @@ def read_one(task: Task) -> Reading:
         if digest == task.known:
             return Reading(None, "", digest, stamp)
         document = document_of(
-            Path(task.path), loaded, source=task.source, encoding=task.encoding, max_unfolded=task.max_unfolded
+            Path(task.path),
+            loaded,
+            source=task.source,
+            encoding=task.encoding,
+            max_unfolded=task.max_unfolded,
+            ocr=task.ocr,
         )
         return Reading(document, "", digest, stamp)
     except DocumentError as error:

@@ -13,29 +13,32 @@ from contextvars import ContextVar
 
 from ..errors import DocumentError
 
-__all__ = ["file_name", "named", "preferred_encoding", "reading", "remark"]
+__all__ = ["file_name", "named", "preferred_encoding", "reading", "remark", "wants_ocr"]
 
 _DEEPEST = 8  # files within files: archives in archives, mails in mails
 
 _remarks: ContextVar[list[str] | None] = ContextVar("remarks", default=None)
 _encoding: ContextVar[str | None] = ContextVar("encoding", default=None)
+_ocr: ContextVar[bool] = ContextVar("ocr", default=False)
 _names: ContextVar[tuple[str, ...]] = ContextVar("names", default=())
 
 
 @contextmanager
-def reading(encoding: str | None = None) -> Iterator[list[str]]:
+def reading(encoding: str | None = None, *, ocr: bool = False) -> Iterator[list[str]]:
     """While a file is read: the remarks on it, as they come.
 
     Args:
         encoding: of texts that are not UTF-8 and name none themselves.
+        ocr: recognise text in pictures.
     """
     remarks: list[str] = []
-    tokens = _remarks.set(remarks), _encoding.set(encoding)
+    tokens = _remarks.set(remarks), _encoding.set(encoding), _ocr.set(ocr)
     try:
         yield remarks
     finally:
         _remarks.reset(tokens[0])
         _encoding.reset(tokens[1])
+        _ocr.reset(tokens[2])
 
 
 @contextmanager
@@ -70,3 +73,8 @@ def remark(text: str) -> None:
 def preferred_encoding() -> str | None:
     """What the user said texts are in, unless they say something else themselves."""
     return _encoding.get()
+
+
+def wants_ocr() -> bool:
+    """Whether text in pictures is to be recognised."""
+    return _ocr.get()

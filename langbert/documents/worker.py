@@ -14,11 +14,14 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import BinaryIO
 
+from .limits import timed_by
 from .reader import TOO_LARGE
 from .reading import Reading, Task
 
 _GRACE = 10  # seconds after which a reader that hangs ends itself: whoever should have done it is gone
 _READY = b"ready\n"
+AT_WORK = b"at work\n"
+"""What comes before the answer, for each long piece of work in a file that is done."""
 
 
 def main() -> None:
@@ -29,12 +32,21 @@ def main() -> None:
     replies = _apart()
     _limit(settings["memory"])
     _write(replies, _READY)
-    for line in sys.stdin.buffer:
-        with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w") as nowhere:
+
+        def give_time() -> None:
             faulthandler.dump_traceback_later(settings["seconds"] + _GRACE, exit=True, file=nowhere)
-            reply = _answered(read_one, Task(**json.loads(line)), settings["memory"])
+
+        def tell() -> None:
+            _write(replies, AT_WORK)
+            give_time()
+
+        for line in sys.stdin.buffer:
+            give_time()
+            with timed_by(tell):
+                reply = _answered(read_one, Task(**json.loads(line)), settings["memory"])
             faulthandler.cancel_dump_traceback_later()
-        _write(replies, reply)
+            _write(replies, reply)
 
 
 def _answered(read_one: Callable[[Task], Reading], task: Task, memory: int) -> bytes:
@@ -75,10 +87,11 @@ def _limit(memory: int) -> None:
 
 
 def _is_swollen(memory: int) -> bool:
-    """Whether the process has ever held half of what it may: memory that was once had is seldom given back."""
+    """Whether the process has ever held three quarters of what it may: memory that was once had is seldom given back.
+    OCR's models, which are worth keeping, take up to two thirds."""
     if sys.platform == "win32":
         return False
     import resource
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return most > memory / 2
+    return most > 0.75 * memory

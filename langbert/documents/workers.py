@@ -23,6 +23,7 @@ from queue import LifoQueue
 from ..errors import DocumentError
 from .loading import stamp_of
 from .reading import Reading, Task, read_one
+from .worker import AT_WORK
 
 __all__ = ["Limits", "Workers", "read_in_order", "workers_for"]
 
@@ -40,7 +41,7 @@ class Limits:
     """What a file may cost a worker.
 
     Attributes:
-        seconds: from the moment a worker has it.
+        seconds: from the moment a worker has it; of a scan, from page to page.
         memory: bytes that the process may have; kept by Linux only.
         unfolded: bytes that the file may unfold to, also where no worker reads it; see :func:`read_document`.
     """
@@ -208,8 +209,10 @@ class _Worker:
             _Died: the process did.
         """
         self._say(json.dumps(task.to_json()))
-        with self._deadline(self._limits.seconds):
-            line = self._line()
+        line = AT_WORK
+        while line == AT_WORK:
+            with self._deadline(self._limits.seconds):
+                line = self._line()
         self.n_read += 1
         if line.endswith(b"\n"):
             reading, swollen = json.loads(line)

@@ -34,6 +34,7 @@ def sync(
     follow_links: bool = False,
     metadata: Mapping[str, Any] | None = None,
     metadata_from_path: Sequence[str] = (),
+    ocr: bool | None = None,
     workers: int | None = None,
     limits: Limits | None = None,
     progress: Progress | None = None,
@@ -56,6 +57,7 @@ def sync(
         metadata: what every document is to have besides what its file says.
         metadata_from_path: patterns such as ``"{department}/{year}/*"``, which find metadata in the path of a file
             below the folder that was given.
+        ocr: recognise pictures and pages that are one; by default where ``langbert[ocr]`` is installed.
         workers: processes that read files, while this one embeds; 0 reads them here. By default as many as there is
             use for. What a file costs one of them is limited, by ``limits``; a file that hangs, crashes or swells is
             named in the report.
@@ -64,6 +66,7 @@ def sync(
     Raises:
         DocumentError: a path does not exist, or a pattern cannot be understood. A file that cannot be read is named in
             the report, and the rest goes on.
+        MissingExtra: ``ocr=True``, and ``langbert[ocr]`` is not installed.
         StoreError: see :meth:`Store.add`.
     """
     options = SyncOptions(
@@ -75,6 +78,7 @@ def sync(
         follow_links=follow_links,
         metadata=metadata or {},
         metadata_from_path=tuple(metadata_from_path),
+        ocr=ocr,
         workers=workers,
         limits=limits or Limits(),
     )

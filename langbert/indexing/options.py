@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from ..documents.formats import Format
+from ..documents.ocr import require_ocr
 from ..documents.reader import require_encoding
 from ..documents.selecting import PathPattern, Selection
 from ..documents.workers import Limits
@@ -17,6 +18,7 @@ from ..errors import DocumentError
 __all__ = ["SyncOptions"]
 
 _OWN = {"path", "format", "sha256"}  # what a sync itself goes by
+_PICTURED = {"pdf", "image", "mail", "packed"}  # modules whose files may hold pictures of text
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class SyncOptions:
 
     Raises:
         DocumentError: a pattern cannot be understood, or metadata have a name that is taken.
+        MissingExtra: ``ocr=True``, and ``langbert[ocr]`` is not installed.
     """
 
     force: bool = False
@@ -35,11 +38,13 @@ class SyncOptions:
     follow_links: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
     metadata_from_path: tuple[str, ...] = ()
+    ocr: bool | None = None
     workers: int | None = None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         require_encoding(self.encoding)
+        require_ocr(self.ocr)
         named = {*self.metadata, *(name for pattern in self.patterns for name in pattern.names)}
         if taken := sorted(named & _OWN):
             raise DocumentError(f"the metadata {', '.join(taken)} are langbert's own; choose other names")
@@ -64,4 +69,5 @@ class SyncOptions:
     def reading(self, format: Format, source: str) -> str:
         """Says how a file is read: where this is another, the same bytes may become another document."""
         more = self.metadata_of(source)
-        return json.dumps([format.name, format.version, self.encoding, more], sort_keys=True, default=str)
+        seen = ["ocr"] if format.module in _PICTURED and require_ocr(self.ocr) else []
+        return json.dumps([format.name, format.version, self.encoding, more, *seen], sort_keys=True, default=str)
