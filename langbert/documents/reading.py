@@ -11,6 +11,7 @@ from ..errors import DocumentError
 from ..records import Document, Heading
 from .formats import MAX_BYTES
 from .loading import Stamp, load
+from .ocr import require_ocr
 from .reader import TOO_LARGE, document_of
 
 __all__ = ["Reading", "Task", "read_one"]
@@ -24,7 +25,7 @@ class Task:
         path: absolute.
         known: the digest of bytes that need not be parsed again.
         max_bytes, max_unfolded: as for :func:`read_document`.
-        ocr: recognise pictures, which has to be installed.
+        ocr: recognise pictures; by default where that is installed.
     """
 
     path: str
@@ -33,7 +34,7 @@ class Task:
     known: str = ""
     max_bytes: int = MAX_BYTES
     max_unfolded: int | None = None
-    ocr: bool = False
+    ocr: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -102,7 +103,7 @@ def read_one(task: Task) -> Reading:
             source=task.source,
             encoding=task.encoding,
             max_unfolded=task.max_unfolded,
-            ocr=task.ocr,
+            ocr=require_ocr(task.ocr),
         )
         return Reading(document, "", digest, stamp)
     except DocumentError as error:

@@ -15,7 +15,6 @@ from ..documents import find_files
 from ..documents.files import printable
 from ..documents.formats import format_of
 from ..documents.loading import stamp_of
-from ..documents.ocr import require_ocr
 from ..documents.reading import Reading, Task
 from ..documents.workers import Workers, read_in_order, workers_for
 from ..errors import DocumentError
@@ -259,7 +258,7 @@ class Changes:
             encoding=self._options.encoding,
             known=self._known_digest(file),
             max_unfolded=self._options.limits.unfolded,
-            ocr=require_ocr(self._options.ocr),
+            ocr=self._options.ocr,
         )
 
     def _start_workers(self, n: int) -> None:
