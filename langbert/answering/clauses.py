@@ -35,6 +35,7 @@ _VALUE = re.compile(
     "|谁|誰|什么时候|何时|几|多[少久长高大远重]|哪[一年天里个]|是什么",
     re.IGNORECASE,
 )
+_WHY = re.compile(r"\b(?:reason|explanation|explain|cause[sd]?|purpose|mean)\b|原因|理由|目的|意思|导致", re.IGNORECASE)
 _COUNTED = re.compile(
     r"\b(?:zero|no|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen"
     r"|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|half)\b"
@@ -62,7 +63,7 @@ def in_clause(question: str, chosen: Sequence[Evidence]) -> Evidence | None:
     Evidence that is a cell or a numbered place already is as short as can be.
     """
     for evidence in chosen[:1]:
-        if evidence.told > 0 or not _VALUE.search(question):
+        if evidence.told > 0 or not _VALUE.search(question) or _WHY.search(question):
             continue
         for start, end in sentences(evidence.quote):
             clause = asked_clause(question, evidence.quote[start:end])

@@ -30,6 +30,7 @@ _MARGIN = 4000  # characters around a passage in which its first and last block 
 _DOCUMENTS = 4  # whose fields are looked at
 _READ = 700  # characters of a piece that models read: a row or an item may be as long as a page
 _ROWS = 1 / 3  # a row says enough by itself
+_MOSTLY = 0.7  # of the lines of a table of contents are links
 _LONGEST_CODE = 100.0  # words of code that are one piece
 _BULLET = re.compile(rf"[ \t]*(?!\W?\w+[.)）、]){ITEM}")  # but no number
 
@@ -152,7 +153,7 @@ def _fields(
 def _says_something(block: Block, text: str, start: int, end: int) -> bool:
     """Whether units say something by themselves: they do not only announce, and are no title or table of contents."""
     own = [text[first:last] for first, last in block.units if start <= first and last <= end]
-    if block.kind in ("text", "list") and own and all(map(is_only_links, own)):
+    if block.kind in ("text", "list") and own and sum(map(is_only_links, own)) >= _MOSTLY * len(own):
         return False
     alone = block.kind == "text" and len(own) == 1
     return not (alone and (announces_more(own[0]) or (len(block.units) == 1 and is_label(own[0]))))

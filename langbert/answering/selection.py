@@ -50,6 +50,7 @@ class Weights:
         read: of the probability of a reader's answer that stands in it.
         field: of being what a question asks of the document itself.
         code: of being code, which shares words with questions that it does not answer.
+        section: of the best piece under the same heading: what answers whole goes on from one to the next.
     """
 
     cosine: float = 1.0
@@ -60,6 +61,7 @@ class Weights:
     read: float = 2.0
     field: float = 1.5
     code: float = -1.0
+    section: float = 0.25
 
 
 WEIGHTS = Weights()
@@ -177,7 +179,7 @@ def select(
     documents: set[str] = set()
     room = wanted.words
     named = False
-    for i in _in_turn([own + bonus for own in scores], faint):
+    for i in _in_turn([_among_sections(pieces, own, weights.section) + bonus for own in scores], faint):
         piece = pieces[i]
         if named and piece.told <= 0:
             break  # what is named answers alone
@@ -208,6 +210,15 @@ def as_candidates(chosen: Sequence[Evidence]) -> list[Candidate]:
         part = replace(chunk, text=quote, start=start, end=end, headings=tuple(above))
         found.append(replace(evidence.candidate, chunk=part, score=chosen[0].candidate.score))
     return found
+
+
+def _among_sections(pieces: Sequence[Piece], scores: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
+    """``(n,)``: scores with a share of the best one of the same section."""
+    best: dict[tuple[str, str], float] = {}
+    sections = [(piece.source.document_id, piece.heading) for piece in pieces]
+    for section, score in zip(sections, scores.tolist(), strict=True):
+        best[section] = max(best.get(section, -math.inf), score)
+    return scores + weight * np.array([best[section] for section in sections])
 
 
 def _overlap(one: Piece, other: Piece) -> bool:
