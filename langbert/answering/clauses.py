@@ -54,6 +54,7 @@ _VERB = re.compile(
     r"(?:^|\s)([a-z][\w'’-]*)(?:\s+(?:in|on|at|by|to|for|of|from|up|about|around|over|under|than|until|since|only))*\s*$"
 )  # or whatever stands before a value
 _SHARED = re.compile(rf"[{HAN}]")
+_FIGURE = 3  # words that a figure is worth which the question names, too
 _SAY_LITTLE = frozenset("年月日为是在有达约的不超过每")
 
 
@@ -171,7 +172,7 @@ def _value(question: str, said: str) -> tuple[int, int] | None:
         asked = _words(question)
         names = (name for name in _NAME.finditer(said) if not _words(name[0]) <= asked)
         return next((name.span() for name in names), None) if said.isascii() else (0, 0)
-    named = {_counted(figure) for pattern in (NUMBER, _COUNTED) for figure in pattern.finditer(question)}
+    named = _figures(question)
     years = set() if _WHEN.search(question) else {year.span() for year in YEAR.finditer(said)}
     after = {_word_before(figure) for figure in NUMBER.finditer(question)}
     after |= {_word_before(figure) for figure in _COUNTED.finditer(question)}
@@ -182,6 +183,10 @@ def _value(question: str, said: str) -> tuple[int, int] | None:
         if _counted(figure) not in named and figure.span() not in years and _word_before(figure) not in after - {""}
     ]
     return min(found, default=None)
+
+
+def _figures(text: str) -> set[str]:
+    return {_counted(figure) for pattern in (NUMBER, _COUNTED) for figure in pattern.finditer(text)}
 
 
 def _word_before(figure: re.Match[str]) -> str:
@@ -202,7 +207,7 @@ def _chosen(question: str, sentence: str, parts: list[_Part]) -> tuple[int, int]
         return None  # of a bare list of figures none has a condition of its own
     asked = _words(question)
     repeated = any(part.shared & other.shared for part in parts for other in parts if other is not part)
-    who = _asks_who(question)
+    who, figures = _asks_who(question), _figures(question)
     if who and not repeated:
         return None  # several names of one thing
     clauses = repeated or all(part.named for part in parts)
@@ -214,7 +219,9 @@ def _chosen(question: str, sentence: str, parts: list[_Part]) -> tuple[int, int]
             own = part.words if part.unit or who else part.head
         else:
             own = part.head | part.tail if clauses else part.tail
-        fits.append(len((asked & own) - others))
+        named = figures & _figures(sentence[part.start : part.end])
+        elsewhere = any(named & _figures(sentence[other.start : other.end]) for other in parts if other is not part)
+        fits.append(len((asked & own) - others) + (_FIGURE if named and not elsewhere else 0))
     best = max(fits)
     if not best or fits.count(best) > 1:
         return None

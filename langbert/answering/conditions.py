@@ -14,7 +14,7 @@ __all__ = ["NUMBER", "YEAR", "is_of_another", "quarters"]
 NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 """A figure as it is written, with its decimals."""
 
-YEAR = re.compile(r"(?<![\d.,:-])(?:19|20)\d\d(?![\d:]|[.,]\d)")
+YEAR = re.compile(r"(?<![\d.,:])(?<!\d-)(?:19|20)\d\d(?![\d:]|[.,]\d)")
 """A year of our time."""
 
 _SPAN = re.compile(

@@ -220,8 +220,8 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
         chosen = [clause]
         again: list[Evidence] = yield Read(question, as_candidates([narrowed(clause)]))  # alone it misleads no reader
         short = one_line(again[0].short) if again else clause.said
-    elif chosen and chosen[0].said:
-        short = chosen[0].short
+    elif chosen and chosen[0].told > 0:
+        short = one_line(chosen[0].short)
     grounder = Grounder(candidates, question, found=found, unsupported=policy.unsupported)
 
     def nearest() -> tuple[Citation, ...]:

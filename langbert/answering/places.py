@@ -19,9 +19,14 @@ __all__ = ["AskedPlace", "asked_place"]
 _SECTIONS = "section|clause|article|paragraph|chapter|appendix|annex|rule|part"
 _ITEMS = "step|point|item|rule|requirement|reason|condition|rung|task"
 _LABEL = re.compile(
-    rf"(?:\b(?:{_SECTIONS})\s+|§+\s*)(?P<label>\d+(?:\.\d+)*|[A-Z](?:\.\d+)*|[IVXivx]+)(?P<inner>(?:\s?\([a-z\d]{{1,3}}\))*)"
-    r"(?![\w(])",
+    r"(?:(?P<outer>\([a-z\d]{1,3}\))\s+(?:of|in|under)\s+)?"
+    rf"(?:\b(?:{_SECTIONS})\s+|§+\s*|条款 ?|章节 ?|第(?=\d+\.))(?P<label>\d+(?:\.\d+)*|[A-Z](?:\.\d+)*|[IVXivx]+)"
+    r"(?P<inner>(?:\s?\([a-z\d]{1,3}\))*)"
+    r"(?:[条节款]|(?![a-z\d_(]))",
     re.IGNORECASE,
+)
+_NEXT_TO = re.compile(
+    r"\b(?:after|before|following|follows|next|until)\b|之后|之前|以后|以前|下一|接下来", re.IGNORECASE
 )
 _CHINESE = re.compile(r"第(?P<number>[一二三四五六七八九十百零\d]{1,5})(?P<kind>[条章节款])")
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
@@ -95,12 +100,12 @@ class AskedPlace:
 def asked_place(question: str) -> AskedPlace | None:
     """The place that ``question`` names; None where it names none, or asks for something else in it."""
     ordinal = _ORDINAL.search(question)
-    if ordinal is not None:
+    if ordinal is not None and not _NEXT_TO.search(question):
         subject = frozenset(content_terms(_ORDINAL.sub(" ", question)))
         return AskedPlace(None, item=_item(ordinal), subject=subject - _SAYING)
     label = _LABEL.search(question)
     if label is not None and _says_no_more(_LABEL.sub(" ", question)):
-        inner = tuple(re.findall(r"\([a-z\d]+\)", label["inner"].lower()))
+        inner = tuple(re.findall(r"\([a-z\d]+\)", (label["inner"] + (label["outer"] or "")).lower()))
         return AskedPlace(_line(rf"(?:(?:{_SECTIONS})\s+|§+\s*)?{re.escape(label['label'])}(?![.\d]*\d)"), inner)
     chinese = _CHINESE.search(question)
     if chinese is not None and _says_no_more(_CHINESE.sub(" ", question)):
