@@ -441,6 +441,20 @@ def test_ranking_learns(tmp_path: Path, tiny: Path, everything: list[tuple[str, 
         same_everywhere(folder, texts[:2])
 
 
+def test_a_layer_learns_behind_an_encoder_that_stays(tmp_path: Path, tiny: Path, asked: Path) -> None:
+    settings = EmbedderTask.settings_for({"objective": "linear"})
+    assert settings.lora is None
+    task = EmbedderTask(asked, base=tiny, objective="linear", holdout=0.2)
+    folder, found, before, after = trained(task, tmp_path / "run", settings)
+    assert found[-1] < found[0] - 0.2
+    assert after > before
+    was, now = (read_tensors(place / "model.safetensors") for place in (tiny, folder))
+    table = "embeddings.word_embeddings.weight"
+    assert all(torch.equal(was[name], now[name]) for name in now if name in was)
+    assert table in now
+    same_everywhere(folder, ["What a generator yields", "短い"])
+
+
 def test_adapters_are_merged_when_saved(tmp_path: Path, tiny: Path, asked: Path) -> None:
     task = EmbedderTask(asked, base=tiny, holdout=0.1, pooling="pooler", query_prompt="query: ")
     settings = replace(QUICK, max_steps=4, lora=LoraSettings(rank=4))

@@ -117,6 +117,9 @@ def test_labelled_texts_in_every_format(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "d.jsonl", [{"text": t, "pair": p, "label": label} for t, p, label in pairs])
     assert read_labelled(tmp_path / "a.tsv") == read_labelled(tmp_path / "c.jsonl") == singles
     assert read_labelled(tmp_path / "b.tsv") == read_labelled(tmp_path / "d.jsonl") == pairs
+    for first, second in (("text", "text_pair"), ("premise", "hypothesis"), ("question1", "question2")):
+        write_jsonl(tmp_path / "f.jsonl", [{first: t, second: p, "label": label} for t, p, label in pairs])
+        assert read_labelled(tmp_path / "f.jsonl") == pairs
     numbered = write_jsonl(tmp_path / "e.jsonl", [{"text": "x", "label": value} for value in (10, 9, True)])
     assert [row.label for row in read_labelled(numbered)] == ["10", "9", "true"]
     assert in_order({"10", "9"}) == ["9", "10"]

@@ -31,8 +31,9 @@ class ClassifierTask(Task):
     :class:`~langbert.labels.classifier.Classifier` loads it, and so does transformers.
 
     Args:
-        data: JSON lines of ``{"text", "label"}`` or ``{"text", "pair", "label"}`` in a ``.jsonl``; otherwise lines
-            ``text<TAB>label`` or ``text<TAB>pair<TAB>label``.
+        data: JSON lines of ``{"text", "label"}`` or ``{"text", "pair", "label"}`` in a ``.jsonl`` (pairs may also be
+            called as in :func:`.labelled.read_labelled`); otherwise lines ``text<TAB>label`` or
+            ``text<TAB>pair<TAB>label``.
         base: the encoder to start from.
         dev: another such file, to evaluate on; nothing of ``data`` is held out then.
         max_length: tokens that are read, or as many as ``base`` has positions for; what

@@ -46,6 +46,7 @@ from .embedder_data import (
     read_texts,
     with_mined,
 )
+from .linear import SETTINGS, LinearRanking, Projected
 from .mining import mine_negatives
 from .objectives import Distillation, Objective, Ranking, Similarity, Teacher
 from .questions import make_questions
@@ -58,6 +59,8 @@ __all__ = ["EmbedderTask"]
 
 log = logging.getLogger("langbert")
 
+_SCALE, _SCALE_LINEAR = 20.0, 50.0
+
 
 class EmbedderTask(Task):
     """Learn to place texts.
@@ -66,6 +69,8 @@ class EmbedderTask(Task):
     named:
 
     - ``ranking``: a question finds its passage among the others of the batch. For questions with passages.
+    - ``linear``: the same by one layer behind the embedder, which itself stays as it is. For some fifty pairs, from
+      which everything else would learn nothing or the wrong things; never chosen unless named.
     - ``distill``: a question's passages are scored as a cross-encoder scores them. For the same data, with a teacher
       (or its scores) and negatives.
     - ``similarity``: two texts are as near as their score says. For scored pairs, or pairs with a teacher.
@@ -80,7 +85,8 @@ class EmbedderTask(Task):
         base: the embedder, or any BERT, to start from. With an ``architecture``: whose tokenizer and word vectors the
             new network begins with; ``"scratch"`` makes a vocabulary of ``data``.
         architecture: a new network instead of the base's.
-        objective: ``ranking``, ``distill``, ``similarity`` or ``tsdae``; by default what the data is made for.
+        objective: ``ranking``, ``linear``, ``distill``, ``similarity`` or ``tsdae``; by default what the data is
+            made for.
         negatives: hard negatives mined from ``data`` by :func:`~langbert.training.mining.mine_negatives`.
         hard: negatives of its own that each question brings into a batch.
         hardest: from how many of the nearest they are drawn.
@@ -91,7 +97,8 @@ class EmbedderTask(Task):
         similarity: ``cosine`` (squared error against the score) or ``cosent`` (their order only).
         matryoshka: dimensions, e.g. ``384,256,128,64``, each of which is to be a good vector by itself; the full width
             is always among them.
-        scale: what cosines are multiplied by before a softmax, or to compare them with a teacher's logits.
+        scale: what cosines are multiplied by before a softmax, or to compare them with a teacher's logits; by default
+            20, and 50 for ``linear``.
         mini_batch: texts encoded at a time, so that memory does not grow with the batch; 0 encodes all at once.
         title_dropout: how often passages are read without their titles.
         delete: the share of words that ``tsdae`` deletes.
@@ -137,7 +144,7 @@ class EmbedderTask(Task):
         distillation: Literal["margin", "listwise"] = "margin",
         similarity: Literal["cosine", "cosent"] = "cosine",
         matryoshka: str = "",
-        scale: float = 20.0,
+        scale: float | None = None,
         mini_batch: Annotated[int, Bounds(0)] = 0,
         title_dropout: Share = 0.3,
         delete: Share = 0.6,
@@ -180,8 +187,17 @@ class EmbedderTask(Task):
             )
         else:
             rows = self._ranking_data(Path(data), negatives, hardest, questions, generator)
-            options = {"hard": hard, "title_dropout": title_dropout, "scale": scale, "dimensions": dimensions, **held}
-            if chosen == "distill":
+            options = {
+                "hard": hard,
+                "title_dropout": title_dropout,
+                "scale": scale or (_SCALE_LINEAR if chosen == "linear" else _SCALE),
+                "dimensions": dimensions,
+                **held,
+            }
+            if chosen == "linear":
+                self.network = Projected(sentence, self._width)
+                self._objective = LinearRanking(rows, self._texts, self.network, **options)
+            elif chosen == "distill":
                 listwise = distillation == "listwise"
                 self._objective = Distillation(rows, self._texts, teacher=teaching, listwise=listwise, **options)
             else:
@@ -191,7 +207,7 @@ class EmbedderTask(Task):
 
     @classmethod
     def settings_for(cls, options: Mapping[str, Any]) -> TrainSettings:
-        return settings_for(options, cls.defaults)
+        return SETTINGS if options.get("objective") == "linear" else settings_for(options, cls.defaults)
 
     def _encoder(self, data: str | Path, sizes: Sizes, pooling: str | None, max_length: int | None) -> TextEncoder:
         """The network, and beside it ``_tokenizer`` and ``_folder``: what the base says of making vectors."""
@@ -300,6 +316,8 @@ class EmbedderTask(Task):
         whole = deepcopy(network)
         if hasattr(whole, "merge_and_unload"):
             whole = cast(nn.Module, cast(Any, whole).merge_and_unload())
+        if isinstance(whole, Projected):
+            whole = whole.whole()
         sentence = cast(SentenceEncoder, whole.sentence if isinstance(whole, Denoiser) else whole).cpu()
         encoder = cast(TextEncoder, sentence.encoder)
         pooler = sentence.pooler or self._pooler

@@ -45,7 +45,7 @@ __all__ = [
     "with_mined",
 ]
 
-ObjectiveName = Literal["ranking", "distill", "similarity", "tsdae"]
+ObjectiveName = Literal["ranking", "linear", "distill", "similarity", "tsdae"]
 """What an embedder can be trained by."""
 
 _MIN_WORDS = 4  # of a sentence from which words are deleted

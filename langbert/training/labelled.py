@@ -15,6 +15,10 @@ from ..evaluation.lines import numbered_lines, read_lines, read_numbered
 __all__ = ["LabelledText", "TaggedSentence", "read_labelled", "read_tagged", "split"]
 
 _JSON = (".jsonl", ".json", ".ndjson")
+_FIRST = ("text", "premise", "sentence1", "question1")
+_SECOND = ("pair", "text_pair", "hypothesis", "sentence2", "question2")
+"""What the two texts of a pair are called: here, by transformers, by SNLI and MNLI, by GLUE."""
+
 _BLANKS = re.compile("[ \t]+")
 
 Row = TypeVar("Row")
@@ -38,7 +42,8 @@ class TaggedSentence(NamedTuple):
 
 def read_labelled(path: str | Path) -> list[LabelledText]:
     """JSON lines of ``{"text", "label"}`` or ``{"text", "pair", "label"}``, or lines ``text<TAB>label`` or
-    ``text<TAB>pair<TAB>label``, with or without a header.
+    ``text<TAB>pair<TAB>label``, with or without a header. Pairs may bear the names of the sets they come from:
+    ``text_pair``; ``premise`` and ``hypothesis``; ``sentence1``/``2``; ``question1``/``2``.
 
     Raises:
         DataError: the file is missing, a line is unusable, or there are not two different labels.
@@ -133,10 +138,13 @@ def _sentence(words: Sequence[tuple[str, str, int]]) -> TaggedSentence:
 
 
 def _labelled(row: Any) -> LabelledText:
-    text, pair, label = row["text"], row.get("pair"), row["label"]
+    text, pair = (next((row[name] for name in names if name in row), None) for names in (_FIRST, _SECOND))
+    label = row["label"]
     if isinstance(label, (bool, int)):
         label = str(label).lower()
-    if not all(isinstance(value, str) and value.strip() for value in (text, label, text if pair is None else pair)):
+    if not isinstance(text, str) or not all(
+        isinstance(value, str) and value.strip() for value in (text, label, text if pair is None else pair)
+    ):
         raise ValueError("a text or a label is missing or blank")
     return LabelledText(text, pair, label.strip())
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ..errors import DataError, MissingExtra
 from ..log_odds import sigmoid
+from ..records import Role
 from ..reranking import Reranker
 from .batching import padded
 from .contrastive import list_scores, listwise_loss, margin_loss, matryoshka, ranking_loss
@@ -148,8 +149,8 @@ class Ranking(Objective):
         ndcg, reciprocal_rank = _retrieval_metrics()
         corpus = sorted({i for row in self._held for i in (row.positive, *row.negatives)})
         asked = list(dict.fromkeys(row.query for row in self._held))
-        passages = self._texts.embed(network, [self._titled[i] for i in corpus], "document", device)
-        queries = self._texts.embed(network, self._texts.ids(asked, "query"), "query", device)
+        passages = self._embedded(network, [self._titled[i] for i in corpus], "document", device)
+        queries = self._embedded(network, self._texts.ids(asked, "query"), "query", device)
         cosines = F.normalize(queries, dim=1) @ F.normalize(passages, dim=1).T
         sums = [0.0, 0.0]
         for query, row in zip(asked, cosines, strict=True):
@@ -157,6 +158,9 @@ class Ranking(Objective):
             sums[0] += float(ndcg(row, relevant, top_k=_DEPTH))
             sums[1] += float(reciprocal_rank(row, relevant, top_k=_DEPTH))
         return {"ndcg@10": sums[0] / len(asked), "rr@10": sums[1] / len(asked)}
+
+    def _embedded(self, network: nn.Module, ids: Sequence[Sequence[int]], role: Role, device: torch.device) -> Tensor:
+        return self._texts.embed(network, ids, role, device)
 
 
 class Distillation(Ranking):
