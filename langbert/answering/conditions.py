@@ -17,6 +17,7 @@ NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 YEAR = re.compile(r"(?<![\d.,:])(?<!\d-)(?:19|20)\d\d(?![\d:]|[.,]\d)")
 """A year of our time."""
 
+_ASIDE = re.compile(r"[(（\[][^()（）\[\]]*[)）\]]")  # the year of a work that is cited, above all
 _SPAN = re.compile(
     rf"(?P<first>{YEAR.pattern})年?\s*(?:[-–—~～至到]|\bto\b|\band\b|\buntil\b|\bthrough\b)\s*(?P<last>(?:19|20)\d\d)"
     rf"|(?:\bsince|\bfrom|自|从)\s*(?P<since>{YEAR.pattern})",
@@ -48,7 +49,12 @@ def is_of_another(question: str, said: str, around: Iterable[str] = ()) -> bool:
     """
     everything = "\n".join((said, *around))
     years = _years(question)
-    if years and (held := _years(everything)) and years.isdisjoint(held) and not _spans(everything, years):
+    if (
+        years
+        and (held := _years(_ASIDE.sub(" ", everything)))
+        and years.isdisjoint(held)
+        and not _spans(everything, years)
+    ):
         return True
     asked = quarters(question)
     if asked and (found := quarters(everything)) and asked.isdisjoint(found):

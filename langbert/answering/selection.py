@@ -172,6 +172,7 @@ def select(
     """
     if not pieces:
         return []
+    shown = faint is None  # not given to a decoder, which may see more
     faint = (FAINT / 2 if wanted.fact else FAINT) if faint is None else faint
     bonus = np.array([_read_bonus(piece, read, weights.read) for piece in pieces])
     taken: list[int] = []
@@ -181,7 +182,7 @@ def select(
     named = False
     for i in _in_turn([_among_sections(pieces, own, weights.section) + bonus for own in scores], faint):
         piece = pieces[i]
-        if named and piece.told <= 0:
+        if named and shown and piece.told <= 0:
             break  # what is named answers alone
         length = reading_length(piece.text)
         if letters(piece.text) in said or (taken and length > room):
