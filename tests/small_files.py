@@ -212,6 +212,7 @@ def small_files() -> dict[str, bytes]:
         ".csv": CSV.encode(),
         ".ipynb": notebook(),
         ".eml": mail(),
+        ".msg": (SAMPLES / "letter.msg").read_bytes(),
         ".pdf": (SAMPLES / "two-pages.pdf").read_bytes(),
         ".docx": word(),
         ".odt": zipped({"content.xml": ODT}),

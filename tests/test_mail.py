@@ -5,7 +5,10 @@ from __future__ import annotations
 from email.message import EmailMessage
 from pathlib import Path
 
+import pytest
+
 from langbert.documents import read_document
+from langbert.errors import DocumentError
 from langbert.records import Document
 
 
@@ -81,3 +84,25 @@ def test_mails_in_mails_end(tmp_path: Path) -> None:
         outer.add_attachment(message)
         message = outer
     assert "deeper than can be read" in read(tmp_path, message).metadata["remarks"]
+
+
+def test_an_outlook_message_is_read_as_a_mail() -> None:
+    document = read_document(Path(__file__).parent / "samples" / "letter.msg")
+    for words in (
+        "Subject: Rent for the Oak Street flat 橡树街",
+        "Bob Baker",
+        "Cc: Carol",
+        "the rent rises to 2,450 euros in May 五月.",
+        "Attachment: rates.csv\n\nmonth,euros\nMay,2450",
+        "The keys are at the porter's.",
+        "Attachment: song.ogg",
+    ):
+        assert words in document.text, words
+    assert document.metadata["title"] == "Rent for the Oak Street flat 橡树街"
+    assert [heading.text for heading in document.headings if heading.level == 2] == ["rates.csv", "note.md", "song.ogg"]
+
+
+def test_a_compound_file_that_is_no_message_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.msg").write_bytes(b"From: ann@example.com")
+    with pytest.raises(DocumentError, match="encrypted, broken or of another kind"):
+        read_document(tmp_path / "a.msg")

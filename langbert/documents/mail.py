@@ -20,6 +20,7 @@ from ..records import Heading
 from ..text.scripts import cjk_words
 from .encoding import decode
 from .extract import Extract, TextBuilder, one_line
+from .ocr import unread
 from .properties import properties
 from .remarks import remark
 from .table import read_verbatim
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _HEADERS = ("Subject", "From", "To", "Cc", "Date")
 _WHOLE = 0.6  # of the words that the HTML has; plain text with fewer is a stub
-_MAX_HEADER = 4_000  # characters
+MAX_HEADER = 4_000  # characters
 _MAX_DEPTH = 12
 _EVENT = {
     "SUMMARY": "Event", "DTSTART": "Begins", "DTEND": "Ends", "LOCATION": "Place", "ORGANIZER": "Organiser",
@@ -39,16 +40,19 @@ _EVENT_LINE = re.compile(r"([A-Z-]+)((?:;[^:\n]*)?):(.*)")
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)\d\d(Z?))?")
 
 
-class _Bounded(EmailPolicy):
+class Bounded(EmailPolicy):
     """The standard library parses addresses and parameters in the square of their length."""
 
     def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
         name, value = super().header_source_parse(sourcelines)
-        return name, value[:_MAX_HEADER]
+        return name, value[:MAX_HEADER]
 
 
 def read(data: bytes) -> Extract:
-    message = message_from_bytes(data, policy=_Bounded())
+    return extract_of(message_from_bytes(data, policy=Bounded()))
+
+
+def extract_of(message: Message) -> Extract:
     builder = TextBuilder()
     _write(message, builder, 0)
     said = properties(authors=[_sender(message)], created=_header(message, "Date"))
@@ -111,7 +115,7 @@ def _write_attachment(part: Message, builder: TextBuilder, depth: int) -> None:
     if not name:  # a picture in the text, a signature
         return
     builder.headings.append(Heading(builder.block(f"Attachment: {name}"), 2 + depth, name))
-    if PurePosixPath(name).suffix.lower() not in supported_suffixes():
+    if PurePosixPath(name).suffix.lower() not in supported_suffixes() or _is_left_alone(part):
         return
     try:
         is_table = name.lower().endswith((".csv", ".tsv"))  # a few lines, that people quote as they are
@@ -122,6 +126,13 @@ def _write_attachment(part: Message, builder: TextBuilder, depth: int) -> None:
     start = builder.block(extract.text)
     for heading in extract.headings:
         builder.headings.append(replace(heading, start=start + heading.start, level=heading.level + 2 + depth))
+
+
+def _is_left_alone(part: Message) -> bool:
+    """A picture that is shown within the text, as logos are, or any where pictures are not read."""
+    if part.get_content_maintype() != "image":
+        return False
+    return bool(unread()) or part.get_content_disposition() != "attachment"
 
 
 def _parts(part: Message) -> Iterator[Message]:

@@ -18,7 +18,7 @@ from ..errors import DocumentError
 __all__ = ["SyncOptions"]
 
 _OWN = {"path", "format", "sha256"}  # what a sync itself goes by
-_PICTURED = {"pdf", "image", "mail", "packed"}  # modules whose files may hold pictures of text
+_PICTURED = {"pdf", "image", "mail", "outlook", "packed"}  # modules whose files may hold pictures of text
 
 
 @dataclass(frozen=True)
