@@ -49,12 +49,8 @@ def is_of_another(question: str, said: str, around: Iterable[str] = ()) -> bool:
     """
     everything = "\n".join((said, *around))
     years = _years(question)
-    if (
-        years
-        and (held := _years(_ASIDE.sub(" ", everything)))
-        and years.isdisjoint(held)
-        and not _spans(everything, years)
-    ):
+    others = _years(_ASIDE.sub(" ", everything)) if years.isdisjoint(_years(everything)) else set()
+    if years and others and not _spans(everything, years):
         return True
     asked = quarters(question)
     if asked and (found := quarters(everything)) and asked.isdisjoint(found):
