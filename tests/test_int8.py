@@ -248,9 +248,10 @@ def test_the_bias_takes_up_what_rounding_makes_of_the_mean():
     weight, bias, mean = torch.randn(32, 96), torch.randn(32), torch.rand(96) * 3
     x = mean + torch.randn(500, 96) * 0.1
     levels = Levels(float(x.abs().max()) / 127, 128)
-    exact = (x @ weight.T + bias).mean(0)
+    exact, limits = (x @ weight.T + bias).mean(0), weight_limits()
     errors = [
-        float((Int8Projection(weight, bias, levels, mean=known)(x).mean(0) - exact).norm()) for known in (None, mean)
+        float((Int8Projection(weight, bias, levels, mean=known, limits=limits)(x).mean(0) - exact).norm())
+        for known in (None, mean)
     ]
     assert errors[1] < errors[0] / 2
 

@@ -70,7 +70,7 @@ def _table(config: BertConfig) -> NameTable:
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
-    return torch.cat(list(parts))
+    return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
 
 
 def _whole(ours: Tensor) -> Sequence[Tensor]:

@@ -53,8 +53,8 @@ def decode_q4_0(blocks: Tensor) -> Tensor:
     """
     parts = blocks.view(*blocks.shape[:-1], -1, BLOCK_BYTES)
     scales = parts[..., :2].contiguous().view(torch.float16).float()  # (…, n, 1)
-    pairs = parts[..., 2:]
-    numbers = torch.empty(*pairs.shape[:-1], BLOCK, device=blocks.device)
-    for half, nibbles in ((numbers[..., : BLOCK // 2], pairs & 15), (numbers[..., BLOCK // 2 :], pairs >> 4)):
-        torch.mul(nibbles.sub_(8).view(torch.int8), scales, out=half)
-    return numbers.flatten(-2)
+    pairs = parts[..., 2:].contiguous()
+    numbers = torch.empty(*pairs.shape[:-1], BLOCK, dtype=torch.uint8, device=blocks.device)
+    torch.bitwise_and(pairs, 15, out=numbers[..., : BLOCK // 2])
+    torch.bitwise_right_shift(pairs, 4, out=numbers[..., BLOCK // 2 :])
+    return numbers.sub_(8).view(torch.int8).float().mul_(scales).flatten(-2)
