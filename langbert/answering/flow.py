@@ -34,7 +34,7 @@ from .grounding import Grounder
 from .missing import missing_words
 from .named import as_told, is_ruled_out
 from .packing import pack
-from .pieces import LOOKED_AT, PIECE, Piece, cut_pieces
+from .pieces import LOOKED_AT, PIECE, Piece, blocks_of, cut_pieces
 from .prompt import FULL, SHORT, build_messages, not_found
 from .refusal import Encoder, confidence, features
 from .selection import Weighed, as_candidates, merged, select
@@ -199,8 +199,9 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     wanted = wants(question)
     yield from _fetched((candidate.document_id for candidate in candidates[:LOOKED_AT]), documents)
     words = 0.0 if wanted.fact or wanted.titles else PIECE
-    pieces = cut_pieces(candidates, documents, words, asked_fields(question))
-    pieces = as_told(question, pieces, candidates, documents)
+    placed = list(blocks_of(candidates, documents))
+    pieces = cut_pieces(candidates, documents, words, asked_fields(question), placed)
+    pieces = as_told(question, pieces, candidates, documents, placed)
     found = [evidence for evidence in found if not is_ruled_out(evidence, pieces)]
     weighed: Weighed = (yield Weigh(question, pieces)) if pieces else Weighed(np.zeros(0), ())
     by_part = [] if len(in_parts) > 1 and pieces else [weighed.scores]

@@ -13,7 +13,7 @@ from ..text.terms import terms
 from .cells import asked_cell, rows_of
 from .conditions import is_of_another
 from .evidence import Evidence
-from .pieces import LOOKED_AT, Piece, Placed, blocks_of
+from .pieces import LOOKED_AT, Piece, Placed
 from .places import AskedPlace, asked_place
 
 __all__ = ["as_told", "is_ruled_out"]
@@ -33,14 +33,15 @@ def as_told(
     pieces: Sequence[Piece],
     candidates: Sequence[Candidate],
     documents: Mapping[str, Document | None],
+    placed: Sequence[Placed],
 ) -> list[Piece]:
     """``pieces`` and those that ``question`` names, each with what its words tell of it.
 
     Args:
         candidates: best first.
         documents: those of the candidates, as far as they are to be had.
+        placed: the blocks of the candidates.
     """
-    placed = list(blocks_of(candidates, documents))
     place = asked_place(question)
     named = list(_places(place, candidates, documents, placed)) if place else []
     silent: list[tuple[str, int, int]] = []  # tables

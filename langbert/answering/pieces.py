@@ -7,7 +7,7 @@ that announces it (:mod:`langbert.text.blocks`), what a document says of itself 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -89,6 +89,7 @@ def cut_pieces(
     documents: Mapping[str, Document | None],
     words: float = PIECE,
     asked: AskedFields | None = None,
+    placed: Iterable[Placed] | None = None,
 ) -> list[Piece]:
     """The pieces of the first candidates, each once.
 
@@ -97,13 +98,13 @@ def cut_pieces(
         documents: those of the candidates, as far as they are to be had: a list is then whole though it was cut.
         words: how much is put together; 0 makes a piece of every unit.
         asked: fields that may answer: those at the top of the first documents are pieces, too.
+        placed: their blocks, where they are known already: by :func:`blocks_of`.
     """
     pieces = {piece.place: piece for piece in (_fields(candidates, documents, asked) if asked else ())}
-    for placed in blocks_of(candidates, documents):
-        source, block = placed.source, placed.block
+    for source, block, heading, start, end in blocks_of(candidates, documents) if placed is None else placed:
         for first, last in _stretches(block, source.text, words):
-            if first < placed.end and placed.start < last and _says_something(block, source.text, first, last):
-                piece = Piece(source, block.kind, first, last, block.lead, placed.heading)
+            if first < end and start < last and _says_something(block, source.text, first, last):
+                piece = Piece(source, block.kind, first, last, block.lead, heading)
                 pieces.setdefault(piece.place, piece)
     return list(pieces.values())
 
