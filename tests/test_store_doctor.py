@@ -86,9 +86,9 @@ def test_damage_to_the_truth_is_named(filled: Path, tmp_path: Path, statement: s
     path = shutil.copytree(filled, tmp_path / "s")
     sql(path, statement)
     checkup = examine(path)
-    assert checkup.state == "truth"
+    assert checkup.state == "primary"
 
-    assert re.search(named, said(checkup, "truth")), said(checkup, "truth")
+    assert re.search(named, said(checkup, "primary")), said(checkup, "primary")
 
 
 def test_chunks_that_are_not_where_they_say_are_a_note(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_nothing_is_written_over(filled: Path, tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_at_all(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "store.sqlite").write_bytes(b"\x07" * 50_000)
-    assert examine(tmp_path / "s").state == "truth"
+    assert examine(tmp_path / "s").state == "primary"
     with pytest.raises(StoreCorrupt, match="cannot be read at all"):
         rescue(tmp_path / "s")
     with pytest.raises(StoreError, match="there is no store"):

@@ -327,7 +327,7 @@ def test_a_flipped_bit_in_a_text_is_never_shown(filled: Path, tmp_path: Path) ->
         (path / "store.sqlite").write_bytes(content.replace(old, new))
         with pytest.raises(StoreCorrupt, match="langbert doctor"):
             everything(path)
-        assert examine(path).state == "truth"
+        assert examine(path).state == "primary"
 
 
 @pytest.mark.parametrize("column", ["headings", "metadata", "text", "source", "document_id"])
@@ -340,7 +340,7 @@ def test_a_text_that_became_bytes_is_found(filled: Path, tmp_path: Path, column:
         f"UPDATE chunks SET {column} = CAST({column} AS BLOB) WHERE row_id = (SELECT min(row_id) FROM chunks)"
     )
     connection.close()
-    assert examine(path).state == "truth"
+    assert examine(path).state == "primary"
     with pytest.raises(StoreCorrupt):
         everything(path)
 
@@ -484,7 +484,7 @@ def test_wrong_types_and_sizes_are_refused_or_harmless(
         store.delete(where={"n": {"$lt": 30}})
         store.search("new")
     with suppress(StoreError):
-        assert examine(tampered(filled, tmp_path / "again", statement)).state == "truth"
+        assert examine(tampered(filled, tmp_path / "again", statement)).state == "primary"
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -20,12 +20,12 @@ __all__ = ["doctor"]
 REPAIRABLE = 3
 STORE_DAMAGED = 4
 
-_STYLES = {"note": "dim", "unfinished": "yellow", "derived": "yellow", "truth": "bold red"}
+_STYLES = {"note": "dim", "unfinished": "yellow", "derived": "yellow", "primary": "bold red"}
 _VERDICTS = {
     "sound": ("sound", "bold green"),
     "unfinished": ("not complete, and empty", "bold yellow"),
     "derived": ("an index is damaged", "bold yellow"),
-    "truth": ("what was stored is damaged", "bold red"),
+    "primary": ("what was stored is damaged", "bold red"),
 }
 _SHOWN = 5  # names of one finding
 
@@ -58,7 +58,7 @@ def doctor(
     with watching(output) as watch:
         checkup = examine(store, watch=watch)
         saved, rebuilt, found = None, False, checkup
-        if repair and checkup.state == "truth":
+        if repair and checkup.state == "primary":
             saved = rescue(store, watch=watch)
         elif repair and (
             checkup.state in ("unfinished", "derived") or any(f.where.startswith("derived") for f in checkup.findings)
@@ -78,7 +78,7 @@ def doctor(
         elif checkup.state != "sound" and not repair:
             output.note(_advice(checkup), "bold")
     if found.state != "sound":
-        raise typer.Exit(STORE_DAMAGED if found.state == "truth" else REPAIRABLE)
+        raise typer.Exit(STORE_DAMAGED if found.state == "primary" else REPAIRABLE)
 
 
 def _advice(checkup: Checkup) -> str:

@@ -163,7 +163,7 @@ class Stepper:
     def __init__(self, model: PreparedGPT, prompt: KVCache, capacity: int) -> None:
         config = model.config
         self._model = model
-        self.length, self._n_kv = prompt.length, config.n_kv_heads
+        self.length = prompt.length
         pairs = (config.n_layers, config.n_kv_heads, prompt.length, 2, config.head_dim // 2)
         # keys, then values, of each layer: (n_layers, 2 n_kv_heads, capacity, head_dim)
         self._kept = torch.empty(config.n_layers, 2 * config.n_kv_heads, capacity, config.head_dim)

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 __all__ = ["NAMED", "Checkup", "Finding", "Severity"]
 
-Severity = Literal["note", "unfinished", "derived", "truth"]
+Severity = Literal["note", "unfinished", "derived", "primary"]
 """``"note"``: worth knowing, nothing is wrong. ``"unfinished"``: the making of the store was cut short, before anything
-was stored in it. ``"derived"``: an index is damaged; it is made again from the truth. ``"truth"``: something that was
-stored is damaged or missing."""
+was stored in it. ``"derived"``: an index is damaged; it is made again from the primary data. ``"primary"``: something
+that was stored is damaged or missing."""
 
 NAMED = 20
 """Of the rows with one problem, so many are named."""
@@ -45,10 +45,10 @@ class Checkup:
     seconds: float = 0.0
 
     @property
-    def state(self) -> Literal["sound", "unfinished", "derived", "truth"]:
+    def state(self) -> Literal["sound", "unfinished", "derived", "primary"]:
         """The worst that was found."""
         found = {finding.severity for finding in self.findings}
-        worst: tuple[Literal["truth", "derived", "unfinished"], ...] = ("truth", "derived", "unfinished")
+        worst: tuple[Literal["primary", "derived", "unfinished"], ...] = ("primary", "derived", "unfinished")
         return next((severity for severity in worst if severity in found), "sound")
 
     def found(self, severity: Severity) -> list[Finding]:

@@ -50,7 +50,7 @@ def examine(folder: str | Path, *, watch: Watch | None = None) -> Checkup:
     except Unfinished as error:
         checkup.note("unfinished", STORE_FILE, str(error))
     except StoreCorrupt as error:
-        checkup.note("truth", STORE_FILE, str(error))
+        checkup.note("primary", STORE_FILE, str(error))
     _check_files(checkup)
     checkup.seconds = time.perf_counter() - started
     return checkup
@@ -117,7 +117,7 @@ class _Examination:
         chunks = self._check_chunks()
         vectors = self._check_vectors(chunks)
         self._check_history(chunks, vectors)
-        if not self._checkup.found("truth"):
+        if not self._checkup.found("primary"):
             check_derived(self._checkup, self._snapshot, chunks, self._tell)
         else:
             self._checkup.note("note", "derived", "not looked at: what they are derived from is damaged")
@@ -128,7 +128,7 @@ class _Examination:
         try:
             yield
         except (sqlite3.Error, *UNREADABLE) as error:
-            self._checkup.note("truth", where, f"cannot be read: {error}")
+            self._checkup.note("primary", where, f"cannot be read: {error}")
 
     def _check_database(self) -> None:
         self._tell("database", 0, 1)
@@ -137,7 +137,7 @@ class _Examination:
             if said and self._is_only_in_postings():
                 self._checkup.note("derived", "table postings", "SQLite finds it damaged", said)
             elif said:
-                self._checkup.note("truth", STORE_FILE, "SQLite finds it damaged", said)
+                self._checkup.note("primary", STORE_FILE, "SQLite finds it damaged", said)
         self._tell("database", 1, 1)
 
     def _is_only_in_postings(self) -> bool:
@@ -151,14 +151,14 @@ class _Examination:
         with self._reading("table meta"):
             value = self._snapshot.meta(key)
         if value is not None and (not isinstance(value, int) or value < 0):
-            self._checkup.note("truth", "table meta", f"{key} is {value!r:.40}, not a count")
+            self._checkup.note("primary", "table meta", f"{key} is {value!r:.40}, not a count")
             return None
         return value
 
     def _compare_count(self, name: str, found: int) -> None:
         self._checkup.counts[name] = found
         if (said := self._meta(name)) is not None and said != found:
-            self._checkup.note("truth", f"table {name}", f"meta counts {said} {name}, there are {found}")
+            self._checkup.note("primary", f"table {name}", f"meta counts {said} {name}, there are {found}")
 
     def _last_change(self) -> int:
         try:
@@ -232,9 +232,9 @@ class _Examination:
         self._report(table, {problem: names for problem, names in damaged.items() if names})
         found = np.array(rows, dtype=np.int64)
         if dimension is not None and len(missing := np.setdiff1d(chunks, found)):
-            self._checkup.note("truth", "table vectors", "missing for these chunks", self._names(missing.tolist()))
+            self._checkup.note("primary", "table vectors", "missing for these chunks", self._names(missing.tolist()))
         if len(strays := np.setdiff1d(found, chunks)):
-            self._checkup.note("truth", "table vectors", "of rows that are no chunks", strays.tolist())
+            self._checkup.note("primary", "table vectors", "of rows that are no chunks", strays.tolist())
         self._checkup.counts["vectors"] = len(rows)
         self._tell("vectors", len(rows), max(len(rows), 1))
         return found
@@ -245,18 +245,18 @@ class _Examination:
             commits = self._snapshot.sql.execute("SELECT change, token FROM commits ORDER BY change").fetchall()
             self._checkup.counts["commits"] = len(commits)
             if bad := [change for change, token in commits if not isinstance(token, int) or change < 1]:
-                self._checkup.note("truth", "table commits", "not in order", bad)
+                self._checkup.note("primary", "table commits", "not in order", bad)
         newest = int(max(chunks.max(initial=0), vectors.max(initial=0)))
         if newest > last:
-            self._checkup.note("truth", "table commits", f"ends at change {last}, yet there is a row born at {newest}")
+            self._checkup.note("primary", "table commits", f"ends at change {last}, yet there is a row born at {newest}")
         with self._reading("table tombstones"):
             dead = self._snapshot.sql.execute("SELECT change, row_id FROM tombstones").fetchall()
             self._checkup.counts["tombstones"] = len(dead)
             if late := [change for change, row in dead if not isinstance(row, int) or not row < change <= last]:
-                self._checkup.note("truth", "table tombstones", "changes out of order", late)
+                self._checkup.note("primary", "table tombstones", "changes out of order", late)
             buried = np.array([row for _, row in dead if isinstance(row, int)], dtype=np.int64)
             if len(both := np.intersect1d(buried, chunks)):
-                self._checkup.note("truth", "table tombstones", "of rows that are still there", both.tolist())
+                self._checkup.note("primary", "table tombstones", "of rows that are still there", both.tolist())
         with self._reading("table meta"):
             _ = self._snapshot.space
 
@@ -272,12 +272,12 @@ class _Examination:
     def _report(self, table: Table, damaged: dict[str, list[str]]) -> None:
         where = f"table {table.name}"
         for problem in table.problems:
-            self._checkup.note("truth", where, problem)
+            self._checkup.note("primary", where, problem)
         reasons = list(damaged.items())
         for problem, names in reasons[:NAMED]:
-            self._checkup.note("truth", where, problem, names)
+            self._checkup.note("primary", where, problem, names)
         if rest := [name for _, names in reasons[NAMED:] for name in names]:
-            self._checkup.note("truth", where, "unreadable for yet other reasons", rest)
+            self._checkup.note("primary", where, "unreadable for yet other reasons", rest)
 
 
 def _check_files(checkup: Checkup) -> None:
