@@ -312,6 +312,9 @@ def test_what_is_no_extractor_is_refused(base: str, trained: Path, tmp_path: Pat
     (tmp_path / "relations.json").write_text(json.dumps({**labels, "types": ["LOC"]}))
     with pytest.raises(CheckpointError, match="does not fit"):
         Extractor(tmp_path)
+    (tmp_path / "relations.json").write_text(json.dumps({**labels, "size": 1 << 40}))
+    with pytest.raises(CheckpointError, match=r"size is 1099511627776"):
+        Extractor(tmp_path)
     (tmp_path / "relations.json").write_text("{}")
     with pytest.raises(CheckpointError, match="expected types, relations, size, max_length and two thresholds"):
         Extractor(tmp_path)

@@ -17,6 +17,7 @@ from ..models import local_path
 from ..models.bert.checkpoint import parse_config
 from ..models.bert.linking import (
     HEADS,
+    MOST_SIZE,
     LinkerCheckpoint,
     Links,
     TokenPairLinker,
@@ -81,7 +82,7 @@ class RelationsTask(Task):
         base: str = "e5-small",
         dev: str | Path | None = None,
         max_length: Count = 160,
-        size: Annotated[int, Bounds(2)] = 64,
+        size: Annotated[int, Bounds(2, MOST_SIZE)] = 64,
         holdout: Holdout = 0.1,
         seed: int = 0,
     ) -> None:

@@ -32,6 +32,7 @@ from .network import Bert
 
 __all__ = [
     "HEADS",
+    "MOST_SIZE",
     "LinkerCheckpoint",
     "Links",
     "TokenPairLinker",
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 HEADS = ("head",)
+MOST_SIZE = 4096
 
 _LABELS, _HEAD = "relations.json", "head.safetensors"
 _RARE = -6.0  # where a label's bias begins: next to all pairs of tokens are none
@@ -190,6 +192,8 @@ def load_linker(folder: Path, *, offline: bool | None = None) -> LinkerCheckpoin
         types, relations = (tuple(map(str, said[key])) for key in ("types", "relations"))
         size, max_length = int(said["size"]), int(said["max_length"])
         thresholds = float(said["thresholds"][0]), float(said["thresholds"][1])
+        if size not in range(2, MOST_SIZE + 1, 2):  # before as much is made
+            raise ValueError(f"size is {size}")
     except (KeyError, IndexError, TypeError, ValueError) as error:
         expected = "types, relations, size, max_length and two thresholds"
         raise CheckpointError(f"{file}: expected {expected} ({error!r})") from error
