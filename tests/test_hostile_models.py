@@ -372,6 +372,7 @@ def test_what_a_tokenizer_cannot_cut_is_said(folder: Path) -> None:
         "(?<n>a+)+",
         "(?>a|b)*?",
         "(?~a)*",
+        r"((?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+)*",
     ],
 )
 def test_a_pattern_that_may_take_for_ever_is_refused(pattern: str) -> None:
@@ -391,6 +392,14 @@ def test_a_pattern_that_may_take_for_ever_is_refused(pattern: str) -> None:
         r"((?=[\p{L}])([^a-z]))*((?=[\p{L}])([^A-Z]))+(?:'[sS]|'[tT])?",
         r"([!#\$%\&'\*\+,\-\./:;<=>\?\\^_`\|\~])\1*",
         r"(\[[^\]]+]|Br?|Cl?|N|O|\(|\)|\.|=|#|\$|\%[0-9]{2}|[0-9])",
+        r"[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}",
+        r"\s?[A-Za-zµÀ-Öa-z]+|\s?[!-/:-~！-／‘-‟　-。]+|\s+$|[一-龥ࠀ-一가-퟿]+",
+        r"\s{512}(?!\S)|\s{256}(?!\S)|\s{1,2}(?!\S)|\s{1}",
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)",
+        r"\d{1,3}(?=(?:\d{3})*\b)",
+        r"<\|startoftext\|>|<\|endoftext\|>|'s|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",
+        r"^▁+$| +▁|[\n\r\t]|\s{2,}",
+        r"[\p{P}\$\+<=>\^~\|`]+|[가-힣ㄱ-ㆎ]+|\p{Han}+",
         " {2,}",
     ],
 )
@@ -431,6 +440,20 @@ def doubling(start: str, more: str, end: str = "ns.x") -> str:
         "{{ 9 ** 9 ** 9 }}",
         "{{ '%010000000000d' % 1 }}",
         "{{ '{:>1000000000}'.format(1) }}",
+        "{{ '%*d' % (10**9, 1) }}",
+        "{{ '{:{}}'.format(1, 10**9) }}",
+        "{{ '{}{}{}'.format(*[messages|string * 1000000] * 3) }}",
+        "{{ '{a}'.format_map({'a': 1}) }}",
+        "{{ '{0.__class__.__mro__}'.format(1) }}",
+        "{{ strftime_now('%1000000000d') }}",
+        "{{ strftime_now('%Y' * 1000000) }}",
+        "{{ [1]|slice(10**9)|list }}",
+        "{{ '1'.zfill(10**10) }}",
+        "{{ messages|tojson(separators=('a' * 1000000, ':')) }}",
+        doubling("'ab'", "'{}{}'.format(ns.x, ns.x)"),
+        doubling("'ab'", "'%s%s' % (ns.x, ns.x)"),
+        "{% macro m(n) %}{% set n.x = n.x ~ n.x %}{{ m(n) }}{% endmacro %}{{ m(namespace(x='ab')) }}",
+        "{% set ns = namespace(x=1) %}{% set ns.x = [ns, ns] %}",
         "{{ 'a'.ljust(10**10) }}",
         "{{ 'a'.encode('utf-32') }}",
         "{{ 'a'|center(10**10) }}",
@@ -469,6 +492,27 @@ def test_a_template_that_models_come_with_is_rendered_whatever_is_said() -> None
     assert "<|assistant|>b<end><|user|>x" in rendered
     assert rendered.endswith('"]0a')
     assert len(rendered) > 2_400_000
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{% for m in messages %}{% set seen = namespace(n=0) %}{{ one(m) }}{% endfor %}", "hello"),
+        ("{% set seen = namespace(n=1) %}{{ add(seen) }}{{ seen.n }}", "2"),
+        ("{% generation %}{{ messages[0].content }}{% endgeneration %}", "hello"),
+        ("{{ '<|{}|>{:.2f}{name:>3}'.format('b', 0.5, name=7) }}", "<|b|>0.50  7"),
+        ("{{ '%s: %02d%%' % ('a', 5) }}", "a: 05%"),
+        ("{{ 'a'.ljust(3) }}{{ 'a'|center(3) }}{{ '7'.zfill(3) }}{{ 'Ab'.casefold() }}", "a   a 007ab"),
+        ("{% for row in [1, 2, 3]|batch(2, 0) %}{{ row|join(',') }};{% endfor %}", "1,2;3,0;"),
+        ("{{ {'b': '是', 'a': 1}|tojson(ensure_ascii=true, separators=(',', ':'), sort_keys=true) }}", None),
+        ("{{ tools is none }}{{ documents is defined }}{{ tool_choice is defined }}", "TrueTrueFalse"),
+        ("{{ strftime_now('%d %b %Y')|length }}", "11"),
+    ],
+)
+def test_what_templates_of_models_use_is_there(source: str, expected: str | None) -> None:
+    macros = "{% macro one(m) %}{{ m.content }}{% endmacro %}{% macro add(n) %}{% set n.n = n.n + 1 %}{% endmacro %}"
+    found = ChatTemplate(macros + source).render([{"role": "user", "content": "hello"}], ask=True, tokens={})
+    assert found == (expected or '{"a":1,"b":"\\u662f"}')
 
 
 # Adapters

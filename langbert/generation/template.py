@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
+from datetime import datetime
+from string import Formatter
 from typing import Any, NoReturn
 
 from jinja2 import TemplateError, nodes
-from jinja2.ext import LoopControlExtension
+from jinja2.ext import Extension, LoopControlExtension
 from jinja2.filters import FILTERS
+from jinja2.parser import Parser
 from jinja2.runtime import LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.tests import TESTS
@@ -35,14 +39,20 @@ _LARGEST = 4_000_000  # characters or items that one value may have, beside thos
 _CHARACTERS = 64  # that are copied or compared in the time of a step
 
 _TEXT_METHODS = """
-capitalize count endswith find index isalnum isalpha isascii isdecimal isdigit islower isnumeric isspace istitle isupper
-join lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit rstrip split splitlines
-startswith strip swapcase title upper
+capitalize casefold center count endswith find index isalnum isalpha isascii isdecimal isdigit islower isnumeric
+isspace istitle isupper join ljust lower lstrip partition removeprefix removesuffix replace rfind rindex rjust
+rpartition rsplit rstrip split splitlines startswith strip swapcase title upper zfill
 """
 _FILTERS = """
-abs capitalize count d default dictsort e escape first float groupby indent int items join last length list lower map
-max min reject rejectattr replace reverse round safe select selectattr sort string sum title trim unique upper wordcount
+abs batch capitalize center count d default dictsort e escape first float groupby indent int items join last length list
+lower map max min reject rejectattr replace reverse round safe select selectattr slice sort string sum title trim
+truncate unique upper wordcount
 """
+_PADDING = ("batch", "center", "ljust", "rjust", "slice", "zfill")  # what they make is as long as they are told
+# fields of '{}'.format and '%s' %, and parts of a date, that are no wider than 99
+_FIELD = re.compile(r"[^\d{}]*\d{0,2}(?:,|_)?(?:\.\d{1,2})?[a-zA-Z%]?")
+_PERCENT = re.compile(r"(?:[^%]|%(?:\(\w+\))?[-+ #0]*\d{0,2}(?:\.\d{1,2})?[a-zA-Z%])*")
+_DATE = re.compile(r"(?:[^%]|%-?[a-zA-Z%]){0,100}")
 _METHODS: Mapping[type, frozenset[str]] = {
     str: frozenset(_TEXT_METHODS.split()),
     dict: frozenset(("get", "items", "keys", "values")),
@@ -103,7 +113,9 @@ class ChatTemplate:
         """
         _budget.set(_Budget(sum(len(message["content"]) for message in messages)))
         try:
-            return self._template.render(messages=messages, add_generation_prompt=ask, **tokens)
+            return self._template.render(
+                messages=messages, tools=None, documents=None, add_generation_prompt=ask, **tokens
+            )
         except _FAILURES as error:
             roles = ", ".join(message["role"] for message in messages[:20])
             raise CheckpointError(
@@ -219,6 +231,8 @@ def _counted(name: str, function: Any) -> Callable[..., Any]:
             _checked(value)
         if name in ("replace", "join"):
             _foresee(name, *args[own:], **kwargs)
+        if name in _PADDING:
+            _pad(*values[1:])
         if name in ("indent", "round") and any(isinstance(value, int) and value > 100 for value in values[1:]):
             raise TemplateError(f"{name} by more than 100")
         return _checked(function(*args, **kwargs))
@@ -235,24 +249,60 @@ def _foresee(name: str, text: Any, old: Any = "", new: Any = "", *_: Any, **__: 
     _budget.get().pay(1, size)
 
 
+def _pad(*widths: Any) -> None:
+    """Pays for so many characters or items."""
+    for width in widths:
+        if isinstance(width, int):
+            _budget.get().pay(max(0, width), max(0, width))
+
+
+def _fill(text: str, n_fields: int, *values: Any) -> None:
+    """Pays for a text in whose fields the values are written, any of them in each."""
+    _budget.get().pay(1 + n_fields, len(text) + n_fields * (100 + sum(map(_size, values))))
+
+
+class _Generation(Extension):
+    """``{% generation %}``, which marks for a trainer what is the model's: here, what is in it."""
+
+    tags = {"generation"}  # noqa: RUF012 - as Jinja has it
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
+
+
 class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(ImmutableSandboxedEnvironment.default_binop_table)
 
     def __init__(self) -> None:
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[LoopControlExtension], finalize=_checked)
+        extensions = [LoopControlExtension, _Generation]
+        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=extensions, finalize=_checked)
         self.filters = {name: _counted(name, FILTERS[name]) for name in _FILTERS.split()}
         self.filters |= {"tojson": _counted("tojson", _tojson), _VALUE: _checked, _LOOP: _Turns}
         self.tests = {name: _counted(name, test) for name, test in TESTS.items()}
         known = {name: self.globals[name] for name in ("range", "namespace", "dict")}
-        self.globals = {**known, "raise_exception": _raise_exception}
+        self.globals = {**known, "raise_exception": _raise_exception, "strftime_now": _strftime_now}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         parsed = super()._parse(source, name, filename)
         priced: nodes.Template = _Priced().visit(parsed)
         return priced
 
-    def wrap_str_format(self, value: Any) -> None:
-        """No ``str.format``, whose fields may be of any width."""
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """``str.format``, whose fields may be of any width, with narrow ones."""
+        wrapped = super().wrap_str_format(value)
+        if wrapped is None or value.__name__ != "format":
+            return None
+
+        def narrow(*args: Any, **kwargs: Any) -> str:
+            text = value.__self__
+            fields = [spec or "" for _, name, spec, _ in Formatter().parse(text) if name is not None]
+            if not all(map(_FIELD.fullmatch, fields)):
+                raise TemplateError(f"a text is formatted as {text!r:.80}")
+            _fill(text, len(fields), *args, *kwargs.values())
+            return wrapped(*args, **kwargs)
+
+        return narrow
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         for kind, methods in _METHODS.items():
@@ -262,8 +312,10 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         steps = 50 if isinstance(__obj, Macro | LoopContext) else 1
-        for value in (*args, *kwargs.values()):
-            _checked(value)
+        own = ("_loop_vars", "_block_vars")  # Jinja's, for functions of its own
+        for value in (*args, *(value for name, value in kwargs.items() if name not in own)):
+            if not (isinstance(value, Namespace) and isinstance(__obj, Macro)):
+                _checked(value)
         owner = getattr(__obj, "__self__", None)
         if isinstance(owner, str):
             _checked(owner)
@@ -271,6 +323,8 @@ class _Environment(ImmutableSandboxedEnvironment):
                 _foresee("replace", owner, *args)
             if __obj.__name__ == "join":
                 _foresee("join", args[0] if args else "", owner)
+            if __obj.__name__ in _PADDING:
+                _pad(*args)
         made = super().call(__context, __obj, *args, **kwargs)
         _budget.get().pay(steps, 0 if isinstance(made, Namespace) else _size(made))
         return made
@@ -282,7 +336,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         elif operator == "**" and not (_small(left) and _small(right)):
             raise TemplateError("a power of large numbers")
         elif operator == "%" and isinstance(left, str):
-            raise TemplateError("a text is formatted with %")
+            if not _PERCENT.fullmatch(left):
+                raise TemplateError(f"a text is formatted as {left!r:.80}")
+            _fill(left, left.count("%"), right)
         elif operator == "+":
             budget.pay(1, _size(left) + _size(right))
         return _checked(super().call_binop(context, operator, left, right))
@@ -314,11 +370,26 @@ def _raise_exception(message: str) -> NoReturn:
     raise TemplateError(message)
 
 
-def _tojson(value: object, indent: int | None = None) -> str:
-    """JSON as it is: Jinja's own filter escapes it for HTML."""
+def _strftime_now(form: str) -> str:
+    """Today, as transformers tells it to templates."""
+    if not _DATE.fullmatch(form):
+        raise TemplateError(f"a date is written as {form!r:.80}")
+    return datetime.now().strftime(form)
+
+
+def _tojson(
+    value: object,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """JSON as it is, with the arguments that transformers takes: Jinja's own filter escapes it for HTML."""
     if indent is not None and not 0 <= indent <= 16:
         raise TemplateError(f"tojson with an indent of {indent}")
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+    if separators and max(map(len, separators)) > 16:
+        raise TemplateError("tojson with long separators")
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 _ENVIRONMENT = _Environment()

@@ -23,6 +23,9 @@ _MOST_GROWTH = 64  # characters that a normaliser may make of one: a ligature be
 _MOST_SPECIAL = 64  # tokens that stand around a text
 _LONGEST_WORD = 10_000  # characters of which a word is compared with every piece, in the square of their number
 _DEEPEST = 100
+# Words of letters with marks, and spaces between: repeats of repeats, but each part begins with another kind of
+# character, and so there is one way to match.
+_ONE_WAY = {r"(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+": r"\p{L}+"}
 
 _ESCAPED = re.compile(r"\\(?:[pPx]\{[^}]*\}|[kg]<[^>]*>|.)", re.DOTALL)
 _QUANTIFIER = re.compile(r"[*+?][?+]?|\{(\d*)(,?)(\d*)\}[?+]?")
@@ -134,6 +137,8 @@ def check_pattern(pattern: str) -> None:
     if len(pattern) > _LONGEST_PATTERN:
         raise ValueError(f"a pattern of {len(pattern)} characters, expected at most {_LONGEST_PATTERN}")
     position, shown = 0, f"{pattern!r:.80}"
+    for words, simpler in _ONE_WAY.items():
+        pattern = pattern.replace(words, simpler)
     # of each open group: has it several ways to match, how many repetitions are in this branch, and in the longest one
     groups: list[list[int]] = [[0, 0, 0]]
     while position < len(pattern):
