@@ -103,6 +103,10 @@ def _show(found: Calibrating, output: Output) -> None:
     told = found.calibration
     was = told.was(0.5)
     if found.helps:
-        output.out.print(f"Kept: a confidence of {was:.2f} counts as 0.50 in this store (slope {told.slope:g}).")
+        output.out.print(
+            f"Kept: a confidence of {was:.2f} counts as 0.50 in this store (slope {told.slope:g}).", soft_wrap=True
+        )
     else:
-        output.out.print("Nothing kept: on these questions the shipped confidence is better than what they teach.")
+        output.out.print(
+            "Nothing kept: on these questions the shipped confidence is better than what they teach.", soft_wrap=True
+        )
