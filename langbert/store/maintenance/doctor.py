@@ -248,7 +248,7 @@ class _Examination:
                 self._checkup.note("primary", "table commits", "not in order", bad)
         newest = int(max(chunks.max(initial=0), vectors.max(initial=0)))
         if newest > last:
-            self._checkup.note("primary", "table commits", f"ends at change {last}, yet there is a row born at {newest}")
+            self._checkup.note("primary", "table commits", f"ends at change {last}, yet a row was born at {newest}")
         with self._reading("table tombstones"):
             dead = self._snapshot.sql.execute("SELECT change, row_id FROM tombstones").fetchall()
             self._checkup.counts["tombstones"] = len(dead)
