@@ -132,7 +132,7 @@ MODEL_ROOMS = [
     {"hardware"},
     {"layers"},  # torch, and what the processor can do
     {"files"},
-    {"architectures", "transformers_models"},
+    {"architectures", "llama_cpp_models", "transformers_models"},
     {"bert", "gpt"},
     {"encoder", "decoder", "runner"},
 ]

@@ -99,7 +99,7 @@ def write_gguf(
     writer.add_token_merges(merges)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
-    writer.add_chat_template(TEMPLATE)
+    writer.add_chat_template(overrides.get("template", TEMPLATE))
     for name, tensor in gguf_names(model).items():
         values = tensor.numpy()
         if name in blocks:
@@ -118,7 +118,7 @@ def write_gguf(
 
 def gguf_names(model: Any) -> dict[str, torch.Tensor]:
     config = model.config
-    kind = gguf.MODEL_ARCH.LLAMA if config.model_type == "llama" else gguf.MODEL_ARCH.QWEN2
+    kind = getattr(gguf.MODEL_ARCH, config.model_type.upper())
     names = gguf.get_tensor_name_map(kind, config.num_hidden_layers)
     tensors = {}
     for name, tensor in model.state_dict().items():

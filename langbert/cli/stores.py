@@ -186,9 +186,10 @@ def writer_behind(base_url: str, name: str | None, api_key: str | None) -> Gener
 
 def fetch(name: str, output: Output) -> None:
     """See to it that a model is here, and the one that it is only adapters for."""
+    from ..models import BY_LLAMA_CPP
     from ..models.files.adapters import base_name
 
-    if base := base_name(output.model(name)):
+    if base := base_name(output.model(name.removeprefix(BY_LLAMA_CPP))):
         output.model(base)
 
 

