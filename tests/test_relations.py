@@ -231,6 +231,7 @@ def test_a_long_text_is_cut_between_sentences(base: str) -> None:
         assert text[window.spans[-1][0] : window.spans[-1][1]] == "."  # each is whole sentences
     (whole,) = pieces(tokenizer, [text], 512)[0]
     assert whole.spans == [span for window in windows for span in window.spans]
+    assert [len(own) for own in (pieces(tokenizer, [text], 512, most)[0] for most in (1, 4, 6))] == [6, 2, 1]
     overlapping = pieces(tokenizer, ["word " * 60], 24)[0]
     assert overlapping[0].spans[-1][1] > overlapping[1].spans[0][0]
 
@@ -316,7 +317,9 @@ def test_what_is_no_extractor_is_refused(base: str, trained: Path, tmp_path: Pat
     with pytest.raises(CheckpointError, match=r"size is 1099511627776"):
         Extractor(tmp_path)
     (tmp_path / "relations.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="expected types, relations, size, max_length and two thresholds"):
+    with pytest.raises(
+        CheckpointError, match="expected types, relations, size, max_length, max_sentences and two thresholds"
+    ):
         Extractor(tmp_path)
     with pytest.raises(ValueError, match="size is 7, expected an even one"):
         RelationsTask(write_jsonl(tmp_path / "d.jsonl", [sentence(0)]), base=base, size=7)

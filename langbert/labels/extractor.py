@@ -69,7 +69,8 @@ class Extraction:
 class Extractor(Configured):
     """Finds entities and how they are related, in one step: token-pair linking on a BERT (Wang et al. 2020).
 
-    A long text is read in windows of whole sentences; both entities of a triple stand in one of them.
+    A text is read in windows of as many whole sentences as the texts had that the model was trained on; both entities
+    of a triple stand in one window.
 
     Args:
         model: the folder of a model that ``langbert train relations`` made; or what was loaded of one, whose weights
@@ -85,6 +86,7 @@ class Extractor(Configured):
     Attributes:
         types: of entities; ``("",)`` where the model tells none apart.
         relations: what may stand between them; empty if the model finds entities only.
+        max_sentences: of a window; None is as many as there is room for.
         thresholds: log-odds that an entity and a triple must be over.
 
     Raises:
@@ -113,6 +115,7 @@ class Extractor(Configured):
         self.types, self.relations = loaded.types, loaded.relations
         bert = loaded.network.bert
         self.max_length = sequence_length(max_length or loaded.max_length, loaded.tokenizer, bert.config.max_positions)
+        self.max_sentences = loaded.max_sentences
         self.thresholds = tuple(one + threshold for one in loaded.thresholds)
         self._least = float(torch.tensor(self.thresholds[1]).sigmoid())
         self._device = resolve_device(device)
@@ -140,7 +143,7 @@ class Extractor(Configured):
             TypeError: ``texts`` is not a sequence of strings.
         """
         texts = checked_texts(texts)
-        cut = pieces(self._tokenizer, texts, self.max_length)
+        cut = pieces(self._tokenizer, texts, self.max_length, self.max_sentences)
         owners = [(i, window) for i, own in enumerate(cut) for window in own]
 
         def head(states: Tensor, batch: Sequence[int]) -> list[_Found]:

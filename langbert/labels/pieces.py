@@ -43,8 +43,10 @@ class Pieces(NamedTuple):
         return self.places[first], self.places[last]
 
 
-def pieces(tokenizer: TextTokenizer, texts: Sequence[str], max_length: int) -> list[list[Pieces]]:
-    """Each text in windows of at most ``max_length`` tokens: whole if it fits, else cut between sentences.
+def pieces(
+    tokenizer: TextTokenizer, texts: Sequence[str], max_length: int, max_sentences: int | None = None
+) -> list[list[Pieces]]:
+    """Each text in windows of at most so many tokens and sentences: whole if it fits, else cut between sentences.
 
     A sentence that is too long is read in overlapping windows. Chinese is read by character: a SentencePiece token may
     hold the end of one word and the beginning of a name, ``在北京`` for instance.
@@ -58,7 +60,7 @@ def pieces(tokenizer: TextTokenizer, texts: Sequence[str], max_length: int) -> l
             for one, span in _split(tokenizer, text, token, _visible(text, *offsets)):
                 ids.append(one)
                 spans.append(span)
-        cuts = [slice(0, len(spans))] if len(spans) <= room else _cuts(text, spans, room)
+        cuts = _cuts(text, spans, room, max_sentences or len(text))
         found.append([_framed(tokenizer, ids[cut], spans[cut]) for cut in cuts])
     return [[window for window in own if window.spans] for own in found]
 
@@ -80,17 +82,20 @@ def _token_id(tokenizer: TextTokenizer, piece: str) -> int | None:
     return tokenizer.token_id(normalize("NFKC", piece)) if found is None else found
 
 
-def _cuts(text: str, spans: Sequence[tuple[int, int]], room: int) -> Iterator[slice]:
-    """Windows of as many whole sentences as there is room for."""
-    start = stop = 0
+def _cuts(text: str, spans: Sequence[tuple[int, int]], room: int, most: int) -> Iterator[slice]:
+    """Windows of as many whole sentences as there is room for, and of ``most`` at most."""
+    if len(spans) <= room and len(text) <= most:
+        yield slice(0, len(spans))
+        return
+    start = stop = n = 0
     for _, end in sentences(text):
         following = stop
         while following < len(spans) and spans[following][0] < end:
             following += 1
-        if following - start > room and stop > start:
+        if stop > start and (following - start > room or n >= most):
             yield slice(start, stop)
-            start = stop
-        stop = following
+            start, n = stop, 0
+        stop, n = following, n + 1
         if stop - start > room:
             numbers: list[int | None] = list(range(stop - start))
             yield from (slice(start + cut.start, start + cut.stop) for cut in windows(numbers, room, room // 4))

@@ -29,6 +29,7 @@ from ..models.bert.loading import load_bert, sequence_length
 from ..models.files.adapters import base_of
 from ..models.files.json_files import read_json
 from ..models.files.tokenizer import TextTokenizer
+from ..text.sentences import sentences
 from .adapters import merged, save_adapters, starting_point
 from .annotated import AnnotatedTexts, read_annotated
 from .batching import padded
@@ -54,8 +55,8 @@ class _Example(NamedTuple):
 class RelationsTask(Task):
     """Learn to find entities and how they are related; types and relations are those found in the data.
 
-    A text over the limit is learnt in windows of whole sentences, as :class:`~langbert.Extractor` will read it. Saved
-    as adapters on the base, a few megabytes.
+    A text over the limit is learnt in windows of whole sentences. :class:`~langbert.Extractor` will read as many at a
+    time as nine of ten texts have. Saved as adapters on the base, a few megabytes.
 
     Args:
         data: texts with entities, triples, or both: JSON lines of ``{"text", "triples", "entities"}``, or the files of
@@ -112,6 +113,8 @@ class RelationsTask(Task):
         with seeded(seed):
             self.network: nn.Module = TokenPairLinker(bert, len(self.types), len(self.relations), size)
         self._name = Path(data).name
+        counts = sorted(len(sentences(text.text)) for text in texts)
+        self._max_sentences = max(1, counts[int(0.9 * (len(counts) - 1))])
         self._examples = [
             self._example(text, window)
             for text, windows in zip(texts, self._cut(texts), strict=True)
@@ -182,6 +185,7 @@ class RelationsTask(Task):
             tuple(self.types),
             tuple(self.relations),
             self._max_length,
+            self._max_sentences,
         )
         extractor = Extractor(checkpoint, precision="float32", device=device, threshold=_LOW)
         self._thresholds, report = best_thresholds(extractor, texts, located=located)
@@ -204,6 +208,7 @@ class RelationsTask(Task):
             relations=self.relations,
             size=self._size,
             max_length=self._max_length,
+            max_sentences=self._max_sentences,
             thresholds=self._thresholds,
         )
 

@@ -166,6 +166,7 @@ class LinkerCheckpoint(NamedTuple):
 
     Attributes:
         max_length: tokens that it was trained to read at once, special ones included.
+        max_sentences: how many of them the texts that it was trained on have, but for a tenth; None if nobody counted.
         thresholds: log-odds that an entity and a triple must be over.
     """
 
@@ -174,6 +175,7 @@ class LinkerCheckpoint(NamedTuple):
     types: tuple[str, ...]
     relations: tuple[str, ...]
     max_length: int
+    max_sentences: int | None = None
     thresholds: tuple[float, float] = (0.0, 0.0)
 
 
@@ -190,12 +192,12 @@ def load_linker(folder: Path, *, offline: bool | None = None) -> LinkerCheckpoin
     said = read_json(file)
     try:
         types, relations = (tuple(map(str, said[key])) for key in ("types", "relations"))
-        size, max_length = int(said["size"]), int(said["max_length"])
+        size, max_length, max_sentences = (int(said[key]) for key in ("size", "max_length", "max_sentences"))
         thresholds = float(said["thresholds"][0]), float(said["thresholds"][1])
         if size not in range(2, MOST_SIZE + 1, 2):  # before as much is made
             raise ValueError(f"size is {size}")
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        expected = "types, relations, size, max_length and two thresholds"
+        expected = "types, relations, size, max_length, max_sentences and two thresholds"
         raise CheckpointError(f"{file}: expected {expected} ({error!r})") from error
     network = TokenPairLinker(load_bert(base, pooler=False, low_bit=True), len(types), len(relations), size)
     if base != folder:
@@ -206,7 +208,7 @@ def load_linker(folder: Path, *, offline: bool | None = None) -> LinkerCheckpoin
         except RuntimeError as error:
             raise CheckpointError(f"{folder / _HEAD}: does not fit {file}: {error}") from error
     tokenizer = TextTokenizer.from_folder(base)
-    return LinkerCheckpoint(network.eval(), tokenizer, types, relations, max_length, thresholds)
+    return LinkerCheckpoint(network.eval(), tokenizer, types, relations, max_length, max_sentences, thresholds)
 
 
 def write_labels(
@@ -216,11 +218,12 @@ def write_labels(
     relations: Sequence[str],
     size: int,
     max_length: int,
+    max_sentences: int,
     thresholds: tuple[float, float],
 ) -> None:
     """What :func:`load_linker` has to know beside the weights."""
-    said = {"types": types, "relations": relations, "size": size, "max_length": max_length, "thresholds": thresholds}
-    write_json(said, folder / _LABELS)
+    said = {"types": types, "relations": relations, "size": size, "max_length": max_length}
+    write_json({**said, "max_sentences": max_sentences, "thresholds": thresholds}, folder / _LABELS)
 
 
 def save_whole_linker(network: TokenPairLinker, folder: Path) -> None:
