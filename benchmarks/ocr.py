@@ -1,6 +1,6 @@
 """Characters that OCR gets wrong on pages made from known texts, beside tesseract.
 
-    python benchmarks/ocr.py --english SQUAD.json --chinese CMRC.json [--pages 3]
+    python benchmarks/ocr.py [--english SQUAD.json] [--chinese CMRC.json] [--pages 3]
 
 The character error rate is the edit distance between the text that was drawn and the text that was read, in parts of
 the former; runs of blanks count as one, in Chinese as none. Two columns are right only in the order of reading.
@@ -48,8 +48,8 @@ def seconds() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--english", type=Path, required=True)
-    parser.add_argument("--chinese", type=Path, required=True)
+    parser.add_argument("--english", type=Path)
+    parser.add_argument("--chinese", type=Path)
     parser.add_argument("--pages", type=int, default=3, help="of each kind")
     options = parser.parse_args()
     engines = {"langbert": langbert, **({"tesseract": tesseract} if shutil.which("tesseract") else {})}
@@ -57,7 +57,9 @@ def main() -> None:
     print("| pages | " + " | ".join(f"{name}: CER | s/page" for name in engines) + " |")
     with tempfile.TemporaryDirectory() as folder:
         for language, font in fonts.items():
-            texts = paragraphs(getattr(options, language))
+            if (file := getattr(options, language)) is None:
+                continue
+            texts = paragraphs(file)
             for kind in KINDS:
                 wrong, spent = dict.fromkeys(engines, 0), dict.fromkeys(engines, 0.0)
                 drawn = 0
