@@ -353,6 +353,16 @@ def test_what_a_tokenizer_cannot_cut_is_said(folder: Path) -> None:
         tokenizer.encode(["zebra"])
 
 
+def test_tokens_beyond_the_networks_table_are_named(folder: Path) -> None:
+    weights = read_tensors(folder)
+    rows = weights["embeddings.word_embeddings.weight"]
+    save_file({**weights, "embeddings.word_embeddings.weight": rows[:10].clone()}, folder / "model.safetensors")
+    change(folder / "config.json", vocab_size=10)
+    assert embed(folder, "hello") == (1, 8)
+    with pytest.raises(CheckpointError, match="the token 10, and the network knows 10"):
+        embed(folder)
+
+
 @pytest.mark.parametrize(
     "pattern",
     [

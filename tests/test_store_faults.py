@@ -315,6 +315,23 @@ def test_a_flipped_bit_in_the_truth_is_found_or_harmless(filled: Path, tmp_path:
     assert refused + seen_by_doctor + harmless == flips
 
 
+@pytest.mark.slow
+def test_a_flipped_bit_in_a_derived_file_changes_no_answer(
+    filled: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    expected = everything(shutil.copytree(filled, tmp_path / "expected"))
+    rng = random.Random(0)
+    listed = [file.relative_to(filled) for file in derived_files(filled)]
+    for round_ in range(200):
+        path = shutil.copytree(filled, tmp_path / f"{round_}")
+        file = path / listed[round_ % len(listed)]
+        place, bit = rng.randrange(file.stat().st_size), rng.randrange(8)
+        flip(file, place, bit)
+        assert everything(path) == expected, (file.name, place, bit)
+        shutil.rmtree(path, ignore_errors=True)
+    assert "panicked" not in capfd.readouterr().err
+
+
 def test_a_flipped_bit_in_a_text_is_never_shown(filled: Path, tmp_path: Path) -> None:
     for old, new in (
         (b"number17", b"number97"),

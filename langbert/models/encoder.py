@@ -109,13 +109,23 @@ class BertEncoder:
         bert = load()
         self._prepared = PreparedBert(bert, dtype=dtype, device=device, ranges=ranges)
         self.hidden_size, self.dtype = bert.config.hidden_size, dtype
+        self._n_tokens = bert.config.vocab_size
         self.max_length: int | None = bert.config.max_positions
         self.pooler: nn.Module | None = None if bert.pooler is None else bert.pooler.to(device)
         del bert
         release_memory()
 
     def __call__(self, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None) -> Tensor:
-        return self._prepared(sequences, segments)
+        try:
+            return self._prepared(sequences, segments)
+        except IndexError as error:
+            token = max(max(ids, default=0) for ids in sequences)
+            if token < self._n_tokens:
+                raise
+            raise CheckpointError(
+                f"a text has the token {token}, and the network knows {self._n_tokens}: its tokenizer is another "
+                "model's; take both from one copy"
+            ) from error
 
     def weights(self) -> Mapping[str, Weight]:
         bert = self._load()

