@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -159,26 +158,31 @@ def test_the_cache_survives_and_is_shared(tmp_path: Path, monkeypatch: pytest.Mo
 
 async def test_a_cancelled_call_stops_its_worker() -> None:
     embeddings = LangBertEmbeddings(model="minilm", threads=1)
-    texts = [f"{n} bees make honey from the nectar of {n} flowers " * 8 for n in range(4000)]
-    done = threading.Event()
+    texts = [f"{n} bees make honey from the nectar of {n} flowers " * 8 for n in range(2000)]
+    begun, done = threading.Event(), threading.Event()
+    made: list[int] = []
     embed = embeddings.embedder.embed
 
-    def watched(*args: Any, **options: Any) -> Any:
+    def watched(*args: Any, progress: Any, **options: Any) -> Any:
+        def told(n: int) -> None:
+            made.append(n)
+            begun.set()
+            progress(n)
+
         try:
-            return embed(*args, **options)
+            return embed(*args, progress=told, **options)
         finally:
             done.set()
 
     embeddings.embedder.embed = watched  # type: ignore[method-assign]
     task = asyncio.create_task(embeddings.aembed_documents(texts))
-    await asyncio.sleep(0.5)
-    started = time.perf_counter()
+    assert await asyncio.to_thread(begun.wait, 60)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not done.is_set()
-    assert await asyncio.to_thread(done.wait, 20)
-    assert time.perf_counter() - started < 15  # all of them take half a minute and more
+    assert await asyncio.to_thread(done.wait, 60)
+    assert sum(made) < len(texts) / 2
 
 
 def test_a_folder_is_a_model(embeddings: LangBertEmbeddings, tmp_path: Path) -> None:

