@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer, models, normalizers, pre_tokenizers
 
 from langbert.models import resolve
 from langbert.models.files import tokenizer as files
+from langbert.models.files import unigram
 from langbert.models.files.tokenizer import TextTokenizer
 from langbert.models.files.unigram import LightUnigram, TokenizerFacts
 
@@ -37,20 +39,45 @@ def folder() -> Path:
 
 
 @pytest.fixture(scope="module")
-def library(folder: Path) -> Tokenizer:
-    whole = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    whole.no_truncation()
-    whole.no_padding()
-    return whole
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder that only this file's tokenizers are kept in."""
+    place = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(files, "cache_dir", lambda: place)
+        yield place
 
 
 @pytest.fixture(scope="module")
-def light(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> LightUnigram:
-    file = tmp_path_factory.mktemp("kept") / "kept.json"
-    LightUnigram.keep((folder / "tokenizer.json").read_bytes(), NO_FACTS, file)
+def first(folder: Path, cache: Path) -> TextTokenizer:
+    """Whoever reads it first: the library's, loaded once for all tests, and kept for the next one."""
+    return TextTokenizer._read(folder, False, False)
+
+
+@pytest.fixture(scope="module")
+def library(first: TextTokenizer) -> Tokenizer:
+    return first._tokenizer
+
+
+@pytest.fixture(scope="module")
+def light(first: TextTokenizer, cache: Path) -> LightUnigram:
+    (file,) = (cache / "tokenizers").iterdir()
     kept = LightUnigram.kept_in(file)
     assert kept is not None
     return kept
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose tokenizer is kept although it has twenty pieces, and where."""
+    monkeypatch.setattr(files, "_LARGE", 0)
+    monkeypatch.setattr(unigram, "_PIECES", 20)
+    monkeypatch.setattr(files, "cache_dir", lambda: tmp_path)
+    pieces = ["<unk>", "▁", "▁Bees", "▁make", *"abcdeghiklmnorst."]
+    whole = Tokenizer(models.Unigram([(piece, -1.0 - i) for i, piece in enumerate(pieces)], unk_id=0))
+    whole.normalizer = normalizers.NFKC()
+    whole.pre_tokenizer = pre_tokenizers.Metaspace()
+    whole.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path
 
 
 def seen(encoding: Encoding) -> tuple[object, ...]:
@@ -81,32 +108,38 @@ def test_documents_are(light: LightUnigram, library: Tokenizer, documents_folder
 
 
 def test_what_is_kept_tells_the_same_of_the_tokenizer(
-    folder: Path, library: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, first: TextTokenizer, library: Tokenizer, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(files, "cache_dir", lambda: tmp_path)
-    first, second = TextTokenizer._read(folder, False, False), TextTokenizer._read(folder, False, False)
-    (kept,) = (tmp_path / "tokenizers").iterdir()
+    second = TextTokenizer._read(folder, False, False)
     for text in TEXTS:
         assert seen(second.encode([text])[0]) == seen(library.encode(text, add_special_tokens=False))
         assert second.offsets(text) == library.encode(text, add_special_tokens=False).offsets
     pair = library.encode("one", "two")
     ids = [encoding.ids for encoding in second.encode(["one", "two"])]
     assert second.pair(*ids) == (pair.ids, pair.type_ids)
-    for name in ("prefix", "suffix", "n_special", "n_pair_special", "special_ids", "vocab_size", "mask_id", "sha256"):
+    for name in ("prefix", "suffix", "n_special", "n_pair_special", "special_ids", "vocab_size", "mask_id"):
         assert getattr(second, name) == getattr(first, name)
     second.save(tmp_path, max_length=512)
     assert (tmp_path / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
-    kept.write_text("{")  # cut off
-    assert TextTokenizer._read(folder, False, False).encode(["one"])[0].ids == ids[0]
 
 
-def test_many_texts_are_cut_by_the_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_cut_off_is_kept_anew(small: Path) -> None:
+    ids = TextTokenizer._read(small, False, False).encode(["Bees make honey."])[0].ids
+    (kept,) = (small / "tokenizers").iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:40])
+    for _ in range(2):
+        assert TextTokenizer._read(small, False, False).encode(["Bees make honey."])[0].ids == ids
+        assert kept.read_bytes() == whole
+
+
+def test_many_texts_are_cut_by_the_library(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "_LITTLE", 40)
     lightly: list[str] = []
     cut = LightUnigram.encode
     monkeypatch.setattr(LightUnigram, "encode", lambda self, text: lightly.append(text) or cut(self, text))
-    TextTokenizer._read(folder, False, False)  # keeps it, where nobody has
-    tokenizer = TextTokenizer._read(folder, False, False)
+    TextTokenizer._read(small, False, False)  # keeps it
+    tokenizer = TextTokenizer._read(small, False, False)
     texts = ["Bees make honey.", "Bees make wax.", "A hive is their home.", "Honey is sweet."]
     one_by_one = [tokenizer.encode([text])[0].ids for text in texts]
     assert lightly == texts[:2]
