@@ -16,18 +16,17 @@ from torch import nn
 from langbert.errors import CheckpointError
 from langbert.models.bert.checkpoint import bert_table
 from langbert.models.bert.loading import load_bert
+from langbert.models.files.json_files import read_json, write_json
 from langbert.models.files.weights import (
     SAME,
     TRANSPOSED,
     NameTable,
     Row,
     load_strict,
-    read_json,
     read_tensors,
     save_tensors,
     stacked,
     tensors_sha256,
-    write_json,
 )
 
 TINY = transformers.BertConfig(

@@ -260,7 +260,7 @@ def test_unreadable_metadata_costs_its_own_chunk_only(tmp_path: Path, expected: 
     with Store.open(tmp_path / "s") as store:
         hits = store.search_vector(np.ones(2), MANY, where=WHERE)
     assert sorted(hit.chunk.id for hit in hits) == expected[1:]
-    assert examine(tmp_path / "s").state == "truth"
+    assert examine(tmp_path / "s").state == "primary"
 
 
 @pytest.mark.parametrize("number", [10**400, [-(10**400)], -(1 << 5000)])

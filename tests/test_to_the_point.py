@@ -91,6 +91,7 @@ def test_of_two_people_the_one_who_does_what_was_asked() -> None:
         ("How much is entry?", "Entry is 12 pounds for students and 20 pounds for visitors."),
         ("When was the mill opened?", "The mill in Graz was opened in 1998, the mill in Linz in 2004."),
         ("Who runs the archive and the library?", "Ruth Meyer runs the archive and Paul Brandt runs the library."),
+        ("What do bees make?", "Bees are insects . "),
         ("Who wrote it?", "It was written by Ann Lee, Bo Chen and Carla Diaz."),
         ("Which versions are supported?", "Versions 3.8, 3.9 and 3.10 are supported."),
         ("How high is the tower?", "The tower, built in 1889, is 330 metres high and weighs 10,100 tons."),

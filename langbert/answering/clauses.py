@@ -112,10 +112,11 @@ def asked_clause(question: str, sentence: str) -> tuple[int, int] | None:
         found = _chosen(question, sentence, list(_parts(question, sentence, start, end, cut)))
         if found is not None:
             start, end = found
+    if (start, end) == (0, len(sentence)):
+        return None
     while end > start and sentence[end - 1] in " .。,，;；":
         end -= 1
-    whole = len(sentence.strip().rstrip(".。"))
-    return (start, end) if end - start < whole else None
+    return start, end
 
 
 def _parts(question: str, sentence: str, start: int, end: int, cut: re.Pattern[str]) -> Iterator[_Part]:

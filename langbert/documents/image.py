@@ -41,14 +41,15 @@ def _pages(data: bytes) -> Iterator[NDArray[np.uint8]]:
             for frame in ImageSequence.Iterator(file):
                 if frame.width * frame.height > _MOST_PIXELS:
                     raise DocumentError(f"it has {frame.width:,} × {frame.height:,} pixels; make it smaller")
-                frame.draft("RGB", (LONGEST, LONGEST))  # of a JPEG, which then takes less to unpack
                 frame.draft("RGB", (LONGEST, LONGEST))  # a JPEG takes less to unpack
                 page = ImageOps.exif_transpose(_plain(frame))
                 page.thumbnail((LONGEST, LONGEST))
                 if page.mode == "RGBA":
                     page = Image.alpha_composite(Image.new("RGBA", page.size, _PAPER), page)
                 yield np.asarray(page.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:  # whose own words name an object in memory
+        raise DocumentError("it is broken or no picture at all; save it again") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DocumentError(f"it is broken or no picture at all ({error}); save it again") from error
 
 
