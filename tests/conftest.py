@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from langbert import Store
@@ -20,6 +21,9 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("LANGSMITH_TRACING", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers that each take every core spend their time waiting for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("no clock", deadline=None)  # 200 ms for an example are over where the machine is busy
+settings.load_profile("no clock")
 
 DOCUMENTS = Path(__file__).parent.parent / "examples" / "documents"
 
