@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from langbert.answering import claims
@@ -99,6 +99,7 @@ def test_evidence_knows_its_place_in_the_document() -> None:
 
 
 @given(st.text(alphabet="ab1 .。？?\n-*#|`[]()>_年假", max_size=80))
+@example(">\n1")
 def test_claims_are_stretches_of_the_text_in_order(text: str) -> None:
     last = 0
     for claim in claims.checked(text, SOURCES):

@@ -86,6 +86,8 @@ def _claiming(text: str) -> Iterator[tuple[int, int, int]]:
         header = "|" in text[marker:end] and "|" in following and _RULE.match(following)
         found = _MARKER.match(text, marker)
         start = found.end() if found is not None and found.end() < end else marker
+        while text[start].isspace():  # an empty line of a quotation
+            start += 1
         said = text[start:end]
         nothing = _RULE.match(said) or _HEADING.match(said) or _QUESTION.search(said) or _TALK.match(said)
         if letters(said) and not nothing and not header:
