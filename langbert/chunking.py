@@ -16,7 +16,7 @@ from itertools import pairwise
 from unicodedata import category
 
 from .records import Chunk, Document, EmbedderLike
-from .text.sentences import sentences
+from .text.sentences import sentences, stripped
 
 __all__ = ["Chunker"]
 
@@ -294,12 +294,7 @@ class _Splitter:
         return _CHARACTERS_PER_TOKEN * self.limit
 
     def _stripped(self, start: int, end: int) -> tuple[int, int]:
-        text = self.text
-        while start < end and text[start].isspace():
-            start += 1
-        while end > start and text[end - 1].isspace():
-            end -= 1
-        return start, end
+        return stripped(self.text, start, end)
 
 
 class _Breaks:

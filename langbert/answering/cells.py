@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ..text.scripts import has_unspaced
+from ..text.sentences import stripped
 from ..text.terms import content_terms
 from .conditions import NUMBER, quarters
 
@@ -82,7 +83,7 @@ def rows_of(text: str, units: Iterable[tuple[int, int]]) -> Iterator[Row]:
             name, colon, _ = cell.partition(": ")
             own = (name.strip(), at + len(name) + len(colon)) if colon and cells else ("", at)
             if cell.strip():
-                cells.append((own[0], *_stripped(text, own[1], at + len(cell))))
+                cells.append((own[0], *stripped(text, own[1], at + len(cell))))
             at += len(cell) + 1
         if len(cells) > 1 and any(name for name, _, _ in cells):
             yield Row(text, start, end, tuple(cells))
@@ -191,11 +192,3 @@ def _names(question: str) -> frozenset[str]:
 def _letters(words: Iterable[str]) -> set[str]:
     """Words, pairs of characters taken apart, which overlap."""
     return {part for word in words for part in (set(word) - _SAY_LITTLE if has_unspaced(word) else {word})}
-
-
-def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
-    return start, end

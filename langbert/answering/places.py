@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ..records import Document
 from ..text.layout import ITEM
+from ..text.sentences import stripped
 from ..text.terms import content_terms
 
 __all__ = ["AskedPlace", "asked_place"]
@@ -79,11 +80,7 @@ class AskedPlace:
             start = within.start()
             following = re.compile(rf"^[ \t]*{ITEM}", re.MULTILINE).search(text, within.end(), end)
             end = following.start() if following else end
-        while end > start and text[end - 1].isspace():
-            end -= 1
-        while start < end and text[start].isspace():
-            start += 1
-        return start, end
+        return stripped(text, start, end)
 
     def _end(self, document: Document, start: int) -> int:
         """Where the section ends: at the next heading that is not below it, or with its paragraph."""

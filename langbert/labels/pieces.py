@@ -10,7 +10,7 @@ from unicodedata import normalize
 
 from ..models.files.tokenizer import TextTokenizer, windows
 from ..text.scripts import HAN
-from ..text.sentences import sentences
+from ..text.sentences import sentences, stripped
 
 __all__ = ["Pieces", "pieces"]
 
@@ -57,7 +57,7 @@ def pieces(
         ids: list[int] = []
         spans: list[tuple[int, int]] = []
         for token, offsets in zip(encoding.ids, encoding.offsets, strict=True):
-            for one, span in _split(tokenizer, text, token, _visible(text, *offsets)):
+            for one, span in _split(tokenizer, text, token, stripped(text, *offsets)):
                 ids.append(one)
                 spans.append(span)
         cuts = _cuts(text, spans, room, max_sentences or len(text))
@@ -109,12 +109,3 @@ def _framed(tokenizer: TextTokenizer, ids: Sequence[int], spans: Sequence[tuple[
     seen = [i for i, (start, end) in enumerate(spans) if start < end]
     framed = [*tokenizer.prefix, *ids, *tokenizer.suffix]
     return Pieces(framed, [n + i for i in seen], [spans[i] for i in seen])
-
-
-def _visible(text: str, start: int, end: int) -> tuple[int, int]:
-    """``text[start:end]`` without white space at either end."""
-    while start < end and text[start].isspace():
-        start += 1
-    while end > start and text[end - 1].isspace():
-        end -= 1
-    return start, end

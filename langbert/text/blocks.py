@@ -15,7 +15,7 @@ from typing import Literal
 from ..records import Heading
 from .layout import FRONT_MATTER, ITEM
 from .scripts import HAN, letters, reading_length
-from .sentences import is_code_line, sentences
+from .sentences import is_code_line, sentences, stripped
 
 __all__ = ["Block", "BlockKind", "announces_more", "blocks", "is_label", "is_only_links"]
 
@@ -168,10 +168,7 @@ class _Blocks:
         self._announced = False
 
     def _stripped(self, start: int, end: int) -> Span | None:
-        while start < end and self.text[start].isspace():
-            start += 1
-        while end > start and self.text[end - 1].isspace():
-            end -= 1
+        start, end = stripped(self.text, start, end)
         return (start, end) if start < end else None
 
     def _lead(self, *, any_sentence: bool = False) -> Span | None:

@@ -11,7 +11,7 @@ import re
 from .layout import ITEM
 from .scripts import CJK
 
-__all__ = ["is_code_line", "sentences"]
+__all__ = ["is_code_line", "sentences", "stripped"]
 
 _CLOSERS = "\"'”’»)\\]】」』）》〉］｝〕"
 
@@ -81,11 +81,21 @@ def is_code_line(line: str) -> bool:
     return _CODE.match(line) is not None
 
 
-def _append_stripped(spans: list[tuple[int, int]], text: str, start: int, end: int) -> None:
+def stripped(text: str, start: int, end: int) -> tuple[int, int]:
+    """The offsets of ``text[start:end]`` without white space at either end.
+
+    >>> stripped(" a b ", 0, 5)
+    (1, 4)
+    """
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():
         end -= 1
+    return start, end
+
+
+def _append_stripped(spans: list[tuple[int, int]], text: str, start: int, end: int) -> None:
+    start, end = stripped(text, start, end)
     if start < end:
         spans.append((start, end))
 
