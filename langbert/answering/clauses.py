@@ -63,17 +63,48 @@ def in_clause(question: str, chosen: Sequence[Evidence]) -> Evidence | None:
 
     Evidence that is a cell or a numbered place already is as short as can be.
     """
-    for evidence in chosen[:1]:
-        if evidence.told > 0 or not _VALUE.search(question) or _WHY.search(question):
-            continue
-        for start, end in sentences(evidence.quote):
-            clause = asked_clause(question, evidence.quote[start:end])
-            if clause is not None:
-                at = evidence.start + start
-                span = (at + clause[0], at + clause[1])
-                said = one_line(evidence.candidate.text[slice(*span)])
-                return replace(evidence, start=at, end=evidence.start + end, answer=span, said=said, heading="")
+    if not chosen or chosen[0].told > 0 or not _VALUE.search(question) or _WHY.search(question):
+        return None
+    evidence = chosen[0]
+    for start, end in sentences(evidence.quote):
+        clause = asked_clause(question, evidence.quote[start:end])
+        if clause is not None:
+            at = evidence.start + start
+            span = (at + clause[0], at + clause[1])
+            said = one_line(evidence.candidate.text[slice(*span)])
+            return replace(evidence, start=at, end=evidence.start + end, answer=span, said=said, heading="")
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a question says.
+
+    Attributes:
+        words: all of it.
+        figures: those that it names.
+        numbered: the words before them.
+        years: those among them.
+        who, when: whether a person, or a time, is asked for.
+    """
+
+    words: frozenset[str]
+    figures: set[str]
+    numbered: set[str]
+    years: set[str]
+    who: bool
+    when: bool
+
+    @classmethod
+    def of(cls, question: str) -> _Asked:
+        return cls(
+            _words(question),
+            _figures(question),
+            {_word_before(figure) for figure in _counts(question)} - {""},
+            set(YEAR.findall(question)),
+            _WHO.search(question) is not None,
+            _WHEN.search(question) is not None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +138,10 @@ def asked_clause(question: str, sentence: str) -> tuple[int, int] | None:
     '7 euros for children'
     >>> asked_clause("What is the fee?", said)
     """
+    asked = _Asked.of(question)
     start, end = 0, len(sentence)
     for cut in _CUTS:
-        found = _chosen(question, sentence, list(_parts(question, sentence, start, end, cut)))
+        found = _chosen(asked, sentence, list(_parts(asked, sentence, start, end, cut)))
         if found is not None:
             start, end = found
     if (start, end) == (0, len(sentence)):
@@ -119,7 +151,7 @@ def asked_clause(question: str, sentence: str) -> tuple[int, int] | None:
     return start, end
 
 
-def _parts(question: str, sentence: str, start: int, end: int, cut: re.Pattern[str]) -> Iterator[_Part]:
+def _parts(asked: _Asked, sentence: str, start: int, end: int, cut: re.Pattern[str]) -> Iterator[_Part]:
     """The parts between cuts that hold a value each; a part without one belongs to the next, the last to the one
     before."""
     bounds = [start]
@@ -132,28 +164,27 @@ def _parts(question: str, sentence: str, start: int, end: int, cut: re.Pattern[s
     open_from = None
     for first, last in zip(bounds, stops, strict=True):
         first = first if open_from is None else open_from
-        if _value(question, sentence[first:last]) is None:
+        if _value(asked, sentence[first:last]) is None:
             open_from = first
         else:
             spans.append((first, last))
             open_from = None
     if open_from is not None and spans:
         spans[-1] = (spans[-1][0], end)
-    yield from (_part(question, sentence, first, last) for first, last in spans)
+    yield from (_part(asked, sentence, first, last) for first, last in spans)
 
 
-def _part(question: str, sentence: str, start: int, end: int) -> _Part:
+def _part(asked: _Asked, sentence: str, start: int, end: int) -> _Part:
     said = sentence[start:end]
-    begin, stop = _value(question, said) or (0, 0)
+    begin, stop = _value(asked, said) or (0, 0)
     before, behind = said[:begin], said[stop:]
     unit = _UNIT.match(behind)
     words, head, tail = _words(said), _words(before), _words(behind[unit.end() if unit else 0 :])
-    who = _asks_who(question)
     if not start:
         verb = _VERB.search(before)
         head -= _words(verb[1]) if verb else frozenset()
-        tail -= _words(behind.split()[0]) if who and said.isascii() and behind.strip() else frozenset()
-    shared = _words(_NAME.sub("", said) if who else before) | _characters(before or said)
+        tail -= _words(behind.split()[0]) if asked.who and said.isascii() and behind.strip() else frozenset()
+    shared = _words(_NAME.sub("", said) if asked.who else before) | _characters(before or said)
     name = before[-1:] if before.endswith(tuple("$€£¥")) else unit[0].strip().lower() if unit else ""
     return _Part(
         start,
@@ -167,27 +198,30 @@ def _part(question: str, sentence: str, start: int, end: int) -> _Part:
     )
 
 
-def _value(question: str, said: str) -> tuple[int, int] | None:
+def _value(asked: _Asked, said: str) -> tuple[int, int] | None:
     """Where the first thing stands in ``said`` that can answer, and that the question does not name itself."""
-    if _asks_who(question):
-        asked = _words(question)
-        names = (name for name in _NAME.finditer(said) if not _words(name[0]) <= asked)
+    if asked.who:
+        names = (name for name in _NAME.finditer(said) if not _words(name[0]) <= asked.words)
         return next((name.span() for name in names), None) if said.isascii() else (0, 0)
-    named = _figures(question)
-    years = set() if _WHEN.search(question) else {year.span() for year in YEAR.finditer(said)}
-    after = {_word_before(figure) for figure in NUMBER.finditer(question)}
-    after |= {_word_before(figure) for figure in _COUNTED.finditer(question)}
+    years = set() if asked.when else {year.span() for year in YEAR.finditer(said)}
     found = [
         figure.span()
-        for pattern in (NUMBER, _COUNTED)
-        for figure in pattern.finditer(said)
-        if _counted(figure) not in named and figure.span() not in years and _word_before(figure) not in after - {""}
+        for figure in _counts(said)
+        if _counted(figure) not in asked.figures
+        and figure.span() not in years
+        and _word_before(figure) not in asked.numbered
     ]
     return min(found, default=None)
 
 
+def _counts(text: str) -> Iterator[re.Match[str]]:
+    """Figures, and numbers written as words."""
+    yield from NUMBER.finditer(text)
+    yield from _COUNTED.finditer(text)
+
+
 def _figures(text: str) -> set[str]:
-    return {_counted(figure) for pattern in (NUMBER, _COUNTED) for figure in pattern.finditer(text)}
+    return set(map(_counted, _counts(text)))
 
 
 def _word_before(figure: re.Match[str]) -> str:
@@ -202,14 +236,12 @@ def _counted(figure: re.Match[str]) -> str:
     return figure[0].lower() + (counts if _SHARED.match(counts) else "")
 
 
-def _chosen(question: str, sentence: str, parts: list[_Part]) -> tuple[int, int] | None:
+def _chosen(asked: _Asked, sentence: str, parts: list[_Part]) -> tuple[int, int] | None:
     """The only part that fits the question best, by words that no other part has."""
     if len(parts) < 2 or any(not part.words - frozenset(NUMBER.findall(sentence)) for part in parts):
         return None  # of a bare list of figures none has a condition of its own
-    asked = _words(question)
     repeated = any(part.shared & other.shared for part in parts for other in parts if other is not part)
-    who, figures = _asks_who(question), _figures(question)
-    if who and not repeated:
+    if asked.who and not repeated:
         return None  # several names of one thing
     clauses = repeated or all(part.named for part in parts)
     fits = []
@@ -217,21 +249,20 @@ def _chosen(question: str, sentence: str, parts: list[_Part]) -> tuple[int, int]
         others = frozenset[str]().union(*(other.words for other in parts if other is not part))
         # of the first part, what the other parts leave out is said of all of them
         if part.start:
-            own = part.words if part.unit or who else part.head
+            own = part.words if part.unit or asked.who else part.head
         else:
             own = part.head | part.tail if clauses else part.tail
-        named = figures & _figures(sentence[part.start : part.end])
+        named = asked.figures & _figures(sentence[part.start : part.end])
         elsewhere = any(named & _figures(sentence[other.start : other.end]) for other in parts if other is not part)
-        fits.append(len((asked & own) - others) + (_FIGURE if named and not elsewhere else 0))
+        fits.append(len((asked.words & own) - others) + (_FIGURE if named and not elsewhere else 0))
     best = max(fits)
     if not best or fits.count(best) > 1:
         return None
     part = parts[fits.index(best)]
-    if not who and not any(_alike(part, other) for other in parts if other is not part):
+    if not asked.who and not any(_alike(part, other) for other in parts if other is not part):
         return None
     said = sentence[part.start : part.end]
-    strange = set(YEAR.findall(said)) - set(YEAR.findall(question))
-    if strange and YEAR.search(question) and not _WHEN.search(question):
+    if asked.years and not asked.when and not asked.years.issuperset(YEAR.findall(said)):
         return None  # cut in the wrong place
     return part.start, part.end
 
@@ -239,11 +270,6 @@ def _chosen(question: str, sentence: str, parts: list[_Part]) -> tuple[int, int]
 def _alike(one: _Part, other: _Part) -> bool:
     """Whether both values are of one kind, as far as their units tell; one may leave it out."""
     return one.unit == other.unit or any(part.start and not part.unit for part in (one, other))
-
-
-def _asks_who(question: str) -> bool:
-    """Whether a person is asked for."""
-    return _WHO.search(question) is not None
 
 
 def _words(text: str) -> frozenset[str]:

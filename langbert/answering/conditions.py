@@ -56,7 +56,7 @@ def is_of_another(question: str, said: str, around: Iterable[str] = ()) -> bool:
     if asked and (found := quarters(everything)) and asked.isdisjoint(found):
         return True
     things = _things(question)
-    told = _things(everything)
+    told = _things(everything) if things else {}
     return any(kind in told and numbers.isdisjoint(told[kind]) for kind, numbers in things.items())
 
 
