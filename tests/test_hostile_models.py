@@ -55,17 +55,21 @@ def definition(**changed: Any) -> dict[str, Any]:
     } | changed
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def tiny_bert(folder: Path) -> Path:
     """A tiny BERT with its tokenizer, pooled by the mean."""
     torch.manual_seed(0)
-    transformers.BertModel(transformers.BertConfig(**SIZES)).save_pretrained(tmp_path)
-    (tmp_path / "tokenizer.json").write_text(json.dumps(definition()))
+    transformers.BertModel(transformers.BertConfig(**SIZES)).save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(json.dumps(definition()))
     stages = [{"path": "", "type": "x.Transformer"}, {"path": "1", "type": "x.Pooling"}]
-    (tmp_path / "modules.json").write_text(json.dumps(stages))
-    (tmp_path / "1").mkdir()
-    (tmp_path / "1/config.json").write_text('{"pooling_mode_mean_tokens": true}')
-    return tmp_path
+    (folder / "modules.json").write_text(json.dumps(stages))
+    (folder / "1").mkdir()
+    (folder / "1/config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tiny_bert(tmp_path)
 
 
 def embed(folder: Path, text: str = "hello world") -> tuple[int, ...]:

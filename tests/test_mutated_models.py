@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import transformers
-from test_hostile_models import SIZES, definition
+from test_hostile_models import tiny_bert
 
 from langbert import Embedder
 from langbert.errors import CheckpointError, LangbertError
@@ -47,16 +45,7 @@ TEMPLATE = """{% set ns = namespace(n=0) %}{% for m in messages %}{{ '<|' ~ m['r
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny BERT with its tokenizer, pooled by the mean."""
-    folder = tmp_path_factory.mktemp("whole")
-    torch.manual_seed(0)
-    transformers.BertModel(transformers.BertConfig(**SIZES)).save_pretrained(folder)
-    (folder / "tokenizer.json").write_text(json.dumps(definition()))
-    stages = [{"path": "", "type": "x.Transformer"}, {"path": "1", "type": "x.Pooling"}]
-    (folder / "modules.json").write_text(json.dumps(stages))
-    (folder / "1").mkdir()
-    (folder / "1/config.json").write_text('{"pooling_mode_mean_tokens": true}')
-    return folder
+    return tiny_bert(tmp_path_factory.mktemp("whole"))
 
 
 def bytes_changed(content: bytes, rng: random.Random) -> bytes:

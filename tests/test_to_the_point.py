@@ -200,6 +200,14 @@ Dogs are kept on a lead.
 """
 
 
+def at_place(question: str, document: Document) -> str:
+    place = asked_place(question)
+    assert place is not None
+    span = place.found_in(document)
+    assert span is not None
+    return document.text[slice(*span)]
+
+
 @pytest.mark.parametrize(
     ("question", "said"),
     [
@@ -214,21 +222,13 @@ Dogs are kept on a lead.
 def test_a_section_by_its_number(tmp_path: Path, question: str, said: str) -> None:
     (tmp_path / "rules.md").write_text(RULES)
     document = read_document(tmp_path / "rules.md")
-    place = asked_place(question)
-    assert place is not None
-    span = place.found_in(document)
-    assert span is not None
-    assert document.text[slice(*span)] == said
+    assert at_place(question, document) == said
 
 
 def test_an_article_in_figures_and_in_characters() -> None:
     document = Document("a", "第十一条 大门十点关闭。\n\n第十二条 狗须牵绳。\n\n第二条 碗碟应立即清洗。", "rules.txt")
     for question, said in (("第12条是什么？", "第十二条 狗须牵绳。"), ("第二条", "第二条 碗碟应立即清洗。")):
-        place = asked_place(question)
-        assert place is not None
-        span = place.found_in(document)
-        assert span is not None
-        assert document.text[slice(*span)] == said
+        assert at_place(question, document) == said
 
 
 def test_who_asks_for_more_than_the_number_asks_for_something_else() -> None:
