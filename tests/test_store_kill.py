@@ -84,7 +84,7 @@ def compare(folder: Path, models: list[Model], when: str) -> Model:
         assert found in models, when
         count = len(store)
         if count:
-            assert len(store.search("common", count, mode="lexical")) == count, when
+            assert len(store.search("common", count, mode="lexical", repeats=True)) == count, when
             assert len(store.search_vector(np.ones(DIMENSION), count)) == count, when
             id, text = next(iter(found.texts().items()))
             assert any(hit.chunk.id == id for hit in store.search(text, count, mode="dense")), when

@@ -22,7 +22,7 @@ from .conditions import NUMBER, quarters
 __all__ = ["Cell", "Row", "asked_cell", "rows_of"]
 
 _EMPTY = frozenset({"", "–", "-", "—", "n/a"})
-_UNIT = re.compile(r"\s*[(（](?P<unit>[^()（）]{1,12})[)）]$")
+_UNIT = re.compile(r"(?<!\s)\s*[(（](?P<unit>[^()（）]{1,12})[)）]$")
 _EXPLAINED = 0.5  # of a question's words, by the row, its columns and what the table stands under
 _ALIKE = 5  # letters that words of one kin begin with: supplies, supplier
 _KIN = tuple(
@@ -45,7 +45,7 @@ _KIN = tuple(
 _ASKED_WITH = re.compile(r"\b(?:who|when|where|owns?|how (?:many|long|heavy|high|tall|wide|old))\b", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z\d][A-Za-z\d_.,+#-]*")
 _HOW_MUCH = re.compile(r"\bhow much (?:is|are|for)\b|多少钱|什么价|多贵", re.IGNORECASE)
-_FIGURE = re.compile(rf"[A-Za-z]*{NUMBER.pattern}")
+_FIGURE = re.compile(rf"(?<![A-Za-z])[A-Za-z]*{NUMBER.pattern}")
 _ASKS = frozenset({"how", "mani"})
 _SAY_LITTLE = frozenset("的是有了吗呢多少几在谁哪个一")
 

@@ -39,7 +39,7 @@ _WHY = re.compile(r"\b(?:reason|explanation|explain|cause[sd]?|purpose|mean)\b|�
 _COUNTED = re.compile(
     r"\b(?:zero|no|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen"
     r"|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|half)\b"
-    r"|[零〇一二两三四五六七八九十百千万半]+(?=个?[天日周月年元角分秒米克斤升吨名人次件条台层倍岁度位时小公千平])",
+    r"|(?<![零〇一二两三四五六七八九十百千万半])[零〇一二两三四五六七八九十百千万半]+(?=个?[天日周月年元角分秒米克斤升吨名人次件条台层倍岁度位时小公千平])",
     re.IGNORECASE,
 )
 _NAME = re.compile(r"\b[A-Z][\w'’-]+(?:\s+[A-Z][\w'’-]+)*")
@@ -49,7 +49,7 @@ _LETTER = re.compile(r"(?<![\w.'’-])[A-Z](?![\w.'’-])")  # "model A"; as a w
 _UNIT = re.compile(
     rf"[ -]?(?:[%‰°€$£¥]|(?!(?:and|or|is|are|was|were)\b)[^\W\d_{HAN}]+|[{HAN}])"
 )  # right behind a figure
-_BEFORE = re.compile(rf"([^\W\d_]+)[ -]?$|([{HAN}])$")
+_BEFORE = re.compile(rf"([^\W\d_]{{1,30}})[ -]?$|([{HAN}])$")
 _VERB = re.compile(
     r"(?:^|\s)([a-z][\w'’-]*)(?:\s+(?:in|on|at|by|to|for|of|from|up|about|around|over|under|than|until|since|only))*\s*$"
 )  # or whatever stands before a value

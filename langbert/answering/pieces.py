@@ -32,7 +32,7 @@ _READ = 700  # characters of a piece that models read: a row or an item may be a
 _ROWS = 1 / 3  # a row says enough by itself
 _MOSTLY = 0.7  # of the lines of a table of contents are links
 _LONGEST_CODE = 100.0  # words of code that are one piece
-_BULLET = re.compile(rf"[ \t]*(?!\W?\w+[.)）、]){ITEM}")  # but no number
+_BULLET = re.compile(rf"^[ \t]*(?!\W?\w+[.)）、]){ITEM}")  # but no number
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ _SECTIONS = "section|clause|article|paragraph|chapter|appendix|annex|rule|part"
 _ITEMS = "step|point|item|rule|requirement|reason|condition|rung|task"
 _LABEL = re.compile(
     r"(?:(?P<outer>\([a-z\d]{1,3}\))\s+(?:of|in|under)\s+)?"
-    rf"(?:\b(?:{_SECTIONS})\s+|§+\s*|条款 ?|章节 ?|第(?=\d+\.))(?P<label>\d+(?:\.\d+)*|[A-Z](?:\.\d+)*|[IVXivx]+)"
+    rf"(?:\b(?:{_SECTIONS})\s+|(?<!§)§+\s*|条款 ?|章节 ?|第(?=\d+\.))(?P<label>\d+(?:\.\d+)*|[A-Z](?:\.\d+)*|[IVXivx]+)"
     r"(?P<inner>(?:\s?\([a-z\d]{1,3}\))*)"
     r"(?:[条节款]|(?![a-z\d_(]))",
     re.IGNORECASE,
