@@ -83,6 +83,8 @@ def test_a_reranker_is_trained_in_one_command(squad: Path, tmp_path: Path, capsy
     assert set(shown["metrics"]) == {"rr", "top1"}
     assert (output / "negatives.jsonl").read_text().count("\n") == 6
     assert Path(shown["model"], "adapter_model.safetensors").is_file()
+    arguments[-1] = str(tmp_path / "further")  # adapters are no embedder, so their base finds the negatives
+    assert invoke([*arguments, "--base", shown["model"], "--max-steps", "1", "--holdout", "0.34", "--json"]) == 0
 
 
 def test_a_recurrent_tagger_is_trained_from_nothing_in_one_command(

@@ -197,9 +197,11 @@ def _settings(defaults: TrainSettings, lora: int | None, given: dict[str, Any]) 
 def _mined(data: Path, negatives: Path, base: str, output: Output) -> Path:
     """Hard negatives for every question of ``data``, found by our own search; a stopped search goes on."""
     from ..evaluation import read_questions
+    from ..training.adapters import starting_point
     from ..training.mining import mine_negatives
     from .stores import make_embedder
 
+    base, _, _ = starting_point(base)  # a run that goes on from adapters searches with what they are for
     negatives.parent.mkdir(parents=True, exist_ok=True)
     questions = read_questions(data)
     embedder = make_embedder(base, output, pooling=None)
