@@ -231,6 +231,18 @@ def test_a_writer_that_breaks_off_leaves_what_was_checked() -> None:
         run(Performer("They", failing=ConnectionError("the line went dead")), mode="generate")
 
 
+def test_what_a_writer_thinks_aloud_is_neither_said_nor_checked() -> None:
+    pieces, answer = run(
+        Performer("<think>Bees? They sting", " drones.</think>\n\nThey make honey.", " "), mode="generate"
+    )
+    assert pieces == ["They make honey. [1]"]
+    assert answer.unsupported == ()
+    history = [Message("user", "Where do bees live?"), Message("assistant", "In hives.")]
+    performer = Performer(rewritten="<think>\nWho are they?\n</think>\nWhat do bees make?")
+    list(drive(answer_flow("What do they make?", Policy(mode="extract", rewrites=True), history), performer))
+    assert performer.steps[1] == Retrieve("What do bees make?")
+
+
 def test_whoever_stops_listening_stops_the_writer() -> None:
     performer = Performer("They make honey from nectar. ", "Drones have no sting. ", "A queen lays all the eggs.")
     events = drive(answer_flow("Bees?", Policy(mode="generate")), performer)

@@ -20,7 +20,7 @@ from langbert import Generator
 from langbert.errors import CheckpointError, GenerationError
 from langbert.generation.chat import ChatFormat
 from langbert.generation.sampling import Sampler, Sampling
-from langbert.generation.streaming import Detokenizer, StopStrings
+from langbert.generation.streaming import Detokenizer, Spoken, StopStrings
 from langbert.models.decoder import load_decoder
 from langbert.models.files.gguf import GGUFFile
 from langbert.models.files.gguf_tokenizer import gguf_tokenizer
@@ -83,6 +83,25 @@ def test_no_more_is_held_back_than_may_be_a_stop_string() -> None:
     assert StopStrings("ab").push("xaby") == "x"  # a lone string is one stop string, not its letters
     with pytest.raises(ValueError, match="empty"):
         StopStrings(["a", ""])
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("<think>\nHm. Is it 5? Yes.\n</think>\n\nIt is 5.", "It is 5."),
+        (" \n<think></think>It is 5.", "It is 5."),
+        ("It is 5 <think> or 6 </think>.", "It is 5 <think> or 6 </think>."),
+        ("<thin ice> is", "<thin ice> is"),
+        ("<thi", "<thi"),
+        ("<think>It is 5, or", ""),
+        ("", ""),
+    ],
+)
+def test_what_is_thought_aloud_is_not_said(written: str, said: str) -> None:
+    for size in (1, 2, 7, 100):
+        spoken = Spoken()
+        pieces = [spoken.push(written[i : i + size]) for i in range(0, len(written), size)]
+        assert ("".join(pieces) + spoken.flush()).lstrip() == said
 
 
 # --- characters -----------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ..generation.streaming import Spoken
 from ..records import Message
 from ..text.layout import ITEM
 from ..text.scripts import HAN, has_han
@@ -108,7 +109,9 @@ def standalone_question(question: str, rewritten: str, history: Sequence[Message
     of whose own terms come from the conversation. A follow-up that leans on the conversation
     must have gained a term, too.
     """
-    line = next((line for line in rewritten.splitlines() if line.strip()), "")
+    spoken = Spoken()
+    said = spoken.push(rewritten) + spoken.flush()
+    line = next((line for line in said.splitlines() if line.strip()), "")
     line = _LABEL.sub("", line).strip().strip("\"'“”「」").strip()
     # All texts together: alone, one of nothing but stop words would have those for terms.
     content = set(terms("\n".join([question, line, *(turn.content for turn in history)])))

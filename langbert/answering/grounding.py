@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import dedent
 from typing import NamedTuple
 
+from ..generation.streaming import Spoken
 from ..records import Candidate, Citation, Unsupported
 from ..text.base_forms import base_terms
 from ..text.blocks import Block, blocks
@@ -183,12 +184,13 @@ class Grounder:
         self._found = found
         self._mode = unsupported
         self._passages: Passages | None = None
+        self._spoken = Spoken()
         self._pending = ""
         self._said: set[str] = set()
 
     def feed(self, piece: str) -> Iterator[str]:
         """Take some more of the answer; yields what of it has become certain."""
-        self._pending += piece
+        self._pending += self._spoken.push(piece)
         spans = sentences(self._pending)
         for start, end in spans[:-1]:  # the last one may go on
             yield from self._checked(self._pending[start:end])
@@ -197,6 +199,7 @@ class Grounder:
 
     def finish(self) -> Iterator[str]:
         """The answer is over: yields what was still pending. A last sentence that breaks off goes, unless it is all."""
+        self._pending += self._spoken.flush()
         for start, end in sentences(self._pending):
             sentence = self._pending[start:end]
             if not self.text or _WHOLE.search(_MARK.sub("", sentence)):

@@ -9,7 +9,7 @@ from contextlib import suppress
 from ..errors import GenerationError
 from ..records import Generation
 
-__all__ = ["Detokenizer", "GenerationStream", "StopStrings"]
+__all__ = ["Detokenizer", "GenerationStream", "Spoken", "StopStrings"]
 
 Writing = Callable[[threading.Event], Generator[str, None, Generation | None]]
 
@@ -95,6 +95,39 @@ class StopStrings:
 def _overlap(text: str, stop: str) -> int:
     """How many characters at the end of ``text`` are the beginning of ``stop``, but not all of it."""
     return next((n for n in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:n])), 0)
+
+
+class Spoken:
+    """Lets text through but for what a model thinks aloud before it speaks, ``<think>…</think>`` (DeepSeek-R1, Qwen3),
+    however the text is cut into pieces. What was never thought to its end is no answer, either."""
+
+    _OPEN, _CLOSE = "<think>", "</think>"
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._until: str | None = self._OPEN  # None once the model speaks
+
+    def push(self, text: str) -> str:
+        """What of it is said."""
+        if self._until is None:
+            return text
+        self._held += text
+        if self._until == self._OPEN:
+            begun = self._held.lstrip()
+            if self._OPEN.startswith(begun):  # it may become one
+                return ""
+            self._until = self._CLOSE if begun.startswith(self._OPEN) else None
+        if self._until == self._CLOSE:
+            _, closed, rest = self._held.partition(self._CLOSE)
+            if not closed:
+                return ""
+            self._until, self._held = None, rest
+        return self.flush()
+
+    def flush(self) -> str:
+        """The end: what was held back in case a thought came of it."""
+        held, self._held = self._held, ""
+        return "" if self._until == self._CLOSE else held
 
 
 class GenerationStream(Iterator[str]):
