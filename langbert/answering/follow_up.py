@@ -110,8 +110,8 @@ def standalone_question(question: str, rewritten: str, history: Sequence[Message
     must have gained a term, too.
     """
     spoken = Spoken()
-    said = spoken.push(rewritten) + spoken.flush()
-    line = next((line for line in said.splitlines() if line.strip()), "")
+    lines = (spoken.push(rewritten) + spoken.flush()).splitlines()
+    line = next((line for line in lines if line.strip()), "")
     line = _LABEL.sub("", line).strip().strip("\"'“”「」").strip()
     # All texts together: alone, one of nothing but stop words would have those for terms.
     content = set(terms("\n".join([question, line, *(turn.content for turn in history)])))

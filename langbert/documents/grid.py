@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from .limits import spend
 
-__all__ = ["EMPTY", "Cell", "Grid", "row_line"]
+__all__ = ["EMPTY", "Cell", "Grid", "is_quantity", "row_line"]
 
 EMPTY = "–"
 _SEPARATOR = " | "
@@ -107,6 +107,11 @@ def row_line(row: Sequence[str], names: Sequence[str]) -> str:
     return _SEPARATOR.join(said)
 
 
+def is_quantity(text: str) -> bool:
+    """Whether it begins with a figure, but is no year, which may name a column."""
+    return _QUANTITY.match(text) is not None and not _YEAR.fullmatch(text)
+
+
 def _column_names(headers: list[list[str]]) -> list[str]:
     """Names over each other become one: "2024" above "Sales" is "2024 Sales"."""
     return [" ".join(dict.fromkeys(name for name in column if name)) for column in zip(*headers, strict=True)]
@@ -120,7 +125,7 @@ def _are_names(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
     names = [name for name in first[1:] if name]
     if not body or len(first) < 2 or len(names) < len(first) - 1 or len({*first}) < len(first):
         return False
-    if any(len(name) > _MAX_NAME or (_QUANTITY.match(name) and not _YEAR.fullmatch(name)) for name in first):
+    if any(len(name) > _MAX_NAME or is_quantity(name) for name in first):
         return False
     values = [row[1] for row in body if row[1]]
     return len(first) > 2 or (len(values) > 1 and all(_QUANTITY.match(value) for value in values))

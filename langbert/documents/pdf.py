@@ -12,6 +12,7 @@ from .archive import parse_xml
 from .extract import Extract, TextBuilder, one_line
 from .ocr import LONGEST, Recognised, is_blank, pages_named, unread
 from .pdf_layout import Line, Outline, body_size, find_title, mark_headings, page_lines, paragraph_starts
+from .pdf_tables import tabulated
 from .pdfium import PDFIUM, opened_page
 from .properties import properties
 from .remarks import remark
@@ -158,7 +159,7 @@ def _page(pdf: Any, index: int) -> list[Line] | None:
     import pypdfium2
 
     try:
-        return page_lines(pdf, index)
+        return tabulated(page_lines(pdf, index))
     except pypdfium2.PdfiumError as error:
         remark(f"page {index + 1} is damaged and was not read ({error})")
         return None

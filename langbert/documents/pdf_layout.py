@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..boxes import Box
 from .pdfium import box_on
@@ -16,6 +16,7 @@ from .pdfium import box_on
 __all__ = [
     "Line",
     "Outline",
+    "Word",
     "body_size",
     "characters",
     "find_title",
@@ -35,7 +36,22 @@ _KNOWN = re.compile(
 )
 _SENTENCE_END = (".", "!", "?", ":", ";", "。", "！", "？", "”", '"', ")", "]")
 _MAX_HEADING = 120
+_NEAR = 4  # lines from a row of figures to the next
+_NAMES = 5  # lines above a row of figures in which the names of its columns may stand
+_FIXED_PITCH = 1  # of a font's flags (ISO 32000-1, table 123)
+_BOLD = re.compile(rb"bold|black|heavy|-bd|-medi|cmbx", re.IGNORECASE)
+_FIXED = re.compile(rb"courier|mono|nimbusmon|typewriter|cmtt|consol", re.IGNORECASE)
+_LINE = re.compile(r"[^\r\n]*")
+_WORD = re.compile(r"[^\s]+")
 _TITLE_LINES = 15  # a title stands among the first lines; figures further down may have larger type
+
+
+class Word(NamedTuple):
+    """Characters without a blank between them, and from where to where they stand, in points."""
+
+    text: str
+    left: float
+    right: float
 
 
 @dataclass(slots=True)
@@ -44,7 +60,8 @@ class Line:
 
     ``left``, ``bottom`` and ``top`` are those of the first character, ``end_…`` those of the last: pdfium makes one
     line of two where a word is split between them, and then they stand at different heights. ``boxes`` are those of
-    the parts that stand at one height, each with the place in ``text`` where it begins.
+    the parts that stand at one height, each with the place in ``text`` where it begins. ``words`` are known of lines
+    that may be rows of a ``table``, whose number they have if they are.
     """
 
     text: str
@@ -60,6 +77,9 @@ class Line:
     heading: int = 0
     continues_heading: bool = False
     boxes: list[tuple[int, Box]] = field(default_factory=list)
+    words: list[Word] = field(default_factory=list)
+    fixed_pitch: bool = False
+    table: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +107,7 @@ def page_lines(pdf: Any, index: int) -> list[Line]:
 def _read_lines(page: Any, text_page: Any) -> list[Line]:
     text = characters(text_page)
     lines = []
+    starts = []
     for match in re.finditer(r"[^\r\n]+", text):
         words = match.group()
         kept = words.rstrip()
@@ -95,7 +116,29 @@ def _read_lines(page: Any, text_page: Any) -> list[Line]:
             line = _measured(text_page, words.replace("\ue000", ""), start, match.start() + len(kept) - 1)
             line.boxes = list(_boxes(page, text_page, kept.lstrip(), start))
             lines.append(line)
+            starts.append(match.start())
+    for i in _perhaps_rows(lines):
+        lines[i].words = list(_words(text_page, text, starts[i]))
     return [line for line in lines if line.text.strip()]
+
+
+def _perhaps_rows(lines: list[Line]) -> set[int]:
+    """Those near which figures stand below each other: measuring every word would take half as long again."""
+    held = [i for i, line in enumerate(lines) if _has_figures(line.text.split())]
+    near = (i for before, i in pairwise(held) if i - before <= _NEAR for i in (before, i))
+    return {at for i in near for at in range(max(i - _NAMES, 0), min(i + _NEAR, len(lines)))}
+
+
+def _has_figures(words: list[str]) -> bool:
+    figures = sum(any(map(str.isdigit, word)) for word in words)
+    return len(words) > 1 and figures >= max(1, 0.2 * len(words))
+
+
+def _words(text_page: Any, text: str, start: int) -> Iterator[Word]:
+    for match in _WORD.finditer(text, start, _LINE.match(text, start).end()):  # type: ignore[union-attr]
+        left, *_ = text_page.get_charbox(match.start())
+        _, _, right, _ = text_page.get_charbox(match.end() - 1)
+        yield Word(match[0].replace("\ue000", "").replace("\ufffe", "-"), left, right)
 
 
 def _boxes(page: Any, text_page: Any, words: str, first: int) -> Iterator[tuple[int, Box]]:
@@ -144,19 +187,21 @@ def _measured(text_page: Any, text: str, first: int, last: int) -> Line:
     pdfium.FPDFText_GetMatrix(text_page, first, matrix)
     scale = (matrix.c**2 + matrix.d**2) ** 0.5
     size = round(2 * pdfium.FPDFText_GetFontSize(text_page, first) * scale) / 2
-    bold = _is_bold(text_page, first) and _is_bold(text_page, last)
+    (bold, fixed), (bold_end, _) = _font(text_page, first), _font(text_page, last)
     upright = abs(matrix.b) < 0.1 * abs(matrix.a or 1)
-    return Line(text, left, bottom, top, end_right, end_bottom, end_top, size, bold, upright)
+    return Line(
+        text, left, bottom, top, end_right, end_bottom, end_top, size, bold and bold_end, upright, fixed_pitch=fixed
+    )
 
 
-def _is_bold(text_page: Any, index: int) -> bool:
+def _font(text_page: Any, index: int) -> tuple[bool, bool]:
+    """Whether a character is bold, and whether all of its font are as wide."""
     import pypdfium2.raw as pdfium
 
-    if pdfium.FPDFText_GetFontWeight(text_page, index) >= 600:
-        return True
-    name = ctypes.create_string_buffer(64)
-    pdfium.FPDFText_GetFontInfo(text_page, index, name, 64, None)
-    return re.search(rb"bold|black|heavy|-bd|-medi|cmbx", name.value, re.I) is not None
+    name, flags = ctypes.create_string_buffer(64), ctypes.c_int()
+    pdfium.FPDFText_GetFontInfo(text_page, index, name, 64, flags)
+    bold = pdfium.FPDFText_GetFontWeight(text_page, index) >= 600 or _BOLD.search(name.value) is not None
+    return bold, bool(flags.value & _FIXED_PITCH) or _FIXED.search(name.value) is not None
 
 
 def _joined(lines: list[Line]) -> list[Line]:
@@ -171,6 +216,11 @@ def _joined(lines: list[Line]) -> list[Line]:
         space = "" if gap < 0.12 * max(before.size, line.size) or before.text.endswith(" ") else " "
         before.boxes += [(len(before.text + space) + at, box) for at, box in line.boxes]
         before.text += space + line.text
+        if before.words and line.words:
+            last, first = before.words[-1], line.words[0]
+            if not space:
+                before.words[-1:] = [Word(last.text + first.text, last.left, first.right)]
+            before.words += line.words[0 if space else 1 :]
         before.end_right = line.end_right
         # The height of the larger type is that of the line: a superscript must not decide for it.
         if line.size >= before.size or line.end_bottom < before.end_bottom - before.size:
@@ -207,7 +257,10 @@ def paragraph_starts(lines: list[Line], body: float) -> set[int]:
         size = max(line.size, before.size, 1.0)
         gap = before.end_bottom - line.top
         ends = before.text.rstrip().endswith(_SENTENCE_END)
-        if gap > 0.8 * size or (line.upright != before.upright):
+        if line.table or before.table:
+            if line.table != before.table:
+                starts.add(i)
+        elif gap > 0.8 * size or (line.upright != before.upright):
             starts.add(i)
         elif gap < -2 * size:  # up again: the next column, or a caption
             if ends or abs(line.size - before.size) >= 1:
@@ -304,6 +357,7 @@ def _same_heading(line: Line, below: Line) -> bool:
     """The second line of a heading: same type, right below, and no heading of its own."""
     return (
         not below.heading
+        and not below.table
         and below.upright
         and below.size == line.size
         and below.bold == line.bold
@@ -316,7 +370,12 @@ def _same_heading(line: Line, below: Line) -> bool:
 
 def _looks_like_heading(line: Line, body: float) -> bool:
     text = line.text.strip()
-    if not line.upright or not 2 <= len(text) <= _MAX_HEADING or text.endswith((".", ",", ";", "。", "，", "…")):
+    if (
+        line.table
+        or not line.upright
+        or not 2 <= len(text) <= _MAX_HEADING
+        or text.endswith((".", ",", ";", "。", "，", "…"))
+    ):
         return False
     first = next((char for char in text if char.isalnum()), "")
     if first.islower() or not _wordy(_NUMBERED.sub("", text, count=1)):
