@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 from server_tools import until
 
-from langbert import Document, Store
+from langbert import Document, LangbertError, Store
 from langbert.cli import run
 from langbert.cli.resident import socket_of
 from langbert.cli.stores import DEFAULT_GENERATOR
@@ -167,3 +167,26 @@ def test_asking_a_server_loads_nothing(folder: Path, minilm) -> None:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert json.loads(done.stdout)["short"] == "Guido van Rossum"
+
+
+def test_a_store_that_the_server_makes_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "new"
+
+    def not_here(*_: object) -> None:
+        raise LangbertError("the server is to answer")
+
+    def answered() -> bool:
+        capsys.readouterr()
+        return ask(store, "Who wrote PEP 8?", "--json") == 0
+
+    arguments = ["serve", "--store", str(store), "--port", "0", "--offline", "--quiet"]
+    with subprocess.Popen([sys.executable, "-m", "langbert", *arguments]) as server:
+        try:
+            until(lambda: store.exists() and (path := socket_of(str(store), DEFAULT_GENERATOR)) and path.exists())
+            monkeypatch.setattr("langbert.cli.stores.open_existing", not_here)
+            until(answered)
+        finally:
+            server.terminate()
+    assert told(capsys)["refused"]

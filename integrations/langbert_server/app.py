@@ -117,14 +117,14 @@ def serve(
     generator: GeneratorLike | str | None = None,
     offline: bool | None = None,
     open_to_all: bool = False,
-    socket: Path | None = None,
+    socket: Callable[[], Path | None] = lambda: None,
 ) -> None:
     """Serve until interrupted; what is being answered then is finished.
 
     Args:
         open_to_all: listen on other addresses than this machine's without keys.
-        socket: listen at this Unix socket too, for the owner of this process only; not where another server does, or
-            it cannot be made.
+        socket: says at which Unix socket to listen too, for the owner of this process only; not where another server
+            does, or it cannot be made.
 
     Raises:
         ValueError: ``host`` is not this machine's own, and there are no keys.
@@ -140,7 +140,7 @@ def serve(
         settings = _with_any_host(settings)
     app = create_app(store, keys=keys, settings=settings, generator=generator, offline=offline)
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, **_timeouts())
-    with listening(host, port, socket) as sockets:
+    with listening(host, port, socket()) as sockets:
         Server(config).run(sockets)
 
 

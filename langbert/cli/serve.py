@@ -12,7 +12,7 @@ import typer
 from ..errors import StoreError
 from .output import Output, StorePlace, command
 from .resident import socket_of
-from .stores import DEFAULT_EMBEDDER, exists, make_embedder, open_existing, open_store
+from .stores import DEFAULT_EMBEDDER, exists, is_url, make_embedder, open_existing, open_store
 from .writers import ApiKey, BaseUrl, GeneratorName, writer_of
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def serve(
             generator=writer,
             offline=output.offline or None,
             open_to_all=open_to_all,
-            socket=socket_of(store, writer) if isinstance(writer, str) else None,
+            socket=partial(_socket, store, writer) if isinstance(writer, str) else lambda: None,
         )
     except ValueError as error:  # the file of keys, or an address without any
         raise typer.BadParameter(str(error)) from error
@@ -107,6 +107,13 @@ def mcp(
         raise StoreError(f"there is no store at {store}; make one with `langbert index FOLDER --store {store}`")
     writer = writer_of("generate", generator, base_url, api_key, output)
     serve_tools(_opener(store, output, make=False), generator=writer, offline=output.offline or None)
+
+
+def _socket(store: str, writer: str) -> Path | None:
+    """Where programs of this machine ask: a folder is named by the store in it, which is made if it is not there."""
+    if not is_url(store) and not exists(store):
+        open_store(store).close()  # in a moment; its encoder comes later
+    return socket_of(store, writer)
 
 
 def _opener(store: str, output: Output, *, make: bool) -> Callable[[], BaseStore]:
