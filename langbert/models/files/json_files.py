@@ -25,7 +25,7 @@ def read_text(file: str | Path) -> str:
             raise OSError("no regular file")
         if (size := path.stat().st_size) > _LARGEST:
             raise OSError(f"{size:,} bytes, expected at most {_LARGEST:,}")
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file}: cannot be read ({error})") from error
 

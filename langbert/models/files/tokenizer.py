@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -19,9 +19,11 @@ from tokenizers.normalizers import Sequence as NormalizerSequence
 
 from ...errors import CheckpointError
 from .cache import cache_dir
+from .digests import remembered
 from .json_files import read_json, read_text, write_json
 from .tokenizer_checks import check_definition, tokenizing
 from .unigram import LightUnigram, TokenizerFacts
+from .wordpiece import SPECIAL_ROLES, content_of, wordpiece_definition
 
 __all__ = ["TextTokenizer", "TokenPair", "end_token_ids", "read_tokenizer", "transformers_tokenizer", "windows"]
 
@@ -38,9 +40,8 @@ _COMPANIONS = (
 )
 """Files that other libraries may want beside ``tokenizer.json``: saved along."""
 
-_SPECIAL_ROLES = ("pad", "unk", "cls", "sep", "mask")
 _USUAL_ROLES = {
-    **{f"[{role.upper()}]": role for role in _SPECIAL_ROLES},
+    **{f"[{role.upper()}]": role for role in SPECIAL_ROLES},
     "<pad>": "pad",
     "<unk>": "unk",
     "<s>": "cls",
@@ -82,7 +83,7 @@ class TextTokenizer:
     """A checkpoint's tokenizer: never truncates, never pads, and knows its special tokens.
 
     Args:
-        definition: the content of a ``tokenizer.json``.
+        definition: gives the content of a ``tokenizer.json``, once it is needed.
         folder: where it came from; its companion files are copied when saving.
         config: the content of ``tokenizer_config.json``.
         lowercase: lower the case of the text first, whatever the definition says.
@@ -91,7 +92,7 @@ class TextTokenizer:
 
     def __init__(
         self,
-        definition: bytes,
+        definition: Callable[[], bytes],
         *,
         folder: Path | None = None,
         config: dict[str, Any] | None = None,
@@ -100,7 +101,7 @@ class TextTokenizer:
     ) -> None:
         self._folder, self._place = folder, folder or "tokenizer.json"
         self._config = config or {}
-        self._definition = definition
+        self._defined = definition
         self._light, self._lightly_cut = light, 0
         if lowercase:
             whole = self._tokenizer
@@ -109,6 +110,10 @@ class TextTokenizer:
             self._definition = whole.to_str().encode()
         self._facts = light.facts if light is not None else self._found_facts()
         self.prefix, self.suffix = self._facts.prefix, self._facts.suffix
+
+    @cached_property
+    def _definition(self) -> bytes:
+        return self._defined()
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -149,26 +154,31 @@ class TextTokenizer:
         config = read_json(config_file) if config_file.is_file() else {}
         file = folder / "tokenizer.json"
         if file.is_file():
+            if file.stat().st_size > _LARGE and not lowercase:
+                return cls._read_large(file, config)
             definition = read_text(file).encode()
-            if len(definition) > _LARGE and not lowercase:
-                return cls._read_large(definition, folder, config)
             check_definition(definition, file)
         elif (folder / "vocab.txt").is_file():
-            definition = _wordpiece(folder / "vocab.txt", config).encode()
+            definition = wordpiece_definition(folder / "vocab.txt", config).encode()
         else:
             definition = transformers_tokenizer(folder, trust_remote_code=trust_remote_code).to_str().encode()
-        return cls(definition, folder=folder, config=config, lowercase=lowercase)
+        return cls(lambda: definition, folder=folder, config=config, lowercase=lowercase)
 
     @classmethod
-    def _read_large(cls, definition: bytes, folder: Path, config: dict[str, Any]) -> TextTokenizer:
+    def _read_large(cls, file: Path, config: dict[str, Any]) -> TextTokenizer:
         """With what was kept of it for those who have little to cut, or keeping that."""
-        kept = cache_dir() / "tokenizers" / f"v{_VERSION}-{hashlib.sha256(definition).hexdigest()}.json"
+
+        def definition() -> bytes:
+            return read_text(file).encode()
+
+        digest = remembered(file.name, file.parent, lambda: hashlib.sha256(definition()).hexdigest())
+        kept = cache_dir() / "tokenizers" / f"v{_VERSION}-{digest}.json"
         light = LightUnigram.kept_in(kept)
         if light is None:
-            check_definition(definition, folder / "tokenizer.json")
-        made = cls(definition, folder=folder, config=config, light=light)
+            check_definition(definition(), file)
+        made = cls(definition, folder=file.parent, config=config, light=light)
         if light is None:
-            LightUnigram.keep(definition, made._facts, kept)
+            LightUnigram.keep(made._definition, made._facts, kept)
         return made
 
     @property
@@ -196,7 +206,7 @@ class TextTokenizer:
     @property
     def mask_id(self) -> int | None:
         """The id of the token that hides another; None if there is none."""
-        named = _content(self._config.get("mask_token"))
+        named = content_of(self._config.get("mask_token"))
         candidates = [named] if named else [token for token, role in _USUAL_ROLES.items() if role == "mask"]
         return next((i for token in candidates if (i := self._tokenizer.token_to_id(token)) is not None), None)
 
@@ -367,83 +377,3 @@ def end_token_ids(tokenizer: Tokenizer, named: Sequence[object]) -> frozenset[in
 def _valid(text: str) -> str:
     """Lone surrogates, which UTF-8 cannot hold, become U+FFFD, one for one: offsets stay true."""
     return _LONE_SURROGATES.sub("\ufffd", text)
-
-
-def _wordpiece(vocab_file: Path, config: dict[str, Any]) -> str:
-    """BERT's tokenizer (Devlin et al. 2019, §3) as a ``tokenizer.json``, from its list of word pieces.
-
-    Written out by hand and not by the library, whose notation changes between versions, so that its hash lasts.
-    """
-    try:
-        pieces = vocab_file.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{vocab_file}: cannot be read as a list of word pieces ({error})") from error
-    vocab = {piece: i for i, piece in enumerate(pieces)}
-    names = {role: _content(config.get(f"{role}_token")) or f"[{role.upper()}]" for role in _SPECIAL_ROLES}
-    missing = [name for name in names.values() if name not in vocab]
-    if missing:
-        raise CheckpointError(f"{vocab_file}: lacks the special tokens {', '.join(missing)}")
-    classify, separate = names["cls"], names["sep"]
-    definition = {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {
-                "id": vocab[name],
-                "content": name,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
-            for name in sorted(names.values(), key=vocab.__getitem__)
-        ],
-        "normalizer": {
-            "type": "BertNormalizer",
-            "clean_text": True,
-            "handle_chinese_chars": config.get("tokenize_chinese_chars", True),
-            "strip_accents": config.get("strip_accents"),
-            "lowercase": config.get("do_lower_case", True),
-        },
-        "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [_special(classify, 0), _sequence("A", 0), _special(separate, 0)],
-            "pair": [
-                _special(classify, 0),
-                _sequence("A", 0),
-                _special(separate, 0),
-                _sequence("B", 1),
-                _special(separate, 1),
-            ],
-            "special_tokens": {
-                name: {"id": name, "ids": [vocab[name]], "tokens": [name]} for name in (classify, separate)
-            },
-        },
-        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
-        "model": {
-            "type": "WordPiece",
-            "unk_token": names["unk"],
-            "continuing_subword_prefix": "##",
-            "max_input_chars_per_word": 100,
-            "vocab": vocab,
-        },
-    }
-    return json.dumps(definition, ensure_ascii=False)
-
-
-def _special(name: str, segment: int) -> dict[str, Any]:
-    return {"SpecialToken": {"id": name, "type_id": segment}}
-
-
-def _sequence(name: str, segment: int) -> dict[str, Any]:
-    return {"Sequence": {"id": name, "type_id": segment}}
-
-
-def _content(token: object) -> str | None:
-    """A special token's text, which some versions of transformers wrap in an object."""
-    if isinstance(token, dict):
-        token = token.get("content")
-    return token if isinstance(token, str) else None
