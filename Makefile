@@ -5,11 +5,12 @@ BIN    := $(VENV)/bin
 TORCH  := torch==2.13.0
 STORE  := demo-store
 BENCH  ?=
+ASKED  ?= 200
 QUESTION ?= What does PEP 8 recommend as the maximum line length?
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint types wheel bench constraints clean
+.PHONY: help demo test test-slow lint types wheel bench eval-answers constraints clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -58,6 +59,20 @@ types: $(VENV)/.langbert-dev
 
 bench: $(VENV)/.langbert-bench ## embeddings side by side with their peers: BENCH="--data SQUAD.json --seconds 80"
 	$(BIN)/python benchmarks/embedding.py $(BENCH)
+
+# a stopped run goes on: every answer is kept in answers-benchmark/
+eval-answers: $(VENV)/.langbert-bench ## all that answers are measured by: DATA=FOLDER of squad, cmrc2018, clapnq, hotpotqa, aragog
+	@mkdir -p answers-benchmark
+	$(BIN)/langbert eval answers --data $(DATA)/squad/dev-half-v1.1.json --questions $(ASKED) --threshold 0 --resume \
+	  --results answers-benchmark/squad1.jsonl
+	$(BIN)/langbert eval answers --data $(DATA)/squad/dev-half-v2.0.json --questions $(ASKED) --absent --resume \
+	  --results answers-benchmark/squad2.jsonl
+	$(BIN)/langbert eval answers --data $(DATA)/cmrc2018/dev.json --questions $(ASKED) --threshold 0 --resume \
+	  --results answers-benchmark/cmrc.jsonl
+	$(BIN)/langbert eval evidence --questions $(ASKED) --data $(DATA)/clapnq/dev_answerable.jsonl \
+	  --data $(DATA)/clapnq/dev_unanswerable.jsonl
+	$(BIN)/langbert eval evidence --questions $(ASKED) --data $(DATA)/hotpotqa/dev.json
+	$(BIN)/python benchmarks/aragog.py --data $(DATA)/aragog --mode extract
 
 wheel: $(VENV)/.langbert-dev ## build dist/*.whl
 	$(BIN)/python -m build --wheel

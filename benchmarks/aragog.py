@@ -35,7 +35,7 @@ def measure(args: argparse.Namespace) -> bool:
     """Whether everything has been asked."""
     data = json.loads((args.data / QUESTIONS).read_text(encoding="utf-8"))
     papers = sorted((args.data / "papers").glob("*.pdf"))
-    embedder, budget = Embedder("minilm"), Budget(args.seconds)
+    embedder, budget = Embedder("e5-small"), Budget(args.seconds)
     with Store.open(args.folder / "papers", embedder=embedder) as store:
         store.add(read_documents(papers))
         writer = Generator() if args.mode != "extract" else None
