@@ -39,7 +39,9 @@ def test_a_damaged_double_byte_text_keeps_its_encoding(text: str, encoding: str)
     assert decode(data[:-2]).count(text) == 19
 
 
-@pytest.mark.parametrize("sign", ["Keep below 8 °C.", "£25 deposit", "¾ full", "See §7.", "±3 mm", "© 2020", "10 µm"])
+@pytest.mark.parametrize(
+    "sign", ["Keep below 8 °C.", "£25 deposit", "¾ full", "See §7.", "±3 mm", "© 2020", "10 µm", "Pipe: Ø 80"]
+)
 @pytest.mark.parametrize("lines", [0, 1, 12])
 def test_english_with_one_sign_is_windows_1252(sign: str, lines: int) -> None:
     text = "Lift trucks are inspected before every shift by the driver.\n" * lines + sign + "\n"
@@ -59,6 +61,8 @@ def test_english_with_one_sign_is_windows_1252(sign: str, lines: int) -> None:
         ("Zasedací místnost si rezervujte den předem, klíč je na vrátnici.", "cp1250"),
         ("Zasedací místnost si rezervujte den předem, klíč je na vrátnici.", "iso8859-2"),
         ("Café meeting", "cp1252"),
+        ("Les congés payés s’élèvent à 25 jours.", "cp1252"),
+        ("El año próximo habrá más plazas.", "cp1252"),
         ("Η αίθουσα πρέπει να κρατηθεί μία ημέρα νωρίτερα.", "cp1253"),
         ("Toplantı odası bir gün önceden ayrılmalı, ışıklar söndürülmelidir.", "cp1254"),
     ],

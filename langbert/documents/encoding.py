@@ -68,7 +68,7 @@ _OTHER_ALPHABETS = {
 }  # fmt: skip
 _LIKELY = (*_MULTI_BYTE, "shift_jis_2004", "euc_kr", "iso2022_jp_2", *_SINGLE_BYTE)
 # How much less, or more, often a text is in one of them than its score says: old machines' code pages are rare today.
-_PRIOR = {"cp1252": 1.15, "mac-roman": 0.7, "cp437": 0.7, "cp850": 0.75, "cp852": 0.75, "cp1258": 0.7, "cp1257": 0.8}
+_PRIOR = {"cp1252": 1.3, "mac-roman": 0.7, "cp437": 0.7, "cp850": 0.75, "cp852": 0.75, "cp1258": 0.7, "cp1257": 0.8}
 _SAMPLE = 1 << 13  # bytes; what chardet does with some binaries costs the square of them
 _MOSTLY_UTF8 = 2  # well-formed bytes beyond ASCII to one that is not
 _FEW_BAD = 0.02  # of the bytes of a double-byte text may be damaged
@@ -76,8 +76,12 @@ _FEW_BAD = 0.02  # of the bytes of a double-byte text may be damaged
 _ESCAPES = re.compile(rb"\x1b\$[@B]|\x1b\$\([A-O]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-# Signs that an English text has here and there; between two letters only the apostrophe is one.
-_SIGN = re.compile(r"(?<![A-Za-z])[\xa0-\xbf×÷‚„…‰‹‘“”•–—›€™]|[\xa0-\xbf×÷‚„…‰‹‘“”•–—›€™](?![A-Za-z])|’")
+# Signs that an English text has here and there; between two letters only the apostrophe is one, and letters are where
+# they stand alone: Ø, Å.
+_SIGN = re.compile(
+    r"(?<![A-Za-z])[\xa0-\xbf×÷‚„…‰‹‘“”•–—›€™]|[\xa0-\xbf×÷‚„…‰‹‘“”•–—›€™](?![A-Za-z])|’"
+    r"|(?<![A-Za-z\x80-\uffff])[À-ÿ](?![A-Za-z\x80-\uffff])"
+)
 
 
 def decode(data: bytes, declared: str | None = None) -> str:
