@@ -369,6 +369,40 @@ def test_odt(tmp_path: Path) -> None:
     assert headings(document) == [(1, "Head")]
 
 
+ODT_STYLES = f"""<office:document-styles xmlns:office="{_ODF}:office:1.0" xmlns:style="{_ODF}:style:1.0"
+ xmlns:text="{_ODF}:text:1.0"><text:outline-style><text:outline-level-style text:level="1" style:num-format="I"
+ style:num-suffix="."/><text:outline-level-style text:level="2" style:num-format="1" text:display-levels="2"/>
+</text:outline-style><text:list-style style:name="L"><text:list-level-style-number text:level="1" style:num-format="1"
+ style:num-suffix=")"/><text:list-level-style-bullet text:level="2"/><text:list-level-style-number text:level="3"
+ style:num-format="a" style:num-prefix="("  style:num-suffix=")"/></text:list-style>
+<style:style style:name="Base"><style:text-properties text:display="none"/></style:style>
+<style:style style:name="Draft" style:parent-style-name="Base"/>
+<style:style style:name="Up"><style:text-properties style:text-position="33% 58%"/></style:style>
+<style:style style:name="Out"><style:text-properties style:text-line-through-style="solid"/></style:style>
+<style:master-page><style:header><text:p>File 17</text:p></style:header><style:header-left><text:p>File 17</text:p>
+</style:header-left><style:footer><text:p>Seite <text:page-number>2</text:page-number></text:p></style:footer>
+</style:master-page></office:document-styles>"""
+ODT_STYLED = f"""<office:document-content xmlns:office="{_ODF}:office:1.0" xmlns:text="{_ODF}:text:1.0"><office:body>
+<office:text><text:h text:outline-level="1">Rent</text:h><text:h text:outline-level="2">Due</text:h>
+<text:p text:style-name="Draft">ask Eva</text:p><text:p>10<text:span text:style-name="Up">3</text:span> at
+ <text:span text:style-name="Out">30</text:span> 25</text:p><text:list text:style-name="L"><text:list-item><text:p>one
+</text:p><text:list><text:list-item><text:p>dot</text:p><text:list><text:list-item><text:p>deep</text:p></text:list-item>
+</text:list></text:list-item></text:list></text:list-item></text:list><text:p>Between.</text:p>
+<text:list text:style-name="L" text:continue-numbering="true"><text:list-item><text:p>two</text:p></text:list-item>
+<text:list-item text:start-value="7"><text:p>seven</text:p></text:list-item></text:list>
+<text:list text:style-name="L"><text:list-item><text:p>anew</text:p></text:list-item></text:list>
+<text:section text:display="none"><text:p>never</text:p></text:section></office:text></office:body>
+</office:document-content>"""
+
+
+def test_odt_is_read_as_it_is_seen(tmp_path: Path) -> None:
+    document = read_document(zipped(tmp_path, "a.odt", {"content.xml": ODT_STYLED, "styles.xml": ODT_STYLES}))
+    assert [" ".join(line.split()) for line in document.text.split("\n") if line] == [
+        *("File 17", "I. Rent", "I.1 Due", "10^3 at", "[struck out: 30] 25", "1) one", "- dot", "(a) deep"),
+        *("Between.", "2) two", "7) seven", "1) anew"),
+    ]
+
+
 def pptx_parts(*slides: str) -> dict[str, str]:
     p = 'xmlns:p="http://schemas.openxmlformats.org/presentationml/2006/main"'
     a = 'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"'
@@ -390,6 +424,27 @@ def pptx_parts(*slides: str) -> dict[str, str]:
             f"<a:t>{title}</a:t></a:r></a:p></p:txBody></p:sp></p:sld>"
         )
     return parts
+
+
+def test_pptx_numbers_and_raised_and_struck_words(tmp_path: Path) -> None:
+    parts = pptx_parts("Start/MORE")
+    item = '<a:p><a:pPr lvl="{}">{}</a:pPr><a:r><a:t>{}</a:t></a:r></a:p>'
+    number = '<a:buAutoNum type="{}"/>'
+    items = [
+        item.format(0, number.format("arabicPeriod"), "lock"),
+        item.format(1, number.format("alphaLcParenBoth"), "left"),
+        item.format(1, number.format("alphaLcParenBoth"), "right"),
+        item.format(0, number.format("arabicPeriod"), "lift"),
+        item.format(0, "", "rest"),
+        item.format(0, number.format("romanUcParenR"), "anew"),
+        '<a:p><a:r><a:t>10</a:t></a:r><a:r><a:rPr baseline="30000"/><a:t>6</a:t></a:r><a:r><a:t> at </a:t></a:r>'
+        '<a:r><a:rPr strike="sngStrike"/><a:t>30</a:t></a:r><a:r><a:t> 25</a:t></a:r></a:p>',
+    ]
+    slide = parts["ppt/slides/s0.xml"].replace("<a:p><a:r><a:t>MORE</a:t></a:r></a:p>", "".join(items))
+    document = read_document(zipped(tmp_path, "a.pptx", {**parts, "ppt/slides/s0.xml": slide}))
+    assert document.text.split("\n")[2:] == [
+        *("1. lock", "(a) left", "(b) right", "2. lift", "rest", "I) anew", "10^6 at [struck out: 30] 25")
+    ]
 
 
 def test_pptx_slides_are_pages(tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 
 import docx
 import pytest
+from docx.enum.style import WD_STYLE_TYPE
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
 
 from langbert.documents import read_document
-from langbert.documents.docx_numbers import Numbers, _in_form
+from langbert.documents.docx_numbers import Numbers
 from langbert.documents.symbols import symbol
+from langbert.text.numerals import from_han, in_form, in_han
 
 NUMBERING = """<w:abstractNum {ns} w:abstractNumId="70">
 <w:lvl w:ilvl="0"><w:start w:val="1"/><w:numFmt w:val="chineseCounting"/><w:pStyle w:val="Heading1"/>
@@ -81,12 +83,48 @@ def test_automatic_numbers(tmp_path: Path) -> None:
         (10, "japaneseCounting", "十"),
         (3, "ideographTraditional", "丙"),
         (4, "decimalEnclosedCircle", "④"),
+        (105, "chineseCounting", "一百零五"),
+        (12, "koreanDigital", "십이"),
+        (15, "ganada", "가가"),
+        (2, "russianUpper", "Б"),
+        (3, "aiueoFullWidth", "ウ"),
+        (40, "decimalFullWidth", "４０"),
+        (4, "decimalEnclosedCircleChinese", "④"),
+        (10**6, "lowerLetter", "1000000"),
         (2, "none", ""),
         (5, "unheardOf", "5"),
     ],
 )
 def test_number_formats(count: int, form: str, said: str) -> None:
-    assert _in_form(count, form) == said
+    assert in_form(count, form) == said
+
+
+@pytest.mark.parametrize("value", [0, 7, 10, 19, 20, 101, 110, 350, 1005, 1010, 9999])
+def test_chinese_numbers_there_and_back(value: int) -> None:
+    assert from_han(in_han(value)) == value
+
+
+def test_what_is_deleted_or_hidden_takes_its_number_along(tmp_path: Path) -> None:
+    document = docx.Document()
+    numbering = (
+        '<w:abstractNum {ns} w:abstractNumId="70"><w:lvl w:ilvl="0"><w:lvlText w:val="%1."/></w:lvl></w:abstractNum>'
+    )
+    root = document.part.numbering_part.element
+    root.insert(0, parse_xml(numbering.format(ns=nsdecls("w"))))
+    root.append(parse_xml(f'<w:num {nsdecls("w")} w:numId="70"><w:abstractNumId w:val="70"/></w:num>'))
+    for text, mark in (("Open", ""), ("Gone", "del"), ("Secret", "vanish"), ("Close", "")):
+        item(document, "" if mark else text, 70, 0)
+        if mark:
+            last = document.paragraphs[-1]._p
+            last.pPr.append(parse_xml(f"<w:rPr {nsdecls('w')}><w:{mark}/></w:rPr>"))
+            words = {
+                "del": f"<w:del><w:r><w:delText>{text}</w:delText></w:r></w:del>",
+                "vanish": f"<w:r><w:rPr><w:vanish/></w:rPr><w:t>{text}</w:t></w:r>",
+            }
+            last.extend(parse_xml(f"<w:p {nsdecls('w')}>{words[mark]}</w:p>"))
+    item(document, "", 70, 0)  # an empty item has its number
+    item(document, "Lock", 70, 0)
+    assert saved(document, tmp_path).split() == ["1.", "Open", "2.", "Close", "4.", "Lock"]
 
 
 def test_without_numbering_there_are_no_numbers() -> None:
@@ -119,6 +157,20 @@ def test_hidden_struck_raised_and_symbols(tmp_path: Path) -> None:
         "<w:r><w:rPr><w:dstrike/></w:rPr><w:t>d</w:t></w:r>",
     )
     assert saved(document, tmp_path) == "Limit 10^-9 m, the 5th α[struck out: old]"
+
+
+def test_styles_hide_and_raise_as_runs_do(tmp_path: Path) -> None:
+    document = docx.Document()
+    draft = document.styles.add_style("Draft", WD_STYLE_TYPE.PARAGRAPH)
+    draft.font.hidden = True
+    raised = document.styles.add_style("Raised", WD_STYLE_TYPE.CHARACTER)
+    raised.font.superscript = True
+    document.add_paragraph("Not for print.", style="Draft").add_run(" But this.").font.hidden = False
+    paragraph = document.add_paragraph("k = 10")
+    for text in ("-", "7"):
+        paragraph.add_run(text, style="Raised")
+    paragraph.add_run("0", style="Raised").font.superscript = False
+    assert saved(document, tmp_path) == " But this.\n\nk = 10^-70"
 
 
 def test_comments_are_counted(tmp_path: Path) -> None:

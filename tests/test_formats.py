@@ -217,6 +217,18 @@ def test_rich_text(tmp_path: Path) -> None:
     assert document.metadata.items() >= {"title": "河 Rivers", "authors": ["Ann Lee"], "created": "2024-03-05"}.items()
 
 
+def test_rtf_is_read_as_it_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "a.rtf").write_text(
+        r"{\rtf1\ansi{\stylesheet{\s1\v Secret;}}{\header\pard File 17\par}{\headerl File 17\par}{\footer Seite 2\par}"
+        r"\pard The dose is 5 mg{\v , ask Eva}{\deleted , or six}\v , once\v0 .\par 10{\super \u8722?}{\super 6} and"
+        r" CO{\sub 2}\super{ x}\nosupersub{\footnote{\super 1} See A.} at {\strike 30} 25"
+        r"{\*\ours{\strike 9}}\par{\pntext\f0 1.\tab}lock}"
+    )
+    assert read_document(tmp_path / "a.rtf").text.split("\n\n") == [
+        *("File 17", "The dose is 5 mg.", "10^−6 and CO2 x [1 See A.] at [struck out: 30] 25", "1.\tlock")
+    ]
+
+
 PYTHON = '''"""Doc."""
 
 import os

@@ -35,6 +35,10 @@ def text_of(folder: Path, body: str) -> str:
         ('<div class="sidebar"><p>At most 3 bar, see <a href="#">norms</a>.</p></div>', "At most 3 bar"),
         ("<table><tr><th>A<th>B<tr><td>x<td><ul><li>one</li><li>two</li></ul></table>", "x | B: one two"),
         ("<p>10<sup>-6</sup> m and 5 m<sup>2</sup>, said<sup><a>1</a></sup></p>", "10^-6 m and 5 m^2, said1"),
+        (f"{LONG}<footer><p>Open from nine to five.</p></footer>", "nine to five"),
+        (f'{LONG}<div aria-hidden="true">Second slide</div>', "Second slide"),
+        ('<ol type="a"><li>x<li value="4">y<li>z</ol>', "a. x\nd. y\ne. z"),
+        ('<ol style="list-style: upper-roman" start="3"><li>x<li>y</ol>', "III. x\nIV. y"),
         ("<p>Now <del>30</del> 20 euros</p>", "Now [struck out: 30] 20 euros"),
     ],
 )
@@ -54,6 +58,7 @@ def test_what_can_be_opened_is_read(tmp_path: Path, body: str, words: str) -> No
         '<span aria-hidden="true">LEAVE OUT</span>',
         '<script type="text/template"><p>LEAVE OUT</p></script>',
         "<dialog><p>LEAVE OUT</p></dialog>",
+        '<footer><p><a href="/">LEAVE OUT</a> <a href="/b">LEAVE OUT</a> 2024</p></footer>',
     ],
 )
 def test_furniture_is_not(tmp_path: Path, extra: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -68,6 +69,28 @@ def test_invitations(tmp_path: Path) -> None:
     event = "SUMMARY:Fire drill\\, all\nDTSTART;TZID=X:20250304T100000\nLOCATION:Yard\n"
     message.add_alternative(f"BEGIN:VCALENDAR\nBEGIN:VEVENT\n{event}END:VEVENT\n", subtype="calendar")
     assert read(tmp_path, message).text.endswith("Event: Fire drill, all\nBegins: 2025-03-04 10:00\nPlace: Yard")
+
+
+@pytest.mark.parametrize(("kind", "name"), [("calendar", "invite.ics"), ("octet-stream", "Termin.ICS")])
+def test_an_attached_invitation_is_read(tmp_path: Path, kind: str, name: str) -> None:
+    message = mail("Please come.")
+    event = b"BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:Fire drill\r\nLOCATION:Yard\r\nEND:VEVENT\r\n"
+    maintype = "text" if kind == "calendar" else "application"
+    message.add_attachment(event, maintype=maintype, subtype=kind, filename=name)
+    assert read(tmp_path, message).text.endswith(f"Attachment: {name}\n\nEvent: Fire drill\nPlace: Yard")
+
+
+def test_a_text_without_a_name_is_read(tmp_path: Path) -> None:
+    message = mail("See below.")
+    message.add_attachment("disk 3 failed")
+    assert read(tmp_path, message).text.endswith("See below.\n\ndisk 3 failed")
+
+
+def test_a_forwarded_mail_may_be_encoded(tmp_path: Path) -> None:
+    inner = base64.encodebytes(mail("The gate code is 5512.", subject="Gate").as_bytes())
+    head = b'Subject: Fwd\nContent-Type: multipart/mixed; boundary="x"\n\n--x\nContent-Type: message/rfc822\n'
+    parts = head + b"Content-Transfer-Encoding: base64\n\n" + inner + b"--x--\n"
+    assert read(tmp_path, parts).text.endswith("Subject: Gate\nFrom: a@example.org\n\nThe gate code is 5512.")
 
 
 def test_headers_of_old_programs(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ model could know from the number.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..records import Document
 from ..text.layout import ITEM
+from ..text.numerals import from_han, in_han
 from ..text.sentences import stripped
 from ..text.terms import content_terms
 
@@ -42,7 +42,6 @@ _SAYING = frozenset(
     {"say", "state", "stipul", "contain", "provid", "regul", "read", "content", "规定", "内容", "说", "写"}
 )
 _MOST_WORDS = 1  # beside a section's number: who asks more of it asks for something in it
-_FIGURES = "零一二三四五六七八九"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,32 +124,13 @@ def _item(found: re.Match[str]) -> int:
     if said in _ORDINALS:
         return _ORDINALS.index(said)
     digits = re.sub(r"\D", "", said)
-    return int(digits) - 1 if digits else _number(said) - 1
+    return int(digits) - 1 if digits else from_han(said) - 1
 
 
-def _number(chinese: str) -> int:
-    """十二 is 12."""
-    total, digit = 0, 0
-    for character in chinese:
-        if character in _FIGURES:
-            digit = _FIGURES.index(character)
-        else:
-            total += (digit or 1) * (100 if character == "百" else 10)
-            digit = 0
-    return total + digit
-
-
-def _written(number: str) -> Sequence[str]:
+def _written(number: str) -> tuple[str, str]:
     """A number as it is written in figures and in characters."""
-    value = int(number) if number.isdecimal() else _number(number)
-    return [str(value), *_characters(value)]
-
-
-def _characters(value: int) -> Iterator[str]:
-    hundreds, rest = divmod(value, 100)
-    tens, ones = divmod(rest, 10)
-    small = (_FIGURES[tens] if tens > 1 or hundreds else "") + "十" if tens else "零" if hundreds and ones else ""
-    yield (f"{_FIGURES[hundreds]}百" if hundreds else "") + small + (_FIGURES[ones] if ones else "")
+    value = from_han(number)
+    return str(value), in_han(value)
 
 
 def _line_start(text: str, at: int) -> int:

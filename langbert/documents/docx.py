@@ -20,6 +20,7 @@ from .archive import member, open_archive, parse_xml, spend_on_all
 from .docx_numbers import Numbers
 from .extract import Extract, TextBuilder, whole_number
 from .grid import Cell, Grid
+from .marks import RAISED, STRUCK, as_seen, marked
 from .properties import office_properties
 from .remarks import remark
 from .symbols import symbol
@@ -38,12 +39,12 @@ _UNSEEN = {
     _FALLBACK,
 }
 _CHARACTERS = {f"{_W}tab": "\t", f"{_W}ptab": "\t", f"{_W}br": "\n", f"{_W}cr": "\n", f"{_W}noBreakHyphen": "-"}
+_LOOKS = {"vanish", "strike", "dstrike", "vertAlign"}
+_OFF = {"0", "false", "off", "none", "baseline", "subscript"}
+_Looks = dict[str, bool]
 _MAX_STYLES = 32  # based on each other
-_POWER = re.compile(r"[+\-−–]?\d+")
 _PRIVATE = re.compile("[\uf020-\uf0ff]")
-_STRUCK = "[struck out: "
 _HEADING_STYLE = re.compile(r"heading (\d)", re.I)
-_OF_PAGE_NUMBERS = re.compile(r"page|seite|of|von|[第页頁共]|[\W\d]", re.I)
 _JUNK_TITLES = {"", "word document"}
 
 
@@ -95,6 +96,7 @@ class _Styles:
     def __init__(self, root: _Element | None, numbering: _Element | None) -> None:
         self.numbers = Numbers(numbering)
         self.by_id = {} if root is None else {style.get(f"{_W}styleId"): style for style in root.iter(f"{_W}style")}
+        self.known: dict[str, _Looks] = {}
 
     def heading_level(self, paragraph: _Element) -> int | None:
         """0 for Title, 1–9 for headings, else None. Word names its own styles in English in any language."""
@@ -128,14 +130,19 @@ class _Styles:
                 return name, whole_number(depth, linked or 0, most=8)
         return None
 
-    def is_set(self, run: _Element, name: str) -> bool:
-        """Whether a property such as ``vanish`` is on for a run, by itself or by its character style."""
-        style = _value(run.find(f"{_W}rPr/{_W}rStyle"))
-        for element in (run, *self._chain(style)):
-            found = element.find(f"{_W}rPr/{_W}{name}")
-            if found is not None:
-                return _value(found) not in ("0", "false", "off")
-        return False
+    def looks(self, style: str) -> _Looks:
+        """How the runs of a paragraph or character style look."""
+        if style not in self.known:
+            self.known[style] = {}
+            for element in reversed([*self._chain(style)]):
+                self.known[style].update(_looks(element.find(f"{_W}rPr")))
+        return self.known[style]
+
+    def is_gone(self, paragraph: _Element) -> bool:
+        """Whether nothing is left of a paragraph, nor of its number: its mark is deleted, or hidden, with all of it."""
+        mark = paragraph.find(f"{_W}pPr/{_W}rPr")
+        gone = mark is not None and any(mark.find(f"{_W}{name}") is not None for name in ("del", "moveFrom", "vanish"))
+        return gone and not _text(paragraph, self).strip()
 
     def _chain(self, name: str) -> Iterator[_Element]:
         """A style and those it is based on."""
@@ -153,6 +160,15 @@ def _value(element: _Element | None) -> str:
     return "" if element is None else element.get(f"{_W}val") or ""
 
 
+def _looks(properties: _Element | None) -> _Looks:
+    """What the properties of a run say of how it looks: True or False by name."""
+    said: _Looks = {}
+    for element in () if properties is None else properties:
+        if (name := element.tag.removeprefix(_W)) in _LOOKS:
+            said[name] = element.get(f"{_W}val", "on") not in _OFF
+    return said
+
+
 def _outline(element: _Element) -> int | None:
     value = _value(element)
     return level + 1 if (level := whole_number(value, 9)) < 9 else None  # 9 is body text
@@ -164,6 +180,8 @@ def _write_blocks(parent: _Element, builder: TextBuilder, styles: _Styles) -> No
         if block.tag == f"{_W}tbl":
             in_list = False
             builder.table(*_grid(block, styles))
+            continue
+        if styles.is_gone(block):
             continue
         text = _text(block, styles).strip("\n")
         level = styles.heading_level(block)
@@ -195,15 +213,18 @@ def _blocks(parent: _Element) -> Iterator[_Element]:
 
 def _text(element: _Element, styles: _Styles) -> str:
     pieces: list[str] = []
+    around = styles.looks(_value(element.find(f"{_W}pPr/{_W}pStyle")))
 
     def gather(node: _Element) -> None:
         for child in node:
             if child.tag == f"{_W}r":
-                begin = len(pieces)
-                if not styles.is_set(child, "vanish"):
+                own = child.find(f"{_W}rPr")
+                style = "" if own is None else _value(own.find(f"{_W}rStyle"))
+                looks = around if own is None else {**around, **styles.looks(style), **_looks(own)}
+                if not looks.get("vanish"):
+                    begin = len(pieces)
                     gather(child)
-                    before = pieces[begin - 1] if begin else ""
-                    pieces[begin:] = [_marked("".join(pieces[begin:]), before, child, styles)]
+                    pieces[begin:] = [_marked("".join(pieces[begin:]), looks)]
             elif child.tag in (f"{_W}t", f"{_M}t"):
                 pieces.append(_in_unicode(child.text or "", node))
             elif child.tag == f"{_W}sym":
@@ -214,17 +235,13 @@ def _text(element: _Element, styles: _Styles) -> str:
                 gather(child)
 
     gather(element)
-    return "".join(pieces).replace("]" + _STRUCK, "")
+    return as_seen("".join(pieces))
 
 
-def _marked(text: str, before: str, run: _Element, styles: _Styles) -> str:
-    """What a reader sees and plain text would lose: an exponent is no further digit, struck words do not hold."""
-    if not text.strip():
-        return text
-    if styles.is_set(run, "strike") or styles.is_set(run, "dstrike"):
-        return f"{_STRUCK}{text}]"
-    raised = _value(run.find(f"{_W}rPr/{_W}vertAlign")) == "superscript"
-    return f"^{text}" if raised and _POWER.fullmatch(text.strip()) and before[-1:].isalnum() else text
+def _marked(text: str, looks: _Looks) -> str:
+    if looks.get("strike") or looks.get("dstrike"):
+        return marked(text, STRUCK)
+    return marked(text, RAISED) if looks.get("vertAlign") else text
 
 
 def _symbol(element: _Element) -> str:
@@ -306,7 +323,6 @@ def _numbered(paragraph: _Element, styles: _Styles) -> str:
 
 def _write_margins(body: _Element, part: Any, kind: str, builder: TextBuilder, styles: _Styles) -> None:
     """The headers or footers of all sections, each text once; bare page numbers are none."""
-    written: set[str] = set()
     read: set[str] = set()
     for section in body.iter(f"{_W}sectPr"):
         for reference in section.iter(f"{_W}{kind}Reference"):
@@ -318,10 +334,7 @@ def _write_margins(body: _Element, part: Any, kind: str, builder: TextBuilder, s
             read.add(named.rId)
             margin = TextBuilder()
             _write_blocks(parse_xml(named.target_part.blob), margin, styles)
-            text = margin.build().text
-            if text not in written and not (len(text) < 30 and not _OF_PAGE_NUMBERS.sub("", text)):
-                written.add(text)
-                builder.block(text)
+            builder.margin(margin.build().text)
 
 
 def _write_notes(part: Any, builder: TextBuilder, styles: _Styles) -> None:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..text.numerals import in_form
+
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
@@ -14,13 +16,6 @@ __all__ = ["Numbers"]
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _LEVELS = 9
 _PLACE = re.compile(r"%([1-9])")
-_ROMAN = (
-    (1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),
-    (9, "ix"), (5, "v"), (4, "iv"), (1, "i"),
-)  # fmt: skip
-_HAN = "零一二三四五六七八九"
-_HAN_LEGAL = "零壹贰叁肆伍陆柒捌玖"
-_STEMS = "甲乙丙丁戊己庚辛壬癸"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +79,7 @@ class Numbers:
             at = int(place.group(1)) - 1
             named = levels.get(at, _Level())
             count = counts[at]
-            return _in_form(named.start if count is None else count, "decimal" if level.legal else named.form)
+            return in_form(named.start if count is None else count, "decimal" if level.legal else named.form)
 
         return _PLACE.sub(shown, level.text).strip()
 
@@ -111,42 +106,3 @@ def _index(element: _Element) -> int:
 
 def _int(text: str, default: int) -> int:
     return int(text) if text.isdecimal() and len(text) < 8 else default
-
-
-def _in_form(count: int, form: str) -> str:
-    """A count in one of Word's number formats (ST_NumberFormat); decimal where it is none known here."""
-    if form == "none":
-        return ""
-    if form in ("lowerLetter", "upperLetter") and count > 0:
-        letter = chr(ord("a") + (count - 1) % 26) * ((count - 1) // 26 + 1)
-        return letter if form == "lowerLetter" else letter.upper()
-    if form in ("lowerRoman", "upperRoman") and 0 < count < 4000:
-        return _roman(count) if form == "lowerRoman" else _roman(count).upper()
-    if form == "decimalZero":
-        return f"{count:02}"
-    if form == "ordinal":
-        return f"{count}{'th' if 10 < count % 100 < 14 else {1: 'st', 2: 'nd', 3: 'rd'}.get(count % 10, 'th')}"
-    if form.startswith("decimalEnclosedCircle") and 0 < count <= 20:
-        return chr(0x245F + count)
-    if form == "ideographTraditional" and 0 < count <= len(_STEMS):
-        return _STEMS[count - 1]
-    if form.startswith("chineseLegal") and 0 <= count < 100:
-        return _chinese(count, _HAN_LEGAL, "拾")
-    if form.startswith(("chinese", "japaneseCounting", "taiwanese", "ideographDigital")) and 0 <= count < 100:
-        return _chinese(count, _HAN, "十")
-    return str(count)
-
-
-def _roman(count: int) -> str:
-    digits = ""
-    for value, sign in _ROMAN:
-        digits += sign * (count // value)
-        count %= value
-    return digits
-
-
-def _chinese(count: int, digits: str, ten: str) -> str:
-    if count < 10:
-        return digits[count]
-    tens, ones = divmod(count, 10)
-    return (digits[tens] if tens > 1 else "") + ten + (digits[ones] if ones else "")

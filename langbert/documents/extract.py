@@ -18,6 +18,7 @@ MAX_INDENT = 20
 """Lists within lists that are set further to the right, one than the other."""
 
 _MAX_HEADING = 200
+_OF_PAGE_NUMBERS = re.compile(r"page|seite|of|von|[第页頁共]|[\W\d]", re.I)
 _FILE_NAME = re.compile(r"\S+\.\w{2,5}")  # what exporters put where a title should be
 
 
@@ -83,6 +84,7 @@ class TextBuilder:
         self.headings: list[Heading] = []
         self.page_starts: list[int] = []
         self.placed: list[Placed] = []
+        self._margins: set[str] = set()
 
     def __len__(self) -> int:
         """Characters so far."""
@@ -97,6 +99,12 @@ class TextBuilder:
         start = self._length
         self._append(text)
         return start
+
+    def margin(self, text: str) -> None:
+        """Append what stands above or below every page: each text once, bare page numbers not at all."""
+        if text not in self._margins and (len(text) >= 30 or _OF_PAGE_NUMBERS.sub("", text)):
+            self._margins.add(text)
+            self.block(text)
 
     def heading(self, text: str, level: int) -> None:
         """Append a heading on a line of its own."""

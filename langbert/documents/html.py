@@ -12,10 +12,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import DocumentError
+from ..text.numerals import in_form
 from .encoding import decode
 from .extract import MAX_INDENT, Extract, TextBuilder, whole_number
 from .grid import Cell, Grid
 from .html_depth import flattened
+from .marks import RAISED, STRUCK, as_seen
 from .properties import properties
 from .remarks import remark
 
@@ -42,8 +44,14 @@ _OPENED = re.compile(r"accordion|collaps|answer|faq|panel|(?:^|[ _-])tab|expand|
 _NEVER_OPENED = re.compile(r"modal|popup|popover|menu|nav|lightbox|template|mobile|tooltip|loading|spinner|toast", re.I)
 _OPENERS = ("aria-controls", "aria-expanded", "data-toggle", "data-target", "data-bs-toggle", "data-bs-target")
 _SUBSTANCE = ("p", "li", "table", "pre", "dl", "blockquote")
-_POWER = re.compile(r"\s*[+\-−–]?\d+\s*")
-_STRUCK = {"s", "del", "strike"}
+_MARKS = {"sup": RAISED, "s": STRUCK, "del": STRUCK, "strike": STRUCK}
+_LIST_STYLE = re.compile(r"list-style(?:-type)?\s*:\s*([\w-]+)", re.I)
+_NUMBER_FORMS = {
+    "a": "lowerLetter", "A": "upperLetter", "i": "lowerRoman", "I": "upperRoman", "lower-alpha": "lowerLetter",
+    "lower-latin": "lowerLetter", "upper-alpha": "upperLetter", "upper-latin": "upperLetter",
+    "lower-roman": "lowerRoman", "upper-roman": "upperRoman", "cjk-ideographic": "chineseCounting",
+    "simp-chinese-informal": "chineseCounting", "trad-chinese-informal": "chineseCounting",
+}  # fmt: skip
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 _BLOCKS = {
     "address", "article", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl", "dt", "fieldset",
@@ -196,15 +204,16 @@ class _Walk:
             return False
         names = f"{element.get('class') or ''} {element.get('id') or ''}"
         if tag in _FURNITURE or (element.get("role") or "") in _FURNITURE_ROLES:
-            # The one that carries the page's <h1> is none, nor are those of an article.
-            return element.find(".//h1") is None and not (tag in ("header", "footer") and _in_article(element))
+            # The one that carries the page's <h1> is none, nor are those of an article or that say more than links do.
+            telling = _in_article(element) or (_has_substance(element) and not _is_navigation(element))
+            return element.find(".//h1") is None and not (tag in ("header", "footer") and telling)
         if tag == "aside" or not _SIDE_CLASSES.isdisjoint(names.split()):
             return _is_navigation(element)
         if _COOKIES.search(names) or not _FURNITURE_CLASSES.isdisjoint(names.split()):
             return True
         # Beside the main text, a word or two are a banner or a button.
         beside = element.getparent() in self.around and element is not self.main and element not in self.around
-        return beside and tag == "div" and not any(element.find(f".//{name}") is not None for name in _SUBSTANCE)
+        return beside and tag == "div" and not _has_substance(element)
 
     def start(self, tag: str, element: _Element) -> None:
         if tag in _BLOCKS or tag in _HEADINGS:
@@ -220,14 +229,13 @@ class _Walk:
             depth = min(max(0, len(self.lists) - 1), MAX_INDENT)
             number = self.lists[-1] if self.lists else 0
             if number:
-                self.lists[-1] += 1
-            self.bullet = "  " * depth + (f"{number}. " if number else "- ")
+                number = whole_number(element.get("value"), number)
+                self.lists[-1] = number + 1
+            self.bullet = "  " * depth + (f"{in_form(number, _number_form(element))}. " if number else "- ")
         elif tag in ("td", "th"):
             self.inline.append(" ")
-        elif tag == "sup" and _is_power(element) and "".join(self.inline[-2:])[-1:].isalnum():
-            self.inline.append("^")
-        elif tag in _STRUCK:
-            self.inline.append("[struck out: ")
+        elif mark := _mark(element, tag):
+            self.inline.append(mark[0])
         elif tag == "button" and not _in_heading(element):
             self.flush()
 
@@ -238,8 +246,8 @@ class _Walk:
             self.flush()
         if tag == "pre":
             self.pre -= 1
-        elif tag in _STRUCK:
-            self.inline.append("]")
+        elif mark := _mark(element, tag):
+            self.inline.append(mark[1])
         elif tag == "button" and not _in_heading(element):
             self.flush()
         elif tag in ("ul", "ol") and self.lists:
@@ -252,7 +260,7 @@ class _Walk:
             self.inline.append(text if self.pre else text.replace("\n", " "))
 
     def take(self) -> str:
-        text = "".join(self.inline)
+        text = as_seen("".join(self.inline))
         self.inline.clear()
         lines = (" ".join(line.split()) for line in text.split(_BREAK))
         return "\n".join(line for line in lines if line)
@@ -261,7 +269,7 @@ class _Walk:
         if not self.inline:
             return
         if self.pre:
-            text = "".join(self.inline).replace(_BREAK, "\n").strip("\n").rstrip()
+            text = as_seen("".join(self.inline)).replace(_BREAK, "\n").strip("\n").rstrip()
             self.inline.clear()
             self.builder.block(text)
             return
@@ -271,6 +279,13 @@ class _Walk:
             self.builder.block(self.bullet + text, tight=bool(self.bullet) and self.items > 0)
             self.items += bool(self.bullet)
             self.bullet = ""
+
+
+def _number_form(item: _Element) -> str:
+    """How the numbers of a list are written, as its ``type`` or its style says."""
+    around = item.getparent()
+    style = _LIST_STYLE.search(around.get("style") or "")
+    return _NUMBER_FORMS.get(style[1] if style else around.get("type") or "", "decimal")
 
 
 def _in_article(element: _Element) -> bool:
@@ -297,6 +312,12 @@ def _can_be_opened(element: _Element, tag: str) -> bool:
     before = element.getprevious()
     if before is not None and (before.tag in (*_HEADINGS, "dt", "summary", "button") or _is_opener(before)):
         return True
+    if element.get("hidden") is None and not _HIDDEN.search(element.get("style") or ""):
+        return True  # hidden from screen readers only
+    return _has_substance(element)
+
+
+def _has_substance(element: _Element) -> bool:
     return any(element.find(f".//{name}") is not None for name in _SUBSTANCE)
 
 
@@ -313,8 +334,9 @@ def _is_navigation(element: _Element) -> bool:
     return total < _MOST_LINKS and 2 * sum(map(_length, element.iter("a"))) > total
 
 
-def _is_power(element: _Element) -> bool:
-    return len(element) == 0 and _POWER.fullmatch(element.text or "") is not None
+def _mark(element: _Element, tag: str) -> tuple[str, str] | None:
+    """What is to be put around an element's words; a raised link is a note's, no exponent."""
+    return None if tag == "sup" and len(element) else _MARKS.get(tag)
 
 
 def _rows(table: _Element) -> Iterator[str] | None:
@@ -352,14 +374,14 @@ def _cell(cell: _Element) -> str:
 
     def gather(element: _Element) -> None:
         if element.tag not in _NEVER and element.tag != "button" and not _is_hidden(element):
-            space = " " if element.tag in _BLOCKS or element.tag == "br" else ""
-            if element.tag == "sup" and _is_power(element) and "".join(texts[-2:])[-1:].isalnum():
-                space = "^"
-            texts.extend((space, element.text or ""))
+            before = behind = " " if element.tag in _BLOCKS or element.tag == "br" else ""
+            if mark := _mark(element, element.tag):
+                before, behind = mark
+            texts.extend((before, element.text or ""))
             for child in element:
                 gather(child)
                 texts.append(child.tail or "")
-            texts.append(space if space == " " else "")
+            texts.append(behind)
 
     gather(cell)
-    return " ".join("".join(texts).split())
+    return " ".join(as_seen("".join(texts)).split())

@@ -78,7 +78,7 @@ def _write_part(part: Message, builder: TextBuilder, depth: int) -> None:
         remark("an encrypted part not read")
     elif kind == "message/rfc822":
         for forwarded in _parts(part):
-            _write(forwarded, builder, depth + 1)
+            _write(_decoded(forwarded, part), builder, depth + 1)
     elif part.is_multipart():
         for inner in _parts(part):
             _write_part(inner, builder, depth + (kind != "multipart/mixed"))
@@ -112,9 +112,14 @@ def _write_attachment(part: Message, builder: TextBuilder, depth: int) -> None:
     from .reader import parse_as
 
     name = one_line(_filename(part))
-    if not name:  # a picture in the text, a signature
+    kind = part.get_content_type()
+    if not name:  # else a picture in the text, a signature
+        builder.block(_text(part) if kind.startswith("text/") else "")
         return
     builder.headings.append(Heading(builder.block(f"Attachment: {name}"), 2 + depth, name))
+    if kind == "text/calendar" or name.lower().endswith(".ics"):
+        builder.block(_event(decode(_payload(part), part.get_content_charset())))
+        return
     if PurePosixPath(name).suffix.lower() not in supported_suffixes() or _is_left_alone(part):
         return
     try:
@@ -133,6 +138,15 @@ def _is_left_alone(part: Message) -> bool:
     if part.get_content_maintype() != "image":
         return False
     return bool(unread()) or part.get_content_disposition() != "attachment"
+
+
+def _decoded(forwarded: Message, around: Message) -> Message:
+    """A forwarded mail, which some programs encode though RFC 2046 (5.2.1) forbids it."""
+    encoding = str(around.get("Content-Transfer-Encoding", "")).lower()
+    if encoding not in ("base64", "quoted-printable") or forwarded.keys():
+        return forwarded
+    forwarded["Content-Transfer-Encoding"] = encoding
+    return message_from_bytes(_payload(forwarded), policy=Bounded())
 
 
 def _parts(part: Message) -> Iterator[Message]:

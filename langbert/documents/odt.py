@@ -1,13 +1,18 @@
-"""OpenDocument text (ODF 1.2, part 1): headings, paragraphs, lists and tables by rows."""
+"""OpenDocument text (ODF 1.2, part 1): headings and lists with their numbers, paragraphs, tables by rows, headers and
+footers once; no hidden text."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..errors import DocumentError
+from ..text.numerals import in_form
 from .archive import has, member, open_archive, parse_xml
 from .extract import MAX_INDENT, Extract, TextBuilder, whole_number
 from .grid import Cell, Grid
+from .marks import RAISED, STRUCK, as_seen, marked
 from .properties import office_properties
 
 if TYPE_CHECKING:
@@ -16,9 +21,99 @@ if TYPE_CHECKING:
 _TEXT = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
 _TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
 _OFFICE = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
+_STYLE = "{urn:oasis:names:tc:opendocument:xmlns:style:1.0}"
 _TITLE = ".//{http://purl.org/dc/elements/1.1/}title"
 _CHARACTERS = {f"{_TEXT}tab": "\t", f"{_TEXT}line-break": "\n"}
+_NUMBER_FORMS = {
+    "a": "lowerLetter",
+    "A": "upperLetter",
+    "i": "lowerRoman",
+    "I": "upperRoman",
+    "一": "chineseCounting",
+    "①": "decimalEnclosedCircle",
+}  # by the first of them, as num-format has it
+_LEVELS = 10
+_MAX_STYLES = 32  # based on each other
 _UNSEEN = {f"{_TEXT}tracked-changes", f"{_OFFICE}annotation", f"{_TEXT}sequence-decls", f"{_TEXT}note-citation"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """How the numbers of one level of a list, or of headings, are written."""
+
+    form: str
+    before: str
+    behind: str
+    shown: int  # how many levels
+    start: int
+
+
+@dataclass(slots=True)
+class _Styles:
+    """What the styles of a document say of its words and numbers."""
+
+    looks: dict[str, _Element] = field(default_factory=dict)
+    parents: dict[str, str] = field(default_factory=dict)
+    lists: dict[str, dict[int, _Level]] = field(default_factory=dict)  # "" has the levels of headings
+
+    def add(self, root: _Element) -> None:
+        for style in root.iter(f"{_STYLE}style"):
+            name = style.get(f"{_STYLE}name") or ""
+            self.parents[name] = style.get(f"{_STYLE}parent-style-name") or ""
+            if (found := style.find(f"{_STYLE}text-properties")) is not None:
+                self.looks[name] = found
+        for style in root.iter(f"{_TEXT}list-style", f"{_TEXT}outline-style"):
+            name = "" if style.tag == f"{_TEXT}outline-style" else style.get(f"{_STYLE}name") or "-"
+            self.lists[name] = dict(_levels(style))
+
+    def look(self, element: _Element, name: str) -> str:
+        """A property of an element's words, by its style or one that this is based on."""
+        style = element.get(f"{_TEXT}style-name") or ""
+        for _ in range(_MAX_STYLES):
+            looks = self.looks.get(style)
+            if looks is not None and (value := looks.get(name)):
+                return str(value)
+            style = self.parents.get(style, "")
+        return ""
+
+
+def _levels(style: _Element) -> Iterator[tuple[int, _Level]]:
+    for level in style:
+        form = level.get(f"{_STYLE}num-format") or ""
+        if form and isinstance(level.tag, str):
+            yield (
+                whole_number(level.get(f"{_TEXT}level"), 1, most=_LEVELS),
+                _Level(
+                    _NUMBER_FORMS.get(form[0], "decimal"),
+                    level.get(f"{_STYLE}num-prefix") or "",
+                    level.get(f"{_STYLE}num-suffix") or "",
+                    whole_number(level.get(f"{_TEXT}display-levels"), 1, most=_LEVELS),
+                    whole_number(level.get(f"{_TEXT}start-value"), 1),
+                ),
+            )
+
+
+class _Numbers:
+    """The counters of one list, or of the headings."""
+
+    def __init__(self, levels: dict[int, _Level]) -> None:
+        self.levels = levels
+        self.counts: dict[int, int] = {}
+
+    def next(self, level: int, start: str | None = None) -> str:
+        """The number of the next item at ``level``, from 1, as it is printed; empty for bullets."""
+        own = self.levels.get(level)
+        self.counts = {other: count for other, count in self.counts.items() if other <= level}
+        before = self.counts.get(level, own.start - 1 if own else 0)
+        self.counts[level] = whole_number(start, before + 1)
+        if own is None:
+            return ""
+        shown = [
+            in_form(self.counts.get(at, above.start), above.form)
+            for at in range(max(level - own.shown, 0) + 1, level + 1)
+            if (above := self.levels.get(at))
+        ]
+        return own.before + ".".join(shown) + own.behind
 
 
 def read(data: bytes) -> Extract:
@@ -27,76 +122,123 @@ def read(data: bytes) -> Extract:
         member(archive, "META-INF/manifest.xml") if has(archive, "META-INF/manifest.xml") else b""
     ):
         raise DocumentError("it is encrypted; save it without a password")
-    body = parse_xml(member(archive, "content.xml")).find(f".//{_OFFICE}text")
+    content = parse_xml(member(archive, "content.xml"))
+    body = content.find(f".//{_OFFICE}text")
     if body is None:
         raise DocumentError("it is no OpenDocument text; give it the suffix of its real format")
+    styles = parse_xml(member(archive, "styles.xml")) if has(archive, "styles.xml") else None
     builder = TextBuilder()
-    _write(body, builder, depth=-1)
+    writer = _Writer(builder, [content] if styles is None else [styles, content])
+    writer.margins(styles, "header")
+    writer.write(body, depth=-1)
+    writer.margins(styles, "footer")
     if not has(archive, "meta.xml"):
         return builder.build()
     said = parse_xml(member(archive, "meta.xml"))
     return builder.build(said.findtext(_TITLE) or "", office_properties(said))
 
 
-def _write(parent: _Element, builder: TextBuilder, depth: int) -> None:
-    """``depth`` counts the lists around ``parent`` from 0; -1 is outside of lists."""
-    for element in parent:
-        if element.tag == f"{_TEXT}h":
-            builder.heading(_text(element), whole_number(element.get(f"{_TEXT}outline-level"), 1, most=10))
-        elif element.tag == f"{_TEXT}p":
-            builder.block(_text(element).rstrip())
-        elif element.tag == f"{_TEXT}list":
-            _write_list(element, builder, depth + 1)
-        elif element.tag == f"{_TABLE}table":
-            builder.table(*_grid(element))
-        elif element.tag not in _UNSEEN:
-            _write(element, builder, depth)
+class _Writer:
+    def __init__(self, builder: TextBuilder, roots: list[_Element]) -> None:
+        self.builder = builder
+        self.styles = _Styles()
+        for root in roots:
+            self.styles.add(root)
+        self.headings = _Numbers(self.styles.lists.get("", {}))
+        self.last: dict[str, _Numbers] = {}  # the last list of a style
 
+    def margins(self, styles: _Element | None, kind: str) -> None:
+        """The headers or footers, each once."""
+        named = [f"{_STYLE}{kind}{pages}" for pages in ("", "-left", "-first")]
+        for element in () if styles is None else styles.iter(*named):
+            margin = TextBuilder()
+            writer = _Writer(margin, [])
+            writer.styles = self.styles
+            writer.write(element, depth=-1)
+            self.builder.margin(margin.build().text)
 
-def _write_list(element: _Element, builder: TextBuilder, depth: int) -> None:
-    first = depth == 0
-    for item in element:
-        marked = False
-        for child in item:
-            if child.tag == f"{_TEXT}list":
-                _write_list(child, builder, depth + 1)
-            elif child.tag in (f"{_TEXT}p", f"{_TEXT}h") and (text := _text(child).strip()):
-                builder.block("  " * min(depth, MAX_INDENT) + ("  " if marked else "- ") + text, tight=not first)
-                marked, first = True, False
+    def write(self, parent: _Element, depth: int) -> None:
+        """``depth`` counts the lists around ``parent`` from 0; -1 is outside of lists."""
+        for element in parent:
+            if element.tag == f"{_TEXT}h":
+                level = whole_number(element.get(f"{_TEXT}outline-level"), 1, most=10)
+                text = self.text(element)
+                number = self.headings.next(level, element.get(f"{_TEXT}start-value")) if text.strip() else ""
+                self.builder.heading(f"{number} {text}", level)
+            elif element.tag == f"{_TEXT}p":
+                self.builder.block(self.text(element).rstrip())
+            elif element.tag == f"{_TEXT}list":
+                self.write_list(element, depth + 1)
+            elif element.tag == f"{_TABLE}table":
+                self.builder.table(*self.grid(element))
+            elif element.tag not in _UNSEEN and element.get(f"{_TEXT}display") != "none":
+                self.write(element, depth)
 
+    def write_list(self, element: _Element, depth: int, numbers: _Numbers | None = None) -> None:
+        first = depth == 0
+        style = element.get(f"{_TEXT}style-name") or "-"
+        if numbers is None:
+            if element.get(f"{_TEXT}continue-numbering") != "true" and element.get(f"{_TEXT}continue-list") is None:
+                self.last.pop(style, None)
+            numbers = self.last.setdefault(style, _Numbers(self.styles.lists.get(style, {})))
+        for item in element:
+            marked = False
+            for child in item:
+                if child.tag == f"{_TEXT}list":
+                    self.write_list(child, depth + 1, numbers)
+                elif child.tag in (f"{_TEXT}p", f"{_TEXT}h") and (text := self.text(child).strip()):
+                    label = "  "
+                    if not marked:
+                        counts = item.tag == f"{_TEXT}list-item"
+                        label = numbers.next(depth + 1, item.get(f"{_TEXT}start-value")) if counts else ""
+                        label = f"{label or '-'} "
+                    self.builder.block("  " * min(depth, MAX_INDENT) + label + text, tight=not first)
+                    marked, first = True, False
 
-def _text(element: _Element) -> str:
-    pieces = [element.text or ""]
-    for child in element:
-        if child.tag == f"{_TEXT}s":  # runs of spaces are written as a count
-            pieces.append(" " * whole_number(child.get(f"{_TEXT}c"), 1, most=100))
-        elif child.tag in _CHARACTERS:
-            pieces.append(_CHARACTERS[child.tag])
-        elif child.tag == f"{_TEXT}note":
-            pieces.append(f" [{_text(child).strip()}]")
-        elif child.tag not in _UNSEEN and isinstance(child.tag, str):
-            pieces.append(_text(child))
-        pieces.append(child.tail or "")
-    return "".join(pieces)
+    def text(self, element: _Element) -> str:
+        return as_seen(self._text(element))
 
+    def _text(self, element: _Element) -> str:
+        pieces = [element.text or ""]
+        for child in element:
+            if child.tag == f"{_TEXT}s":  # runs of spaces are written as a count
+                pieces.append(" " * whole_number(child.get(f"{_TEXT}c"), 1, most=100))
+            elif child.tag in _CHARACTERS:
+                pieces.append(_CHARACTERS[child.tag])
+            elif child.tag == f"{_TEXT}note":
+                pieces.append(f" [{self.text(child).strip()}]")
+            elif child.tag not in _UNSEEN and isinstance(child.tag, str):
+                pieces.append(self._text(child))
+            pieces.append(child.tail or "")
+        return self._marked("".join(pieces), element)
 
-def _grid(table: _Element) -> tuple[Grid, int | None]:
-    """The cells, and how many rows are marked as headers, if any. Cells and rows may stand for several like them."""
-    grid, headers = Grid(), 0
-    for row in table.iter(f"{_TABLE}table-row"):
-        if next(row.iterancestors(f"{_TABLE}table")) is not table:  # of a table within a cell
-            continue
-        cells: list[Cell] = []
-        for cell in row.iterchildren(f"{_TABLE}table-cell"):
-            text = " ".join(" ".join(_text(p) for p in cell.iter(f"{_TEXT}p", f"{_TEXT}h")).split())
-            span, below = _count(cell, "number-columns-spanned"), _count(cell, "number-rows-spanned")
-            cells += [Cell(text, span, below)] * _count(cell, "number-columns-repeated")
-        repeated = _count(row, "number-rows-repeated") if any(cell.text for cell in cells) else 1
-        for _ in range(repeated):
-            grid.add(cells)
-        if next(row.iterancestors(f"{_TABLE}table-header-rows"), None) is not None:
-            headers += repeated
-    return grid, headers or None
+    def _marked(self, text: str, element: _Element) -> str:
+        if f"{_TEXT}style-name" not in element.attrib:
+            return text
+        if self.styles.look(element, f"{_TEXT}display") == "none":
+            return ""
+        if self.styles.look(element, f"{_STYLE}text-line-through-style") not in ("", "none"):
+            return marked(text, STRUCK)
+        raised = self.styles.look(element, f"{_STYLE}text-position").startswith(("super", *"123456789"))
+        return marked(text, RAISED) if raised else text
+
+    def grid(self, table: _Element) -> tuple[Grid, int | None]:
+        """The cells, and how many rows are marked as headers, if any; both may stand for several like them."""
+        grid, headers = Grid(), 0
+        for row in table.iter(f"{_TABLE}table-row"):
+            if next(row.iterancestors(f"{_TABLE}table")) is not table:  # of a table within a cell
+                continue
+            cells: list[Cell] = []
+            for cell in row.iterchildren(f"{_TABLE}table-cell"):
+                text = " ".join(" ".join(self.text(p) for p in cell.iter(f"{_TEXT}p", f"{_TEXT}h")).split())
+                span, below = _count(cell, "number-columns-spanned"), _count(cell, "number-rows-spanned")
+                cells += [Cell(text, span, below)] * _count(cell, "number-columns-repeated")
+            repeated = _count(row, "number-rows-repeated") if any(cell.text for cell in cells) else 1
+            for _ in range(repeated):
+                grid.add(cells)
+            if next(row.iterancestors(f"{_TABLE}table-header-rows"), None) is not None:
+                headers += repeated
+        return grid, headers or None
 
 
 def _count(element: _Element, name: str) -> int:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
 from ..errors import DocumentError
+from ..text.numerals import in_form
 from .archive import has, member, open_archive, parse_xml
 from .extract import Extract, TextBuilder, whole_number
 from .grid import Cell, Grid
+from .marks import RAISED, STRUCK, as_seen, marked
 from .properties import office_properties
 
 if TYPE_CHECKING:
@@ -22,6 +24,11 @@ _PACKAGE = "{http://schemas.openxmlformats.org/package/2006/relationships}"
 _TITLE = ".//{http://purl.org/dc/elements/1.1/}title"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _FURNITURE = {"dt", "ftr", "hdr", "sldNum", "sldImg"}
+_FORMS = {
+    "alphaLc": "lowerLetter", "alphaUc": "upperLetter", "romanLc": "lowerRoman", "romanUc": "upperRoman",
+    "circleNum": "decimalEnclosedCircle", "ea1": "chineseCounting",
+}  # fmt: skip
+_AROUND = {"Period": ("", "."), "ParenBoth": ("(", ")"), "ParenR": ("", ")"), "Minus": ("", "-")}
 _JUNK_TITLES = {"powerpoint presentation", "slide 1"}
 
 
@@ -95,10 +102,40 @@ def _is_title(shape: _Element) -> bool:
 
 def _paragraphs(element: _Element) -> list[str]:
     texts = []
+    counts: dict[int, int] = {}  # by level
     for paragraph in element.iter(f"{_A}p"):
-        pieces = ["\n" if node.tag == f"{_A}br" else node.text or "" for node in paragraph.iter(f"{_A}t", f"{_A}br")]
-        texts.append("".join(pieces))
+        pieces = [
+            "\n" if node.tag == f"{_A}br" else _marked(node.text or "", node.getparent())
+            for node in paragraph.iter(f"{_A}t", f"{_A}br")
+        ]
+        text = as_seen("".join(pieces))
+        texts.append(f"{_number(paragraph, counts)} {text}".lstrip(" ") if text.strip() else text)
     return texts
+
+
+def _marked(text: str, run: _Element) -> str:
+    looks = run.find(f"{_A}rPr")
+    if looks is None:
+        return text
+    if looks.get("strike", "noStrike") != "noStrike":
+        return marked(text, STRUCK)
+    return marked(text, RAISED) if whole_number(looks.get("baseline"), 0) else text
+
+
+def _number(paragraph: _Element, counts: dict[int, int]) -> str:
+    """The number that PowerPoint makes for a paragraph (ST_TextAutonumberScheme); empty where it makes none."""
+    properties = paragraph.find(f"{_A}pPr")
+    level = 0 if properties is None else whole_number(properties.get("lvl"), 0, most=8)
+    automatic = None if properties is None else properties.find(f"{_A}buAutoNum")
+    for deeper in [other for other in counts if other > level or (other == level and automatic is None)]:
+        del counts[deeper]
+    if automatic is None:
+        return ""
+    counts[level] = counts.get(level, whole_number(automatic.get("startAt"), 1) - 1) + 1
+    scheme = automatic.get("type") or "arabicPeriod"
+    form = next((form for begin, form in _FORMS.items() if scheme.startswith(begin)), "decimal")
+    before, behind = next((marks for end, marks in _AROUND.items() if scheme.endswith(end)), ("", ""))
+    return before + in_form(counts[level], form) + behind
 
 
 def _grid(table: _Element) -> tuple[Grid, int | None]:
