@@ -58,7 +58,47 @@ OF_TWO = [
         "companies",
     ),
     ("Release 4 supports {} users; release 5 supports {} users.", "How many users does release {} support?", "4", "5"),
+    (
+        "The deposit for a drill is {} euros, the one for a ladder {} euros.",
+        "What is the deposit for a {}?",
+        "drill",
+        "ladder",
+    ),
+    (
+        "The lock was opened in {} cases in 2010 and {} cases in 2020.",
+        "How often was the lock opened in {}?",
+        "2010",
+        "2020",
+    ),
+    (
+        "Trainees need {} points to pass the spoken test, whereas the written test requires {} points.",
+        "How many points are needed to pass the {} test?",
+        "spoken",
+        "written",
+    ),
+    (
+        "Hall North seats {} people, Hall South {} and Hall West 12.",
+        "How many people fit in Hall {}?",
+        "North",
+        "South",
+    ),
+    (
+        "The tram leaves at {}:15 from the quay and at {}:32 from the zoo.",
+        "When does it leave from the {}?",
+        "quay",
+        "zoo",
+    ),
+    (
+        "Notice is {} weeks during the trial and {} months after the first year.",
+        "What is the notice {}?",
+        "during the trial",
+        "after the first year",
+    ),
+    ("Der Eintritt kostet {} Euro für Gruppen, Schüler zahlen {} Euro.", "Was zahlen {}?", "Gruppen", "Schüler"),
+    ("Le forfait coûte {} euros en été et {} euros en hiver.", "Combien coûte le forfait en {} ?", "été", "hiver"),
     ("学生票{}元，成人票{}元。", "{}多少钱？", "学生票", "成人票"),
+    ("国内出差每天补贴{}元，国外出差每天补贴{}美元。", "{}出差每天补贴多少？", "国内", "国外"),
+    ("A型水泵流量为每小时{}吨，B型水泵流量为每小时{}吨。", "{}型水泵的流量是多少？", "A", "B"),
     ("2019年利润为{}万元，2020年为{}万元。", "{}年的利润是多少？", "2019", "2020"),
     ("北京仓库面积{}平方米，上海仓库面积{}平方米。", "{}仓库面积有多大？", "北京", "上海"),
 ]
@@ -82,6 +122,9 @@ def test_a_figure_that_is_named_tells_most() -> None:
 def test_of_two_people_the_one_who_does_what_was_asked() -> None:
     said = "Ruth Meyer runs the archive, and Paul Brandt runs the library."
     assert clause("Who runs the library?", said) == "Paul Brandt runs the library"
+    said = "Anna Weber leitet den Einkauf, Jonas Kraft den Vertrieb."
+    assert clause("Wer leitet den Vertrieb?", said) == "Jonas Kraft den Vertrieb"
+    assert clause("Wer leitet den Einkauf?", said) == "Anna Weber leitet den Einkauf"
     assert clause("谁管理图书馆？", "周敏管理档案室，吴强管理图书馆。") == "吴强管理图书馆"
 
 
@@ -90,6 +133,10 @@ def test_of_two_people_the_one_who_does_what_was_asked() -> None:
     [
         ("How much is entry?", "Entry is 12 pounds for students and 20 pounds for visitors."),
         ("When was the mill opened?", "The mill in Graz was opened in 1998, the mill in Linz in 2004."),
+        ("Who runs the shop?", "Ruth and Paul run the shop."),
+        ("What does a ticket cost?", "A day ticket costs 8 euros, and an annual ticket costs 120 euros."),
+        ("How many people live there?", "In 2010 the town had 4,000 people, and in 2020 it had 5,000."),
+        ("图书馆几点开门？", "图书馆工作日上午八点开门，周末上午十点开门。"),
         ("Who runs the archive and the library?", "Ruth Meyer runs the archive and Paul Brandt runs the library."),
         ("What do bees make?", "Bees are insects . "),
         ("Who wrote it?", "It was written by Ann Lee, Bo Chen and Carla Diaz."),

@@ -1,20 +1,24 @@
 """Sentence → Clause: of a sentence with several values, the one under the condition that was asked about.
 
 "The fee is 18 euros for adults and 7 euros for children." has two answers to "What is the fee?" and one for children.
-Such a sentence is cut at its semicolons, commas and conjunctions; where several parts hold a value, the part answers
-that alone shares words with the question. Rules in English and Chinese, no model: encoders cannot tell the parts apart.
+Such a sentence is cut between its values, at the strongest mark that stands there. What is said of all of them stands
+in the first part only, the later ones leave it out: so a word of the question that a later part has alone tells most,
+and one at the head of the first part least. Rules, no model: encoders cannot tell the parts apart, and readers prefer
+the first value (of 50 questions in three languages they pointed at the right one 30 times).
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from ..text.scripts import HAN, one_line
 from ..text.sentences import sentences
 from ..text.terms import content_terms
-from .conditions import NUMBER, YEAR
+from .conditions import NUMBER, YEAR, quarters
 from .evidence import Evidence
 
 __all__ = ["asked_clause", "in_clause"]
@@ -23,39 +27,51 @@ _CUTS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         r"\s*[;；]\s*",
-        r"\s*[,，]?\s+(?:while|whereas|but)\s+|[，,]\s*(?:而|但是?)",
-        r",(?!\d)\s*(?:(?:and|or)\s+)?|，\s*",
-        r",?\s+and\s+|[、]|(?<=[\d元天月年米%）)])和",
+        r"\s*[,，]?\s+(?:while|whereas|but|aber|während|mais|tandis que)\s+|[，,]\s*(?:而|但是?)",
+        r"\s*,\s+(?:and|or|und|et)\s+",
+        r"\s*,(?!\d)\s*|，\s*|\s+(?:and|or|und|oder|sowie|et|ou|y)\s+|、|(?<=[\d元天月年米%）)])[和与]",
+        r"\s+(?:to|bis|à)\s+(?!\d)|[至到]",
     )
 )
-_WHO = re.compile(r"\bwho(?:se|m)?\b|谁|誰|哪一?位", re.IGNORECASE)
-_WHEN = re.compile(r"\bwhen\b|\bwh(?:at|ich) year\b|什么时候|何时|哪一?年", re.IGNORECASE)
-_VALUE = re.compile(
-    r"\b(?:who(?:se|m)?|when|where|what|which|how (?:much|many|long|old|large|big|tall|far|often|high|fast|heavy))\b"
-    "|谁|誰|什么时候|何时|几|多[少久长高大远重]|哪[一年天里个]|是什么",
+"""Marks between parts, the strongest first."""
+
+_WHO = re.compile(r"\b(?:who(?:se|m)?|we[rmn]|qui)\b|谁|誰|哪一?位", re.IGNORECASE)
+_WHEN = re.compile(r"\b(?:when|wh(?:at|ich) year|wann|quand)\b|什么时候|何时|哪一?年", re.IGNORECASE)
+_WHY = re.compile(
+    r"\b(?:why|warum|pourquoi|reason|explanation|explain|cause[sd]?|purpose|mean)\b|原因|理由|目的|意思|导致|为什么|为何",
     re.IGNORECASE,
 )
-_WHY = re.compile(r"\b(?:reason|explanation|explain|cause[sd]?|purpose|mean)\b|原因|理由|目的|意思|导致", re.IGNORECASE)
+_NOT = re.compile(r"\b(?:without|not?|never|ohne|nicht|keine?[nmrs]?|sans|pas)\b|[不无未没]", re.IGNORECASE)
+_BOTH = re.compile(r"\b(?:and|or|than|versus|und|oder|et|ou)\b|[和与及比]|还是", re.IGNORECASE)
 _COUNTED = re.compile(
     r"\b(?:zero|no|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen"
-    r"|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|half)\b"
-    r"|(?<![零〇一二两三四五六七八九十百千万半])[零〇一二两三四五六七八九十百千万半]+(?=个?[天日周月年元角分秒米克斤升吨名人次件条台层倍岁度位时小公千平])",
+    r"|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|half|free)\b"
+    r"|免费|(?<![零〇一二两三四五六七八九十百千万半])(?:[二两三四五六七八九十][零〇一二两三四五六七八九十百千万]*(?=\w)"
+    r"|[零〇一二两三四五六七八九十百千万半]+(?=个?[天日周月年元角分秒点米克斤升吨名人次件条台层倍岁度位时小公千平]))",
     re.IGNORECASE,
 )
-_NAME = re.compile(r"\b[A-Z][\w'’-]+(?:\s+[A-Z][\w'’-]+)*")
-_LETTER = re.compile(r"(?<![\w.'’-])[A-Z](?![\w.'’-])")  # "model A"; as a word it would be an article
-
-
-_UNIT = re.compile(
-    rf"[ -]?(?:[%‰°€$£¥]|(?!(?:and|or|is|are|was|were)\b)[^\W\d_{HAN}]+|[{HAN}])"
-)  # right behind a figure
+_RANGE = re.compile(rf"\s?(?:to|-|–|bis|至|到)\s?{NUMBER.pattern}")
+_NAME = re.compile(r"\b[A-ZÀ-Þ][\w'’-]+(?:\s+[A-ZÀ-Þ][\w'’-]+)*")
+_LETTER = re.compile(r"(?<![A-Za-z\d.'’-])[A-Z](?![A-Za-z\d.'’-])")  # "model A"; as a word it would be an article
+_UNIT = re.compile(rf"[ -]?(?:[%‰°€$£¥]\w?|[^\W\d_{HAN}]+|[{HAN}])")  # behind a figure
 _BEFORE = re.compile(rf"([^\W\d_]{{1,30}})[ -]?$|([{HAN}])$")
 _VERB = re.compile(
     r"(?:^|\s)([a-z][\w'’-]*)(?:\s+(?:in|on|at|by|to|for|of|from|up|about|around|over|under|than|until|since|only))*\s*$"
 )  # or whatever stands before a value
-_SHARED = re.compile(rf"[{HAN}]")
-_FIGURE = 3  # words that a figure is worth which the question names, too
-_SAY_LITTLE = frozenset("年月日为是在有达约的不超过每")
+_KINDS = {
+    stem: kind
+    for kind, units in {
+        "time": "second minute hour day week month year Tag Tage Woche Monat Jahr 天 日 周 月 年 小 分 秒",
+        "money": "€ $ £ ¥ euro EUR dollar USD pound GBP yuan RMB yen 元 美 欧",
+        "length": "mm cm m km metre meter 米 公 厘",
+        "mass": "g kg gram ton tonne 克 吨 千",
+        "memory": "KB MB GB TB",
+    }.items()
+    for stem in (*units.split(), *content_terms(units))
+}
+"""Kinds of units, by their stems; in Chinese by their first characters."""
+
+_HALF = 0.5  # of the words at the head of the first part, where nothing else tells
 
 
 def in_clause(question: str, chosen: Sequence[Evidence]) -> Evidence | None:
@@ -63,7 +79,7 @@ def in_clause(question: str, chosen: Sequence[Evidence]) -> Evidence | None:
 
     Evidence that is a cell or a numbered place already is as short as can be.
     """
-    if not chosen or chosen[0].told > 0 or not _VALUE.search(question) or _WHY.search(question):
+    if not chosen or chosen[0].told > 0 or _WHY.search(question):
         return None
     evidence = chosen[0]
     for start, end in sentences(evidence.quote):
@@ -76,60 +92,6 @@ def in_clause(question: str, chosen: Sequence[Evidence]) -> Evidence | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a question says.
-
-    Attributes:
-        words: all of it.
-        figures: those that it names.
-        numbered: the words before them.
-        years: those among them.
-        who, when: whether a person, or a time, is asked for.
-    """
-
-    words: frozenset[str]
-    figures: set[str]
-    numbered: set[str]
-    years: set[str]
-    who: bool
-    when: bool
-
-    @classmethod
-    def of(cls, question: str) -> _Asked:
-        return cls(
-            _words(question),
-            _figures(question),
-            {_word_before(figure) for figure in _counts(question)} - {""},
-            set(YEAR.findall(question)),
-            _WHO.search(question) is not None,
-            _WHEN.search(question) is not None,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A part of a sentence that holds a value.
-
-    Attributes:
-        words: all of it.
-        head, tail: what stands before and behind the value, and may be its condition. At the beginning of a sentence
-            that is not what stands next to the value: the verb, which the other parts may leave out, and the unit.
-        shared: what other parts repeat if they are clauses of their own.
-        unit: of the value.
-        named: whether a name stands before it.
-    """
-
-    start: int
-    end: int
-    words: frozenset[str]
-    head: frozenset[str]
-    tail: frozenset[str]
-    shared: frozenset[str]
-    unit: str
-    named: bool
-
-
 def asked_clause(question: str, sentence: str) -> tuple[int, int] | None:
     """Where in ``sentence`` the value stands that was asked for; None where the whole of it has to be read.
 
@@ -138,86 +100,162 @@ def asked_clause(question: str, sentence: str) -> tuple[int, int] | None:
     '7 euros for children'
     >>> asked_clause("What is the fee?", said)
     """
-    asked = _Asked.of(question)
-    start, end = 0, len(sentence)
-    for cut in _CUTS:
-        found = _chosen(asked, sentence, list(_parts(asked, sentence, start, end, cut)))
-        if found is not None:
-            start, end = found
-    if (start, end) == (0, len(sentence)):
+    who = _WHO.search(question) is not None
+    parts = _parts(sentence, list(_values(question, sentence, who)), who)
+    part = _chosen(question, sentence, parts)
+    if part is None:
         return None
+    start, end = part.start, part.end
     while end > start and sentence[end - 1] in " .。,，;；":
         end -= 1
     return start, end
 
 
-def _parts(asked: _Asked, sentence: str, start: int, end: int, cut: re.Pattern[str]) -> Iterator[_Part]:
-    """The parts between cuts that hold a value each; a part without one belongs to the next, the last to the one
-    before."""
-    bounds = [start]
-    stops = []
-    for found in cut.finditer(sentence, start, end):
-        stops.append(found.start())
-        bounds.append(found.end())
-    stops.append(end)
-    spans: list[tuple[int, int]] = []
-    open_from = None
-    for first, last in zip(bounds, stops, strict=True):
-        first = first if open_from is None else open_from
-        if _value(asked, sentence[first:last]) is None:
-            open_from = first
-        else:
-            spans.append((first, last))
-            open_from = None
-    if open_from is not None and spans:
-        spans[-1] = (spans[-1][0], end)
-    yield from (_part(asked, sentence, first, last) for first, last in spans)
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a sentence.
+
+    Attributes:
+        words: all but its value.
+        head: those before the value without the verb.
+        tail: those behind the value and its unit.
+        pairs: neighbours among them.
+    """
+
+    start: int
+    end: int
+    words: frozenset[str]
+    head: frozenset[str]
+    tail: frozenset[str]
+    pairs: frozenset[tuple[str, str]]
 
 
-def _part(asked: _Asked, sentence: str, start: int, end: int) -> _Part:
-    said = sentence[start:end]
-    begin, stop = _value(asked, said) or (0, 0)
-    before, behind = said[:begin], said[stop:]
-    unit = _UNIT.match(behind)
-    words, head, tail = _words(said), _words(before), _words(behind[unit.end() if unit else 0 :])
+def _values(question: str, sentence: str, who: bool) -> Iterator[tuple[int, int]]:
+    """Where that stands which can answer, and which the question does not name itself: names where a person is asked
+    for, else figures of one kind."""
+    asked = _words(question)
+    if who:
+        for name in _NAME.finditer(sentence):
+            if not _words(name[0]) <= asked:
+                yield name.span()
+        return
+    figures, numbered = _figures(question), {_word_before(figure) for figure in _counts(question)} - {""}
+    years = set() if _WHEN.search(question) else {year.span() for year in YEAR.finditer(sentence)}
+    found: list[tuple[tuple[int, int], str]] = []
+    for figure in _counts(sentence):
+        start, end = figure.span()
+        known = _counted(figure) in figures or figure.span() in years or _word_before(figure) in numbered
+        if not known and (not found or start >= found[-1][0][1]):
+            through = _RANGE.match(sentence, end)
+            end = through.end() if through else end
+            found.append(((start, end), _kind(sentence, start, end)))
+    kinds = Counter(kind for _, kind in found if kind)
+    most = kinds.most_common(1)[0][0] if kinds else ""
+    for i, (span, kind) in enumerate(found):
+        if kind == most or (not kind and i and sentence[span[0]].isdigit()):  # the later ones may leave it out
+            yield span
+
+
+def _kind(sentence: str, start: int, end: int) -> str:
+    """Of what kind a figure is: by its unit, or the stem of it."""
+    unit = _UNIT.match(sentence, end)
+    name = sentence[start - 1 : start] if sentence[:start].endswith(tuple("$€£¥")) else unit[0].strip() if unit else ""
+    stems = content_terms(name.split(" ")[0]) if name.isalpha() else [name]
+    stem = stems[0] if stems else ""
+    return _KINDS.get(stem, stem)
+
+
+def _parts(sentence: str, values: Sequence[tuple[int, int]], who: bool) -> list[_Part]:
+    """The sentence cut between values; those with nothing between them stay together."""
+    if who and not values:  # no capitals tell names in Chinese
+        cuts = [found.span() for found in re.finditer(r"[，,；;、]", sentence)]
+        values = [(0, 0)] + [(end, end) for _, end in cuts]
+    else:
+        cuts = [cut for one, other in pairwise(values) if (cut := _cut(sentence, one[1], other[0]))]
+    starts, stops = [0, *(end for _, end in cuts)], [*(start for start, _ in cuts), len(sentence)]
+    parts = []
+    for start, stop in zip(starts, stops, strict=True):
+        value = next((value for value in values if start <= value[0] <= stop), None)
+        if value is not None:
+            parts.append(_part(sentence, start, stop, value, who))
+    return parts
+
+
+def _cut(sentence: str, start: int, end: int) -> tuple[int, int] | None:
+    """The strongest mark between two values, the first of several."""
+    found = (cut.search(sentence, start, end) for cut in _CUTS)
+    return next((mark.span() for mark in found if mark), None)
+
+
+def _part(sentence: str, start: int, stop: int, value: tuple[int, int], who: bool) -> _Part:
+    before, behind = sentence[start : value[0]], sentence[value[1] : stop]
+    unit = None if who else _UNIT.match(behind)
+    head, tail = _words(before), _words(behind[unit.end() if unit else 0 :])
+    words, pairs = head | tail, frozenset(pairwise(content_terms(sentence[start:stop])))
+    if (verb := _VERB.search(before)) and (
+        not start or len(head - _figures(before)) > 1
+    ):  # which may be said of all of them
+        head -= _words(verb[1])
     if not start:
-        verb = _VERB.search(before)
-        head -= _words(verb[1]) if verb else frozenset()
-        tail -= _words(behind.split()[0]) if asked.who and said.isascii() and behind.strip() else frozenset()
-    shared = _words(_NAME.sub("", said) if asked.who else before) | _characters(before or said)
-    name = before[-1:] if before.endswith(tuple("$€£¥")) else unit[0].strip().lower() if unit else ""
-    return _Part(
-        start,
-        end,
-        words,
-        head,
-        tail | frozenset(NUMBER.findall(before)),
-        shared,
-        name,
-        _NAME.search(before) is not None,
-    )
+        tail -= _words(behind.split()[0]) if who and behind.split() and behind.isascii() else frozenset()
+    return _Part(start, stop, words, head, tail, pairs)
 
 
-def _value(asked: _Asked, said: str) -> tuple[int, int] | None:
-    """Where the first thing stands in ``said`` that can answer, and that the question does not name itself."""
-    if asked.who:
-        names = (name for name in _NAME.finditer(said) if not _words(name[0]) <= asked.words)
-        return next((name.span() for name in names), None) if said.isascii() else (0, 0)
-    years = set() if asked.when else {year.span() for year in YEAR.finditer(said)}
-    found = [
-        figure.span()
-        for figure in _counts(said)
-        if _counted(figure) not in asked.figures
-        and figure.span() not in years
-        and _word_before(figure) not in asked.numbered
-    ]
-    return min(found, default=None)
+def _chosen(question: str, sentence: str, parts: Sequence[_Part]) -> _Part | None:
+    """The part whose own words the question has."""
+    if len(parts) < 2:
+        return None
+    asked = _words(question)
+    counts = Counter(word for part in parts for word in part.words)
+    own = [frozenset(word for word in part.words if counts[word] == 1) for part in parts]
+    if not all(own):
+        return None  # a bare list
+    first, *later = parts
+    fits = [0, *(len(asked & words & (part.head | part.tail)) for words, part in zip(own[1:], later, strict=True))]
+    in_tail = len(asked & own[0] & first.tail)
+    if (any(fits) and in_tail and not any(part.head for part in later)) or sum(map(bool, fits)) > 1:
+        if _BOTH.search(question):
+            return None
+        fits = _compared(question, sentence, parts, [in_tail, *fits[1:]])
+    elif not any(fits):
+        fits[0] = in_tail or (_tells_first(asked, own, first) if any(part.head for part in later) else 0)
+    best = max(fits)
+    if not best or fits.count(best) > 1:
+        return None
+    part = parts[fits.index(best)]
+    years = set(YEAR.findall(question))
+    if years and not _WHEN.search(question) and not years.issuperset(YEAR.findall(sentence, part.start, part.end)):
+        return None  # cut in the wrong place
+    return part
+
+
+def _compared(question: str, sentence: str, parts: Sequence[_Part], fits: Sequence[int]) -> list[int]:
+    """``fits`` of several parts, with the neighbours that question and part have in common; those that deny what the
+    question does not, or the other way round, are none."""
+    pairs = frozenset(pairwise(content_terms(question)))
+    fits = [fit and fit + len(pairs & part.pairs) for fit, part in zip(fits, parts, strict=True)]
+    denied = _NOT.search(question) is not None
+    agreeing = [(_NOT.search(sentence, part.start, part.end) is not None) == denied for part in parts]
+    return [fit if agrees or not any(agreeing) else 0 for fit, agrees in zip(fits, agreeing, strict=True)]
+
+
+def _tells_first(asked: frozenset[str], own: Sequence[frozenset[str]], first: _Part) -> int:
+    """How many words at the head of the first part the question has: most of them, and a figure where that is what
+    tells the others apart."""
+    head = own[0] & first.head
+    common = asked & head
+    by_figures = all(2 * sum(map(_has_digit, words)) >= len(words) for words in own[1:])
+    enough = len(common) >= _HALF * len(head) and (not by_figures or any(map(_has_digit, common)))
+    return len(common) if enough else 0
+
+
+def _has_digit(word: str) -> bool:
+    return any(map(str.isdigit, word))
 
 
 def _counts(text: str) -> Iterator[re.Match[str]]:
-    """Figures, and numbers written as words."""
-    yield from NUMBER.finditer(text)
-    yield from _COUNTED.finditer(text)
+    """Figures, and numbers written as words, as they come."""
+    yield from sorted((*NUMBER.finditer(text), *_COUNTED.finditer(text)), key=lambda found: found.start())
 
 
 def _figures(text: str) -> set[str]:
@@ -227,54 +265,15 @@ def _figures(text: str) -> set[str]:
 def _word_before(figure: re.Match[str]) -> str:
     """The word that a figure numbers: version 2, 满十年."""
     found = _BEFORE.search(figure.string, max(figure.start() - 30, 0), figure.start())
-    return (found[1] or found[2]).lower() if found else ""
+    return next(iter(content_terms(found[0])), "") if found else ""
 
 
 def _counted(figure: re.Match[str]) -> str:
     """A figure in small letters; in Chinese with what it counts, for 十年 and 十天 are different things."""
     counts = figure.string[figure.end() : figure.end() + 1]
-    return figure[0].lower() + (counts if _SHARED.match(counts) else "")
-
-
-def _chosen(asked: _Asked, sentence: str, parts: list[_Part]) -> tuple[int, int] | None:
-    """The only part that fits the question best, by words that no other part has."""
-    if len(parts) < 2 or any(not part.words - frozenset(NUMBER.findall(sentence)) for part in parts):
-        return None  # of a bare list of figures none has a condition of its own
-    repeated = any(part.shared & other.shared for part in parts for other in parts if other is not part)
-    if asked.who and not repeated:
-        return None  # several names of one thing
-    clauses = repeated or all(part.named for part in parts)
-    fits = []
-    for part in parts:
-        others = frozenset[str]().union(*(other.words for other in parts if other is not part))
-        # of the first part, what the other parts leave out is said of all of them
-        if part.start:
-            own = part.words if part.unit or asked.who else part.head
-        else:
-            own = part.head | part.tail if clauses else part.tail
-        named = asked.figures & _figures(sentence[part.start : part.end])
-        elsewhere = any(named & _figures(sentence[other.start : other.end]) for other in parts if other is not part)
-        fits.append(len((asked.words & own) - others) + (_FIGURE if named and not elsewhere else 0))
-    best = max(fits)
-    if not best or fits.count(best) > 1:
-        return None
-    part = parts[fits.index(best)]
-    if not asked.who and not any(_alike(part, other) for other in parts if other is not part):
-        return None
-    said = sentence[part.start : part.end]
-    if asked.years and not asked.when and not asked.years.issuperset(YEAR.findall(said)):
-        return None  # cut in the wrong place
-    return part.start, part.end
-
-
-def _alike(one: _Part, other: _Part) -> bool:
-    """Whether both values are of one kind, as far as their units tell; one may leave it out."""
-    return one.unit == other.unit or any(part.start and not part.unit for part in (one, other))
+    return figure[0].lower() + (counts if re.match(f"[{HAN}]", counts) else "")
 
 
 def _words(text: str) -> frozenset[str]:
-    return frozenset((*content_terms(text), *_LETTER.findall(text)))
-
-
-def _characters(text: str) -> frozenset[str]:
-    return frozenset(_SHARED.findall(text)) - _SAY_LITTLE
+    """Words as stems, with letters that stand alone, figures with what they count, and quarters."""
+    return frozenset((*content_terms(text), *_LETTER.findall(text), *_figures(text), *map(str, quarters(text))))
