@@ -74,14 +74,13 @@ _KINDS = {
 _HALF = 0.5  # of the words at the head of the first part, where nothing else tells
 
 
-def in_clause(question: str, chosen: Sequence[Evidence]) -> Evidence | None:
-    """The sentence of the best evidence in which one clause has what is asked for; None where none has.
+def in_clause(question: str, evidence: Evidence) -> Evidence | None:
+    """The sentence of ``evidence`` in which one clause has what is asked for; None where none has.
 
     Evidence that is a cell or a numbered place already is as short as can be.
     """
-    if not chosen or chosen[0].told > 0 or _WHY.search(question):
+    if evidence.told > 0 or _WHY.search(question):
         return None
-    evidence = chosen[0]
     for start, end in sentences(evidence.quote):
         clause = asked_clause(question, evidence.quote[start:end])
         if clause is not None:

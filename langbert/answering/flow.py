@@ -38,6 +38,7 @@ from .pieces import LOOKED_AT, PIECE, Piece, blocks_of, cut_pieces
 from .prompt import FULL, SHORT, build_messages, not_found
 from .refusal import Encoder, confidence, features
 from .selection import Weighed, as_candidates, merged, select
+from .versions import newest_first, versions
 from .wants import Wants, parts, wants
 
 __all__ = [
@@ -217,10 +218,12 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     if wanted.fact and found and found[0].score >= policy.sure and not (best and best[0].told > 0):
         chosen = found[:1]
     short = one_line(found[0].short) if found else ""
-    if len(in_parts) == 1 and not wanted.several and not wanted.titles and (clause := in_clause(question, chosen)):
-        chosen = [clause]
-        again: list[Evidence] = yield Read(question, as_candidates([narrowed(clause)]))  # alone it misleads no reader
-        short = one_line(again[0].short) if again else clause.said
+    chosen, is_new = _to_the_point(question, chosen, pieces, documents, wanted, len(in_parts) == 1)
+    if is_new:
+        again: list[Evidence] = yield Read(
+            question, as_candidates([narrowed(chosen[0])])
+        )  # alone it misleads no reader
+        short = one_line(again[0].short if again else chosen[0].said or chosen[0].quote)
     elif chosen and chosen[0].told > 0:
         short = one_line(chosen[0].short)
     grounder = Grounder(candidates, question, found=found, unsupported=policy.unsupported)
@@ -261,6 +264,30 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     if not grounder.text:
         yield not_found(asked)
     yield (yield from answer())
+
+
+def _to_the_point(
+    question: str,
+    chosen: list[Evidence],
+    pieces: Sequence[Piece],
+    documents: _Documents,
+    wanted: Wants,
+    of_one: bool,
+) -> tuple[list[Evidence], bool]:
+    """What was ``chosen``, the best of it beside its versions in other documents, and as one clause where one answers;
+    and whether the best is another now."""
+    if not chosen or wanted.titles:
+        return chosen, False
+    if chosen[0].told > 0:
+        return newest_first(chosen, documents), False
+    best = versions(question, chosen[0], pieces, documents)
+    clauses = [in_clause(question, version) for version in best] if of_one and not wanted.several else [None]
+    if any(clauses):
+        return [clause or version for clause, version in zip(clauses, best, strict=True)], True
+    if len(best) == 1:
+        return chosen, False
+    shown = {version.candidate.document_id for version in best}
+    return [*best, *(evidence for evidence in chosen[1:] if evidence.candidate.document_id not in shown)], True
 
 
 def _broken_off(error: Exception, answer: Answer) -> GenerationError:
