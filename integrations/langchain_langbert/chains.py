@@ -240,9 +240,9 @@ class _RagChain:
                 return best_evidence(question, candidates, reader) if reader is not None else []
             case flow.Prepare():
                 return self._budget()
-            case flow.Weigh(question, pieces, vectors):
+            case flow.Weigh(question, pieces):
                 embedder = embedder_of(self.embeddings) if self.embeddings is not None else None
-                return weigh(question, pieces, embedder, self.judge.knowing(question), vectors=vectors)
+                return weigh(question, pieces, embedder, self.judge.knowing(question))
         return None  # what a retriever gives is all there is of a document
 
     def _budget(self) -> flow.Budget:

@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import GenerationError
 from ..records import Answer, AnswerMode, Calibration, Candidate, Citation, Document, Message, Unsupported
@@ -102,11 +101,10 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Weigh:
-    """Tell how well pieces of the passages answer, whose vectors may be known. Sent a :class:`.selection.Weighed`."""
+    """Tell how well pieces of the passages answer. Sent a :class:`.selection.Weighed`."""
 
     question: str
     pieces: Sequence[Piece]
-    vectors: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +205,7 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     weighed: Weighed = (yield Weigh(question, pieces)) if pieces else Weighed(np.zeros(0), ())
     by_part = [] if len(in_parts) > 1 and pieces else [weighed.scores]
     for part in in_parts if not by_part else ():
-        of_part: Weighed = yield Weigh(part, pieces, weighed.vectors)
+        of_part: Weighed = yield Weigh(part, pieces)
         by_part.append((weighed.scores + of_part.scores) / 2)
     known = features(
         question, candidates, found, relevances=weighed.relevances, known_cosines=policy.encoder is not None

@@ -190,9 +190,9 @@ class Rag(Configured):
                 return Budget(self.generator.count_tokens, min(self.prompt_tokens, room))
             case flow.Write(messages):
                 return self._decoded(messages)
-            case flow.Weigh(question, pieces, vectors):
+            case flow.Weigh(question, pieces):
                 reranker = self._reranker.knowing(question)
-                return weigh(question, pieces, self.store.embedder, reranker, vectors=vectors)
+                return weigh(question, pieces, self.store.embedder, reranker)
             case flow.Fetch(document_id):
                 return self.store.document(document_id)
             case flow.Rewrite():

@@ -1,9 +1,9 @@
 """Pieces → Evidence: what a person would underline, whole, and no more of it than can be read at once.
 
 The unit is not the span that a reader points at but what stands there as one thing (:mod:`.pieces`). Pieces of the best
-passages compete; a cross-encoder reads each under its headings, the encoder compares it with the question, and what was
-known of its passage counts on. The best are taken until there is enough to read; neighbours become one quote, and
-nothing is said twice.
+passages compete: by the question's words, by what was known of their passages, and by what a cross-encoder says, which
+reads the best of them under their headings; without one, by what the encoder says. The best are taken until there is
+enough to read; neighbours become one quote, and nothing is said twice.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["CROSS_ENCODED", "Weighed", "as_candidates", "merged", "select", "weigh"]
 
 CROSS_ENCODED = 16
-"""Pieces that a cross-encoder reads, of all that the encoder compares: the others would not be shown whatever it says
-of them, and reading is what takes the time of an answer."""
+"""Pieces that a cross-encoder reads, the best by their words and passages: the others would seldom be shown whatever it
+says of them, and reading is what takes the time of an answer. An encoder that compares all of them before takes longer,
+and answers are no better for it."""
 
 _DOCUMENTS = 4  # that are named where documents are asked for
 _CLOSER = 2.0  # without a cross-encoder the scores of what answers and what does not lie closer together
@@ -43,7 +44,7 @@ class Weights:
     """What counts how much for a piece, in logits.
 
     Attributes:
-        cosine: of the encoder, in standard deviations among the pieces.
+        cosine: of the encoder, in standard deviations among the pieces, where no cross-encoder judges them.
         relevance, passage: log-odds of the cross-encoder's scores for the piece and for its passage.
         search: of the passage's score.
         terms: of the share of the question's words, the rare ones counting most.
@@ -54,7 +55,7 @@ class Weights:
     """
 
     cosine: float = 1.0
-    relevance: float = 0.5
+    relevance: float = 0.8
     passage: float = 0.12
     search: float = 4.0
     terms: float = 2.0
@@ -77,12 +78,10 @@ class Weighed(NamedTuple):
     Attributes:
         scores: ``(n,)`` logits that compare with each other.
         relevances: what the cross-encoder alone says of those it read, as log-odds; empty without one.
-        vectors: the encoder's ``(n, dim)``, for the next question about the same pieces; None without one.
     """
 
     scores: NDArray[np.float64]
     relevances: Sequence[float]
-    vectors: NDArray[np.float32] | None = None
 
 
 def merged(found: Sequence[Sequence[Candidate]]) -> list[Candidate]:
@@ -101,15 +100,12 @@ def weigh(
     embedder: EmbedderLike | None,
     reranker: Reranker | None,
     weights: Weights = WEIGHTS,
-    *,
-    vectors: NDArray[np.float32] | None = None,
 ) -> Weighed:
     """How well each piece answers.
 
     Args:
-        embedder: compares pieces with the question; None is none.
+        embedder: compares pieces with the question where there is no reranker; None is none.
         reranker: reads the best of them with the question; None is none.
-        vectors: what an earlier question had the encoder make of the pieces.
     """
     if not pieces:
         return Weighed(np.zeros(0), ())
@@ -117,24 +113,23 @@ def weigh(
     scores = weights.search * np.array([piece.source.score for piece in pieces], dtype=np.float64)
     known = [piece.source.scores.get("reranker") for piece in pieces]
     scores += weights.passage * np.array([log_odds(score) if score is not None else 0.0 for score in known])
-    if embedder is not None:
-        vectors = embedder.embed(texts) if vectors is None else vectors
-        cosines = np.asarray(vectors @ embedder.embed([question], "query")[0], dtype=np.float64)
-        scores += weights.cosine * (cosines - cosines.mean()) / max(float(cosines.std()), 1e-6)
     scores += weights.terms * _share_of_words(question, texts)
     if reranker is None:
+        if embedder is not None:
+            cosines = np.asarray(embedder.embed(texts) @ embedder.embed([question], "query")[0], dtype=np.float64)
+            scores += weights.cosine * (cosines - cosines.mean()) / max(float(cosines.std()), 1e-6)
         scores *= _CLOSER
     scores += weights.field * np.array([piece.is_asked_field for piece in pieces])
     scores += np.array([piece.told for piece in pieces])
     scores += weights.code * np.array([piece.kind == "code" for piece in pieces])
     if reranker is None:
-        return Weighed(scores, (), vectors)
+        return Weighed(scores, ())
     best = np.argsort(-scores, kind="stable")[:CROSS_ENCODED]
     judged = [log_odds(float(score)) for score in reranker.score(question, [texts[i] for i in best])]
     relevances = [_as_told(judged[rank], pieces[i].told) for rank, i in enumerate(best)]
     faintest = np.full(len(pieces), min(relevances))
     faintest[best] = relevances
-    return Weighed(scores + weights.relevance * faintest, relevances, vectors)
+    return Weighed(scores + weights.relevance * faintest, relevances)
 
 
 def _as_told(relevance: float, told: float) -> float:
