@@ -310,6 +310,7 @@ def test_search_where(cli: Cli, store: Path) -> None:
         (["a=1", "b=2.5", "c=true", "d=x y"], {"a": 1, "b": 2.5, "c": True, "d": "x y"}),
         (["name=a=b", 'q="5"', "e="], {"name": "a=b", "q": '"5"', "e": ""}),
         (["标题=中文"], {"标题": "中文"}),
+        (["version=1.10", "a=NaN", 'y={"$gte": 2020}'], {"version": "1.10", "a": "NaN", "y": {"$gte": 2020}}),
     ],
 )
 def test_where_values(pairs: list[str], where: dict[str, Any] | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import sys
 import warnings
@@ -187,21 +186,15 @@ def parse_where(pairs: list[str] | None) -> dict[str, Any] | None:
 
 def parse_pairs(pairs: list[str] | None, example: str) -> dict[str, Any] | None:
     """``["year=2020", "draft=false"]`` → ``{"year": 2020, "draft": False}``."""
+    from ..documents.selecting import value_of
+
     found: dict[str, Any] = {}
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
         if not equals or not key.strip():
             raise typer.BadParameter(f"{pair!r} is not KEY=VALUE, for example {example}")
-        found[key.strip()] = _value(text)
+        found[key.strip()] = value_of(text)
     return found or None
-
-
-def _value(text: str) -> Any:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return value if isinstance(value, (bool, int, float, list, dict)) or value is None else text
 
 
 def _pinned(name: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -130,17 +130,12 @@ def _piece(text: str) -> str:
 
 
 def value_of(text: str) -> Any:
-    """A value as people type it: a number, ``true``, ``false``, ``null``, a JSON list; else the text itself."""
+    """A value as people type it: a finite number, ``true``, ``false``, ``null``, a JSON list or object; else text."""
     try:
         value = json.loads(text)
+        written = json.dumps(value, allow_nan=False)
     except ValueError:
         return text
-    is_plain = isinstance(value, bool | int | float | list) or value is None
-    return value if is_plain and text == text.strip() and _survives(value, text) else text
-
-
-def _survives(value: Any, text: str) -> bool:
-    """Whether no digit is lost: 007 is no number, nor is a key of forty digits, or NaN."""
-    if isinstance(value, bool | int | float):
-        return json.dumps(value) == text
-    return not isinstance(value, Mapping)
+    if isinstance(value, bool | int | float):  # only where no digit is lost: 1.10 is a version
+        return value if written == text else text
+    return text if isinstance(value, str) or text != text.strip() else value
