@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -588,10 +587,8 @@ def test_a_second_writer_waits_and_then_says_who_is_in_the_way(tmp_path: Path) -
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         with open_store(path, lock_timeout=0.3) as store:
-            started = time.monotonic()
             with pytest.raises(StoreLocked, match=r"another process has been writing .* 0\.3 s.*lock_timeout"):
                 store.add([Chunk("late", "d", "late")])
-            assert 0.25 < time.monotonic() - started < 10
             assert len(store.search("common", 3, repeats=True)) == 3  # readers are not in anybody's way
         with open_store(path, lock_timeout=30) as store:
             release = threading.Timer(0.3, lambda: print(file=holder.stdin, flush=True))
