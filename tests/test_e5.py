@@ -273,6 +273,7 @@ def write_tiny_tokenizer(folder: Path, *more: str) -> None:
     (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.models
 def test_e5_small_is_what_transformers_computes_of_its_decoded_weights(tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer

@@ -45,6 +45,7 @@ def test_is_stored_as_it_ran(path: Path) -> None:
     assert not re.search(r"/(home|root|tmp|Users)/|[A-Z]:\\", path.read_text(encoding="utf-8")), "a path of one machine"
 
 
+@pytest.mark.slow
 @pytest.mark.models
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=names)
 def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def url(minilm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def client(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url, timeout=120) as client:
+    with httpx.Client(base_url=url, timeout=120, verify=False) as client:
         yield client
 
 
@@ -235,12 +235,13 @@ class Endless:
     context_length = 1000
 
     def __init__(self) -> None:
-        self.closed = 0
+        self.begun = self.closed = 0
 
     def count_tokens(self, messages: object) -> int:
         return 1
 
     def stream(self, messages: object, *, max_tokens: int, **options: object) -> Iterator[str]:
+        self.begun += 1
         try:
             while True:
                 time.sleep(0.02)
@@ -258,10 +259,11 @@ def test_what_a_client_that_goes_has_asked_for_stops(minilm) -> None:
         with running(create_app(store, settings=Settings(asking=1), generator=writer)) as url:
             with httpx.stream("POST", f"{url}/v1/chat/completions", json={**chat, "stream": True}) as response:
                 assert "word" in next(response.iter_text())
-            until(lambda: writer.closed == 1, 20)
-            with pytest.raises(httpx.ReadTimeout):
-                httpx.post(f"{url}/v1/chat/completions", json=chat, timeout=0.5)
-            until(lambda: writer.closed == 2, 20)
+            until(lambda: writer.closed == 1)
+            while writer.begun == 1:  # a busy server may not have begun when the client goes
+                with pytest.raises(httpx.ReadTimeout):
+                    httpx.post(f"{url}/v1/chat/completions", json=chat, timeout=httpx.Timeout(60, read=0.5))
+            until(lambda: writer.closed == writer.begun)
             asked = {"question": "What do bees make?", "mode": "extract"}
             assert httpx.post(f"{url}/api/ask", json=asked, timeout=60).status_code == 200
 
@@ -362,7 +364,7 @@ class Program:
 
     def get(self, path: str) -> Any:
         try:
-            return httpx.get(self.url + path, timeout=60).json()
+            return httpx.get(self.url + path, timeout=60, verify=False).json()
         except httpx.TransportError:
             return {}
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import random
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -122,67 +120,6 @@ def test_catching_up_after_a_kill_before_the_indexes_were_written(tmp_path):
     with Store.open(tmp_path / "s", embedder=HashEmbedder(), read_only=True) as store:
         assert store.search("number42", 1, mode="lexical")[0].chunk.id == "c42"
         assert store.search(text(42), 1, mode="dense")[0].score == pytest.approx(1)
-
-
-_WRITER = """
-import sys; sys.path.insert(0, sys.argv[2])
-from test_store_durability import *
-store = Store.open(sys.argv[1], embedder=HashEmbedder())
-print("ready", flush=True)
-step = len(store)
-while True:
-    ids = [f"k{step}-{i}" for i in range(1 + step % 40)]
-    store.add([Chunk(id, id, f"killed {id} {text(step)}") for id in ids])
-    print("added", *ids, flush=True)
-    if step % 3 == 2:
-        store.search("killed fox", 3)
-    if step % 5 == 4:
-        print("deleting", *ids[:2], flush=True)
-        store.delete(ids[:2])
-        print("deleted", *ids[:2], flush=True)
-    step += 1
-"""
-
-
-def test_kill_at_random_moments_loses_nothing_acknowledged(tmp_path):
-    rng = random.Random(7)
-    path = tmp_path / "s"
-    there: set[str] = set()
-    gone: set[str] = set()
-    for kill in range(20):
-        process = subprocess.Popen(
-            [sys.executable, "-c", _WRITER, str(path), HERE], stdout=subprocess.PIPE, text=True, encoding="utf-8"
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline().strip() == "ready"
-        time.sleep(rng.random() * 0.25)
-        process.send_signal(signal.SIGKILL)
-        unsure: set[str] = set()
-        for line in process.stdout:
-            if not line.endswith("\n"):
-                break
-            did, *ids = line.split()
-            if did == "added":
-                there.update(ids)
-                gone.difference_update(ids)
-            elif did == "deleting":
-                unsure = set(ids)
-            else:
-                there.difference_update(ids)
-                gone.update(ids)
-                unsure = set()
-        process.stdout.close()
-        process.wait()
-        there -= unsure
-        with Store.open(path, embedder=HashEmbedder()) as store:
-            held = {item.id for item in store.get(sorted(there))}
-            assert there - held == set(), f"kill {kill}"
-            assert store.get(sorted(gone)) == []
-            found = store.search("killed", len(store) or 1, mode="lexical", repeats=True)
-            assert len(found) == len(store)  # every chunk holds the word
-            assert len(store.search_vector(np.ones(16), max(len(store), 1))) == len(store)
-            there |= {hit.chunk.id for hit in found} & unsure
-    assert len(there) > 100
 
 
 _FULL = """

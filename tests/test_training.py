@@ -413,7 +413,7 @@ def test_mined_negatives_train_a_reranker_that_langbert_loads(tmp_path: Path, mi
     assert len({row["id"] for row in rows}) == len(rows) == 9
     assert all(row["positive"] not in row["negatives"] and row["negatives"] for row in rows)
     task = RerankerTask(data, file, group=4, holdout=0.34)
-    settings = TrainSettings(epochs=8, batch_size=2, learning_rate=2e-3, save_every=0, lora=LoraSettings(rank=4))
+    settings = TrainSettings(epochs=2, batch_size=2, learning_rate=2e-3, save_every=0, lora=LoraSettings(rank=4))
     report = run(task, tmp_path / "run", settings)
     assert set(report.metrics) == {"rr", "top1"}
     assert 0 < report.metrics["rr"] <= 1

@@ -642,6 +642,7 @@ def test_a_stopped_run_of_questions_goes_on(tmp_path: Path, sections: list[tuple
 # --- with the real models ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.models
 def test_a_few_steps_do_not_break_a_good_embedder(
     tmp_path: Path, minilm: Embedder, sections: list[tuple[str, str]], asked: Path

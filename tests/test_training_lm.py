@@ -803,6 +803,7 @@ def test_smollm2s_template_scores_the_answer_token_by_token(smollm2_file: Path) 
     assert ids[: len(ids) - len(answer)] == chat.encode(talk[:3])
 
 
+@pytest.mark.slow
 @pytest.mark.models
 def test_smollm2_is_adapted_in_a_few_steps(tmp_path: Path, smollm2_file: Path) -> None:
     before = hashlib.sha256(smollm2_file.read_bytes()).hexdigest()
@@ -821,6 +822,7 @@ def test_smollm2_is_adapted_in_a_few_steps(tmp_path: Path, smollm2_file: Path) -
     assert "vermilion" not in untouched.text
 
 
+@pytest.mark.slow
 @pytest.mark.models
 def test_smollm2_goes_on_with_documents_and_is_saved_whole(tmp_path: Path) -> None:
     task = LmTask(corpus(tmp_path / "data", 4), max_length=64, holdout=0.3)

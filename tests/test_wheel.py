@@ -43,8 +43,8 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     assert sources <= set(names)
 
 
-def make_environment(folder: Path) -> Path:
-    venv.create(folder, with_pip=True)
+def make_environment(folder: Path, *, with_pip: bool) -> Path:
+    venv.create(folder, with_pip=with_pip)
     return folder / ("Scripts" if os.name == "nt" else "bin")
 
 
@@ -60,8 +60,9 @@ def run(*command: str | Path, cwd: Path) -> str:
 @pytest.fixture
 def borrowed(tmp_path: Path, wheel: Path) -> Path:
     """A fresh environment with the wheel installed, which finds the dependencies where this one has them."""
-    binaries = make_environment(tmp_path / "env")
-    run(binaries / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=tmp_path)
+    binaries = make_environment(tmp_path / "env", with_pip=False)
+    pip = (sys.executable, "-m", "pip", "--python", binaries / "python")
+    run(*pip, "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=tmp_path)
     purelib = run(binaries / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path)
     dependencies = sysconfig.get_path("purelib")
     # a plain path line does not run the .pth files of that folder, so the editable install stays out of it
@@ -86,7 +87,7 @@ def test_the_wheel_indexes_and_searches_away_from_the_sources(borrowed: Path, tm
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_the_wheel_installs_into_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
-    binaries = make_environment(tmp_path / "env")
+    binaries = make_environment(tmp_path / "env", with_pip=True)
     constraints = ROOT / "constraints.txt"
     pip = [binaries / "python", "-m", "pip", "install", "--quiet", "--constraint", constraints]
     run(*pip, "torch==2.13.0", cwd=tmp_path)
