@@ -11,8 +11,6 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 from langbert.errors import LangbertError, StoreError
 from langbert.store.outside import OutsideDatabase, OutsideReading, OutsideWriting
 
-__all__ = ["ClientDatabase"]
-
 _NAME = "langbert"
 
 

@@ -42,8 +42,6 @@ from ._tokens import a_number, by_number, fields_of_row, numbers_of, row_of, tok
 if TYPE_CHECKING:
     from .milvus import MilvusDatabase
 
-__all__ = ["MOST_BYTES", "MilvusReading", "MilvusWriting"]
-
 MOST_BYTES = 65_535
 """Of a text in Milvus."""
 

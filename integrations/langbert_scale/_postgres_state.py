@@ -44,8 +44,6 @@ from langbert.store.outside import (
 
 from ._sql import Clause, clause, hnsw_index, json_of, vector_column
 
-__all__ = ["PostgresReading", "PostgresWriting"]
-
 _EF_SEARCH = (100, 1000)  # how many neighbours HNSW keeps in view: no fewer, and no more
 _STATE = "id, row_id, document_id, record_hash, index_hash, embedded_hash"
 _ALL = "TRUE"

@@ -44,8 +44,6 @@ from ._tokens import by_number, fields_of_row, numbers_of, row_of, tokens_of, wa
 if TYPE_CHECKING:
     from .qdrant import QdrantDatabase
 
-__all__ = ["QdrantReading", "QdrantWriting"]
-
 _DENSE, _WORDS = "dense", "words"
 _PAGE = 256
 _COLUMNS = CHUNK_COLUMNS.split(", ")

@@ -8,8 +8,6 @@ from typing import Any
 
 from langbert.store.outside import RANGES, Condition, Group, Not, Test, kind_of, narrowed
 
-__all__ = ["TABLES", "Clause", "clause", "hnsw_index", "json_of", "vector_column"]
-
 Clause = tuple[str, list[Any]]
 """SQL and its parameters."""
 

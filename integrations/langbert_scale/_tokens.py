@@ -13,8 +13,6 @@ from typing import Any
 
 from langbert.store.outside import ChunkRow, Test, fields_in, kind_of, narrowed, word_weights
 
-__all__ = ["a_number", "by_number", "fields_of_row", "numbers_of", "row_of", "tokens_of", "wanted_tokens", "weights_of"]
-
 _EXACT = 2**53  # floats below it hold every whole number
 
 

@@ -17,8 +17,6 @@ from langbert.store.outside import FIRST_META, ChunkerLike, OutsideStore
 from ._client import ClientDatabase
 from ._milvus_state import MOST_BYTES, MilvusReading, MilvusWriting
 
-__all__ = ["open_store"]
-
 _MOST_TOKENS = 4096  # that an array of Milvus holds
 
 

@@ -22,8 +22,6 @@ from langbert.store.outside import FIRST_META, ChunkerLike, OutsideDatabase, Out
 from ._postgres_state import PostgresReading, PostgresWriting
 from ._sql import TABLES
 
-__all__ = ["PostgresDatabase", "open_store"]
-
 _SCHEMA = "langbert"
 _OLDEST_SERVER, _OLDEST_PGVECTOR = 15, (0, 8)
 

@@ -17,8 +17,6 @@ from langbert.store.outside import FIRST_META, ChunkerLike, OutsideStore
 from ._client import ClientDatabase
 from ._qdrant_state import QdrantReading, QdrantWriting
 
-__all__ = ["open_store"]
-
 _INDEXED = {"": ("document_id", "tokens"), "-documents": (), "-records": ("kind",)}
 
 

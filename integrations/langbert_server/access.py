@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from langbert import Rag, StoreLike
     from langbert.store import StoredDocument
 
-__all__ = ["Forbidden", "NoSuchDocument", "View"]
-
 
 class Forbidden(Exception):
     """The key is known, but may not do this."""

@@ -31,8 +31,6 @@ from .settings import Settings
 if TYPE_CHECKING:
     from langbert import StoreLike
 
-__all__ = ["create_app", "serve"]
-
 _PAGE = Path(__file__).parent / "page"
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 _LISTENING_FIRST = 0.1  # seconds: servers listen once an application has started

@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["AuditLog"]
-
 
 class AuditLog:
     """Appends to a file that only its owner may read; without a path it keeps no account."""

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from starlette.requests import Request
 
-__all__ = ["Busy", "ClientGone", "Embeddings", "Gate", "while_connected"]
-
 T = TypeVar("T")
 Role = Literal["document", "query"]
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from langbert import Rag, Reranker, StoreLike
     from langbert.records import GeneratorLike
 
-__all__ = ["Engine", "Loaded", "NotReady", "make_rag"]
-
 _LOG = logging.getLogger("langbert")
 
 

@@ -17,8 +17,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .keys import EVERYBODY, NOBODY, Keys
 from .settings import Settings
 
-__all__ = ["OPEN_PATHS", "POLICY", "Guard", "Metrics"]
-
 OPEN_PATHS = ("/health", "/ready", "/openapi.json", "/", "/page/")
 """What needs no key: it tells nothing of the documents."""
 

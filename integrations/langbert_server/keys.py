@@ -14,8 +14,6 @@ from typing import Any, Literal, get_args
 from langbert.errors import FilterError
 from langbert.store import matches
 
-__all__ = ["EVERYBODY", "NOBODY", "Key", "KeyFileError", "Keys", "Right"]
-
 Right = Literal["read", "write"]
 """``read``: ask, search and read. ``write``: upload and delete too."""
 

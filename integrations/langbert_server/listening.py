@@ -11,8 +11,6 @@ from pathlib import Path
 
 import uvicorn
 
-__all__ = ["Server", "listening"]
-
 _LOG = logging.getLogger("langbert")
 _WAITING = 2048  # connections that may wait to be accepted
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-__all__ = ["MountedTools"]
-
 
 class MountedTools:
     """An ASGI application. Importing the SDK takes longer than everything else that a server needs to answer at all.

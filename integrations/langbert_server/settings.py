@@ -8,8 +8,6 @@ from pathlib import Path
 
 from langbert.documents import Limits
 
-__all__ = ["Settings"]
-
 
 @dataclass(frozen=True)
 class Settings:

@@ -28,8 +28,6 @@ from .settings import Settings
 if TYPE_CHECKING:
     from langbert import StoreLike
 
-__all__ = ["make_tools", "mountable_tools", "serve_tools"]
-
 _SHOWN = 1200  # characters of a passage: an agent that wants more reads on
 _READ = 8000  # characters that are read at a time
 

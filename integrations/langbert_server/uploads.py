@@ -34,8 +34,6 @@ from langbert.errors import DocumentError
 from .access import Forbidden, View
 from .keys import Key
 
-__all__ = ["RESERVED", "Refused", "Upload", "Uploads"]
-
 RESERVED = ("path", "format", "modified", "sha256", "remarks", "document_id", "source", "id", "page")
 """Metadata that reading a file makes, or that filters take for something else: an upload cannot set them."""
 

@@ -12,8 +12,6 @@ from langbert import Citation
 from langbert.answering import claims
 from langbert.records import Unsupported
 
-__all__ = ["annotated", "citation_of"]
-
 _CELL_END = re.compile(r"[ \t]*\|\Z")
 _URL = re.compile(r"https?://\S+\Z")
 

@@ -13,8 +13,6 @@ from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, HumanMe
 from langbert import Candidate, Chunk, Message, Retriever
 from langbert import Document as CoreDocument
 
-__all__ = ["candidates_of", "chat_of", "chunk_of", "document_of", "found_of", "messages_of", "passages_of", "spoken_of"]
-
 _UNKNOWN = 0.5  # the score of a document of which nobody has said how relevant it is
 
 _ROLES = {

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from langbert.errors import StoreCorrupt, StoreError
 
-__all__ = ["read_faiss_vectors"]
-
 _FLAT = {b"IxFI", b"IxF2", b"IxFl"}  # inner product, L2, and the older form for both
 _HEADER = struct.Struct("<4sIqqqBi")  # kind, dimension, n, two unused, trained, metric (0 inner product, 1 L2)
 _COUNT = struct.Struct("<Q")

@@ -8,8 +8,6 @@ from typing import Any
 
 from pydantic import AliasChoices, BaseModel
 
-__all__ = ["check_fields", "unknown_option"]
-
 
 def check_fields(kind: type[BaseModel], values: Any, **advice: str) -> Any:
     """``values`` as they came, for a validator of ``kind`` that runs before all others.

@@ -14,8 +14,6 @@ from langbert.records import EmbedderLike, EmbeddingSpace, Progress, Role
 
 from .embeddings import LangBertEmbeddings
 
-__all__ = ["ForeignEmbedder", "embedder_of"]
-
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _TOKEN = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|[^\w\s]")
 _ROOM = 256  # words; a usual passage, for embedders that do not say what they take

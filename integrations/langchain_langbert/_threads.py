@@ -9,8 +9,6 @@ from contextvars import copy_context
 from threading import Event
 from typing import TypeVar
 
-__all__ = ["iterate_in_thread"]
-
 T = TypeVar("T")
 
 

@@ -33,8 +33,6 @@ from .vectorstores import LangBertRetriever, LangBertVectorStore
 if TYPE_CHECKING:
     from langbert import Reader, Reranker
 
-__all__ = ["create_rag_chain"]
-
 RagInput = str | Mapping[str, Any] | Sequence[BaseMessage]
 """A question; ``{"question": …}``, with ``"chat_history": […]`` if there is one; ``{"messages": […]}``; or messages,
 the last human one being the question and those before it the history."""

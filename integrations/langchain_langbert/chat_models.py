@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from langbert import Generator
 
-__all__ = ["ChatLangBert"]
-
 Precision = Literal["auto", "float32", "bfloat16"]
 _OPTIONS = ("temperature", "max_tokens", "top_p", "top_k", "repetition_penalty", "seed")
 _NO_EFFECT = ("api_key", "max_retries", "timeout")  # LangChain's standard parameters: there is no server to ask

@@ -17,8 +17,6 @@ from ._fields import check_fields
 if TYPE_CHECKING:
     from langbert import Embedder
 
-__all__ = ["LangBertEmbeddings"]
-
 _FOREIGN = ("model_name", "model_kwargs", "encode_kwargs", "query_encode_kwargs", "cache_folder", "multi_process")
 
 

@@ -16,8 +16,6 @@ from langbert.errors import MissingExtra
 if TYPE_CHECKING:
     from langchain_community.graphs.graph_document import GraphDocument
 
-__all__ = ["LangBertExtractor"]
-
 _UNTYPED = "Entity"  # what a node is where the model tells no types apart
 
 

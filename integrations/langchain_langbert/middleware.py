@@ -25,8 +25,6 @@ from langbert.records import Unsupported
 from ._annotated import annotated
 from ._convert import passages_of
 
-__all__ = ["GroundingMiddleware"]
-
 _FOUND = 0.5  # the score of a passage of which nobody has said how relevant it is
 
 

@@ -19,8 +19,6 @@ from langbert.records import EmbedderLike
 
 from ._faiss_file import read_faiss_vectors
 
-__all__ = ["check_embedding", "read_langchain_faiss"]
-
 _LOG = logging.getLogger("langbert")
 _DOCSTORES = {
     f"{package}.docstore.in_memory.InMemoryDocstore"

@@ -10,8 +10,6 @@ from langchain_core.runnables import run_in_executor
 
 from langbert import StoreLike
 
-__all__ = ["LangBertRecordManager"]
-
 
 class LangBertRecordManager(RecordManager):
     """Which documents are indexed, when and from which source. Made by ``vectorstore.record_manager(namespace)``.

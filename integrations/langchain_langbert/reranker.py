@@ -17,8 +17,6 @@ from ._fields import check_fields
 if TYPE_CHECKING:
     from langbert import Reranker
 
-__all__ = ["LangBertReranker"]
-
 
 class LangBertReranker(BaseDocumentCompressor):
     """Orders documents by how well they answer the question, with a BERT cross-encoder.

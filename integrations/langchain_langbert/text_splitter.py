@@ -15,8 +15,6 @@ from langbert import Document as CoreDocument
 from ._convert import document_of
 from .embeddings import LangBertEmbeddings
 
-__all__ = ["LangBertTextSplitter"]
-
 
 class LangBertTextSplitter(TextSplitter):
     """Cuts documents into passages that the encoder reads whole, measured in its own tokens.

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 else:
     Place = Any  # a Rag's module imports torch, which a search by words does without
 
-__all__ = ["LangBertSearchTool"]
-
 _NOTHING = "No passage was found."
 
 

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from .record_manager import LangBertRecordManager
 
-__all__ = ["LangBertRetriever", "LangBertVectorStore"]
-
 Filter = Mapping[str, Any] | Callable[[dict[str, Any]], bool]
 _SEARCH_OPTIONS = ("k", "filter", "score_threshold")
 _MODES: dict[str, SearchMode] = {"similarity": "dense", "hybrid": "hybrid", "lexical": "lexical"}

@@ -17,8 +17,6 @@ from ..errors import LangbertError
 from ..store import StoreLike
 from .timing import Timing
 
-__all__ = ["AskSpeed", "ShellSpeed", "measure_asking", "measure_shell"]
-
 _STAGES: Mapping[type, str] = {Retrieve: "search", Weigh: "rerank", Read: "read"}
 _ASK = "import sys; from langbert.cli import main; main(sys.argv[1:])"
 

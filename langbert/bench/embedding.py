@@ -20,8 +20,6 @@ from .flops import bert_flops
 from .roof import MatrixProducts, Roof
 from .timing import Timing, interleaved
 
-__all__ = ["EmbeddingSpeed", "Workload", "measure_embedders", "sequence_lengths"]
-
 _ROOF = "roof of "
 
 

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from ..models.bert.network import BertConfig
 from ..models.gpt.network import GPTConfig
 
-__all__ = ["bert_flops", "gpt_flops"]
-
 
 def bert_flops(config: BertConfig, lengths: Iterable[int]) -> int:
     """Floating-point operations to encode sequences of these lengths; a multiplication with its addition counts as two.

@@ -22,8 +22,6 @@ from .flops import gpt_flops
 from .roof import MatrixProducts
 from .timing import Timing, rotated
 
-__all__ = ["GenerationSpeed", "Network", "measure_generators", "measure_reading", "rag_messages"]
-
 _READ_BYTES = 1 << 28
 """Enough that no cache holds it."""
 

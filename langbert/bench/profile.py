@@ -15,8 +15,6 @@ from ..embedding.embedder import Embedder
 from ..records import Role
 from .embedding import text_reader
 
-__all__ = ["Kind", "Profile", "kind_of", "profile_embedder"]
-
 Kind = Literal["linear", "attention", "activation", "norm and residual", "copies", "tokenising", "rest"]
 """What time is spent on. ``rest`` is Python, waiting, and operators none of the others is made of."""
 

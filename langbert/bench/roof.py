@@ -20,8 +20,6 @@ from torch.nn import functional as F
 from ..models.hardware import planned_threads, resolve_device, using_threads
 from ..models.layers.projection import can_block
 
-__all__ = ["SHAPES", "MatrixProducts", "Roof", "Shape"]
-
 
 class Shape(NamedTuple):
     """``(rows, inner)`` times ``(inner, columns)``."""

@@ -15,8 +15,6 @@ from ..records import Candidate, Chunk, EmbedderLike, EmbeddingSpace, Progress, 
 from ..store import Store
 from .timing import Timing
 
-__all__ = ["PreparedEmbedder", "SearchKind", "SearchSpeed", "StoreQuestion", "make_questions", "measure_search"]
-
 SearchKind = Literal["dense", "lexical", "hybrid", "dense filtered", "lexical filtered", "hybrid filtered"]
 """A mode, among all chunks or among those that a filter lets through."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from typing import Literal
 
-__all__ = ["sample_texts"]
-
 _ENGLISH = (
     "The harbour was rebuilt after the storm of 1897, and its two piers have stood ever since.",
     "A committee of eleven engineers examined the bridge before it was opened to traffic.",

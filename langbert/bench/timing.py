@@ -13,8 +13,6 @@ from statistics import median
 
 import numpy as np
 
-__all__ = ["Timing", "interleaved", "rotated", "timed"]
-
 
 @dataclass(frozen=True, slots=True)
 class Timing:

@@ -13,8 +13,6 @@ from ..errors import LangbertError
 from . import ask, bench, calibrate, doctor, evaluate, extract, index, models, search, serve, store, train
 from .visible import json_text, visible
 
-__all__ = ["app", "invoke"]
-
 app = typer.Typer(
     name="langbert",
     help="Answers from your own documents, on your own machine.",

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ..records import Document, EmbeddingSpace
     from ..store import Store
 
-__all__ = ["app"]
-
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 
 app.command("ask")(ask)

@@ -14,8 +14,6 @@ from .stores import DEFAULT_EMBEDDER, make_embedder, open_existing
 if TYPE_CHECKING:
     from ..bench import AskSpeed, ShellSpeed
 
-__all__ = ["ask", "machine"]
-
 _BUILT_IN = 40  # texts
 
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from ..answering.calibration import Calibrating
     from ..store.base import BaseStore
 
-__all__ = ["calibrate"]
-
 
 @command
 def calibrate(

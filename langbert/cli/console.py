@@ -11,8 +11,6 @@ from rich.text import Text
 
 from .visible import is_harmless, visible
 
-__all__ = ["SafeConsole"]
-
 
 class SafeConsole(Console):
     """Words with control characters come out with those written out, whichever way they came in.

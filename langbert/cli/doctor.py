@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from ..store.maintenance.checkup import Checkup
     from ..store.maintenance.rescue import Rescue
 
-__all__ = ["doctor"]
-
 REPAIRABLE = 3
 STORE_DAMAGED = 4
 

@@ -10,8 +10,6 @@ import typer
 from .output import Output, command, plain_table
 from .stores import DEFAULT_EMBEDDER, make_embedder
 
-__all__ = ["evidence"]
-
 
 @command
 def evidence(

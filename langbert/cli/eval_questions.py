@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from ..evaluation import AskedQuestion, QuestionRow, QuestionsReport
 
-__all__ = ["questions"]
-
 
 @command
 def questions(

@@ -9,8 +9,6 @@ import typer
 
 from .output import Output, command, plain_table
 
-__all__ = ["relations"]
-
 
 @command
 def relations(

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..evaluation import AnswersReport, Comparison
     from ..store.base import BaseStore
 
-__all__ = ["app"]
-
 app = typer.Typer(help="Measure quality on public data sets.", no_args_is_help=True)
 
 

@@ -15,8 +15,6 @@ from .visible import json_text, visible
 if TYPE_CHECKING:
     from ..labels.cited import Cited
 
-__all__ = ["extract"]
-
 
 @command
 def extract(

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ..store import StoreLike
     from .stores import WatchedEmbedder
 
-__all__ = ["index"]
-
 _NAMED = 10  # skipped files of one reason that are listed: a folder may hold thousands of pictures
 
 

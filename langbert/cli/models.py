@@ -9,8 +9,6 @@ import typer
 from ..models import CATALOGUE, cache_dir, local_path, resolve
 from .output import Output, command, plain_table
 
-__all__ = ["app"]
-
 app = typer.Typer(
     help="List, fetch and find models.",
     no_args_is_help=True,

@@ -17,8 +17,6 @@ import typer
 
 from ..training.settings import Bounds
 
-__all__ = ["described", "fields_of", "keywords_of"]
-
 _ENTRY = re.compile(r"^ {4}(\w+(?:, \w+)*): (.*(?:\n {8}.*)*)", re.MULTILINE)
 _ROLE = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
 

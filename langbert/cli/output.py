@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
     from rich.table import Table
 
-__all__ = ["Output", "StoreFolder", "StorePlace", "command", "parse_pairs", "parse_where", "plain_table", "taking"]
-
 StoreFolder = Annotated[
     Path, typer.Option("--store", "-s", help="The folder of the store.", envvar="LANGBERT_STORE", show_envvar=True)
 ]

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from ..store import StoreLike
 
-__all__ = ["also_in", "place", "search"]
-
 _ALSO = 3  # other places of a passage that are named; --json names all
 _SHOWN = 320  # characters of a passage that are enough to judge it
 

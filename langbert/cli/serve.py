@@ -18,8 +18,6 @@ from .writers import ApiKey, BaseUrl, GeneratorName, writer_of
 if TYPE_CHECKING:
     from ..store.base import BaseStore
 
-__all__ = ["mcp", "serve"]
-
 
 @command
 def serve(

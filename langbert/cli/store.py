@@ -13,8 +13,6 @@ import typer
 from ..errors import StoreError
 from .output import Output, StoreFolder, StorePlace, command
 
-__all__ = ["app", "watching"]
-
 app = typer.Typer(
     help="Look into a store, shrink it, take it elsewhere, give it another embedder.",
     no_args_is_help=True,

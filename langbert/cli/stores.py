@@ -25,25 +25,6 @@ if TYPE_CHECKING:
     from ..store import Store
     from ..store.base import BaseStore
 
-__all__ = [
-    "DEFAULT_EMBEDDER",
-    "DEFAULT_GENERATOR",
-    "WatchedEmbedder",
-    "embedder_of",
-    "exists",
-    "fetch",
-    "is_url",
-    "make_embedder",
-    "make_reader",
-    "make_reranker",
-    "open_existing",
-    "open_folder",
-    "open_plain",
-    "open_store",
-    "writer_behind",
-    "writer_for",
-]
-
 DEFAULT_EMBEDDER = "e5-small"
 DEFAULT_GENERATOR = "smollm2-135m-instruct"
 

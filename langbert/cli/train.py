@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ..training import Step, TrainReport, TrainSettings
     from ..training.task import Task
 
-__all__ = ["app", "command_for"]
-
 _OBJECTIVES = {
     "mlm": (
         "BERT pre-training: guess hidden words, tell what follows what; from scratch or on your own documents.",

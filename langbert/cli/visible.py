@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import re
 
-__all__ = ["is_harmless", "json_text", "visible"]
-
 _LINE_ENDS = re.compile(r"(?<!\r)\r+\n")
 _OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f"  # C0, but for tab and line feed

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from ..records import AnswerMode, GeneratorLike
     from .output import Output
 
-__all__ = ["ApiKey", "BaseUrl", "GeneratorName", "writer_of"]
-
 GeneratorName = Annotated[
     str | None,
     typer.Option(

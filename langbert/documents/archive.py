@@ -12,8 +12,6 @@ from .limits import spend
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
-__all__ = ["has", "member", "open_archive", "parse_xml", "spend_on_all"]
-
 _MAX_MEMBERS = 50_000
 
 

@@ -15,8 +15,6 @@ from .encoding import decode
 from .extract import Extract, one_line
 from .remarks import file_name
 
-__all__ = ["LANGUAGES", "find_definitions", "read"]
-
 LANGUAGES: Mapping[str, str] = {
     suffix: language
     for language, suffixes in {

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from ..errors import DocumentError
 
-__all__ = ["MAGIC", "check_compound"]
-
 MAGIC = b"\xd0\xcf\x11\xe0"
 
 _COUNTS = (40, 44, 64, 72)  # of sectors: of the directory, the table, the small table, and where the table lies

@@ -11,8 +11,6 @@ from ..text.numerals import in_form
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
-__all__ = ["Numbers"]
-
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _LEVELS = 9
 _PLACE = re.compile(r"%([1-9])")

@@ -13,8 +13,6 @@ import re
 from ..errors import DocumentError
 from .remarks import preferred_encoding, remark
 
-__all__ = ["decode", "refuse_binary"]
-
 # UTF-32's mark begins with UTF-16's, so the longer ones come first.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),

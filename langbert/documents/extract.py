@@ -12,8 +12,6 @@ from ..records import Heading
 from .grid import Grid
 from .limits import spend
 
-__all__ = ["MAX_INDENT", "Extract", "TextBuilder", "one_line", "whole_number", "with_title"]
-
 MAX_INDENT = 20
 """Lists within lists that are set further to the right, one than the other."""
 

@@ -11,8 +11,6 @@ from pathlib import Path, PurePosixPath
 from ..errors import DocumentError
 from .selecting import IGNORE_FILE, IgnoreFiles, Selection
 
-__all__ = ["OnSkip", "find_files", "log_skip", "told_apart"]
-
 OnSkip = Callable[[Path, DocumentError], None]
 """Called with the file that could not be read and the reason."""
 

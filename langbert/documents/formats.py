@@ -9,8 +9,6 @@ from ..errors import DocumentError
 from .code import LANGUAGES
 from .ocr import is_installed
 
-__all__ = ["FORMATS", "MAX_BYTES", "Format", "format_of", "supported_suffixes"]
-
 MAX_BYTES = 200 * 1024 * 1024
 """Larger files are refused unless the caller raises the limit."""
 

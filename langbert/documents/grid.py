@@ -14,8 +14,6 @@ from dataclasses import dataclass
 
 from .limits import spend
 
-__all__ = ["EMPTY", "Cell", "Grid", "is_quantity", "row_line"]
-
 EMPTY = "–"
 _SEPARATOR = " | "
 _MAX_COLUMNS = 1_000  # a row may say that it is wider, and cost more than it holds

@@ -15,8 +15,6 @@ from ..text.layout import FIELD_NAMES, FRONT_MATTER
 from .extract import one_line
 from .properties import properties
 
-__all__ = ["Said", "front_matter", "header_block"]
-
 _MOST_FIELDS = 40
 _LONGEST = 300  # characters of a value
 _LONGEST_MATTER = 50_000

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["flattened"]
-
 _DEEPEST = 200
 _TAG = re.compile(r"<(?P<close>/?)(?P<name>[A-Za-z][^\s/<>]*)(?:[\s/][^<>]*)?>")
 _VOID = {

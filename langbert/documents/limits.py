@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from ..errors import DocumentError
 
-__all__ = ["MAX_UNFOLDED", "at_work", "spend", "timed_by", "unfolding"]
-
 MAX_UNFOLDED = 1 << 30
 """Bytes that a file may unfold to, unless the caller says otherwise."""
 

@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 from ..errors import DocumentError
 
-__all__ = ["Loaded", "Stamp", "load", "stamp_of"]
-
 
 class Stamp(NamedTuple):
     """What the file system says of a file: its bytes, and when they and anything about it changed last, in ns."""

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["LONGEST", "MOST_PAGES", "Recognised", "is_blank", "is_installed", "pages_named", "require_ocr", "unread"]
-
 LONGEST = 1600
 """Pixels of the longer side of a page that is looked at: 137 to the inch of A4. With more, the detector takes more than
 a worker may have, and reads no better."""

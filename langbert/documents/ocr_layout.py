@@ -17,8 +17,6 @@ from ..boxes import Box
 from ..text.scripts import has_unspaced
 from .pdf_layout import Line
 
-__all__ = ["Piece", "page_lines"]
-
 _TALL = 1.5  # a piece so many times as high as wide is a line that was turned
 _CROSSING = 0.25  # of the pieces may cross a gutter: titles, figures
 _FILLED = 0.75  # of its column's width, that a line of prose takes …

@@ -13,18 +13,6 @@ from typing import Any, NamedTuple
 from ..boxes import Box
 from .pdfium import box_on
 
-__all__ = [
-    "Line",
-    "Outline",
-    "Word",
-    "body_size",
-    "characters",
-    "find_title",
-    "mark_headings",
-    "page_lines",
-    "paragraph_starts",
-]
-
 _NUMBERED = re.compile(
     r"(?:(?P<number>\d{1,2}(?:\.\d{1,2}){0,3})|(?P<letter>[A-Z](?:\.\d{1,2}){0,3}))\.?\s+(?=\S*[^\W\d_])"
 )

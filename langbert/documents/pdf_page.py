@@ -9,8 +9,6 @@ from ..boxes import Box
 from .pdf_layout import characters
 from .pdfium import box_on, opened_page
 
-__all__ = ["draw_page", "quote_boxes"]
-
 _LARGEST = 4096  # pixels of the longer side: a page may claim to be a kilometre wide
 _LEFT_OUT = re.compile(r"[\s\-\u00ad\ufffe\uffff\ue000\x00-\x1f]+")
 

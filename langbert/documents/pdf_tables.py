@@ -17,8 +17,6 @@ from ..boxes import Box
 from .grid import EMPTY, Cell, Grid, is_quantity
 from .pdf_layout import Line, Word
 
-__all__ = ["tabulated"]
-
 _GAP = 0.5  # of the type's size: more than a blank
 _GAP_FIXED = 1.0  # the same, where each character is as wide: more than one blank
 _BETWEEN = 2  # lines between two rows of one table: the title of a group, the rest of a long name

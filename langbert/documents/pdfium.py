@@ -10,8 +10,6 @@ from typing import Any
 from ..boxes import Box
 from ..errors import DocumentError
 
-__all__ = ["PDFIUM", "box_on", "opened_page"]
-
 PDFIUM = threading.Lock()  # the library is not thread-safe, not even for two different files
 
 _GRID = 1 << 16  # steps across a page: what pdfium places points on

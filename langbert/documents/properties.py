@@ -16,8 +16,6 @@ from typing import Any
 from ..text.names import dates
 from ..text.scripts import has_han
 
-__all__ = ["authors_in", "date_in", "office_properties", "properties"]
-
 _MOST_AUTHORS = 100
 _LONGEST = 200  # characters of a name
 _JUNK_AUTHORS = {

@@ -23,8 +23,6 @@ from .loading import Loaded, load
 from .ocr import require_ocr
 from .remarks import named, reading
 
-__all__ = ["TOO_LARGE", "document_of", "read_document", "read_documents", "require_encoding"]
-
 TOO_LARGE = "reading it takes more memory than there is for it; split it, or raise the limit"
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")

@@ -14,8 +14,6 @@ from .loading import Stamp, load
 from .ocr import require_ocr
 from .reader import TOO_LARGE, document_of
 
-__all__ = ["Reading", "Task", "read_one"]
-
 
 @dataclass(frozen=True, slots=True)
 class Task:

@@ -13,8 +13,6 @@ from contextvars import ContextVar
 
 from ..errors import DocumentError
 
-__all__ = ["file_name", "named", "preferred_encoding", "reading", "remark", "wants_ocr"]
-
 _DEEPEST = 8  # files within files: archives in archives, mails in mails
 
 _remarks: ContextVar[list[str] | None] = ContextVar("remarks", default=None)

@@ -18,8 +18,6 @@ from ..errors import DocumentError
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
-__all__ = ["IGNORE_FILE", "IgnoreFiles", "PathPattern", "Selection", "value_of"]
-
 IGNORE_FILE = ".langbertignore"
 
 

@@ -25,8 +25,6 @@ from .loading import stamp_of
 from .reading import Reading, Task, read_one
 from .worker import AT_WORK
 
-__all__ = ["Limits", "Workers", "read_in_order", "workers_for"]
-
 _READER = "langbert.documents.reading"  # the module whose ``read_one`` the workers call
 _START = "import sys, json; sys.path[:] = json.loads(sys.stdin.buffer.readline()); from {} import main; main()"
 _STARTING = 60.0  # seconds

@@ -16,17 +16,6 @@ from .estimates import Estimate, estimate_auroc, estimate_mean, estimate_percent
 from .runs import RunFile
 from .scoring import best_over_answers, holds_answer
 
-__all__ = [
-    "AnswerRow",
-    "AnswersReport",
-    "Asks",
-    "CitedQuote",
-    "evaluate_answers",
-    "latencies",
-    "report_answers",
-    "score_answer",
-]
-
 AnswerKind = Literal["answerable", "unanswerable", "absent"]
 """It is answered in the corpus; its paragraph is there but does not answer it (SQuAD 2.0); its article was left out."""
 

@@ -13,8 +13,6 @@ from ..errors import DataError
 from .estimates import bootstrap_interval
 from .runs import Run
 
-__all__ = ["Change", "Comparison", "Difference", "compare_runs"]
-
 _RESAMPLES = 9999
 _BATCH = 500  # permutations in memory at once
 _MAIN = {"retrieval": "nDCG@10", "answers": "f1", "questions": "nuggets"}

@@ -17,16 +17,6 @@ from typing import Any, TypeVar
 from ..errors import DataError
 from .lines import read_lines
 
-__all__ = [
-    "Question",
-    "QuestionSet",
-    "RetrievalSet",
-    "read_questions",
-    "read_retrieval_set",
-    "spread",
-    "squad_as_retrieval",
-]
-
 _TEXT = "an object with text and _id"
 
 Item = TypeVar("Item")

@@ -11,17 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import MissingExtra
 
-__all__ = [
-    "Bin",
-    "Estimate",
-    "auroc",
-    "calibration_bins",
-    "estimate_auroc",
-    "estimate_calibration_error",
-    "estimate_mean",
-    "estimate_percentile",
-]
-
 LEVEL = 0.95
 _RESAMPLES = 1000
 _BATCH = 100  # resamples in memory at once

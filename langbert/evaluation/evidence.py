@@ -19,8 +19,6 @@ from .answers import Asks
 from .estimates import Estimate, estimate_auroc, estimate_mean
 from .lines import read_lines
 
-__all__ = ["EvidenceQuestion", "EvidenceReport", "EvidenceSet", "evaluate_evidence", "read_evidence"]
-
 _FORMS = '{"input", "passages", "output"} as in ClapNQ, or {"question", "context", "supporting_facts"} as in HotpotQA'
 
 Sentence = tuple[str, int]

@@ -16,8 +16,6 @@ from .datasets import QuestionSet
 from .plots import confidence_plot, differences_plot, latency_plot, risk_coverage_plot
 from .question_words import question_word
 
-__all__ = ["data_url", "environment", "mark_found", "worst_answers", "write_answers_report", "write_comparison_report"]
-
 _SHOWN = 20  # answers, or changes
 
 

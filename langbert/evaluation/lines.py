@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 
 from ..errors import DataError
 
-__all__ = ["numbered_lines", "read_lines", "read_numbered", "whole_lines"]
-
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of bytes that cannot be decoded
 
 Row = TypeVar("Row")

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 
 from ..text.scripts import CJK
 
-__all__ = ["LIMIT", "nuggets_held", "read_lengths", "wording_pattern"]
-
 LIMIT = 120.0
 """Words that are read of an answer; a Chinese or Japanese character counts as half a word."""
 

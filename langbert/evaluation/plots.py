@@ -16,15 +16,6 @@ if TYPE_CHECKING:
     from .answers import AnswerRow
     from .estimates import Bin
 
-__all__ = [
-    "confidence_plot",
-    "differences_plot",
-    "latency_plot",
-    "reliability_plot",
-    "risk_coverage",
-    "risk_coverage_plot",
-]
-
 _BINS = 20
 _RIGHT, _WRONG, _NO_ANSWER = "tab:green", "tab:orange", "tab:gray"
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["question_word"]
-
 # The first that is found counts; "what time" and "how many" come before "what" and "how".
 _WORDS: dict[str, str] = {
     "how many": r"\bhow (?:many|much)\b",

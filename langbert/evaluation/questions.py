@@ -22,19 +22,6 @@ from .lines import read_lines, read_numbered
 from .nuggets import nuggets_held
 from .runs import RunFile
 
-__all__ = [
-    "AskedQuestion",
-    "GivenAnswer",
-    "GoldQuote",
-    "QuestionRow",
-    "Quoted",
-    "ask_questions",
-    "questions_run",
-    "read_answerable",
-    "read_asked_questions",
-    "read_given_answers",
-]
-
 RIGHT = 0.5
 """An answer that holds so large a share of its nuggets is right."""
 

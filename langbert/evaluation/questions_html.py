@@ -15,8 +15,6 @@ from .plots import reliability_plot
 from .questions import QuestionRow, Verdict
 from .questions_report import MEASURES, QuestionsReport
 
-__all__ = ["write_questions_report"]
-
 _UNREAD = Markup("<span class='unread' title='beyond the words that count'>{}</span>")
 
 

@@ -10,8 +10,6 @@ from .answers import latencies
 from .estimates import Estimate, estimate_auroc, estimate_calibration_error, estimate_mean
 from .questions import QuestionRow
 
-__all__ = ["MEASURES", "QuestionsReport", "report_questions"]
-
 Rows = Sequence[QuestionRow]
 
 

@@ -15,8 +15,6 @@ from .scoring import best_over_answers
 if TYPE_CHECKING:
     from ..reading import Reader
 
-__all__ = ["ReadingReport", "evaluate_reading"]
-
 
 @dataclass(frozen=True, slots=True)
 class ReadingReport:

@@ -15,8 +15,6 @@ from typing import Any, NamedTuple
 from ..labels.extractor import Entity, Extraction, Extractor
 from ..records import Progress
 
-__all__ = ["ExtractionReport", "Overlap", "best_thresholds", "compare_extractions", "evaluate_extraction"]
-
 
 class Overlap(NamedTuple):
     """What was found against what is there.

@@ -14,8 +14,6 @@ from ..retrieval import Retriever
 from .datasets import RetrievalSet
 from .runs import RunFile
 
-__all__ = ["RetrievalReport", "corpus_chunks", "evaluate_retrieval", "save_retrieval"]
-
 _MEASURES = ("R@1", "R@5", "R@20", "RR@10", "nDCG@10")
 _DEPTH = 20
 

@@ -14,8 +14,6 @@ from typing import Any
 from ..errors import DataError
 from .lines import whole_lines
 
-__all__ = ["Run", "RunFile", "read_run"]
-
 Row = Mapping[str, Any]
 
 

@@ -15,8 +15,6 @@ from typing import NamedTuple
 
 from ..text.scripts import HAN, has_han
 
-__all__ = ["AnswerScore", "best_over_answers", "holds_answer", "segments"]
-
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _CHINESE_PUNCTUATION = str.maketrans("", "", string.punctuation + "，。：？！“”；‘’《》…·、「」『』（）－—～【】")

@@ -28,8 +28,6 @@ from .sources import Known, Memory, SourceFile, is_gone, is_same_as_then
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Batch", "Changes"]
-
 _BATCH_CHARACTERS = 100_000  # about 250 passages: a few seconds of embedding, one transaction
 _BATCH_FILES = 256
 

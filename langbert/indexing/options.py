@@ -15,8 +15,6 @@ from ..documents.selecting import PathPattern, Selection
 from ..documents.workers import Limits
 from ..errors import DocumentError
 
-__all__ = ["SyncOptions"]
-
 _OWN = {"path", "format", "sha256"}  # what a sync itself goes by
 _PICTURED = {"pdf", "image", "mail", "outlook", "packed"}  # modules whose files may hold pictures of text
 

@@ -14,8 +14,6 @@ from ..store import StoreLike
 from ..store.files import FileRecord
 from ..store.ingest import chunking_key
 
-__all__ = ["Known", "Memory", "SourceFile", "is_gone", "is_same_as_then"]
-
 _TICK = 2 * 10**9  # ns: file systems that know no finer times may not show a second change
 
 

@@ -12,8 +12,6 @@ from ..store.base import BaseStore
 from ..text.sentences import sentences
 from .extractor import Entity, Extraction, Extractor, Triple
 
-__all__ = ["Cited", "extract_cited", "stored_texts"]
-
 _TOGETHER = 1 << 16  # characters that are read at a time
 _PAGE = 256
 

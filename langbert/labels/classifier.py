@@ -21,8 +21,6 @@ from ..models.hardware import Precision, planned_threads, resolve_device, resolv
 from ..models.runner import Runner, Window
 from ..records import Progress
 
-__all__ = ["Classifier", "Label", "TextOrPair", "as_sequence", "best_label", "in_order"]
-
 log = logging.getLogger("langbert")
 
 TextOrPair = str | tuple[str, str]

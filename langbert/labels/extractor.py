@@ -23,8 +23,6 @@ from ..records import Progress
 from .pieces import Pieces, pieces
 from .tagger import Entity
 
-__all__ = ["Entity", "Extraction", "Extractor", "Triple"]
-
 
 @dataclass(frozen=True, slots=True)
 class Triple:

@@ -20,8 +20,6 @@ from ..models.files.weights import read_tensors, save_tensors
 from ..records import EmbedderLike
 from .classifier import Label, best_label, in_order
 
-__all__ = ["FewShotClassifier"]
-
 _CONFIG, _HEAD = "few-shot.json", "head.safetensors"
 
 

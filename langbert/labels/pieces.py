@@ -12,8 +12,6 @@ from ..models.files.tokenizer import TextTokenizer, windows
 from ..text.scripts import HAN
 from ..text.sentences import sentences, stripped
 
-__all__ = ["Pieces", "pieces"]
-
 _SINGLE = f"{HAN}\u3001-\u3011\uff01-\uff0f\uff1a-\uff20“”"  # Chinese characters and punctuation
 _PARTS = re.compile(f"[{_SINGLE}]|[^{_SINGLE}]+")
 

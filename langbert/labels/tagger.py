@@ -27,8 +27,6 @@ from ..models.runner import Runner, Window, checked_texts
 from ..records import Progress
 from ..text.scripts import HAN
 
-__all__ = ["Entity", "Tagger", "WordWindow", "entity_spans", "tag_parts", "word_spans", "word_windows"]
-
 _OUTSIDE = "O"
 _TAG = re.compile(r"([BIMESLU])-(.+)", re.DOTALL)
 

@@ -32,8 +32,6 @@ from .space import SpaceCheck
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["BaseStore"]
-
 
 class BaseStore(Contents):
     """Adding, deleting and searching over a database and whatever searches it.

@@ -9,8 +9,6 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CheckedFile", "Damaged", "SummingWriter", "block_checksums"]
-
 BLOCK = 128 << 10
 """Bytes for which there is one checksum."""
 

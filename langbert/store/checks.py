@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from ..errors import StoreError
 from ..files import is_leftover
 
-__all__ = ["STORE_FILE", "check_folder", "checked_vectors"]
-
 STORE_FILE = "store.sqlite"
 
 

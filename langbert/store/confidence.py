@@ -10,8 +10,6 @@ from ..errors import StoreCorrupt
 from ..records import Calibration
 from .engine import Reading, Writing
 
-__all__ = ["calibration_from", "put_calibration", "read_calibration"]
-
 _KEY = "calibration"  # in the table meta
 
 

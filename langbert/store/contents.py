@@ -15,8 +15,6 @@ from .confidence import read_calibration
 from .engine import DatabaseLike, Reading
 from .snapshot import StoredDocument
 
-__all__ = ["Contents"]
-
 _PAGE = 500
 
 

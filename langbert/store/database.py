@@ -25,8 +25,6 @@ from .schema import check_format, create_tables, damage, forget_postings, is_bla
 from .snapshot import Snapshot
 from .transaction import Transaction
 
-__all__ = ["Database", "Durability", "Unfinished"]
-
 Durability = Literal["normal", "full"]
 """``"full"``: what was committed survives a power cut (an fsync a commit). ``"normal"``: a power cut may take back the
 last commits, never more and never half of one. Both survive the process being killed."""

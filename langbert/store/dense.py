@@ -27,8 +27,6 @@ from .index_file import Record, Writing, open_index, write_index
 from .snapshot import Mark, Rows, Snapshot
 from .view import Growing, View, ordered
 
-__all__ = ["Damaged", "DenseIndex", "IndexPrecision", "spec_for", "unit"]
-
 _LOG = logging.getLogger("langbert")
 
 IndexPrecision = Literal["float32", "float16", "int8"]

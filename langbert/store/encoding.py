@@ -16,24 +16,6 @@ from ..errors import StoreCorrupt, StoreError
 from ..records import Chunk, Document, Heading
 from .metadata import to_json
 
-__all__ = [
-    "CHUNK_COLUMNS",
-    "DOCUMENT_COLUMNS",
-    "ChunkRow",
-    "DocumentRow",
-    "Vector",
-    "chunk_from",
-    "document_from",
-    "encode_chunk",
-    "encode_document",
-    "in_context",
-    "stored_chunk",
-    "stored_document",
-    "vector_from",
-    "vector_to",
-]
-
-
 _DAMAGED = "`langbert doctor` says what else is damaged, and saves the rest"
 
 Vector = tuple[bytes, int]

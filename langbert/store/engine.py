@@ -19,8 +19,6 @@ from .encoding import ChunkRow, DocumentRow
 from .filters import Where
 from .snapshot import ChunkState, LedgerEntry, Rows, StoredChunk, StoredDocument, StoredText
 
-__all__ = ["DatabaseLike", "Reading", "Writing", "delete_emptied"]
-
 
 class Reading(Protocol):
     """One state of what is stored: see :class:`langbert.store.snapshot.Snapshot`."""

@@ -23,21 +23,6 @@ from numpy.typing import NDArray
 from .checked_file import CheckedFile
 from .snapshot import Rows, Snapshot
 
-__all__ = [
-    "EXHAUSTIVE",
-    "Facts",
-    "FaissIndex",
-    "Floats",
-    "Positions",
-    "build",
-    "factory_for",
-    "inner_products",
-    "make",
-    "one_thread",
-    "precision_of",
-    "unit",
-]
-
 faiss: Any = _faiss  # its annotations describe C++, not the Python classes it wraps around them
 
 _LOG = logging.getLogger("langbert")

@@ -14,8 +14,6 @@ from typing import Literal
 from .database import Database
 from .schema import FILES
 
-__all__ = ["FileRecord", "FileState", "Files"]
-
 FileState = Literal["done", "failed", "skipped"]
 """Its document is stored; it could not be read; nothing reads files of its format."""
 

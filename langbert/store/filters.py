@@ -36,20 +36,6 @@ from ..errors import FilterError
 from ..records import Chunk
 from .metadata import plain
 
-__all__ = [
-    "RANGES",
-    "Condition",
-    "Mask",
-    "Scalar",
-    "Test",
-    "Where",
-    "fields_of",
-    "kind_of",
-    "matches",
-    "narrowed",
-    "parse_where",
-]
-
 Where = Mapping[str, Any] | Callable[[Chunk], bool]
 """A mapping as above, or a function: slower, for it is asked about every chunk, and with the same promise of k results.
 It must not use the store it is asked for."""

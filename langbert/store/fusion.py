@@ -13,8 +13,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Fusion", "reciprocal_ranks", "relative_scores"]
-
 Fusion = Literal["scores", "rrf"]
 
 _RRF_K = 60

@@ -29,8 +29,6 @@ from .faiss_index import Facts, FaissIndex, faiss
 from .snapshot import Mark, Rows, Snapshot
 from .transaction import Transaction
 
-__all__ = ["Record", "Writing", "open_index", "write_index"]
-
 Writing = Callable[[], AbstractContextManager[Transaction]]
 """Begins a transaction."""
 

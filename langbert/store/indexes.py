@@ -18,8 +18,6 @@ from .ranking import Query, find
 from .relevance import Calibration
 from .snapshot import Snapshot
 
-__all__ = ["Indexes"]
-
 _ATTEMPTS = 5
 
 

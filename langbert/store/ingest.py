@@ -20,16 +20,6 @@ from .checks import checked_vectors
 from .encoding import ChunkRow, DocumentRow, Vector, encode_chunk, encode_document, in_context, vector_to
 from .engine import DatabaseLike, Reading, Writing
 
-__all__ = [
-    "Batch",
-    "ChunkerLike",
-    "batches",
-    "chunking_key",
-    "prepare",
-    "put_chunks",
-    "write",
-]
-
 _MOST_ITEMS = 64
 _MOST_CHARACTERS = 1_000_000  # of text in one batch: what bounds memory and the length of a commit
 

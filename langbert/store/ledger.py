@@ -16,8 +16,6 @@ from ..errors import StoreError
 from .database import Database
 from .schema import LEDGER
 
-__all__ = ["Ledger", "checked_text"]
-
 
 class Ledger:
     """The keys of one namespace. Made by :meth:`langbert.Store.ledger`.

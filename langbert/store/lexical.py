@@ -41,8 +41,6 @@ from .lexical_files import Unusable, check_segments, held_open, sweep_deletions
 from .snapshot import Mark, Rows, Snapshot
 from .words import BODY, CHARACTERS, EXACT, TITLE, chunk_fields, idf, question_words
 
-__all__ = ["LexicalIndex"]
-
 _LOG = logging.getLogger("langbert")
 
 _ROW, _MARKER = "row", "marker"

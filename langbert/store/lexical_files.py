@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["Unusable", "check_segments", "held_open", "sweep_deletions"]
-
 _FOOTER = struct.Struct("<II")
 _FOOTER_MAGIC = 1337
 _SEGMENT_FILES = ("idx", "pos", "term", "fast", "fieldnorm", "store")

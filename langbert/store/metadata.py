@@ -14,8 +14,6 @@ from uuid import UUID
 
 import numpy as np
 
-__all__ = ["plain", "to_json"]
-
 _LARGEST = 1023  # bits of a number, as those of a float
 
 

@@ -12,8 +12,6 @@ from .base import BaseStore
 from .ingest import ChunkerLike
 from .store import Store
 
-__all__ = ["is_url", "open_store"]
-
 _ENGINES = {  # scheme → module, what it needs, the extra that brings it
     "postgresql": ("langbert_scale.postgres", "psycopg", "pgvector"),
     "postgres": ("langbert_scale.postgres", "psycopg", "pgvector"),

@@ -29,8 +29,6 @@ from numpy.typing import NDArray
 from ..errors import StoreCorrupt
 from .filters import RANGES, Condition, Mask, Test, kind_of, narrowed
 
-__all__ = ["TABLE", "count_differing", "fields_in", "fill", "lookup", "post", "unpost"]
-
 TABLE = """
 CREATE TABLE postings (            -- which chunks have which value in which field (see postings.py)
     field BLOB NOT NULL,           -- UTF-8

@@ -19,8 +19,6 @@ from .snapshot import StoredDocument
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["FilesLike", "LedgerLike", "StoreLike"]
-
 
 class FilesLike(Protocol):
     """What became of files: see :class:`langbert.store.files.Files`."""

@@ -14,8 +14,6 @@ from .fusion import Fusion, reciprocal_ranks, relative_scores
 from .relevance import Curve, of_words
 from .snapshot import Rows
 
-__all__ = ["Hit", "Query", "find"]
-
 _DEPTH = 50  # candidates of each source that are fused, at least
 _LEXICAL_HALF = 10.0  # the BM25 score that counts as 0.5
 

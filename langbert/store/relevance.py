@@ -25,8 +25,6 @@ from ..errors import StoreError
 from ..text.scripts import has_unspaced
 from .engine import Reading
 
-__all__ = ["FILE", "Calibration", "Curve", "level_of", "of_words", "script_of"]
-
 FILE = Path(__file__).with_name("relevance.json")
 
 Script = Literal["spaced", "unspaced"]

@@ -17,8 +17,6 @@ from .ledger import checked_text
 if TYPE_CHECKING:
     from .outside import OutsideReading, OutsideWriting
 
-__all__ = ["OutsideFiles", "OutsideLedger"]
-
 _PAGE = 1_000
 
 

@@ -15,8 +15,6 @@ from dataclasses import replace
 from ..records import Candidate, Chunk
 from ..text.terms import terms
 
-__all__ = ["different", "folded"]
-
 _DEEPER = 4  # times as many candidates are looked at next
 _DEEPEST = 4096  # candidates that are looked at for some that differ
 _MOSTLY = 1 / 2  # of a passage's letters stand in the other too, if they are all it says of the question

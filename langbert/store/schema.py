@@ -15,21 +15,6 @@ from collections.abc import Iterable
 from ..errors import StoreCorrupt, StoreError
 from . import postings
 
-__all__ = [
-    "FILES",
-    "FORMAT",
-    "INDEXED_METADATA",
-    "LEDGER",
-    "OLDEST_FORMAT",
-    "check_format",
-    "create_tables",
-    "damage",
-    "forget_postings",
-    "is_blank",
-    "is_outdated",
-    "upgrade",
-]
-
 FORMAT = 4
 """The version of the layout. Raise it for changes that older versions of langbert cannot read or keep up. What a store
 of an older format lacks is added when it is opened for writing (:func:`upgrade`); for reading it is taken as it is.

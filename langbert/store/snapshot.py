@@ -31,19 +31,6 @@ from .encoding import (
 from .filters import Where, fields_of, parse_where
 from .postings import Rows
 
-__all__ = [
-    "ChunkState",
-    "LedgerEntry",
-    "Mark",
-    "Rows",
-    "Snapshot",
-    "StoredChunk",
-    "StoredDocument",
-    "StoredText",
-    "as_json",
-    "singles",
-]
-
 _MOST_DIMENSIONS = 1 << 16
 _BLOCK = 2048  # rows read at a time where all are wanted
 

@@ -8,8 +8,6 @@ from ..errors import StoreError, StoreMismatch
 from ..records import EmbedderLike, EmbeddingSpace, SpanEmbedderLike
 from .engine import Reading, Writing
 
-__all__ = ["SpaceCheck"]
-
 
 class SpaceCheck:
     """Compares what an embedder makes with what is stored.

@@ -32,8 +32,6 @@ from .snapshot import Snapshot
 from .space import SpaceCheck
 from .transaction import Transaction
 
-__all__ = ["Store"]
-
 _LOG = logging.getLogger("langbert")
 
 _ABSORB_NOW = 256  # changes after which adding brings the indexes up to date itself, not the next search

@@ -17,8 +17,6 @@ from .postings import fields_in
 from .schema import LEDGER
 from .snapshot import LedgerEntry, Mark, Snapshot, StoredChunk, as_json, singles
 
-__all__ = ["Transaction"]
-
 _BLOCK = 16_384  # rows taken out of the index of the metadata at a time
 _PAGE, _SOURCE, _METADATA = (CHUNK_COLUMNS.split(", ").index(name) for name in ("page", "source", "metadata"))
 

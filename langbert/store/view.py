@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from .faiss_index import EXHAUSTIVE, FaissIndex, Floats, Positions, inner_products
 from .snapshot import Mark, Rows
 
-__all__ = ["Growing", "View", "ordered"]
-
 EXACT = 20_000
 """Allowed vectors up to which a search compares all of them: 3 ms for 384 dimensions."""
 

@@ -15,11 +15,6 @@ from collections.abc import Iterable, Mapping
 from ..text.names import dates, identifiers, question_identifiers
 from ..text.terms import asked_about, characters, spaced, terms, word_analyzer
 
-__all__ = [
-    *("BODY", "CHARACTERS", "EXACT", "N_WORDS", "TITLE"),
-    *("chunk_fields", "chunk_words", "idf", "numbered", "question_words", "word_weights"),
-]
-
 BODY, TITLE, EXACT, CHARACTERS = "body", "title", "exact", "characters"
 # Measured on SQuAD (English) and CMRC 2018 (Chinese): nDCG@10 changes by < 0.003 between a third and three times these.
 _BOOSTS = {BODY: 1.0, TITLE: 0.5, EXACT: 1.0, CHARACTERS: 0.5}

@@ -8,8 +8,6 @@ from ..records import Document
 from ..store import open_store
 from .small import HashEmbedder, LineChunker
 
-__all__ = ["documents"]
-
 
 def documents(n: int) -> list[Document]:
     """Told apart by their first words."""

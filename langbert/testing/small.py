@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from ..records import Chunk, Document, EmbeddingSpace, Progress, Role
 
-__all__ = ["DIMENSION", "HashEmbedder", "LineChunker"]
-
 DIMENSION = 16
 
 

@@ -23,8 +23,6 @@ from .filters import rows, wheres
 from .killed import documents as killed_documents
 from .small import HashEmbedder, LineChunker
 
-__all__ = ["Promise", "StoreSuite"]
-
 Promise = Literal["commits", "nul", "read_only", "other_processes"]
 """What an engine may be unable to keep: a document's chunks change in one step; texts may hold NUL characters; a store
 can be opened for reading only; other processes may use the store at the same time."""

@@ -10,8 +10,6 @@ from functools import cache
 
 from .terms import terms
 
-__all__ = ["base_terms"]
-
 _VERBS = """
 arise arose arisen; awake awoke awoken; bear bore borne born; beat beaten; become became; begin began begun; bend
 bent; bind bound; bleed bled; blow blew blown; break broke broken; breed bred; bring brought; build built; buy bought;

@@ -17,8 +17,6 @@ from .layout import FRONT_MATTER, ITEM
 from .scripts import HAN, letters, reading_length
 from .sentences import is_code_line, sentences, stripped
 
-__all__ = ["Block", "BlockKind", "announces_more", "blocks", "is_label", "is_only_links"]
-
 BlockKind = Literal["text", "list", "table", "fields", "code"]
 Span = tuple[int, int]
 

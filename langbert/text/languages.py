@@ -12,8 +12,6 @@ from functools import cache
 
 from .scripts import HANGUL, is_japanese, is_latin
 
-__all__ = ["agree_in_negation", "languages_of"]
-
 _WORD = re.compile(r"[^\W\d_]+")
 _FEW = 8  # words; fewer need not hold a function word
 

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 from .scripts import HAN
 
-__all__ = ["FIELD_NAMES", "FRONT_MATTER", "ITEM"]
-
 _BULLETS = "-*+•‣◦·▪●○■□➢✓"
 ITEM = (
     rf"(?:[{_BULLETS}](?=[ \t\u00a0\u3000])|\(?(?:\d{{1,3}}|[a-zA-Z]|[ivx]{{1,4}})[.)](?=[ \t\u00a0])"

@@ -13,8 +13,6 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-__all__ = ["dates", "identifiers", "question_identifiers"]
-
 _LONGEST = 128  # characters; longer runs without a blank are data, not names
 _MOST_PIECES = 8  # likewise: "a3f9c2b1e4"
 _AROUND = "\"'“”‘’`´.,;:!?()[]{}<>*"

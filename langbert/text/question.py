@@ -5,8 +5,6 @@ from __future__ import annotations
 from ..errors import QuestionError
 from .unicode import well_formed
 
-__all__ = ["checked_question"]
-
 
 def checked_question(question: object) -> str:
     """The question without surrounding blanks, nor halves of characters.

@@ -7,25 +7,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = [
-    "CJK",
-    "HAN",
-    "HANGUL",
-    "KANA",
-    "UNSPACED",
-    "cjk_words",
-    "count_han",
-    "has_han",
-    "has_unspaced",
-    "is_chinese",
-    "is_japanese",
-    "is_latin",
-    "letters",
-    "one_line",
-    "reading_length",
-    "unwrapped",
-]
-
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Chinese characters, with those of Japanese and old Korean."""
 

@@ -11,8 +11,6 @@ import re
 from .layout import ITEM
 from .scripts import CJK
 
-__all__ = ["is_code_line", "sentences", "stripped"]
-
 _CLOSERS = "\"'”’»)\\]】」』）》〉］｝〕"
 
 # A sentence may end: at CJK punctuation anywhere, at Western punctuation before white space.

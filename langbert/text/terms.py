@@ -16,16 +16,6 @@ from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
 from .scripts import UNSPACED, unwrapped
 
-__all__ = [
-    "ANALYSIS_VERSION",
-    "asked_about",
-    "characters",
-    "content_terms",
-    "spaced",
-    "terms",
-    "word_analyzer",
-]
-
 ANALYSIS_VERSION = 2
 """Raise it when the same text gives other terms: indexes made with another version are rebuilt."""
 

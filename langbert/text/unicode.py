@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["well_formed"]
-
 
 def well_formed(text: str) -> str:
     """``text`` without lone surrogates; itself where it has none.

@@ -21,9 +21,6 @@ from ..models.files.lora import ADAPTER_TENSORS
 from ..models.files.weights import read_tensors, save_tensors
 from .settings import LoraSettings
 
-__all__ = ["adapt", "average_adapters", "merged", "save_adapters", "starting_point"]
-
-
 _TRANSFORMERS_TARGETS = (
     *("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo"),  # T5
     *("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),  # Marian, BART

@@ -18,8 +18,6 @@ from ..text.scripts import CJK
 from .bio import as_bio, has_entity_tags
 from .labelled import TaggedSentence, read_tagged
 
-__all__ = ["AnnotatedTexts", "read_annotated"]
-
 _EXPECTED = (
     '{"text": …, "triples": [{"subject": …, "relation": …, "object": …}], "entities": […]}, an entity being its words '
     'or {"start", "end", "label"}'

@@ -30,17 +30,6 @@ from .settings import TrainSettings
 from .task import SCRATCH, seeded
 from .vocabulary import train_vocabulary, wordpiece_tokenizer
 
-__all__ = [
-    "NEW_LENGTH",
-    "Architecture",
-    "Sizes",
-    "TextEncoder",
-    "base_encoder",
-    "new_encoder",
-    "save_encoder",
-    "settings_for",
-]
-
 Architecture = Literal["lstm", "gru", "rnn", "transformer"]
 """A network made anew: recurrent, in both directions, or a BERT that nobody has pre-trained."""
 

@@ -18,19 +18,6 @@ from torch import Tensor, nn
 from ..models.files.tokenizer import TokenPair
 from .task import Batch
 
-__all__ = [
-    "IGNORED",
-    "Scored",
-    "batches_from",
-    "collated",
-    "epoch_batches",
-    "pack",
-    "padded",
-    "padded_pairs",
-    "padded_rows",
-    "scored_logits",
-]
-
 IGNORED = -100
 """The label of a token after which nothing is to be learnt; the number is transformers' and torch's."""
 

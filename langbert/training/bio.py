@@ -9,8 +9,6 @@ from ..errors import DataError
 from ..labels.tagger import tag_parts
 from .labelled import TaggedSentence
 
-__all__ = ["all_bio", "as_bio", "has_entity_tags"]
-
 _IN_BIO = {"M": "I", "E": "I", "L": "I", "S": "B", "U": "B"}
 """Beginning and inside of BIOES, BMES (usual for Chinese) and BILOU; B and I stay what they are."""
 

@@ -8,8 +8,6 @@ import numpy as np
 
 from ..errors import MissingExtra
 
-__all__ = ["logistic"]
-
 
 def logistic(scores: Sequence[float], labels: Sequence[bool]) -> tuple[float, float]:
     """Slope and bias for which ``sigmoid(slope · score + bias)`` fits the labels best."""

@@ -23,8 +23,6 @@ from ..text.scripts import has_han
 from ..text.sentences import sentences
 from .unanswerable import changed_number
 
-__all__ = ["Claim", "made_claims", "statement"]
-
 _SURROUNDINGS = 260  # characters of a premise, about; Chinese ones get a third
 _SUBJECT = re.compile(
     r"(?:Who|What|Which(?: \w+)?|What (?:company|city|country|group|person|type of \w+))(?= (?!kind|type|year|"

@@ -21,8 +21,6 @@ from .labelled import LabelledText, read_labelled, split
 from .settings import Count, Holdout, TrainSettings
 from .task import Batch, Task, seeded
 
-__all__ = ["ClassifierTask"]
-
 
 class ClassifierTask(Task):
     """Learn to tell what a text is, or how two texts stand to each other; the labels are those found in the data.

@@ -8,16 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = [
-    "cosent_loss",
-    "cosine_loss",
-    "list_scores",
-    "listwise_loss",
-    "margin_loss",
-    "matryoshka",
-    "ranking_loss",
-]
-
 
 def ranking_loss(
     queries: Tensor, passages: Tensor, targets: Tensor, allowed: Tensor | None = None, *, scale: float = 20.0

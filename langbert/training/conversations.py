@@ -18,8 +18,6 @@ from ..evaluation.lines import read_numbered
 from ..records import Candidate, Chunk, Message
 from ..text.scripts import is_chinese
 
-__all__ = ["Conversation", "questions_over_sources", "read_conversations"]
-
 _EXPECTED = '{"messages": [{"role": …, "content": …}, …]}, {"prompt": …, "answer": …} or {"source": …, "target": …}'
 
 

@@ -19,8 +19,6 @@ from ..text.sentences import sentences
 from .data import texts_in
 from .masking import continued
 
-__all__ = ["Corpus", "Drawn", "Stretch", "read_texts"]
-
 _BLANK_LINE = re.compile(r"\n[ \t\r\f\v\u3000]*\n")
 _PLAIN = ("", ".txt", ".text")
 _TRIES = 100  # to find a second text of the right length

@@ -11,8 +11,6 @@ from ..documents import read_document, read_documents
 from ..errors import DataError, DocumentError
 from ..records import Document
 
-__all__ = ["documents_in", "held_out", "texts_in", "tokens_of"]
-
 _LARGEST = 1 << 40  # bytes of a document: a corpus may lie in a single file
 
 

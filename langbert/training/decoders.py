@@ -24,17 +24,6 @@ from ..models.gpt.network import GPT, GPTConfig
 from .adapters import merged, save_adapters
 from .task import seeded
 
-__all__ = [
-    "END_OF_TEXT",
-    "LORA_TARGETS",
-    "base_decoder",
-    "byte_pairs",
-    "fresh_decoder",
-    "pieces",
-    "save_trained",
-    "trainable",
-]
-
 END_OF_TEXT = "<|endoftext|>"
 LORA_TARGETS = ("attention.qkv", "attention.output", "feed_forward.gate_up", "feed_forward.up", "feed_forward.down")
 """Every matrix of a block, as :mod:`langbert.models.gpt.network` calls them."""

@@ -55,8 +55,6 @@ from .task import SCRATCH, Batch, Task, seeded
 from .text_vectors import TextVectors
 from .tsdae import Decoder, Denoiser, Tsdae
 
-__all__ = ["EmbedderTask"]
-
 log = logging.getLogger("langbert")
 
 _SCALE, _SCALE_LINEAR = 20.0, 50.0

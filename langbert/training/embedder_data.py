@@ -28,23 +28,6 @@ from ..text.scripts import count_han
 from ..text.sentences import sentences
 from .data import documents_in
 
-__all__ = [
-    "ObjectiveName",
-    "RankingData",
-    "RankingRow",
-    "ScoredPair",
-    "every_text",
-    "is_documents",
-    "objective_for",
-    "positives_of",
-    "question_set",
-    "read_pairs",
-    "read_passages",
-    "read_ranking",
-    "read_texts",
-    "with_mined",
-]
-
 ObjectiveName = Literal["ranking", "linear", "distill", "similarity", "tsdae"]
 """What an embedder can be trained by."""
 

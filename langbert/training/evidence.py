@@ -36,8 +36,6 @@ from .mining import read_negatives
 from .settings import Bounds, Count, Holdout, LoraSettings, Share, TrainSettings
 from .task import Batch, Task, seeded
 
-__all__ = ["EvidenceTask", "reading_sets"]
-
 _BUNDLE = 360  # tokens of the claims that make one example, about as many as a question with its passages has
 _TOKENS = 2048  # that go through the network at a time
 

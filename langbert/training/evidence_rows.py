@@ -19,8 +19,6 @@ from .data import tokens_of
 from .task import Batch
 from .unanswerable import edited_question, names_in
 
-__all__ = ["MOST_TOKENS", "NOT_SAID", "Asked", "ReadingRows", "Row", "batch_of"]
-
 _WIDTHS = (96, 128, 160, 192, 256)  # tokens of a passage: drawn, so that length tells nothing
 _MOST_QUESTION = 64
 _SENTENCES = (1, 1, 2)  # of a piece

@@ -12,8 +12,6 @@ from typing import Any, NamedTuple, TypeVar
 from ..errors import DataError
 from ..evaluation.lines import numbered_lines, read_lines, read_numbered
 
-__all__ = ["LabelledText", "TaggedSentence", "read_labelled", "read_tagged", "split"]
-
 _JSON = (".jsonl", ".json", ".ndjson")
 _FIRST = ("text", "premise", "sentence1", "question1")
 _SECOND = ("pair", "text_pair", "hypothesis", "sentence2", "question2")

@@ -23,8 +23,6 @@ from .settings import TrainSettings
 from .task import Batch
 from .text_vectors import TextVectors
 
-__all__ = ["SETTINGS", "LinearRanking", "Projected"]
-
 SETTINGS = TrainSettings(
     epochs=200, batch_size=512, learning_rate=2e-4, weight_decay=0.0, dropout=0.0, precision="float32", save_every=0
 )

@@ -22,8 +22,6 @@ from .recurrence import stream_loss
 from .settings import Bounds, Count, Holdout, TrainSettings
 from .task import SCRATCH, Batch, Task
 
-__all__ = ["LmTask"]
-
 Architecture = Literal["gpt", "transformer-xl"]
 
 _TOGETHER = 64  # pieces of text tokenized in one call

@@ -30,8 +30,6 @@ from .recording import CARD, Recorder, write_card, write_curve
 from .settings import Step, TrainReport, TrainSettings
 from .task import Batch, Task
 
-__all__ = ["run"]
-
 _KEPT = 2  # checkpoints to resume from
 _RUN = "run.json"  # of a checkpoint, and of a finished run: how it stands, and with what settings
 

@@ -13,8 +13,6 @@ from collections.abc import Collection, Sequence
 from ..errors import MissingExtra
 from ..text.scripts import HAN
 
-__all__ = ["choose", "continued", "corrupt", "seen_instead", "words_of"]
-
 _HAN_RUN = re.compile(f"[{HAN}]{{2,}}")
 
 

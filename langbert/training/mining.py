@@ -12,8 +12,6 @@ from ..evaluation.retrieval import corpus_chunks
 from ..records import EmbedderLike, Progress
 from ..store import Store
 
-__all__ = ["mine_negatives", "read_negatives"]
-
 _DEPTH = 21
 _KEPT = 16
 

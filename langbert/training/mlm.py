@@ -32,8 +32,6 @@ from .settings import Bounds, Count, Holdout, TrainSettings
 from .task import SCRATCH, Batch, Task, seeded
 from .vocabulary import train_vocabulary, wordpiece_tokenizer, write_vocabulary
 
-__all__ = ["Masking", "MlmTask"]
-
 Masking = Literal["token", "word"]
 """What is hidden together: nothing, or all pieces of a word (for Chinese: all characters of it)."""
 

@@ -22,8 +22,6 @@ from .embedder_data import RankingData, RankingRow, ScoredPair, positives_of
 from .task import Batch
 from .text_vectors import TextVectors
 
-__all__ = ["Distillation", "Objective", "Ranking", "Similarity", "Teacher"]
-
 _DEPTH = 10
 _SURE = 1e-6  # a teacher's probabilities are kept this far from 0 and 1
 

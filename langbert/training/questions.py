@@ -18,8 +18,6 @@ from ..records import Chunk, Message, Progress
 from ..text.scripts import has_han, is_chinese
 from ..text.terms import terms
 
-__all__ = ["make_questions"]
-
 _MOST_TOKENS = 40
 _MOST_CHARACTERS = 800  # of a passage: a small decoder loses its way in more
 _SHARED = 0.4  # of a question's content words, at least, occur in the passage

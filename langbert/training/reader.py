@@ -28,8 +28,6 @@ from .settings import Bounds, Holdout, LoraSettings, TrainSettings
 from .task import Batch, Task, seeded
 from .unanswerable import edited_question, names_in
 
-__all__ = ["ReaderTask"]
-
 _CALIBRATED = 1500  # questions
 
 

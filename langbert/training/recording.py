@@ -11,8 +11,6 @@ from ..errors import MissingExtra
 from .settings import Step, TrainReport, TrainSettings
 from .task import Task
 
-__all__ = ["CARD", "Recorder", "read_rows", "write_card", "write_curve"]
-
 CARD = "README.md"
 """What says what a model is; in its folder once the run is through."""
 

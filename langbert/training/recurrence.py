@@ -11,8 +11,6 @@ from torch.nn import functional as F
 from ..models.architectures.transformer_xl import TransformerXL
 from .batching import IGNORED
 
-__all__ = ["segment_losses", "stream_loss"]
-
 _LANES = 8
 
 

@@ -37,9 +37,6 @@ from .labelled import split
 from .settings import Bounds, Count, Holdout, LoraSettings, TrainSettings
 from .task import Batch, Task, seeded
 
-__all__ = ["RelationsTask"]
-
-
 _LOW = -3.0  # the lowest threshold that is tried
 
 

@@ -28,8 +28,6 @@ from .data import held_out
 from .settings import Bounds, Count, Holdout, LoraSettings, Share, TrainSettings
 from .task import Batch, Task, seeded
 
-__all__ = ["RerankerTask"]
-
 _MAX_LENGTH = 256
 _TOGETHER = 8
 _HELD_DEPTH = 15  # wrong passages a held-out question is measured with

@@ -34,8 +34,6 @@ from .decoders import END_OF_TEXT, byte_pairs, trainable
 from .settings import Bounds, Count, Holdout, Share, TrainSettings
 from .task import SCRATCH, Batch, Task, seeded
 
-__all__ = ["Seq2SeqTask"]
-
 log = logging.getLogger("langbert")
 
 _HELD_BATCH = 16

@@ -8,8 +8,6 @@ from typing import Annotated, Any, NamedTuple
 
 from ..models.hardware import Precision
 
-__all__ = ["Bounds", "Count", "Holdout", "LoraSettings", "Share", "Step", "TrainReport", "TrainSettings"]
-
 
 class Bounds(NamedTuple):
     """The least and the most a number may be; None where there is no such bound."""

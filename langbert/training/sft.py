@@ -27,8 +27,6 @@ from .decoders import LORA_TARGETS, base_decoder, save_trained
 from .settings import Count, Holdout, LoraSettings, Share, TrainSettings
 from .task import Batch, Task
 
-__all__ = ["SftTask"]
-
 log = logging.getLogger("langbert")
 
 _PLAIN_TEMPLATE = (

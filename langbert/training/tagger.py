@@ -23,8 +23,6 @@ from .labelled import TaggedSentence, read_tagged, split
 from .settings import Bounds, Count, Holdout, TrainSettings
 from .task import Batch, Task, seeded
 
-__all__ = ["TaggerTask"]
-
 
 class _Example(NamedTuple):
     """A window as the network reads it, with special tokens; ``labels[i]`` is that of ``ids[i]``, or ``IGNORED``."""

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from .settings import TrainSettings
 
-__all__ = ["SCRATCH", "Batch", "Task", "seeded"]
-
 SCRATCH = "scratch"
 """The ``base`` that stands for none: a new network."""
 

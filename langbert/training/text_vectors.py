@@ -14,8 +14,6 @@ from ..models.runner import plan
 from ..records import Role
 from .batching import padded
 
-__all__ = ["TextVectors", "encode_in_chunks"]
-
 
 class TextVectors:
     """What lies between texts and a loss.

@@ -22,8 +22,6 @@ from .objectives import Objective
 from .task import Batch
 from .text_vectors import TextVectors
 
-__all__ = ["Decoder", "Denoiser", "Tsdae", "delete_words"]
-
 _STD = 0.02
 _BATCH = 32
 

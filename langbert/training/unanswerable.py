@@ -11,8 +11,6 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
-__all__ = ["changed_number", "edited_question", "names_in"]
-
 _ANTONYMS = """first last, most least, more less, largest smallest, highest lowest, longest shortest, oldest
 youngest, before after, early late, earliest latest, northern southern, north south, eastern
 western, east west, increase decrease, increased decreased, won lost, win lose, begin end, began

@@ -21,8 +21,6 @@ from ..errors import DataError
 from ..models.files.json_files import write_json
 from ..models.files.tokenizer import TextTokenizer
 
-__all__ = ["SPECIAL_TOKENS", "train_vocabulary", "wordpiece_tokenizer", "write_vocabulary"]
-
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _LONGEST = 100  # characters; BERT's tokenizer makes [UNK] of longer words
 

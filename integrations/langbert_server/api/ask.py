@@ -15,8 +15,6 @@ from langbert import Answer, Candidate, Chunk, Message
 from ..access import View
 from .common import ERRORS, EngineOf, Question, ViewOf, computed, event_stream, last, pieces
 
-__all__ = ["answer_json", "router"]
-
 router = APIRouter(prefix="/api", tags=["langbert"], responses=ERRORS)
 
 _NEAREST = 3  # passages shown beside a refusal

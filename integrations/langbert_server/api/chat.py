@@ -24,8 +24,6 @@ from ..engine import Engine
 from .common import ERRORS, EngineOf, ViewOf, bad_request, event_stream, last, pieces
 from .openai import RAG
 
-__all__ = ["ChatMessage", "conversation", "router", "spoken"]
-
 router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=ERRORS)
 
 _MARK = re.compile(r"\[(\d+)\]")

@@ -26,21 +26,6 @@ from ..engine import Engine, NotReady
 from ..keys import Key
 from ..uploads import Refused
 
-__all__ = [
-    "ERRORS",
-    "EngineOf",
-    "Fault",
-    "KeyOf",
-    "Question",
-    "ViewOf",
-    "bad_request",
-    "computed",
-    "event_stream",
-    "install_error_handlers",
-    "last",
-    "pieces",
-]
-
 _LOG = logging.getLogger("langbert")
 T = TypeVar("T")
 

@@ -24,8 +24,6 @@ from .common import ERRORS, EngineOf, ViewOf, bad_request, computed
 if TYPE_CHECKING:
     from langbert.store import StoredDocument
 
-__all__ = ["router"]
-
 router = APIRouter(prefix="/api", tags=["documents"], responses=ERRORS)
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=512)]

@@ -12,8 +12,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from ..access import Forbidden
 from .common import ERRORS, EngineOf, KeyOf
 
-__all__ = ["router"]
-
 router = APIRouter(tags=["operation"], responses=ERRORS)
 
 

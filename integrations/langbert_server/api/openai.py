@@ -20,8 +20,6 @@ from ..batching import while_connected
 from ..engine import Engine
 from .common import ERRORS, EngineOf, ViewOf, bad_request
 
-__all__ = ["RAG", "embedder_name", "embeddings_of", "numbers_json", "router"]
-
 router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=ERRORS)
 
 RAG = "langbert/rag"

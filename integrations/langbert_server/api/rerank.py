@@ -21,8 +21,6 @@ from ..engine import Engine
 from .common import ERRORS, EngineOf, Question, ViewOf, bad_request, computed
 from .openai import RERANKER, Text, embedder_name, embeddings_of, numbers_json
 
-__all__ = ["router"]
-
 router = APIRouter(responses=ERRORS)
 
 

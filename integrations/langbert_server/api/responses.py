@@ -22,8 +22,6 @@ from .chat import ChatMessage, conversation, spoken
 from .common import ERRORS, EngineOf, Question, ViewOf, bad_request, event_stream, last, pieces
 from .openai import RAG
 
-__all__ = ["router"]
-
 router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=ERRORS)
 
 _MARK = re.compile(r"\[(\d+)\]")

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["NAMED", "Checkup", "Finding", "Severity"]
-
 Severity = Literal["note", "unfinished", "derived", "primary"]
 """``"note"``: worth knowing, nothing is wrong. ``"unfinished"``: the making of the store was cut short, before anything
 was stored in it. ``"derived"``: an index is damaged; it is made again from the primary data. ``"primary"``: something

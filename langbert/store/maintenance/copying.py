@@ -11,8 +11,6 @@ from ...errors import StoreError
 from ...files import replacing
 from ..store import Store
 
-__all__ = ["Watch", "blocks_of", "new_store", "unwatched"]
-
 Watch = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
 

@@ -18,8 +18,6 @@ from ..snapshot import Rows, Snapshot
 from .checkup import Checkup
 from .copying import Watch
 
-__all__ = ["check_derived"]
-
 _SAME = 0.999  # the cosine of a vector with itself in eight bits a number, at least
 _ASKED = 64  # chunks whose words are looked up
 _WORDS = 200  # characters of a chunk that are enough to find it by

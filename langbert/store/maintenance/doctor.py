@@ -31,8 +31,6 @@ from .copying import Watch, unwatched
 from .derived_checks import check_derived
 from .scanning import UNREADABLE, Table, is_sound_vector, label, sound_chunk, sound_document
 
-__all__ = ["examine", "rebuild"]
-
 
 def examine(folder: str | Path, *, watch: Watch | None = None) -> Checkup:
     """Looks at everything in the store and changes nothing.

@@ -24,8 +24,6 @@ from ..store import Store
 from ..transaction import Transaction
 from .copying import Watch, blocks_of, unwatched
 
-__all__ = ["Migration", "migrate"]
-
 _PAGE = 64  # documents or chunks read, embedded and committed at a time
 _PASSES = 3  # over a store that others are writing to
 

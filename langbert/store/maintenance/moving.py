@@ -18,8 +18,6 @@ from ..confidence import put_calibration, read_calibration
 from ..engine import Reading, Writing
 from ..snapshot import StoredChunk, StoredText
 
-__all__ = ["Moved", "move"]
-
 Watch = Callable[[str, int, int], None]
 """Hears what is being done, how much of it is, and of how much."""
 

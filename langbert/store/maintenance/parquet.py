@@ -21,8 +21,6 @@ from ...errors import MissingExtra, StoreError
 from ...files import replacing
 from .copying import blocks_of
 
-__all__ = ["read_tables", "write_tables"]
-
 _KEY = b"langbert"
 _TABLES = {"document": "documents.parquet", "chunk": "chunks.parquet", "ledger": "ledger.parquet"}
 _AS_JSON = {"document": ("metadata", "page_starts", "headings"), "chunk": ("metadata", "headings"), "ledger": ()}

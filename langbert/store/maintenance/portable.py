@@ -25,8 +25,6 @@ from ..snapshot import LedgerEntry, Snapshot, StoredChunk, StoredText
 from ..store import Store
 from .copying import Watch, blocks_of, new_store
 
-__all__ = ["Counts", "Format", "export_store", "import_store"]
-
 Format = Literal["jsonl", "parquet"]
 """``"jsonl"``: one file. ``"parquet"``: a folder of tables; needs the extra ``parquet``."""
 

@@ -24,8 +24,6 @@ from ..store import Store
 from .copying import Watch, blocks_of, new_store, unwatched
 from .scanning import UNREADABLE, Table, is_sound_vector, label, sound_chunk, sound_document
 
-__all__ = ["Rescue", "rescue"]
-
 _NAMED = 1000
 _TEXT = CHUNK_COLUMNS.split(", ").index("text")
 

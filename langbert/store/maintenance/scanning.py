@@ -11,8 +11,6 @@ from ...errors import StoreError
 from ...records import Chunk
 from ..encoding import chunk_from, document_from, encode_chunk, encode_document
 
-__all__ = ["UNREADABLE", "Table", "is_sound_vector", "label", "sound_chunk", "sound_document"]
-
 UNREADABLE = (StoreError, ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError)
 """What decoding a damaged row may raise."""
 _MOST_PROBES = 20_000_000  # row ids tried one by one between two damaged places
