@@ -58,9 +58,7 @@ def embed(
         str, typer.Option(help="e5-small, minilm, owner/name on the hub, or a folder.")
     ] = DEFAULT_EMBEDDER,
     precision: Precisions = None,
-    max_length: Annotated[
-        int | None, typer.Option(help="Tokens the encoder reads at once.", min=1, show_default=False)
-    ] = None,
+    max_length: Annotated[int | None, typer.Option(help="Tokens the encoder reads at once.", min=1)] = None,
     threads: Threads = None,
     repeats: Repeats = 3,
     profile: Annotated[bool, typer.Option(help="Also show where the time goes.")] = False,
@@ -201,11 +199,8 @@ def search(
         embedder = embedder_of(space, output) if space is not None and embed else None
         from ..bench import Timing, make_questions, measure_search, timed
 
-        with output.bars() as bars:
-            task = bars.add_task("making questions", total=queries)
-            questions = make_questions(
-                plain, queries, embedder=embedder, seed=seed, progress=lambda n: bars.update(task, advance=n)
-            )
+        with output.counting("making questions", queries) as progress:
+            questions = make_questions(plain, queries, embedder=embedder, seed=seed, progress=progress)
         if not questions:
             raise typer.BadParameter(f"there is no text in the store {store}; index something first")
         embedding = None
@@ -318,7 +313,7 @@ def _show_embedding(
     for name, found in profiles.items():
         shares = sorted(found.shares.items(), key=lambda item: -item[1])
         listed = ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in shares)
-        output.out.print(visible(f"{_label(name, embedders[name])}: {listed}"), soft_wrap=True, markup=False)
+        output.say(f"{_label(name, embedders[name])}: {listed}")
     first = next(iter(speeds.values()))
     mean = first.workload.tokens / first.workload.texts
     roofs = {speed.roof.precision: speed.roof for speed in speeds.values() if speed.roof is not None}

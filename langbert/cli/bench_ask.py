@@ -22,7 +22,7 @@ def ask(
     output: Output,
     question: Annotated[
         list[str] | None,
-        typer.Argument(help="Questions. Without any, words of the store's own passages.", show_default=False),
+        typer.Argument(help="Questions. Without any, words of the store's own passages."),
     ] = None,
     store: Annotated[
         Path | None,
@@ -58,15 +58,9 @@ def ask(
             asked = question or [made.text for made in make_questions(opened, questions, embedder=opened.embedder)]
             if not asked:
                 raise typer.BadParameter(f"there is no text in the store {folder}; index something first")
-            with output.bars() as bars:
-                task = bars.add_task("asking", total=(1 + repeats) * len(asked))
-                speed = measure_asking(
-                    opened,
-                    asked,
-                    repeats=repeats,
-                    offline=output.offline or None,
-                    progress=lambda: bars.update(task, advance=1),
-                )
+            with output.counting("asking", (1 + repeats) * len(asked)) as progress:
+                offline = output.offline or None
+                speed = measure_asking(opened, asked, repeats=repeats, offline=offline, progress=lambda: progress(1))
             chunks = len(opened)
         whole = None
         if shell:
@@ -108,10 +102,9 @@ def _show(output: Output, speed: AskSpeed, shell: ShellSpeed | None) -> None:
     output.out.print(table)
     output.out.print(f"{speed.cpu.median:.2f} CPU s a question")
     if shell is not None:
-        output.out.print(
+        output.say(
             f"\nfrom the shell: the first word after {shell.first_word.median:.1f} s, the end after "
-            f"{shell.whole.median:.1f} s, {shell.cpu.median:.1f} CPU s, {shell.peak_bytes / 1e6:,.0f} MB",
-            soft_wrap=True,
+            f"{shell.whole.median:.1f} s, {shell.cpu.median:.1f} CPU s, {shell.peak_bytes / 1e6:,.0f} MB"
         )
 
 

@@ -23,13 +23,10 @@ def calibrate(
         Path | None,
         typer.Option(
             help='JSON lines of {"question": …}, with "unanswerable": true where the documents do not tell; some '
-            "twenty, half of each kind.",
-            show_default=False,
+            "twenty, half of each kind."
         ),
     ] = None,
-    corpus: Annotated[
-        str | None, typer.Option(help='Only the questions whose "corpus" is this.', show_default=False)
-    ] = None,
+    corpus: Annotated[str | None, typer.Option(help='Only the questions whose "corpus" is this.')] = None,
     share: Annotated[
         float,
         typer.Option(help="Of the questions to come, how many the documents will answer.", min=0.01, max=0.99),
@@ -72,9 +69,8 @@ def _run(opened: BaseStore, asked: list[tuple[str, bool]], share: float, output:
     from ..answering.rag import Rag
 
     rag = Rag(opened, threshold=1.0, calibrated=False, offline=output.offline or None)
-    with output.bars() as bars:
-        bar = bars.add_task("asking", total=len(asked))
-        sure = ask_confidences(rag, [question for question, _ in asked], progress=lambda n: bars.update(bar, advance=n))
+    with output.counting("asking", len(asked)) as progress:
+        sure = ask_confidences(rag, [question for question, _ in asked], progress=progress)
     found = calibrate(sure, [held for _, held in asked], share=share)
     space = opened.space
     kept = replace(found.calibration, space=space.fingerprint if space is not None else "")
@@ -101,10 +97,6 @@ def _show(found: Calibrating, output: Output) -> None:
     told = found.calibration
     was = told.was(0.5)
     if found.helps:
-        output.out.print(
-            f"Kept: a confidence of {was:.2f} counts as 0.50 in this store (slope {told.slope:g}).", soft_wrap=True
-        )
+        output.say(f"Kept: a confidence of {was:.2f} counts as 0.50 in this store (slope {told.slope:g}).")
     else:
-        output.out.print(
-            "Nothing kept: on these questions the shipped confidence is better than what they teach.", soft_wrap=True
-        )
+        output.say("Nothing kept: on these questions the shipped confidence is better than what they teach.")

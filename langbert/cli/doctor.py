@@ -93,10 +93,10 @@ def _show(output: Output, checkup: Checkup) -> None:
     for finding in checkup.findings:
         named = f": {_first(finding.items, finding.count)}" if finding.items else ""
         line = Text.assemble((f"{finding.where}: ", _STYLES[finding.severity]), visible(finding.problem + named))
-        output.out.print(line, soft_wrap=True)
+        output.say(line)
     counts = ", ".join(f"{count:,} {name}" for name, count in checkup.counts.items())
     verdict, style = _VERDICTS[checkup.state]
-    output.out.print(Text.assemble(f"{checkup.path}: ", (verdict, style), (f"  {counts}", "dim")), soft_wrap=True)
+    output.say(Text.assemble(f"{checkup.path}: ", (verdict, style), (f"  {counts}", "dim")))
 
 
 def _first(names: Sequence[str], count: int) -> str:
@@ -110,12 +110,12 @@ def _show_saved(output: Output, saved: Rescue) -> None:
     from rich.text import Text
 
     said = f"{saved.documents:,} documents and {saved.chunks:,} chunks are whole and were saved in "
-    output.out.print(Text.assemble(said, (str(saved.path), "bold green")), soft_wrap=True)
+    output.say(Text.assemble(said, (str(saved.path), "bold green")))
     for what, names in (("documents", saved.lost_documents), ("chunks", saved.lost_chunks)):
         if names:
             lost = Text.assemble((f"{len(names):,} {what} are lost: ", "bold red"), visible(_first(names, len(names))))
-            output.out.print(lost, soft_wrap=True)
+            output.say(lost)
     for remark in saved.remarks:
-        output.out.print(Text(visible(remark), "dim"), soft_wrap=True)
+        output.say(Text(visible(remark), "dim"))
     if saved.lost_chunks or saved.lost_documents or saved.remarks:
         output.note("Index the sources again into the new folder: only what is missing will be embedded.", "bold")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .output import Output, command, plain_table
+from .output import Output, SoMany, command, interval, plain_table
 from .stores import DEFAULT_EMBEDDER, make_embedder
 
 
@@ -18,9 +18,7 @@ def evidence(
         list[Path],
         typer.Option(help="JSON lines in ClapNQ's or HotpotQA's form; several times for one corpus.", exists=True),
     ],
-    questions: Annotated[
-        int | None, typer.Option(help="Only so many questions, evenly spread.", min=1, show_default=False)
-    ] = None,
+    questions: SoMany = None,
     embedder: Annotated[str, typer.Option(help="Of the store that is made in memory.")] = DEFAULT_EMBEDDER,
 ) -> None:
     """Are the sentences shown those that people underlined, and does the confidence tell what is answered at all.
@@ -40,19 +38,18 @@ def evidence(
 
     asked = read_evidence(*data)
     asked = replace(asked, questions=spread(asked.questions, questions))
-    with output.bars() as bars, Store.open(None, embedder=make_embedder(embedder, output, pooling=None)) as store:
-        passages = bars.add_task("passages", total=len(asked.passages))
-        store.add(asked.documents(), progress=lambda n: bars.update(passages, advance=n))
-        bar = bars.add_task("questions", total=len(asked.questions))
+    with Store.open(None, embedder=make_embedder(embedder, output, pooling=None)) as store:
+        with output.counting("passages", len(asked.passages)) as progress:
+            store.add(asked.documents(), progress=progress)
         rag = Rag(store, threshold=0.0, offline=output.offline or None)
-        report = evaluate_evidence(asked, rag, progress=lambda n: bars.update(bar, advance=n))
+        with output.counting("questions", len(asked.questions)) as progress:
+            report = evaluate_evidence(asked, rag, progress=progress)
     if output.as_json:
         output.json({**report.to_dict(), "embedder": embedder})
         return
     table = plain_table("", "", "95 % interval", "questions")
     for name in ("precision", "recall", "f1", "auroc"):
         if (found := getattr(report, name)) is not None:
-            interval = f"{found.low:.3f} – {found.high:.3f}" if found.low is not None else ""
-            table.add_row(name, f"{found.value:.3f}", interval, f"{found.n:,}")
+            table.add_row(name, f"{found.value:.3f}", interval(found.low, found.high, ".3f"), f"{found.n:,}")
     output.out.print(table)
     output.note(f"{report.name}: over {len(asked.passages):,} passages, {embedder}", "dim")

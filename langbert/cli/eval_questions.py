@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .output import Output, command, plain_table
+from .output import Output, SoMany, command, measures_table, plain_table
 from .writers import ApiKey, BaseUrl, GeneratorName, writer_of
 
 if TYPE_CHECKING:
@@ -33,22 +33,14 @@ def questions(
         ),
     ] = None,
     mode: Annotated[Literal["auto", "extract", "generate"], typer.Option(help="As in `langbert ask`.")] = "auto",
-    limit: Annotated[
-        int | None, typer.Option(help="Only so many questions, evenly spread.", min=1, show_default=False)
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="The confidence below which to refuse.", min=0, max=1, show_default=False)
-    ] = None,
+    limit: SoMany = None,
+    threshold: Annotated[float | None, typer.Option(help="The confidence below which to refuse.", min=0, max=1)] = None,
     generator: GeneratorName = None,
     base_url: BaseUrl = None,
     api_key: ApiKey = None,
-    answers: Annotated[
-        Path | None, typer.Option(help="Keep each answer here as soon as it is given.", show_default=False)
-    ] = None,
+    answers: Annotated[Path | None, typer.Option(help="Keep each answer here as soon as it is given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the answers in --answers.")] = False,
-    html: Annotated[
-        Path | None, typer.Option(help="Write a page with every question and its answer.", show_default=False)
-    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with every question and its answer.")] = None,
     plot: Annotated[
         bool, typer.Option("--plot", help="Put a plot on that page: is the confidence as often right as it says?")
     ] = False,
@@ -142,15 +134,12 @@ def _asked(
     rows: dict[str, QuestionRow] = {}
     with ExitStack() as stack:
         file = stack.enter_context(questions_run(answers, settings, resume=resume)) if answers is not None else None
-        bars = stack.enter_context(output.bars())
-        bar = bars.add_task("questions", total=len(chosen))
+        progress = stack.enter_context(output.counting("questions", len(chosen)))
         for folder in dict.fromkeys(stores.values()):
             here = [asked for asked in chosen if stores[asked.corpus] == folder]
             with open_existing(folder, output) as opened:
                 rag = Rag(opened, generator=writer, offline=output.offline or None, **options)
-                found = ask_questions(
-                    here, rag, mode=settings["mode"], file=file, progress=lambda n: bars.update(bar, advance=n)
-                )
+                found = ask_questions(here, rag, mode=settings["mode"], file=file, progress=progress)
             rows.update((row.question.id, row) for row in found)
     return [rows[asked.id] for asked in chosen]
 
@@ -169,12 +158,7 @@ def _given(chosen: list[AskedQuestion], answers: Path, output: Output) -> list[Q
 def _show(report: QuestionsReport, output: Output) -> None:
     from ..evaluation.questions_report import MEASURES
 
-    table = plain_table("", "%", "95 % interval", "questions")
-    for name, estimate in report.groups["all"].items():
-        low, high = estimate.low, estimate.high
-        interval = f"{100 * low:.1f} – {100 * high:.1f}" if low is not None and high is not None else ""
-        table.add_row(MEASURES[name][0], f"{100 * estimate.value:.1f}", interval, f"{estimate.n:,}")
-    output.out.print(table)
+    output.out.print(measures_table(report.groups["all"], MEASURES))
     output.out.print()
     output.out.print(_by_group(report))
     seconds = report.stages.get("total", {})

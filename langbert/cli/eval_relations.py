@@ -37,11 +37,8 @@ def relations(
         from ..labels.extractor import Extractor
 
         extractor = Extractor(model, threshold=threshold, offline=True)
-    with output.bars() as bars:
-        bar = bars.add_task("texts", total=len(annotated.texts))
-        report = evaluate_extraction(
-            extractor, annotated.texts, located=annotated.located, progress=lambda n: bars.update(bar, advance=n)
-        )
+    with output.counting("texts", len(annotated.texts)) as progress:
+        report = evaluate_extraction(extractor, annotated.texts, located=annotated.located, progress=progress)
     if output.as_json:
         output.json({"data": data.name, "model": model, **report.to_dict()})
         return

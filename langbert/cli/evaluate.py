@@ -11,13 +11,11 @@ from ..records import SearchMode
 from .eval_evidence import evidence
 from .eval_questions import questions
 from .eval_relations import relations
-from .output import Output, command, plain_table
+from .output import Output, SoMany, command, interval, measures_table, plain_table
 from .stores import DEFAULT_EMBEDDER, DEFAULT_GENERATOR
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from ..evaluation import AnswersReport, Comparison
+    from ..evaluation import Comparison
     from ..store.base import BaseStore
 
 app = typer.Typer(help="Measure quality on public data sets.", no_args_is_help=True)
@@ -42,17 +40,11 @@ def retrieval(
     embedder: Annotated[
         str, typer.Option(help="e5-small, minilm, owner/name on the hub, or a folder.")
     ] = DEFAULT_EMBEDDER,
-    pooling: Annotated[str | None, typer.Option(help="cls, mean, max …", show_default=False)] = None,
-    rerank: Annotated[
-        str | None, typer.Option(help="A reranker over the first 20, e.g. minilm-reranker.", show_default=False)
-    ] = None,
-    queries: Annotated[
-        int | None, typer.Option(help="Only so many queries, evenly spread.", min=1, show_default=False)
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="The split of a BEIR folder.", show_default=False)] = None,
-    save: Annotated[
-        Path | None, typer.Option(help="Keep the values of each query here, to compare runs.", show_default=False)
-    ] = None,
+    pooling: Annotated[str | None, typer.Option(help="cls, mean, max …")] = None,
+    rerank: Annotated[str | None, typer.Option(help="A reranker over the first 20, e.g. minilm-reranker.")] = None,
+    queries: SoMany = None,
+    split: Annotated[str | None, typer.Option(help="The split of a BEIR folder.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Keep the values of each query here, to compare runs.")] = None,
 ) -> None:
     """Does the right passage come up: R@1, R@5, R@20, RR@10, nDCG@10.
 
@@ -73,17 +65,13 @@ def retrieval(
     chosen = spread(list(dataset.queries), queries)
     reorders = make_reranker(rerank, output) if rerank is not None else None
     encoder = make_embedder(embedder, output, pooling=pooling)
-    with output.bars() as bars, Store.open(None, embedder=encoder) as store:
+    with Store.open(None, embedder=encoder) as store:
         chunks = corpus_chunks(dataset)
-        passages = bars.add_task("passages", total=len(chunks))
-        store.add(chunks, progress=lambda n: bars.update(passages, advance=n))
-        searched = bars.add_task("queries", total=len(chosen))
-        report = evaluate_retrieval(
-            dataset,
-            Retriever(store, mode=mode, reranker=reorders),
-            queries=chosen,
-            progress=lambda n: bars.update(searched, advance=n),
-        )
+        with output.counting("passages", len(chunks)) as progress:
+            store.add(chunks, progress=progress)
+        retriever = Retriever(store, mode=mode, reranker=reorders)
+        with output.counting("queries", len(chosen)) as progress:
+            report = evaluate_retrieval(dataset, retriever, queries=chosen, progress=progress)
     if save is not None:
         save_retrieval(report, dataset, save, embedder=embedder)
     if output.as_json:
@@ -107,9 +95,7 @@ def reading(
     output: Output,
     data: Annotated[Path, typer.Option(help="A SQuAD JSON file, 1.1 or 2.0.", exists=True)],
     reader: Annotated[str, typer.Option(help="minilm-reader, owner/name on the hub, or a folder.")] = "minilm-reader",
-    questions: Annotated[
-        int | None, typer.Option(help="Only so many questions, evenly spread.", min=1, show_default=False)
-    ] = None,
+    questions: SoMany = None,
 ) -> None:
     """Does a reader point at the right words: exact match, F1, and whether it knows when there is no answer.
 
@@ -124,9 +110,8 @@ def reading(
     asked = read_questions(data)
     chosen = spread(asked.questions, questions)
     reads = make_reader(reader, output)
-    with output.bars() as bars:
-        bar = bars.add_task("questions", total=len(chosen))
-        report = evaluate_reading(asked, reads, questions=chosen, progress=lambda n: bars.update(bar, advance=n))
+    with output.counting("questions", len(chosen)) as progress:
+        report = evaluate_reading(asked, reads, questions=chosen, progress=progress)
     if output.as_json:
         output.json({**report.to_dict(), "reader": reader})
         return
@@ -146,28 +131,22 @@ def answers(
     data: Annotated[Path, typer.Option(help="A SQuAD JSON file, 1.1 or 2.0.", exists=True)],
     store: Annotated[
         Path | None,
-        typer.Option(help="A store that holds the paragraphs; without it one is made in memory.", show_default=False),
+        typer.Option(help="A store that holds the paragraphs; without it one is made in memory."),
     ] = None,
     mode: Annotated[Literal["auto", "extract", "generate"], typer.Option(help="As in `langbert ask`.")] = "auto",
-    questions: Annotated[
-        int | None, typer.Option(help="Only so many questions, evenly spread.", min=1, show_default=False)
-    ] = None,
+    questions: SoMany = None,
     absent: Annotated[
         bool, typer.Option("--absent", help="Ask every question once more without its article: is it refused?")
     ] = False,
     threshold: Annotated[
         float | None,
-        typer.Option(help="The confidence below which to refuse.", min=0, max=1, show_default=False),
+        typer.Option(help="The confidence below which to refuse.", min=0, max=1),
     ] = None,
     embedder: Annotated[str, typer.Option(help="For the store in memory.")] = DEFAULT_EMBEDDER,
     generator: Annotated[str, typer.Option(help="The decoder that writes.")] = DEFAULT_GENERATOR,
-    results: Annotated[
-        Path | None, typer.Option(help="Keep each answer here as soon as it is given.", show_default=False)
-    ] = None,
+    results: Annotated[Path | None, typer.Option(help="Keep each answer here as soon as it is given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the answers in --results.")] = False,
-    report: Annotated[
-        Path | None, typer.Option(help="Write an HTML page with plots and the worst answers.", show_default=False)
-    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML page with plots and the worst answers.")] = None,
 ) -> None:
     """End to end, over all paragraphs: exact match, F1, citations, refusals, time, each with its 95 % interval.
 
@@ -183,7 +162,7 @@ def answers(
         raise typer.BadParameter("--absent leaves articles out by their title, which only the store in memory knows")
     from ..answering.rag import Rag
     from ..evaluation import evaluate_answers, read_questions
-    from ..evaluation.answers import planned
+    from ..evaluation.answers import MEASURES, planned
     from ..evaluation.datasets import spread, squad_as_retrieval
     from ..evaluation.retrieval import corpus_chunks
     from .stores import writer_for
@@ -199,23 +178,23 @@ def answers(
         "embedder": embedder if store is None else None,
         "generator": generator if mode != "extract" else None,
     }
-    with _opened(store, embedder, output) as opened, output.bars() as bars:
+    with _opened(store, embedder, output) as opened:
         if store is None:
             chunks = corpus_chunks(squad_as_retrieval(asked))
-            passages = bars.add_task("passages", total=len(chunks))
-            opened.add(chunks, progress=lambda n: bars.update(passages, advance=n))
-        bar = bars.add_task("questions", total=len(planned(chosen, absent=absent)))
-        found = evaluate_answers(
-            asked,
-            Rag(opened, generator=writer, offline=output.offline or None, **options),
-            mode=mode,
-            questions=chosen,
-            absent=absent,
-            results=results,
-            resume=resume,
-            settings=settings,
-            progress=lambda n: bars.update(bar, advance=n),
-        )
+            with output.counting("passages", len(chunks)) as progress:
+                opened.add(chunks, progress=progress)
+        with output.counting("questions", len(planned(chosen, absent=absent))) as progress:
+            found = evaluate_answers(
+                asked,
+                Rag(opened, generator=writer, offline=output.offline or None, **options),
+                mode=mode,
+                questions=chosen,
+                absent=absent,
+                results=results,
+                resume=resume,
+                settings=settings,
+                progress=progress,
+            )
     if report is not None:
         from ..evaluation.html import write_answers_report
 
@@ -223,7 +202,7 @@ def answers(
     if output.as_json:
         output.json({**found.to_dict(), **settings})
         return
-    output.out.print(_measures_table(found))
+    output.out.print(measures_table(found.measures, MEASURES))
     seconds = found.stages.get("total", {})
     told = ", ".join(f"{name} {estimate.value:.2f} s" for name, estimate in seconds.items())
     output.note(f"{found.name}: {len(found.rows):,} asked of {found.passages:,} passages, {mode}; {told}", "dim")
@@ -247,13 +226,9 @@ def compare(
     output: Output,
     first: Annotated[Path, typer.Argument(help="A run: `eval retrieval --save` or `eval answers --results`.")],
     second: Annotated[Path, typer.Argument(help="Another one, over the same data.")],
-    measure: Annotated[
-        str | None, typer.Option(help="Rank the changes by this; else nDCG@10 or f1.", show_default=False)
-    ] = None,
+    measure: Annotated[str | None, typer.Option(help="Rank the changes by this; else nDCG@10 or f1.")] = None,
     top: Annotated[int, typer.Option(help="How many of the questions that changed most.", min=0)] = 10,
-    report: Annotated[
-        Path | None, typer.Option(help="Write an HTML page of the comparison.", show_default=False)
-    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML page of the comparison.")] = None,
 ) -> None:
     """Is the second run better, or is it chance: each measure with its interval and a paired permutation test.
 
@@ -274,26 +249,15 @@ def compare(
     _show_comparison(found, top, output)
 
 
-def _measures_table(report: AnswersReport) -> Table:
-    from ..evaluation.answers import MEASURES
-
-    table = plain_table("", "%", "95 % interval", "questions")
-    for name, estimate in report.measures.items():
-        low, high = estimate.low, estimate.high
-        interval = f"{100 * low:.1f} – {100 * high:.1f}" if low is not None and high is not None else ""
-        table.add_row(MEASURES[name][0], f"{100 * estimate.value:.1f}", interval, f"{estimate.n:,}")
-    return table
-
-
 def _show_comparison(found: Comparison, top: int, output: Output) -> None:
     from rich.markup import escape
 
     table = plain_table("", "first", "second", "difference", "95 % interval", "p", "better", "worse", "same")
     for name, each in found.differences.items():
-        interval = f"{each.low:+.4f} – {each.high:+.4f}" if each.low is not None and each.high is not None else ""
+        values = f"{each.first:.4f}", f"{each.second:.4f}", f"{each.difference:+.4f}"
         p = "" if each.p_value is None else f"{each.p_value:.4f}"
         counts = (str(each.better), str(each.worse), str(each.same))
-        table.add_row(name, f"{each.first:.4f}", f"{each.second:.4f}", f"{each.difference:+.4f}", interval, p, *counts)
+        table.add_row(name, *values, interval(each.low, each.high, "+.4f"), p, *counts)
     output.out.print(table)
     if found.changes[:top]:
         changed = plain_table(f"\n{found.measure}", "\nfirst", "\nsecond")

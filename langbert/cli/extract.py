@@ -49,14 +49,9 @@ def extract(
         from ..labels.extractor import Extractor
 
         extractor = Extractor(model, threshold=threshold, offline=True)
-    with open_plain(store) as opened, output.bars() as bars:
-        bar = bars.add_task("documents", total=opened.n_documents or None)
-        found = extract_cited(
-            extractor,
-            stored_texts(opened),
-            entities=entities or not extractor.relations,
-            progress=lambda n: bars.update(bar, advance=n),
-        )
+    with open_plain(store) as opened, output.counting("documents", opened.n_documents or None) as progress:
+        what = entities or not extractor.relations
+        found = extract_cited(extractor, stored_texts(opened), entities=what, progress=progress)
         if output.as_json:
             output.json({"store": str(store), "model": model, "found": [one.to_dict() for one in found]})
             return
@@ -81,7 +76,7 @@ def _shown(output: Output, found: Iterator[Cited]) -> Iterator[None]:
     for one in found:
         place = one.citation.place
         if place != last:
-            output.out.print(Text(visible(place), "bold"), soft_wrap=True)
+            output.say(Text(visible(place), "bold"))
             last = place
         what = one.found
         parts: list[str | tuple[str, str]] = ["    "]
@@ -90,5 +85,5 @@ def _shown(output: Output, found: Iterator[Cited]) -> Iterator[None]:
             parts += [(subject, "cyan"), f" {visible(what.relation)} ", (object_, "cyan")]
         else:
             parts += [(visible(one_line(what.text)), "cyan"), f" {visible(what.label)}"]
-        output.out.print(Text.assemble(*parts, (f"  {what.score:.2f}", "dim")), soft_wrap=True)
+        output.say(Text.assemble(*parts, (f"  {what.score:.2f}", "dim")))
         yield

@@ -37,13 +37,12 @@ def index(
         str | None,
         typer.Option(
             help="e5-small, minilm, owner/name on the Hugging Face hub, or a folder. By default what the store was "
-            "made with, or e5-small.",
-            show_default=False,
+            "made with, or e5-small."
         ),
     ] = None,
     pooling: Annotated[
         str | None,
-        typer.Option(help="cls, mean, max … By default what the model was trained with.", show_default=False),
+        typer.Option(help="cls, mean, max … By default what the model was trained with."),
     ] = None,
     late_chunking: Annotated[
         bool,
@@ -80,8 +79,7 @@ def index(
     encoding: Annotated[
         str | None,
         typer.Option(
-            help="Of texts that are not UTF-8 and do not name theirs: gb18030, cp1252 … By default it is guessed.",
-            show_default=False,
+            help="Of texts that are not UTF-8 and do not name theirs: gb18030, cp1252 … By default it is guessed."
         ),
     ] = None,
     ocr: Annotated[
@@ -89,7 +87,6 @@ def index(
         typer.Option(
             "--ocr/--no-ocr",
             help="Recognise text in pictures and scanned pages. By default if langbert[ocr] is installed.",
-            show_default=False,
         ),
     ] = None,
     watch: Annotated[
@@ -98,9 +95,7 @@ def index(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=0,
-            help="Processes that read files; 0 reads them in this one. By default as there is use for.",
-            show_default=False,
+            min=0, help="Processes that read files; 0 reads them in this one. By default as there is use for."
         ),
     ] = None,
     file_seconds: Annotated[
@@ -110,9 +105,7 @@ def index(
     max_unfolded: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            help="MiB that a file may unfold to. By default 200 times its size, and no more than 1024.",
-            show_default=False,
+            min=1, help="MiB that a file may unfold to. By default 200 times its size, and no more than 1024."
         ),
     ] = None,
 ) -> None:
@@ -174,12 +167,9 @@ def index(
         holds = {"documents": documents, "passages": passages, "embedder": space.model if space else None}
         output.json({**changes.report.to_dict(), **holds, "store": str(store), "seconds": round(seconds, 2)})
         return
-    from rich.text import Text
 
     _show(output, changes.report, seconds)
-    output.out.print(
-        Text(f"{store} now holds {documents:,} documents in {passages:,} passages.", "dim"), soft_wrap=True
-    )
+    output.say(f"{store} now holds {documents:,} documents in {passages:,} passages.", "dim")
     if watch:
         encoder = encoder or _embedder(embedder, pooling, space, output)
         with open_store(store, embedder=encoder) as opened:

@@ -24,19 +24,9 @@ def list_models(output: Output) -> None:
     """Show the models known by name, and which of them are here."""
     rows = [(entry, local_path(entry.name)) for entry in CATALOGUE.values()]
     if output.as_json:
+        told = ("name", "kind", "about", "licence", "size", "aliases")
         output.json(
-            [
-                {
-                    "name": entry.name,
-                    "kind": entry.kind,
-                    "about": entry.about,
-                    "licence": entry.licence,
-                    "size": entry.size,
-                    "aliases": list(entry.aliases),
-                    "path": str(path) if path else None,
-                }
-                for entry, path in rows
-            ]
+            [{**{name: getattr(entry, name) for name in told}, "path": path and str(path)} for entry, path in rows]
         )
         return
     table = plain_table()
@@ -68,11 +58,7 @@ def pull(
 ) -> None:
     """Fetch models now, so that they are here when needed, also offline."""
     paths = {name: str(output.model(name, source)) for name in names}
-    if output.as_json:
-        output.json([{"name": name, "path": path} for name, path in paths.items()])
-        return
-    for path in paths.values():
-        output.out.print(path, soft_wrap=True, markup=False)
+    output.result([{"name": name, "path": path} for name, path in paths.items()], "\n".join(paths.values()))
 
 
 @app.command()
@@ -80,7 +66,4 @@ def pull(
 def path(output: Output, name: Name) -> None:
     """Print where a model lies on this machine. Never fetches."""
     here = resolve(name, offline=True)
-    if output.as_json:
-        output.json({"name": name, "path": str(here)})
-    else:
-        output.out.print(str(here), soft_wrap=True, markup=False)
+    output.result({"name": name, "path": str(here)}, str(here))

@@ -6,7 +6,7 @@ import inspect
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn
     from rich.table import Table
 
+    from ..evaluation.estimates import Estimate
+
 StoreFolder = Annotated[
     Path, typer.Option("--store", "-s", help="The folder of the store.", envvar="LANGBERT_STORE", show_envvar=True)
 ]
@@ -38,6 +40,8 @@ StorePlace = Annotated[
         show_envvar=True,
     ),
 ]
+
+SoMany = Annotated[int | None, typer.Option(help="Only so many questions, evenly spread.", min=1)]
 
 
 class Output:
@@ -87,11 +91,22 @@ class Output:
         if not self.quiet:
             self.err.print(message, style=style, soft_wrap=True, markup=False)
 
+    def say(self, message: object, style: str = "") -> None:
+        """A result for people: on stdout, and broken by the terminal, so that it can be copied whole."""
+        self.out.print(message, style=style, soft_wrap=True, markup=False)
+
     def json(self, document: object) -> None:
         """The one JSON document of the command."""
         unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
         sys.stdout.write(json_text(document, ascii_only=not unicode, indent=2) + "\n")
         sys.stdout.flush()
+
+    def result(self, document: object, said: str) -> None:
+        """What came of a command, as a document or as a sentence."""
+        if self.as_json:
+            self.json(document)
+        else:
+            self.say(said)
 
     @contextmanager
     def waiting(self, doing: str) -> Iterator[None]:
@@ -115,6 +130,13 @@ class Output:
 
         middle = columns or (MofNCompleteColumn(),)
         return self._bars(TextColumn("{task.description}"), BarColumn(bar_width=28), *middle, TimeRemainingColumn())
+
+    @contextmanager
+    def counting(self, doing: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """A bar, and what is told how many more are done."""
+        with self.bars() as bars:
+            bar = bars.add_task(doing, total=total)
+            yield lambda n: bars.update(bar, advance=n)
 
     def _bars(self, *columns: ProgressColumn) -> Bars:
         from rich.progress import Progress
@@ -174,6 +196,20 @@ def plain_table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i else "left")
+    return table
+
+
+def interval(low: float | None, high: float | None, form: str) -> str:
+    """Both bounds of a 95 % interval; empty where there is none."""
+    return f"{low:{form}} – {high:{form}}" if low is not None and high is not None else ""
+
+
+def measures_table(measures: Mapping[str, Estimate], names: Mapping[str, tuple[str, Any]]) -> Table:
+    """Shares in per cent, each with its interval and the number of questions; ``names`` say what they are."""
+    table = plain_table("", "%", "95 % interval", "questions")
+    for name, found in measures.items():
+        low, high = (None if bound is None else 100 * bound for bound in (found.low, found.high))
+        table.add_row(names[name][0], f"{100 * found.value:.1f}", interval(low, high, ".1f"), f"{found.n:,}")
     return table
 
 

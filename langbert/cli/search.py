@@ -39,7 +39,7 @@ def search(
     where: Where = None,
     rerank: Annotated[
         str | None,
-        typer.Option(help="Let a reranker, e.g. minilm-reranker, reorder the first 20.", show_default=False),
+        typer.Option(help="Let a reranker, e.g. minilm-reranker, reorder the first 20."),
     ] = None,
 ) -> None:
     """Find the passages nearest to a question.
@@ -134,7 +134,7 @@ def _show(output: Output, question: str, candidates: Sequence[Candidate], lines:
             (visible(place(chunk.source, chunk.page, line)), "bold"),
             (f"  {candidate.score:.2f}", "dim"),
         )
-        output.out.print(head, soft_wrap=True)
+        output.say(head)
         if chunk.headings:
             output.out.print(Padding(Text(visible(" › ".join(chunk.headings)), "dim"), (0, 0, 0, 4)))
         if candidate.places:

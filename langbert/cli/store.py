@@ -140,10 +140,7 @@ def remove(
                 raise StoreError(f"no document in {store} is {name} or lies in it; nothing was removed")
             found |= ids
         opened.delete(found)
-    if output.as_json:
-        output.json({"path": str(store), "removed": sorted(found)})
-        return
-    output.out.print(f"removed from {store}: {len(found):,}", soft_wrap=True, markup=False)
+    output.result({"path": str(store), "removed": sorted(found)}, f"removed from {store}: {len(found):,}")
 
 
 def _is_meant(name: str, document_id: str, source: str, path: str) -> bool:
@@ -161,11 +158,8 @@ def compact(output: Output, store: StorePlace) -> None:
 
     with open_folder(store) as opened, output.waiting("compacting"):
         sizes = opened.compact()
-    if output.as_json:
-        output.json({"path": str(store), **sizes})
-        return
     before, after = (sizes[name] / 1e6 for name in ("bytes_before", "bytes_after"))
-    output.out.print(f"{store}: {before:,.1f} MB before, {after:,.1f} MB now", soft_wrap=True, markup=False)
+    output.result({"path": str(store), **sizes}, f"{store}: {before:,.1f} MB before, {after:,.1f} MB now")
 
 
 @app.command("export")
@@ -216,12 +210,9 @@ def import_command(
 def _moved(output: Output, what: str, where: Path, counts: Any) -> None:
     from dataclasses import asdict
 
-    if output.as_json:
-        output.json({"path": str(where), **asdict(counts)})
-        return
     vectors = f" with vectors of {counts.dimension} dimensions" if counts.dimension else ""
     said = f"{what} {counts.documents:,} documents and {counts.chunks:,} chunks{vectors}: {where}"
-    output.out.print(said, soft_wrap=True, markup=False)
+    output.result({"path": str(where), **asdict(counts)}, said)
 
 
 @app.command()
@@ -270,14 +261,12 @@ def migrate(
     made = make_embedder(embedder, output, **options)
     with watching(output) as watch:
         result = migrated(folder, made, keep_chunks=keep_chunks, watch=watch)
-    if output.as_json:
-        output.json({"path": str(store), "embedder": embedder, **result.to_dict()})
-    elif not result.changed:
-        output.out.print(f"{store} has vectors of this embedder already", soft_wrap=True, markup=False)
-    else:
+    said = f"{store} has vectors of this embedder already"
+    if result.changed:
         resumed = f" ({result.resumed:,} had been embedded before)" if result.resumed else ""
         said = f"{store}: {result.chunks:,} chunks of {result.documents:,} documents now have the vectors of {embedder}"
-        output.out.print(f"{said}{resumed}, {result.seconds:.1f} s", soft_wrap=True, markup=False)
+        said = f"{said}{resumed}, {result.seconds:.1f} s"
+    output.result({"path": str(store), "embedder": embedder, **result.to_dict()}, said)
 
 
 def _move(output: Output, store: str, to: str) -> None:
@@ -288,12 +277,9 @@ def _move(output: Output, store: str, to: str) -> None:
 
     with open_plain(store) as source, open_store(to) as target, watching(output) as watch:
         moved = move(source, target, watch=watch)
-    if output.as_json:
-        output.json({"path": to, **asdict(moved)})
-        return
     resumed = f" ({moved.resumed:,} chunks were there before)" if moved.resumed else ""
     said = f"{to} now holds the {moved.documents:,} documents and {moved.chunks:,} chunks of {store}{resumed}"
-    output.out.print(f"{said}; both read and the same: {moved.checksum}", soft_wrap=True, markup=False)
+    output.result({"path": to, **asdict(moved)}, f"{said}; both read and the same: {moved.checksum}")
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from typer.core import TyperGroup
 
 from ..errors import LangbertError
 from .output import Output, command, taking
-from .visible import visible
 
 if TYPE_CHECKING:
     from ..training import Step, TrainReport, TrainSettings
@@ -203,15 +202,9 @@ def _mined(data: Path, negatives: Path, base: str, output: Output) -> Path:
     negatives.parent.mkdir(parents=True, exist_ok=True)
     questions = read_questions(data)
     embedder = make_embedder(base, output, pooling=None)
-    with output.bars() as bars:
-        bar = bars.add_task("mining negatives", total=len(questions.questions))
-        return mine_negatives(
-            questions,
-            embedder,
-            negatives,
-            store=negatives.with_suffix(".passages"),
-            progress=lambda n: bars.update(bar, advance=n),
-        )
+    passages = negatives.with_suffix(".passages")
+    with output.counting("mining negatives", len(questions.questions)) as progress:
+        return mine_negatives(questions, embedder, negatives, store=passages, progress=progress)
 
 
 class _Watch:
@@ -262,4 +255,4 @@ def _show(output: Output, report: TrainReport, folder: Path) -> None:
     scores = f"; {_scores(report.metrics)}" if report.metrics else ""
     output.out.print(f"{report.steps} steps in {report.seconds / 60:.1f} min, loss {report.loss:.3f}{scores}")
     where = f"The model is in {report.folder}, the curve in {folder / 'learning-curve.png'}."
-    output.out.print(visible(where), soft_wrap=True, markup=False, highlight=False)
+    output.say(where)
