@@ -4,14 +4,47 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from langbert.errors import LangbertError, StoreError
+from langbert.records import Chunk, EmbeddingSpace
 from langbert.store.outside import OutsideDatabase, OutsideReading, OutsideWriting
 
+from ._tokens import row_of
+
 _NAME = "langbert"
+
+
+class ClientReading(OutsideReading):
+    """What is kept as records and by the numbers of names, whatever the engine."""
+
+    def meta(self, key: str) -> str | None:
+        return self.records("meta", [key]).get(key)
+
+    def chunks_by_id(self, ids: Iterable[str]) -> dict[str, Chunk]:
+        return {chunk.id: chunk for chunk in self.chunks(row_of("chunk", id) for id in ids).values()}
+
+
+class ClientWriting(ClientReading, OutsideWriting):
+    """Changes, each at once."""
+
+    @abstractmethod
+    def make_chunks(self, dimension: int | None) -> None:
+        """The collection of chunks, anew; with vectors, if they have a dimension."""
+
+    def set_meta(self, key: str, value: str | None) -> None:
+        if value is None:
+            self.delete_records("meta", [key])
+        else:
+            self.put_records("meta", {key: value})
+
+    def set_space(self, dimension: int | None, space: EmbeddingSpace | None) -> None:
+        if dimension is not None and self.dimension is None:
+            self.make_chunks(dimension)
+        super().set_space(dimension, space)
 
 
 class ClientDatabase(OutsideDatabase):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langbert.errors import StoreError
-from langbert.records import Chunk, Document, EmbeddingSpace
+from langbert.records import Chunk, Document
 from langbert.store.outside import (
     Allowed,
     ChunkRow,
@@ -20,8 +20,6 @@ from langbert.store.outside import (
     Found,
     Group,
     Not,
-    OutsideReading,
-    OutsideWriting,
     Rows,
     StoredChunk,
     StoredDocument,
@@ -37,6 +35,7 @@ from langbert.store.outside import (
     vector_to,
 )
 
+from ._client import ClientReading, ClientWriting
 from ._tokens import a_number, by_number, fields_of_row, numbers_of, row_of, tokens_of, wanted_tokens
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ _ALL, _NONE = "row >= 0", "row < 0"
 _WITHOUT_VECTOR, _WITH_VECTOR = ["row", "columns"], ["row", "columns", "embedding"]
 
 
-class MilvusReading(OutsideReading):
+class MilvusReading(ClientReading):
     """The collections as they are."""
 
     def __init__(self, database: MilvusDatabase) -> None:
@@ -112,9 +111,6 @@ class MilvusReading(OutsideReading):
     def n_documents(self) -> int:
         return self._count(self._database.records, 'kind == "document" and part < 0')
 
-    def meta(self, key: str) -> str | None:
-        return self.records("meta", [key]).get(key)
-
     def states(self, ids: Iterable[str]) -> dict[str, ChunkState]:
         named = set(ids)
         found = map(_state, self._chunks({row_of("chunk", id) for id in named}, _WITHOUT_VECTOR))
@@ -130,9 +126,6 @@ class MilvusReading(OutsideReading):
 
     def chunks(self, rows: Iterable[int]) -> dict[int, Chunk]:
         return {row["row"]: _chunk(row) for row in self._chunks(rows, _WITHOUT_VECTOR)}
-
-    def chunks_by_id(self, ids: Iterable[str]) -> dict[str, Chunk]:
-        return {chunk.id: chunk for chunk in self.chunks(row_of("chunk", id) for id in ids).values()}
 
     def document(self, id: str) -> Document | None:
         text, state = self.records("text", [id]).get(id), self.records("document", [id]).get(id)
@@ -237,27 +230,18 @@ class MilvusReading(OutsideReading):
         return _among(row["row"] for row in found if test.holds(fields_of_row(_chunk_row(row))))
 
 
-class MilvusWriting(MilvusReading, OutsideWriting):
+class MilvusWriting(MilvusReading, ClientWriting):
     """Changes, each at once."""
 
-    def set_meta(self, key: str, value: str | None) -> None:
-        if value is None:
-            self.delete_records("meta", [key])
-        else:
-            self.put_records("meta", {key: value})
-
-    def set_space(self, dimension: int | None, space: EmbeddingSpace | None) -> None:
-        if dimension is not None and self.dimension is None:
-            self._database.make_chunks(dimension)
-            self._has_chunks = True
-        super().set_space(dimension, space)
+    def make_chunks(self, dimension: int | None) -> None:
+        self._database.make_chunks(dimension)
+        self._has_chunks = True
 
     def insert_chunks(self, chunks: Sequence[StoredChunk]) -> None:
         if not chunks:
             return
         if not self._has_chunks:
-            self._database.make_chunks(None)
-            self._has_chunks = True
+            self.make_chunks(None)
         self.forget_chunking({chunk.document_id for chunk, _ in chunks})
         rows = [_row(chunk) | ({} if vector is None else {"embedding": _floats(vector)}) for chunk, vector in chunks]
         for start in range(0, len(rows), _PAGE):

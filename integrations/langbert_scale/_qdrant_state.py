@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from langbert.records import Chunk, Document, EmbeddingSpace
+from langbert.records import Chunk, Document
 from langbert.store.outside import (
     CHUNK_COLUMNS,
     DOCUMENT_COLUMNS,
@@ -23,8 +23,6 @@ from langbert.store.outside import (
     Found,
     Group,
     Not,
-    OutsideReading,
-    OutsideWriting,
     Rows,
     StoredChunk,
     StoredDocument,
@@ -39,6 +37,7 @@ from langbert.store.outside import (
     vector_to,
 )
 
+from ._client import ClientReading, ClientWriting
 from ._tokens import by_number, fields_of_row, numbers_of, row_of, tokens_of, wanted_tokens, weights_of
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ _COLUMNS = CHUNK_COLUMNS.split(", ")
 _RANGE = {"$gt": "gt", "$gte": "gte", "$lt": "lt", "$lte": "lte"}
 
 
-class QdrantReading(OutsideReading):
+class QdrantReading(ClientReading):
     def __init__(self, database: QdrantDatabase) -> None:
         self._database = database
         self._client = database.client
@@ -92,9 +91,6 @@ class QdrantReading(OutsideReading):
     def n_documents(self) -> int:
         return self._client.count(self._documents).count
 
-    def meta(self, key: str) -> str | None:
-        return self.records("meta", [key]).get(key)
-
     def states(self, ids: Iterable[str]) -> dict[str, ChunkState]:
         named = set(ids)
         found = (_state(point) for point in self._points({row_of("chunk", id) for id in named}))
@@ -112,9 +108,6 @@ class QdrantReading(OutsideReading):
 
     def chunks(self, rows: Iterable[int]) -> dict[int, Chunk]:
         return {point.id: _chunk(point) for point in self._points(rows)}
-
-    def chunks_by_id(self, ids: Iterable[str]) -> dict[str, Chunk]:
-        return {chunk.id: chunk for chunk in self.chunks(row_of("chunk", id) for id in ids).values()}
 
     def document(self, id: str) -> Document | None:
         for point in self._points([row_of("document", id)], self._documents):
@@ -233,19 +226,8 @@ class QdrantReading(OutsideReading):
         return models.HasIdCondition(has_id=list(rows))
 
 
-class QdrantWriting(QdrantReading, OutsideWriting):
-    def set_meta(self, key: str, value: str | None) -> None:
-        if value is None:
-            self.delete_records("meta", [key])
-        else:
-            self.put_records("meta", {key: value})
-
-    def set_space(self, dimension: int | None, space: EmbeddingSpace | None) -> None:
-        if dimension is not None and self.dimension is None:
-            self._make_chunks(dimension)
-        super().set_space(dimension, space)
-
-    def _make_chunks(self, dimension: int | None) -> None:
+class QdrantWriting(QdrantReading, ClientWriting):
+    def make_chunks(self, dimension: int | None) -> None:
         """Vectors are of unit length, so that their products are cosines."""
         if self._has_chunks:
             self._client.delete_collection(self._chunks)
@@ -258,7 +240,7 @@ class QdrantWriting(QdrantReading, OutsideWriting):
         if not chunks:
             return
         if not self._has_chunks:
-            self._make_chunks(None)
+            self.make_chunks(None)
         self.forget_chunking({chunk.document_id for chunk, _ in chunks})
         points = [_point(chunk, vector) for chunk, vector in chunks]
         for start in range(0, len(points), _PAGE):

@@ -11,8 +11,7 @@ from typing import Any
 
 from pymilvus import DataType, Function, FunctionType, MilvusClient
 
-from langbert.records import EmbedderLike
-from langbert.store.outside import FIRST_META, ChunkerLike, OutsideStore
+from langbert.store.outside import FIRST_META
 
 from ._client import ClientDatabase
 from ._milvus_state import MOST_BYTES, MilvusReading, MilvusWriting
@@ -20,32 +19,13 @@ from ._milvus_state import MOST_BYTES, MilvusReading, MilvusWriting
 _MOST_TOKENS = 4096  # that an array of Milvus holds
 
 
-def open_store(
-    url: str,
-    *,
-    embedder: EmbedderLike | None = None,
-    chunker: ChunkerLike | None = None,
-    late_chunking: bool | None = None,
-    create: bool = True,
-    read_only: bool = False,
-) -> OutsideStore:
-    """The store under a name of a Milvus server, made where there is none.
+class MilvusDatabase(ClientDatabase):
+    """The collections of one store.
 
     Args:
         url: ``milvus://HOST:PORT/NAME``, with ``?https=1`` for TLS; ``milvus:///FOLDER`` is Milvus Lite, of one
             process. A token comes from the environment, ``MILVUS_TOKEN``.
-        embedder, chunker, late_chunking, create, read_only: as for :meth:`langbert.Store.open`.
-
-    Raises:
-        StoreError: the server cannot be reached, or there is no store.
-        StoreMismatch: the store's vectors were made in another embedding space.
     """
-    database = MilvusDatabase(url, create=create and not read_only, read_only=read_only)
-    return OutsideStore(database, embedder=embedder, chunker=chunker, late_chunking=late_chunking)
-
-
-class MilvusDatabase(ClientDatabase):
-    """The collections of one store; arguments as for :func:`open_store`."""
 
     scheme = "milvus"
     states = (MilvusReading, MilvusWriting)

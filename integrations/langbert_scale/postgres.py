@@ -16,8 +16,7 @@ from psycopg import sql
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from langbert.errors import LangbertError, StoreError, StoreLocked
-from langbert.records import EmbedderLike
-from langbert.store.outside import FIRST_META, ChunkerLike, OutsideDatabase, OutsideStore
+from langbert.store.outside import FIRST_META, OutsideDatabase
 
 from ._postgres_state import PostgresReading, PostgresWriting
 from ._sql import TABLES
@@ -26,47 +25,28 @@ _SCHEMA = "langbert"
 _OLDEST_SERVER, _OLDEST_PGVECTOR = 15, (0, 8)
 
 
-def open_store(
-    url: str,
-    *,
-    embedder: EmbedderLike | None = None,
-    chunker: ChunkerLike | None = None,
-    late_chunking: bool | None = None,
-    create: bool = True,
-    read_only: bool = False,
-    lock_timeout: float = 30.0,
-    index_from: int = 10_000,
-    connections: int = 8,
-) -> OutsideStore:
-    """The store in a schema of a PostgreSQL database, made where there is none.
+class PostgresDatabase(OutsideDatabase):
+    """A pool of connections to one store.
 
     Args:
         url: as libpq takes it, and ``schema=NAME`` among its parameters; by default ``langbert``.
-        embedder, chunker, late_chunking, create, read_only: as for :meth:`langbert.Store.open`.
         lock_timeout: seconds to wait for another client that is writing.
         index_from: how many chunks the store has when it gets its HNSW index; fewer are all compared, exactly.
         connections: the most that are open at a time.
 
     Raises:
         StoreError: the server cannot be reached, is too old or has no pgvector, or there is no store.
-        StoreMismatch: the store's vectors were made in another embedding space.
     """
-    database = PostgresDatabase(
-        url,
-        create=create and not read_only,
-        read_only=read_only,
-        lock_timeout=lock_timeout,
-        index_from=index_from,
-        connections=connections,
-    )
-    return OutsideStore(database, embedder=embedder, chunker=chunker, late_chunking=late_chunking)
-
-
-class PostgresDatabase(OutsideDatabase):
-    """A pool of connections to one store; arguments as for :func:`open_store`."""
 
     def __init__(
-        self, url: str, *, create: bool, read_only: bool, lock_timeout: float, index_from: int, connections: int
+        self,
+        url: str,
+        *,
+        create: bool,
+        read_only: bool,
+        lock_timeout: float = 30.0,
+        index_from: int = 10_000,
+        connections: int = 8,
     ) -> None:
         conninfo, self._schema = _split(url)
         self.read_only = read_only

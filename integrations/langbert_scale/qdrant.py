@@ -11,8 +11,7 @@ from typing import Any
 
 from qdrant_client import QdrantClient, models
 
-from langbert.records import EmbedderLike
-from langbert.store.outside import FIRST_META, ChunkerLike, OutsideStore
+from langbert.store.outside import FIRST_META
 
 from ._client import ClientDatabase
 from ._qdrant_state import QdrantReading, QdrantWriting
@@ -20,32 +19,13 @@ from ._qdrant_state import QdrantReading, QdrantWriting
 _INDEXED = {"": ("document_id", "tokens"), "-documents": (), "-records": ("kind",)}
 
 
-def open_store(
-    url: str,
-    *,
-    embedder: EmbedderLike | None = None,
-    chunker: ChunkerLike | None = None,
-    late_chunking: bool | None = None,
-    create: bool = True,
-    read_only: bool = False,
-) -> OutsideStore:
-    """The store under a name of a Qdrant server, made where there is none.
+class QdrantDatabase(ClientDatabase):
+    """The collections of one store.
 
     Args:
         url: ``qdrant://HOST:PORT/NAME``, with ``?https=1`` for TLS; ``qdrant:///FOLDER`` is the client's local mode, of
             one process. An API key comes from the environment, ``QDRANT_API_KEY``.
-        embedder, chunker, late_chunking, create, read_only: as for :meth:`langbert.Store.open`.
-
-    Raises:
-        StoreError: the server cannot be reached, or there is no store.
-        StoreMismatch: the store's vectors were made in another embedding space.
     """
-    database = QdrantDatabase(url, create=create and not read_only, read_only=read_only)
-    return OutsideStore(database, embedder=embedder, chunker=chunker, late_chunking=late_chunking)
-
-
-class QdrantDatabase(ClientDatabase):
-    """The collections of one store; arguments as for :func:`open_store`."""
 
     scheme = "qdrant"
     states = (QdrantReading, QdrantWriting)

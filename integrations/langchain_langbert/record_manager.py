@@ -36,8 +36,7 @@ class LangBertRecordManager(RecordManager):
         self._ledger = store.ledger(namespace)
 
     def create_schema(self) -> None:
-        """Nothing has to be called before use; this makes the table now rather than later."""
-        self._ledger.create()
+        """Nothing has to be made: the first record does it."""
 
     def get_time(self) -> float:
         return self._ledger.now()

@@ -20,7 +20,7 @@ from ..documents.workers import Workers, read_in_order, workers_for
 from ..errors import DocumentError
 from ..records import Document, Progress
 from ..store import StoreLike
-from ..store.files import FileRecord, FileState
+from ..store.snapshot import FileRecord, FileState
 from .options import SyncOptions
 from .report import SyncReport
 from .sources import Known, Memory, SourceFile, is_gone, is_same_as_then

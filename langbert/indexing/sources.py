@@ -11,8 +11,8 @@ from ..documents.files import printable, told_apart
 from ..documents.loading import Stamp
 from ..errors import StoreError
 from ..store import StoreLike
-from ..store.files import FileRecord
 from ..store.ingest import chunking_key
+from ..store.snapshot import FileRecord
 
 _TICK = 2 * 10**9  # ns: file systems that know no finer times may not show a second change
 

@@ -1,11 +1,13 @@
-"""What every store does alike, wherever it keeps its rows: adding, deleting and searching."""
+"""What every store does alike, wherever it keeps its rows: looking up, adding, deleting and searching."""
 
 from __future__ import annotations
 
+import random
 import threading
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -17,24 +19,40 @@ from ..records import Calibration, Candidate, Chunk, Document, EmbedderLike, Emb
 from ..text.question import checked_question
 from . import ingest
 from .checks import checked_vectors
-from .confidence import put_calibration
-from .contents import Contents
+from .confidence import put_calibration, read_calibration
 from .encoding import encode_chunk, vector_to
-from .engine import DatabaseLike, Writing
+from .engine import DatabaseLike, Reading, Writing
+from .files import Files
 from .filters import Where
 from .fusion import Fusion
 from .ingest import ChunkerLike
-from .protocol import FilesLike, LedgerLike
+from .ledger import Ledger
 from .ranking import Query
 from .repeats import different
+from .snapshot import StoredDocument
 from .space import SpaceCheck
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+_PAGE = 500  # documents listed at a time
 
-class BaseStore(Contents):
-    """Adding, deleting and searching over a database and whatever searches it.
+
+def described(state: Reading) -> dict[str, Any]:
+    """How much it is and what made it, as JSON values."""
+    space, calibration = state.space, read_calibration(state)
+    return {
+        "documents": state.n_documents,
+        "chunks": state.n_chunks,
+        "dimension": state.dimension,
+        "embedding_space": None if space is None else asdict(space),
+        "calibration": None if calibration is None else asdict(calibration),
+    }
+
+
+class BaseStore:
+    """Looking up, adding, deleting and searching over a database and whatever searches it; each call sees everything
+    that was committed before it.
 
     Scores: ``Candidate.scores["dense"]`` is the cosine, ``["lexical"]`` the BM25 score, each where it was computed;
     ``Candidate.score`` is in [0, 1] and orders the list: the relevance for dense, ``bm25 / (bm25 + 10)`` for lexical,
@@ -50,7 +68,7 @@ class BaseStore(Contents):
         embedder: EmbedderLike | None,
         chunker: ChunkerLike | None,
     ) -> None:
-        super().__init__(database)
+        self._database = database
         self.embedder = embedder
         self.read_only = database.read_only
         self._space = space
@@ -80,6 +98,12 @@ class BaseStore(Contents):
         """Lets go; nothing is lost without it."""
 
     @contextmanager
+    def snapshot(self) -> Iterator[Reading]:
+        """One commit's view, unchanged until the block ends."""
+        with self._database.reading() as snapshot:
+            yield snapshot
+
+    @contextmanager
     def transaction(self) -> Iterator[Writing]:
         """Changes that become one commit when the block ends, or none if it raises.
 
@@ -91,13 +115,13 @@ class BaseStore(Contents):
             yield transaction
 
     @property
-    @abstractmethod
-    def files(self) -> FilesLike:
+    def files(self) -> Files:
         """What became of the files that :func:`langbert.sync` was given."""
+        return Files(self._database)
 
-    @abstractmethod
-    def ledger(self, namespace: str) -> LedgerLike:
-        """Keeps account of which keys of an outside source are indexed."""
+    def ledger(self, namespace: str) -> Ledger:
+        """Keeps account, in the store itself, of which keys of an outside source are indexed."""
+        return Ledger(self._database, namespace)
 
     def _added(self) -> None:
         """Called when an ``add`` is done."""
@@ -105,6 +129,93 @@ class BaseStore(Contents):
     @abstractmethod
     def _found(self, query: Query, k: int, where: Where | None) -> list[Candidate]:
         """The ``k`` best chunks that match ``where``, all read from one state."""
+
+    # --- looking up --------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """How many chunks there are."""
+        with self.snapshot() as snapshot:
+            return snapshot.n_chunks
+
+    @property
+    def space(self) -> EmbeddingSpace | None:
+        """What made the stored vectors; None where there are none, or nobody said."""
+        with self.snapshot() as snapshot:
+            return snapshot.space
+
+    @property
+    def dimension(self) -> int | None:
+        """Of the stored vectors; None before the first one."""
+        with self.snapshot() as snapshot:
+            return snapshot.dimension
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What its own questions taught about confidence (``langbert calibrate``); None where nobody asked them."""
+        with self.snapshot() as snapshot:
+            return read_calibration(snapshot)
+
+    @property
+    def n_documents(self) -> int:
+        """How many documents there are; chunks may have come without theirs."""
+        with self.snapshot() as snapshot:
+            return snapshot.n_documents
+
+    def get(self, ids: Iterable[str]) -> list[Document | Chunk]:
+        """The documents and chunks of these ids in their order; missing ones are left out."""
+        if isinstance(ids, str):
+            raise StoreError(f"ids must be a list of ids; got the str {ids!r}: put it in a list")
+        names = list(ids)
+        with self.snapshot() as snapshot:
+            found: dict[str, Document | Chunk] = {**snapshot.chunks_by_id(names)}
+            for name in snapshot.document_states(names):
+                if document := snapshot.document(name):
+                    found[name] = document
+        return [found[name] for name in names if name in found]
+
+    def document(self, document_id: str) -> Document | None:
+        """The document with its text, or None."""
+        with self.snapshot() as snapshot:
+            return snapshot.document(document_id)
+
+    def documents(self) -> Iterator[StoredDocument]:
+        """All documents without their texts, by id; chunks added without a document have none."""
+        last = ""
+        while True:
+            with self.snapshot() as snapshot:
+                page = snapshot.documents_after(last, _PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            last = page[-1].id
+
+    def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
+        """The vectors of these chunks in their order, ``(n, dim)`` float32, as they were given.
+
+        Raises:
+            StoreError: an id is not that of a stored chunk.
+        """
+        with self.snapshot() as snapshot:
+            rows = snapshot.rows_of(ids)
+            missing = [id for id in ids if id not in rows]
+            if missing:
+                raise StoreError(
+                    f"no chunk {missing[0]!r} in {self._database.name} ({len(missing)} of {len(ids)} missing)"
+                )
+            return snapshot.vectors([rows[id] for id in ids])
+
+    def vector_blocks(self) -> Iterator[NDArray[np.float32]]:
+        """All vectors of one commit, block by block, ``(n, dim)`` float32, as they were given."""
+        with self.snapshot() as snapshot:
+            for _, vectors in snapshot.vectors_since(0):
+                yield vectors
+
+    def sample(self, n: int, *, seed: int = 0) -> list[Chunk]:
+        """At most ``n`` different chunks, chosen by chance; those next to deleted ones a little more often."""
+        with self.snapshot() as snapshot:
+            rows = snapshot.sample_rows(n, random.Random(seed))  # noqa: S311 - no secret
+            chunks = snapshot.chunks(rows)
+        return [chunks[row] for row in rows]
 
     # --- adding ------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..records import Chunk, Document, EmbeddingSpace
 from .encoding import ChunkRow, DocumentRow
 from .filters import Where
-from .snapshot import ChunkState, LedgerEntry, Rows, StoredChunk, StoredDocument, StoredText
+from .snapshot import ChunkState, FileRecord, LedgerEntry, Rows, StoredChunk, StoredDocument, StoredText
 
 
 class Reading(Protocol):
@@ -65,6 +65,21 @@ class Reading(Protocol):
 
     def ledger_entries(self) -> Iterator[LedgerEntry]: ...
 
+    def ledger_latest(self, namespace: str) -> float | None: ...
+
+    def ledger_known(self, namespace: str, keys: Sequence[str]) -> set[str]: ...
+
+    def ledger_keys(
+        self,
+        namespace: str,
+        before: float | None,
+        after: float | None,
+        groups: Sequence[str] | None,
+        limit: int | None,
+    ) -> list[str]: ...
+
+    def files_after(self, path: str, limit: int) -> tuple[list[FileRecord], str | None]: ...
+
 
 class Writing(Reading, Protocol):
     """Changes that become one commit: see :class:`langbert.store.transaction.Transaction`."""
@@ -90,6 +105,12 @@ class Writing(Reading, Protocol):
     def forget_chunking(self, ids: Iterable[str]) -> None: ...
 
     def put_ledger(self, entries: Iterable[LedgerEntry]) -> None: ...
+
+    def delete_from_ledger(self, namespace: str, keys: Sequence[str]) -> None: ...
+
+    def put_files(self, records: Sequence[FileRecord]) -> None: ...
+
+    def delete_files(self, paths: Sequence[str]) -> None: ...
 
 
 def delete_emptied(state: Writing, parents: set[str], ids: Iterable[str] | None, where: Where | None) -> None:

@@ -12,11 +12,12 @@ from .base import BaseStore
 from .ingest import ChunkerLike
 from .store import Store
 
-_ENGINES = {  # scheme → module, what it needs, the extra that brings it
-    "postgresql": ("langbert_scale.postgres", "psycopg", "pgvector"),
-    "postgres": ("langbert_scale.postgres", "psycopg", "pgvector"),
-    "qdrant": ("langbert_scale.qdrant", "qdrant-client", "qdrant"),
-    "milvus": ("langbert_scale.milvus", "pymilvus", "milvus"),
+_POSTGRES = ("langbert_scale.postgres", "PostgresDatabase", "psycopg", "pgvector")
+_ENGINES = {  # scheme → module, its database, what it needs, the extra that brings it
+    "postgresql": _POSTGRES,
+    "postgres": _POSTGRES,
+    "qdrant": ("langbert_scale.qdrant", "QdrantDatabase", "qdrant-client", "qdrant"),
+    "milvus": ("langbert_scale.milvus", "MilvusDatabase", "pymilvus", "milvus"),
 }
 
 
@@ -39,32 +40,27 @@ def open_store(
 
     Args:
         embedder, chunker, late_chunking, create, read_only: as for :meth:`Store.open`.
-        options: what else the kind of store takes: see :meth:`Store.open` and :mod:`langbert_scale`.
+        options: what else the kind of store takes: see :meth:`Store.open` and the databases of :mod:`langbert_scale`.
 
     Raises:
         StoreError: it cannot be opened; see :meth:`Store.open`.
         StoreMismatch: its vectors were made in another embedding space.
         MissingExtra: what talks to the engine is not installed.
     """
-    given: dict[str, Any] = {
-        "embedder": embedder,
-        "chunker": chunker,
-        "late_chunking": late_chunking,
-        "create": create,
-        "read_only": read_only,
-        **options,
-    }
+    given: dict[str, Any] = {"embedder": embedder, "chunker": chunker, "late_chunking": late_chunking}
     if not is_url(place):
-        return Store.open(place, **given)
+        return Store.open(place, **given, create=create, read_only=read_only, **options)
+    from .outside import OutsideStore
+
     scheme = str(place).partition("://")[0]
     if scheme not in _ENGINES:
         raise StoreError(f"{scheme}:// is no kind of store; there are {', '.join(_ENGINES)}, and folders")
-    module, package, extra = _ENGINES[scheme]
+    module, name, package, extra = _ENGINES[scheme]
     try:
-        engine = import_module(module)
+        connect = getattr(import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("langbert"):
             raise
         raise MissingExtra(package, extra, f"a store at {scheme}://") from error
-    store: BaseStore = engine.open_store(str(place), **given)
-    return store
+    database = connect(str(place), create=create and not read_only, read_only=read_only, **options)
+    return OutsideStore(database, **given)

@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from ..errors import StoreError
 from ..records import Candidate, Chunk, EmbedderLike, EmbeddingSpace
 from ..text.terms import ANALYSIS_VERSION
-from .base import BaseStore
-from .confidence import read_calibration
+from .base import BaseStore, described
 from .encoding import (
     CHUNK_COLUMNS,
     DOCUMENT_COLUMNS,
@@ -44,8 +43,7 @@ from .ingest import ChunkerLike
 from .postings import fields_in
 from .ranking import Query, find
 from .relevance import Calibration
-from .remembering import OutsideFiles, OutsideLedger
-from .snapshot import ChunkState, LedgerEntry, Rows, StoredChunk, StoredDocument, StoredText
+from .snapshot import ChunkState, FileRecord, LedgerEntry, Rows, StoredChunk, StoredDocument, StoredText
 from .space import SpaceCheck
 from .words import N_WORDS, chunk_words, idf, numbered, question_words, word_weights
 
@@ -195,6 +193,33 @@ class OutsideReading(Reading):
                 group, at = json.loads(value)
                 yield namespace, key, group, at
 
+    def ledger_latest(self, namespace: str) -> float | None:
+        last = self.records("ledgers", [namespace]).get(namespace)
+        return None if last is None else float(last)
+
+    def ledger_known(self, namespace: str, keys: Sequence[str]) -> set[str]:
+        return set(self.records(f"ledger:{namespace}", keys))
+
+    def ledger_keys(
+        self,
+        namespace: str,
+        before: float | None,
+        after: float | None,
+        groups: Sequence[str] | None,
+        limit: int | None,
+    ) -> list[str]:
+        found = [(key, *json.loads(value)) for key, value in self.records(f"ledger:{namespace}").items()]
+        wanted = [
+            (at, key)
+            for key, group, at in found
+            if (before is None or at < before) and (after is None or at > after) and (groups is None or group in groups)
+        ]
+        return [key for _, key in sorted(wanted)[:limit]]
+
+    def files_after(self, path: str, limit: int) -> tuple[list[FileRecord], str | None]:
+        page = self.records("file", after=path, limit=limit)
+        return [FileRecord(**json.loads(value)) for value in page.values()], max(page) if len(page) == limit else None
+
     def vectors_since(self, change: int) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
         dimension, last = self.dimension or 0, change - 1
         while page := self.chunks_after(last, _PAGE):
@@ -231,14 +256,25 @@ class OutsideWriting(OutsideReading, Writing):
         self.set_meta("space", None if space is None else json.dumps(asdict(space)))
 
     def put_ledger(self, entries: Iterable[LedgerEntry]) -> None:
-        latest = {namespace: float(at) for namespace, at in self.records("ledgers").items()}
-        kinds: dict[str, dict[str, str]] = {}
+        namespaces: dict[str, dict[str, tuple[str | None, float]]] = {}
         for namespace, key, group, at in entries:
-            kinds.setdefault(namespace, {})[key] = json.dumps([group, at])
-            latest[namespace] = max(at, latest.get(namespace, 0.0))
-        for namespace, records in kinds.items():
-            self.put_records(f"ledger:{namespace}", records)
-        self.put_records("ledgers", {namespace: repr(at) for namespace, at in latest.items()})
+            namespaces.setdefault(namespace, {})[key] = group, at
+        for namespace, given in namespaces.items():
+            kind = f"ledger:{namespace}"
+            groups = {key: json.loads(value)[0] for key, value in self.records(kind, list(given)).items()}
+            rows = {key: [groups.get(key) if group is None else group, at] for key, (group, at) in given.items()}
+            self.put_records(kind, {key: json.dumps(row) for key, row in rows.items()})
+            latest = max(self.ledger_latest(namespace) or 0.0, *(at for _, at in given.values()))
+            self.put_records("ledgers", {namespace: repr(latest)})
+
+    def delete_from_ledger(self, namespace: str, keys: Sequence[str]) -> None:
+        self.delete_records(f"ledger:{namespace}", keys)
+
+    def put_files(self, records: Sequence[FileRecord]) -> None:
+        self.put_records("file", {one.path: json.dumps(asdict(one), ensure_ascii=False) for one in records})
+
+    def delete_files(self, paths: Sequence[str]) -> None:
+        self.delete_records("file", paths)
 
     def delete(self, ids: Sequence[str] | None, where: Where | None) -> int:
         """See :meth:`langbert.store.transaction.Transaction.delete`."""
@@ -343,29 +379,11 @@ class OutsideStore(BaseStore):
             if hit.row in chunks
         ]
 
-    @property
-    def files(self) -> OutsideFiles:
-        """What became of the files that :func:`langbert.sync` was given."""
-        return OutsideFiles(self._database)
-
-    def ledger(self, namespace: str) -> OutsideLedger:
-        """Keeps account, beside the documents, of which keys of an outside source are indexed."""
-        return OutsideLedger(self._database, namespace)
-
     def info(self) -> dict[str, Any]:
         """What the store holds and where, as JSON values."""
         with self._database.reading() as state:
-            space, calibration = state.space, read_calibration(state)
-            return {
-                "path": self._database.name,
-                "format": int(state.meta("format")),
-                "documents": state.n_documents,
-                "chunks": state.n_chunks,
-                "dimension": state.dimension,
-                "embedding_space": None if space is None else asdict(space),
-                "calibration": None if calibration is None else asdict(calibration),
-                **self._database.describe(),
-            }
+            about = {"path": self._database.name, "format": int(state.meta("format"))}
+            return {**about, **described(state), **self._database.describe()}
 
 
 class _Ranked:

@@ -10,47 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..records import Calibration, Candidate, Chunk, Document, EmbedderLike, EmbeddingSpace, Progress, SearchMode
-from .files import FileRecord
+from .files import Files
 from .filters import Where
 from .fusion import Fusion
 from .ingest import ChunkerLike
+from .ledger import Ledger
 from .snapshot import StoredDocument
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-
-class FilesLike(Protocol):
-    """What became of files: see :class:`langbert.store.files.Files`."""
-
-    def __iter__(self) -> Iterator[FileRecord]: ...
-
-    def record(self, records: Iterable[FileRecord]) -> None: ...
-
-    def forget(self, paths: Iterable[str]) -> None: ...
-
-
-class LedgerLike(Protocol):
-    """Which keys of an outside source are indexed: see :class:`langbert.store.ledger.Ledger`."""
-
-    def create(self) -> None: ...
-
-    def now(self) -> float: ...
-
-    def record(self, keys: Sequence[str], groups: Sequence[str | None] | None = None, *, at: float) -> None: ...
-
-    def known(self, keys: Sequence[str]) -> set[str]: ...
-
-    def keys(
-        self,
-        *,
-        before: float | None = None,
-        after: float | None = None,
-        groups: Sequence[str] | None = None,
-        limit: int | None = None,
-    ) -> list[str]: ...
-
-    def forget(self, keys: Sequence[str]) -> None: ...
 
 
 class StoreLike(Protocol):
@@ -118,9 +86,9 @@ class StoreLike(Protocol):
     ) -> list[Candidate]: ...
 
     @property
-    def files(self) -> FilesLike: ...
+    def files(self) -> Files: ...
 
-    def ledger(self, namespace: str) -> LedgerLike: ...
+    def ledger(self, namespace: str) -> Ledger: ...
 
     def info(self) -> dict[str, Any]: ...
 

@@ -7,8 +7,8 @@ import random
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ from .postings import Rows
 
 _MOST_DIMENSIONS = 1 << 16
 _BLOCK = 2048  # rows read at a time where all are wanted
+_AMONG = "IN (SELECT value FROM json_each(?))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,43 @@ StoredText = tuple[DocumentRow, str]
 
 LedgerEntry = tuple[str, str, str | None, float]
 """Namespace, key, group and time."""
+
+FileState = Literal["done", "failed", "skipped"]
+"""Its document is stored; it could not be read; nothing reads files of its format."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """What became of a file.
+
+    Attributes:
+        path: absolute.
+        source: its name in citations.
+        size: in bytes.
+        modified: when its content changed last, in ns since 1970; 0 where it could not be asked.
+        changed: when anything about it did (``st_ctime_ns``).
+        digest: SHA-256 of the bytes that were read, as hex; empty where none were.
+        reason: why it was not read.
+        document_id: of its document; empty where there has never been one.
+        reading: how it was read: format, version of its reader, options.
+        at: when, in seconds since 1970.
+    """
+
+    path: str
+    source: str
+    size: int
+    modified: int
+    changed: int
+    digest: str
+    state: FileState
+    reason: str
+    document_id: str
+    reading: str
+    at: float
+
+
+FILE_COLUMNS = ", ".join(field.name for field in fields(FileRecord))
+_FILE_KINDS = (str, str, int, int, int, str, str, str, str, str, int | float)
 
 
 class Snapshot:
@@ -294,6 +332,49 @@ class Snapshot:
         if self.has_ledger:
             yield from self.sql.execute("SELECT namespace, key, group_id, updated_at FROM ledger")
 
+    # --- outside sources, and files ----------------------------------------------------------------------------------
+
+    def ledger_latest(self, namespace: str) -> float | None:
+        """When the last key was recorded."""
+        return self._of_ledger(namespace, "max(updated_at)")[0] if self.has_ledger else None
+
+    def ledger_known(self, namespace: str, keys: Sequence[str]) -> set[str]:
+        """Those of ``keys`` that are recorded."""
+        return set(self._of_ledger(namespace, "key", [("key", _AMONG, texts_as_json(keys))]))
+
+    def ledger_keys(
+        self,
+        namespace: str,
+        before: float | None,
+        after: float | None,
+        groups: Sequence[str] | None,
+        limit: int | None,
+    ) -> list[str]:
+        """The oldest first; None asks for no limit."""
+        among = None if groups is None else texts_as_json(groups)
+        asked = [("updated_at", "< ?", before), ("updated_at", "> ?", after), ("group_id", _AMONG, among)]
+        return self._of_ledger(namespace, "key", asked, -1 if limit is None else limit)
+
+    def _of_ledger(
+        self, namespace: str, what: str, asked: Sequence[tuple[str, str, Any]] = (), limit: int = -1
+    ) -> list[Any]:
+        if not self.has_ledger:
+            return []
+        given = [(f"{column} {test}", value) for column, test, value in asked if value is not None]
+        conditions = " AND ".join(["namespace = ?", *(condition for condition, _ in given)])
+        query = f"SELECT {what} FROM ledger WHERE {conditions} ORDER BY updated_at, key LIMIT ?"  # noqa: S608
+        return [row[0] for row in self.sql.execute(query, (namespace, *(value for _, value in given), limit))]
+
+    def files_after(self, path: str, limit: int) -> tuple[list[FileRecord], str | None]:
+        """The next ``limit`` in the order of their paths, but for damaged ones: what is not known is read again. And
+        the last path; None at the end."""
+        if not self.has_table("files"):
+            return [], None
+        query = f"SELECT {FILE_COLUMNS} FROM files WHERE path > ? ORDER BY path LIMIT ?"  # noqa: S608
+        rows = self.sql.execute(query, (path, limit)).fetchall()
+        whole = [row for row in rows if all(map(isinstance, row, _FILE_KINDS))]
+        return [FileRecord(*row) for row in whole], rows[-1][0] if len(rows) == limit else None
+
     # --- what a derived index has not seen yet -----------------------------------------------------------------------
 
     def removed_since(self, change: int) -> Rows:
@@ -349,3 +430,8 @@ def singles(values: Iterable[Any]) -> list[tuple[Any]]:
 def as_json(rows: Iterable[int]) -> str:
     """One JSON parameter, however many rows: SQLite limits the number of parameters."""
     return json.dumps([int(row) for row in rows])
+
+
+def texts_as_json(texts: Iterable[str]) -> str:
+    """The same of texts."""
+    return json.dumps(list(texts), ensure_ascii=False)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -17,16 +16,13 @@ from typing import Any, get_args
 from ..errors import StoreError, require_choice
 from ..files import sweep
 from ..records import Candidate, EmbedderLike
-from .base import BaseStore
+from .base import BaseStore, described
 from .checks import STORE_FILE, check_folder
-from .confidence import read_calibration
 from .database import Database, Durability
 from .dense import IndexPrecision
-from .files import Files
 from .filters import Where
 from .indexes import Indexes
 from .ingest import ChunkerLike
-from .ledger import Ledger
 from .ranking import Query
 from .snapshot import Snapshot
 from .space import SpaceCheck
@@ -190,15 +186,6 @@ class Store(BaseStore):
     def _found(self, query: Query, k: int, where: Where | None) -> list[Candidate]:
         return self._indexes.search(query, k, where, self._space.check)
 
-    def ledger(self, namespace: str) -> Ledger:
-        """Keeps account, in this store's file, of which keys of an outside source are indexed."""
-        return Ledger(self._database, namespace)
-
-    @property
-    def files(self) -> Files:
-        """What became of the files that :func:`langbert.sync` was given."""
-        return Files(self._database)
-
     # --- the whole store ---------------------------------------------------------------------------------------------
 
     def copy_to(self, path: str | Path) -> None:
@@ -218,15 +205,10 @@ class Store(BaseStore):
     def info(self) -> dict[str, Any]:
         """What the store holds and where, as JSON values; brings the dense index up to date, to describe it."""
         with self.snapshot() as snapshot:
-            space, calibration = snapshot.space, read_calibration(snapshot)
             return {
                 "path": None if self.path is None else str(self.path),
                 "format": snapshot.format,
-                "documents": snapshot.n_documents,
-                "chunks": snapshot.n_chunks,
-                "dimension": snapshot.dimension,
-                "embedding_space": None if space is None else asdict(space),
-                "calibration": None if calibration is None else asdict(calibration),
+                **described(snapshot),
                 "change": snapshot.mark.change,
                 "dense_index": self._indexes.describe(snapshot),
                 "bytes": self._bytes(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple, fields
 from typing import Any
 
 from ..records import EmbeddingSpace
@@ -14,8 +14,8 @@ from .encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, ChunkRow, DocumentRow
 from .engine import delete_emptied
 from .filters import Where
 from .postings import fields_in
-from .schema import LEDGER
-from .snapshot import LedgerEntry, Mark, Snapshot, StoredChunk, as_json, singles
+from .schema import FILES, LEDGER
+from .snapshot import FILE_COLUMNS, FileRecord, LedgerEntry, Mark, Snapshot, StoredChunk, as_json, singles
 
 _BLOCK = 16_384  # rows taken out of the index of the metadata at a time
 _PAGE, _SOURCE, _METADATA = (CHUNK_COLUMNS.split(", ").index(name) for name in ("page", "source", "metadata"))
@@ -57,10 +57,31 @@ class Transaction(Snapshot):
                 self.set_meta(key, value)
 
     def put_ledger(self, entries: Iterable[LedgerEntry]) -> None:
-        """Enters them, in the place of those of the same namespace and key."""
+        """Enters them, in the place of those of the same namespace and key, which keep their group if none is given."""
         if rows := list(entries):
             self.sql.execute(LEDGER)
-            self.sql.executemany("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?, ?)", rows)
+            self.sql.executemany(
+                "INSERT INTO ledger (namespace, key, group_id, updated_at) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET updated_at = excluded.updated_at, "
+                "group_id = coalesce(excluded.group_id, group_id)",
+                rows,
+            )
+
+    def delete_from_ledger(self, namespace: str, keys: Sequence[str]) -> None:
+        if self.has_ledger:
+            gone = ((namespace, key) for key in keys)
+            self.sql.executemany("DELETE FROM ledger WHERE namespace = ? AND key = ?", gone)
+
+    def put_files(self, records: Sequence[FileRecord]) -> None:
+        """Each in the place of what was known of its path."""
+        self.sql.execute(FILES)
+        places = ", ".join("?" * len(fields(FileRecord)))
+        query = f"INSERT OR REPLACE INTO files ({FILE_COLUMNS}) VALUES ({places})"  # noqa: S608
+        self.sql.executemany(query, map(astuple, records))
+
+    def delete_files(self, paths: Sequence[str]) -> None:
+        if self.has_table("files"):
+            self.sql.executemany("DELETE FROM files WHERE path = ?", singles(paths))
 
     def strike_from_ledger(self, rows: Sequence[int]) -> None:
         """In every namespace, the ids of chunks about to be deleted for good."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,13 +24,8 @@ def unwatched(doing: str, done: int, total: int) -> None:
 
 def blocks_of(items: Iterable[T], size: int = 1024) -> Iterator[list[T]]:
     """So many at a time: what bounds memory and the length of a commit."""
-    block: list[T] = []
-    for item in items:
-        block.append(item)
-        if len(block) == size:
-            yield block
-            block = []
-    if block:
+    rest = iter(items)
+    while block := list(islice(rest, size)):
         yield block
 
 

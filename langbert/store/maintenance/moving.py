@@ -7,24 +7,17 @@ over, so a move that was broken off is simply made again; in the end both sides 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
 
 from ...errors import StoreError
 from ..base import BaseStore
 from ..confidence import put_calibration, read_calibration
 from ..engine import Reading, Writing
 from ..snapshot import StoredChunk, StoredText
-
-Watch = Callable[[str, int, int], None]
-"""Hears what is being done, how much of it is, and of how much."""
+from .copying import Watch, blocks_of, unwatched
 
 _PAGE = 500
 _MARK = "moving_from"
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +35,7 @@ class Moved:
     checksum: str
 
 
-def move(source: BaseStore, target: BaseStore, *, watch: Watch = lambda doing, done, total: None) -> Moved:
+def move(source: BaseStore, target: BaseStore, *, watch: Watch = unwatched) -> Moved:
     """Puts all of ``source`` into ``target``, which is new or holds the beginning of this same move.
 
     Raises:
@@ -51,19 +44,21 @@ def move(source: BaseStore, target: BaseStore, *, watch: Watch = lambda doing, d
     resumed = 0
     with source.snapshot() as old:
         _begin(old, target, str(source))
-        for done, page in _pages(old.stored_chunks()):
+        done = 0
+        for page in blocks_of(old.stored_chunks(), _PAGE):
             with target.transaction() as new:
                 resumed += _put_chunks(new, page)
-            watch("moving chunks", done, old.n_chunks)
-        for done, texts in _pages(old.stored_documents()):
+            watch("moving chunks", done := done + len(page), old.n_chunks)
+        done = 0
+        for texts in blocks_of(old.stored_documents(), _PAGE):
             with target.transaction() as new:
                 _put_documents(new, texts)
-            watch("moving documents", done, old.n_documents)
-        for _, entries in _pages(old.ledger_entries()):
+            watch("moving documents", done := done + len(texts), old.n_documents)
+        for entries in blocks_of(old.ledger_entries(), _PAGE):
             with target.transaction() as new:
                 new.put_ledger(entries)
         given = _checksum(old, watch, "reading the old")
-    for _, records in _pages(source.files):
+    for records in blocks_of(source.files, _PAGE):
         target.files.record(records)
     with target.snapshot() as moved:
         counts = moved.n_documents, moved.n_chunks
@@ -83,14 +78,6 @@ def _begin(old: Reading, target: BaseStore, source: str) -> None:
         if new.dimension is None and old.dimension is not None:
             new.set_space(old.dimension, old.space)
             put_calibration(new, read_calibration(old))
-
-
-def _pages(items: Iterable[Item]) -> Iterator[tuple[int, list[Item]]]:
-    """How many there were by the end of each page, and the page."""
-    rest, done = iter(items), 0
-    while page := list(islice(rest, _PAGE)):
-        done += len(page)
-        yield done, page
 
 
 def _put_chunks(new: Writing, page: list[StoredChunk]) -> int:

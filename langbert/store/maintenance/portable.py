@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,8 +18,9 @@ import numpy as np
 from ...errors import StoreError, require_choice
 from ...files import replacing
 from ...records import Calibration, Chunk, Document, EmbeddingSpace, Heading
+from ..base import described
 from ..checks import checked_vectors
-from ..confidence import calibration_from, put_calibration, read_calibration
+from ..confidence import calibration_from, put_calibration
 from ..encoding import ChunkRow, Vector, document_from, encode_chunk, encode_document, vector_to
 from ..snapshot import LedgerEntry, Snapshot, StoredChunk, StoredText
 from ..store import Store
@@ -138,17 +139,8 @@ def _watched(
 
 
 def _header(snapshot: Snapshot) -> Record:
-    space, calibration = snapshot.space, read_calibration(snapshot)
     entries = snapshot.sql.execute("SELECT count(*) FROM ledger").fetchone()[0] if snapshot.has_ledger else 0
-    return {
-        "format": VERSION,
-        "documents": snapshot.n_documents,
-        "chunks": snapshot.n_chunks,
-        "ledger": entries,
-        "dimension": snapshot.dimension,
-        "embedding_space": None if space is None else asdict(space),
-        "calibration": None if calibration is None else asdict(calibration),
-    }
+    return {"format": VERSION, "ledger": entries, **described(snapshot)}
 
 
 def _records(snapshot: Snapshot) -> Iterator[tuple[str, Record]]:

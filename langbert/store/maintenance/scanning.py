@@ -13,6 +13,7 @@ from ..encoding import chunk_from, document_from, encode_chunk, encode_document
 
 UNREADABLE = (StoreError, ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError)
 """What decoding a damaged row may raise."""
+_CHANGED = "changed since they were stored (their hashes differ)"
 _MOST_PROBES = 20_000_000  # row ids tried one by one between two damaged places
 
 
@@ -88,9 +89,8 @@ def sound_chunk(columns: Sequence[Any]) -> tuple[Chunk | None, str]:
         row = encode_chunk(chunk)
     except UNREADABLE as error:
         return None, f"unreadable: {error}"
-    if (row.record_hash, row.index_hash) != (record_hash, index_hash):
-        return None, "changed since they were stored (their hashes differ)"
-    return chunk, ""
+    same = (row.record_hash, row.index_hash) == (record_hash, index_hash)
+    return (chunk, "") if same else (None, _CHANGED)
 
 
 def sound_document(columns: Sequence[Any]) -> str:
@@ -100,7 +100,7 @@ def sound_document(columns: Sequence[Any]) -> str:
         row = encode_document(document_from(fields))
     except UNREADABLE as error:
         return f"unreadable: {error}"
-    return "" if row.content_hash == content_hash else "changed since they were stored (their hashes differ)"
+    return "" if row.content_hash == content_hash else _CHANGED
 
 
 def is_sound_vector(blob: object, checksum: object) -> bool:
