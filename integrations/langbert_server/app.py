@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
@@ -135,18 +136,15 @@ def serve(
         )
     settings = settings or Settings()
     if open_to_all and keys is None:
-        settings = _with_any_host(settings)
+        settings = replace(settings, hosts=("*",))
     app = create_app(store, keys=keys, settings=settings, generator=generator, offline=offline)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, **_timeouts())
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=30,
+    )
     with listening(host, port, socket()) as sockets:
         Server(config).run(sockets)
-
-
-def _timeouts() -> dict[str, Any]:
-    return {"timeout_keep_alive": 30, "timeout_graceful_shutdown": 30}
-
-
-def _with_any_host(settings: Settings) -> Settings:
-    from dataclasses import replace
-
-    return replace(settings, hosts=("*",))

@@ -15,10 +15,8 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import queue
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -30,6 +28,7 @@ from typing import Any, BinaryIO, Literal
 from langbert import Document, LangbertError
 from langbert.documents import Limits, Task, Workers, supported_suffixes
 from langbert.errors import DocumentError
+from langbert.files import install, private_folder, replacing, sync_folder
 
 from .access import Forbidden, View
 from .keys import Key
@@ -115,30 +114,17 @@ class Uploads:
         if not key.sees(document_id, name, stamped):  # before anything takes the place of what is there
             raise Refused("this key would not see the document: give it metadata that match the key's filter", 403)
         folder.mkdir(parents=True, exist_ok=True)
-        _sync_folders(folder, self.folder.parent)
-        handle, temporary = tempfile.mkstemp(prefix=".upload-", suffix=".tmp", dir=folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
+        for made in (folder, folder.parent, self.folder, self.folder.parent):
+            sync_folder(made)
+        with private_folder(folder / "upload") as apart:
+            fresh = apart / "content"
+            fresh.touch(0o600)
+            with fresh.open("wb") as file:
                 digest, size = self._copied(content, file)
             stored = f"{digest[:32]}{PurePosixPath(name).suffix.lower()}"
-            os.replace(temporary, folder / stored)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-        _sync(folder)
+            install(fresh, folder / stored)
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        upload = Upload(
-            id=document_id,
-            name=name,
-            file=stored,
-            sha256=digest,
-            size=size,
-            by=key.name,
-            scope=key.scope,
-            uploaded=now,
-            metadata=stamped,
-        )
+        upload = Upload(document_id, name, stored, digest, size, key.name, key.scope, uploaded=now, metadata=stamped)
         self._write(folder, upload)
         return upload, folder
 
@@ -152,20 +138,13 @@ class Uploads:
             file.write(block)
         if not size:
             raise Refused("the file is empty")
-        file.flush()
-        os.fsync(file.fileno())
         return digest.hexdigest(), size
 
     def _write(self, folder: Path, upload: Upload) -> None:
         """The record, in one step; then the bytes of former uploads under this name go."""
         with self._changing:
-            temporary = folder / f".record-{threading.get_ident()}.tmp"
-            with temporary.open("w", encoding="utf-8") as file:
-                json.dump(asdict(upload), file, ensure_ascii=True)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, folder / "record.json")
-            _sync(folder)
+            with replacing(folder / "record.json") as fresh:
+                fresh.write_text(json.dumps(asdict(upload), ensure_ascii=True), encoding="utf-8")
             for other in folder.iterdir():
                 if other.name not in ("record.json", upload.file) and not other.name.startswith("."):
                     other.unlink(missing_ok=True)
@@ -322,19 +301,3 @@ def _record(folder: Path) -> Upload | None:
         return Upload(**json.loads((folder / "record.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _sync_folders(folder: Path, top: Path) -> None:
-    while folder != top:
-        _sync(folder)
-        folder = folder.parent
-    _sync(top)
-
-
-def _sync(folder: Path) -> None:
-    if os.name != "nt":  # Windows cannot open folders, and does this on its own
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

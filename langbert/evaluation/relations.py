@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from math import exp
 from typing import Any, NamedTuple
 
-from ..labels.extractor import Entity, Extraction, Extractor
+from ..labels.extractor import Extraction, Extractor
+from ..labels.tagger import Entity
 from ..records import Progress
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from ..records import Chunk, Citation, Document, Progress
 from ..store.base import BaseStore
 from ..text.sentences import sentences
-from .extractor import Entity, Extraction, Extractor, Triple
+from .extractor import Extraction, Extractor, Triple
+from .tagger import Entity
 
 _TOGETHER = 1 << 16  # characters that are read at a time
 _PAGE = 256

@@ -24,7 +24,8 @@ from ..errors import StoreError
 from .checked_file import Damaged
 from .faiss_index import Floats, build, inner_products, one_thread, precision_of, unit
 from .index_file import Record, Writing, open_index, write_index
-from .snapshot import Mark, Rows, Snapshot
+from .postings import Rows
+from .snapshot import Mark, Snapshot
 from .view import Growing, View, ordered
 
 _LOG = logging.getLogger("langbert")

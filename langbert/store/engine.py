@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from ..records import Chunk, Document, EmbeddingSpace
 from .encoding import ChunkRow, DocumentRow
 from .filters import Where
-from .snapshot import ChunkState, FileRecord, LedgerEntry, Rows, StoredChunk, StoredDocument, StoredText
+from .postings import Rows
+from .snapshot import ChunkState, FileRecord, LedgerEntry, StoredChunk, StoredDocument, StoredText
 
 
 class Reading(Protocol):

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .checked_file import CheckedFile
-from .snapshot import Rows, Snapshot
+from .postings import Rows
+from .snapshot import Snapshot
 
 faiss: Any = _faiss  # its annotations describe C++, not the Python classes it wraps around them
 

@@ -26,7 +26,8 @@ import numpy as np
 from ..files import replacing
 from .checked_file import CheckedFile, Damaged, SummingWriter
 from .faiss_index import Facts, FaissIndex, faiss
-from .snapshot import Mark, Rows, Snapshot
+from .postings import Rows
+from .snapshot import Mark, Snapshot
 from .transaction import Transaction
 
 Writing = Callable[[], AbstractContextManager[Transaction]]

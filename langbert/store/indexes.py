@@ -9,8 +9,9 @@ from typing import Any
 
 from ..files import sweep
 from ..records import Candidate
+from .checked_file import Damaged
 from .database import Database
-from .dense import Damaged, DenseIndex, IndexPrecision, spec_for
+from .dense import DenseIndex, IndexPrecision, spec_for
 from .faiss_index import factory_for, make
 from .filters import Where
 from .lexical import LexicalIndex

@@ -28,6 +28,9 @@ class Ledger:
         self._clock = threading.Lock()
         self._latest = 0.0
 
+    def create(self) -> None:
+        """Nothing has to be made: the first record does it."""
+
     def now(self) -> float:
         """Later than everything recorded, and no earlier than what it returned before."""
         with self._database.reading() as state:

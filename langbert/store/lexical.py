@@ -38,7 +38,8 @@ from tantivy import (
 from ..errors import StoreCorrupt
 from ..text.terms import ANALYSIS_VERSION, word_analyzer
 from .lexical_files import Unusable, check_segments, held_open, sweep_deletions
-from .snapshot import Mark, Rows, Snapshot
+from .postings import Rows
+from .snapshot import Mark, Snapshot
 from .words import BODY, CHARACTERS, EXACT, TITLE, chunk_fields, idf, question_words
 
 _LOG = logging.getLogger("langbert")

@@ -40,10 +40,10 @@ from .encoding import (
 from .engine import DatabaseLike, Reading, Writing, delete_emptied
 from .filters import RANGES, Condition, Group, Not, Test, Where, kind_of, narrowed, parse_where
 from .ingest import ChunkerLike
-from .postings import fields_in
+from .postings import Rows, fields_in
 from .ranking import Query, find
 from .relevance import Calibration
-from .snapshot import ChunkState, FileRecord, LedgerEntry, Rows, StoredChunk, StoredDocument, StoredText
+from .snapshot import ChunkState, FileRecord, LedgerEntry, StoredChunk, StoredDocument, StoredText
 from .space import SpaceCheck
 from .words import N_WORDS, chunk_words, idf, numbered, question_words, word_weights
 

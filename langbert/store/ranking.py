@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ..records import SearchMode
 from .fusion import Fusion, reciprocal_ranks, relative_scores
+from .postings import Rows
 from .relevance import Curve, of_words
-from .snapshot import Rows
 
 _DEPTH = 50  # candidates of each source that are fused, at least
 _LEXICAL_HALF = 10.0  # the BM25 score that counts as 0.5

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .faiss_index import EXHAUSTIVE, FaissIndex, Floats, Positions, inner_products
-from .snapshot import Mark, Rows
+from .postings import Rows
+from .snapshot import Mark
 
 EXACT = 20_000
 """Allowed vectors up to which a search compares all of them: 3 ms for 384 dimensions."""

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from ..errors import FilterError, QuestionError, StoreError, StoreMismatch
 from ..records import Calibration, Chunk, Document, SearchMode
 from ..store import Store, StoreLike, matches, open_store
-from ..store.files import FileRecord
 from ..store.filters import fields_of
 from ..store.fusion import relative_scores
+from ..store.snapshot import FileRecord
 from .filters import rows, wheres
 from .killed import documents as killed_documents
 from .small import HashEmbedder, LineChunker

@@ -21,7 +21,7 @@ from langbert.records import GeneratorLike
 
 from ..access import View
 from ..engine import Engine
-from .common import ERRORS, EngineOf, ViewOf, bad_request, event_stream, last, pieces
+from .common import ERRORS, BadRequest, EngineOf, ViewOf, event_stream, last, pieces
 from .openai import RAG
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=ERRORS)
@@ -70,7 +70,7 @@ class Chat(BaseModel):
 async def chat(request: Request, body: Chat, engine: EngineOf, view: ViewOf) -> Any:
     """The assistant's next turn, whole or in pieces."""
     if body.tools:
-        raise bad_request("tools are not called here: send the request without them", "unsupported_parameter")
+        raise BadRequest("tools are not called here: send the request without them", "unsupported_parameter")
     turns = conversation(body.messages)
     if body.model == RAG:
         asked = spoken(turns)
@@ -78,7 +78,7 @@ async def chat(request: Request, body: Chat, engine: EngineOf, view: ViewOf) -> 
     elif body.model == engine.generator_name:
         events = _from_decoder(await engine.generator(), turns, body)
     else:
-        raise bad_request(
+        raise BadRequest(
             f"the model {body.model!r} does not exist here; there are {RAG!r} and {engine.generator_name!r}",
             "model_not_found",
             404,
@@ -125,7 +125,7 @@ def _from_decoder(generator: GeneratorLike, turns: list[Message], body: Chat) ->
     read = generator.count_tokens(turns)
     room = generator.context_length - read
     if room < 1:
-        raise bad_request(
+        raise BadRequest(
             f"the messages have {read} tokens, and {generator.context_length} is all the model reads",
             "context_length_exceeded",
         )
@@ -133,7 +133,7 @@ def _from_decoder(generator: GeneratorLike, turns: list[Message], body: Chat) ->
     try:
         stream: Any = generator.stream(turns, max_tokens=most, **options)
     except ValueError as error:
-        raise bad_request(str(error)) from error
+        raise BadRequest(str(error)) from error
     return _decoded(stream)
 
 
@@ -201,10 +201,10 @@ def conversation(messages: list[ChatMessage]) -> list[Message]:
     turns = []
     for message in messages:
         if message.role in ("tool", "function"):
-            raise bad_request(f"there is a message of role {message.role!r}; tools are not called here")
+            raise BadRequest(f"there is a message of role {message.role!r}; tools are not called here")
         parts = [Part(type="text", text=message.content)] if isinstance(message.content, str) else message.content or []
         if wrong := next((part.type for part in parts if part.type not in ("text", "input_text", "output_text")), None):
-            raise bad_request(f"there is a message part of type {wrong!r}; only texts are read here")
+            raise BadRequest(f"there is a message part of type {wrong!r}; only texts are read here")
         role: Any = "system" if message.role == "developer" else message.role
         turns.append(Message(role, "\n".join(part.text for part in parts)))
     return turns
@@ -214,7 +214,7 @@ def spoken(turns: list[Message]) -> tuple[str, list[Message]]:
     """The question and the conversation before it; instructions are not taken: how to answer is the pipeline's own."""
     said = [turn for turn in turns if turn.role != "system"]
     if not said or said[-1].role != "user":
-        raise bad_request("the last message has to be the user's: it is the question")
+        raise BadRequest("the last message has to be the user's: it is the question")
     return said[-1].content, said[:-1]
 
 

@@ -83,17 +83,13 @@ ViewOf = Annotated[View, Depends(_view)]
 
 
 class BadRequest(Exception):
-    """A request that cannot be served as it is; ``code`` is for programs."""
+    """A request that cannot be served as it is: what came, what was expected and what to do; ``code`` is for
+    programs."""
 
     def __init__(self, message: str, code: str | None = None, status: int = 400) -> None:
         super().__init__(message)
         self.code = code
         self.status = status
-
-
-def bad_request(message: str, code: str | None = None, status: int = 400) -> BadRequest:
-    """To be raised: says what came, what was expected and what to do."""
-    return BadRequest(message, code, status)
 
 
 async def last(request: Request, engine: Engine, events: Iterator[T]) -> T:

@@ -19,7 +19,7 @@ from langbert.documents import draw_page, quote_boxes, supported_suffixes
 from ..access import NoSuchDocument, View
 from ..engine import Loaded
 from ..uploads import Upload
-from .common import ERRORS, EngineOf, ViewOf, bad_request, computed
+from .common import ERRORS, BadRequest, EngineOf, ViewOf, computed
 
 if TYPE_CHECKING:
     from langbert.store import StoredDocument
@@ -132,14 +132,14 @@ async def upload(
     except (ValueError, RecursionError):
         given = None
     if not isinstance(given, dict):
-        raise bad_request('metadata is no JSON object, expected something like {"department": "hr"}')
+        raise BadRequest('metadata is no JSON object, expected something like {"department": "hr"}')
     kept, folder = await asyncio.to_thread(loaded.uploads.receive, view.key, file.filename, file.file, given)
     stored = loaded.uploads.enqueue(view, folder)
     if wait:
         became = await asyncio.to_thread(stored.result)
         kept = became if became is not None else kept
         if kept.state == "skipped":
-            raise bad_request(kept.reason, "unreadable", 422)
+            raise BadRequest(kept.reason, "unreadable", 422)
     return _of_upload(kept)
 
 
@@ -175,7 +175,7 @@ async def index_again(document_id: Name, view: ViewOf, engine: EngineOf) -> dict
         found = loaded.uploads.find(document_id)
         if found is None or not view.key.sees(found[0].id, found[0].name, found[0].metadata):
             view.document(document_id)
-            raise bad_request("this document was not uploaded: `langbert index` reads it again", None, 409)
+            raise BadRequest("this document was not uploaded: `langbert index` reads it again", None, 409)
         queued = loaded.uploads.again(view, document_id)
         if queued is None:
             raise NoSuchDocument(document_id)
@@ -250,10 +250,10 @@ async def boxes(
 def _boxes(view: View, loaded: Loaded, document_id: str, start: int, end: int) -> dict[str, Any]:
     document, data = _pdf(view, loaded, document_id)
     if not start < end <= len(document.text):
-        raise bad_request(f"characters {start} to {end} are not in the text, which has {len(document.text)}")
+        raise BadRequest(f"characters {start} to {end} are not in the text, which has {len(document.text)}")
     first, last = document.page_at(start) or 1, document.page_at(end - 1) or 1
     if last - first > 3:
-        raise bad_request(f"characters {start} to {end} go over {last - first + 1} pages, expected at most 4")
+        raise BadRequest(f"characters {start} to {end} go over {last - first + 1} pages, expected at most 4")
     pages = []
     for number in range(first, last + 1):
         begin = document.page_starts[number - 1]
@@ -276,7 +276,7 @@ def _pdf(view: View, loaded: Loaded, document_id: str) -> tuple[Document, bytes]
 
     document = view.document(document_id)
     if document.metadata.get("format") != "pdf" or not document.page_starts:
-        raise bad_request("this document is no PDF, so that its pages cannot be drawn", None, 409)
+        raise BadRequest("this document is no PDF, so that its pages cannot be drawn", None, 409)
     if found := loaded.uploads.find(document_id):
         path = found[1] / found[0].file
     else:
@@ -284,7 +284,7 @@ def _pdf(view: View, loaded: Loaded, document_id: str) -> tuple[Document, bytes]
     try:
         data = path.read_bytes()
     except (OSError, ValueError):
-        raise bad_request("the file this document was read from is gone: its text is left", None, 409) from None
+        raise BadRequest("the file this document was read from is gone: its text is left", None, 409) from None
     if sha256(data).hexdigest() != document.metadata.get("sha256"):
-        raise bad_request("the file has changed since it was indexed: index it again", None, 409)
+        raise BadRequest("the file has changed since it was indexed: index it again", None, 409)
     return document, data

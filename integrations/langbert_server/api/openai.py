@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from ..batching import while_connected
 from ..engine import Engine
-from .common import ERRORS, EngineOf, ViewOf, bad_request
+from .common import ERRORS, BadRequest, EngineOf, ViewOf
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=ERRORS)
 
@@ -65,7 +65,7 @@ async def embeddings(request: Request, body: Embeddings, engine: EngineOf, view:
     """A vector for each text, as a list of numbers or as base64 of little-endian float32."""
     name = await embedder_name(engine)
     if body.model != name:
-        raise bad_request(
+        raise BadRequest(
             f"the model {body.model!r} does not exist here; there is {name!r}", "model_not_found", status=404
         )
     vectors, tokens = await embeddings_of(request, engine, _texts(body.input), body.input_type)
@@ -95,9 +95,9 @@ async def embeddings_of(
     """Vectors ``(n, dim)`` float32 and the number of tokens, computed together with those of other requests."""
     queue = (await engine.loaded()).embeddings
     if queue is None:
-        raise bad_request("this store has no encoder: it was made for searching by words", "model_not_found", 404)
+        raise BadRequest("this store has no encoder: it was made for searching by words", "model_not_found", 404)
     if not 1 <= len(texts) <= engine.settings.texts:
-        raise bad_request(f"there are {len(texts)} texts, expected 1 to {engine.settings.texts}")
+        raise BadRequest(f"there are {len(texts)} texts, expected 1 to {engine.settings.texts}")
     return await while_connected(request, lambda: queue.embed(texts, role))
 
 
@@ -112,7 +112,7 @@ def _texts(given: str | list[str] | list[int] | list[list[int]]) -> list[str]:
 def _decoded(ids: Any) -> str:
     """Token ids of OpenAI's own tokenizer, which its clients send unless told not to, as text."""
     if not os.environ.get("TIKTOKEN_CACHE_DIR"):  # tiktoken would fetch its table from OpenAI
-        raise bad_request(
+        raise BadRequest(
             "these are token ids, expected texts: with langchain-openai "
             "OpenAIEmbeddings(check_embedding_ctx_length=False). To have the ids decoded, install tiktoken here and "
             "let TIKTOKEN_CACHE_DIR name a folder with its cl100k_base"
@@ -122,7 +122,7 @@ def _decoded(ids: Any) -> str:
 
         return tiktoken.get_encoding("cl100k_base").decode(ids)
     except Exception as error:
-        raise bad_request(
+        raise BadRequest(
             f"these are token ids, and they cannot be decoded ({type(error).__name__}); send texts: with "
             "langchain-openai say OpenAIEmbeddings(check_embedding_ctx_length=False)"
         ) from error
@@ -131,7 +131,7 @@ def _decoded(ids: Any) -> str:
 def _cut(vectors: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
     """The first so many numbers of each vector, at length 1 again."""
     if dimensions > vectors.shape[1]:
-        raise bad_request(f"dimensions is {dimensions}, expected 1 to {vectors.shape[1]}")
+        raise BadRequest(f"dimensions is {dimensions}, expected 1 to {vectors.shape[1]}")
     cut = vectors[:, :dimensions]
     lengths = np.sqrt((cut * cut).sum(axis=1, keepdims=True))
     unit: NDArray[np.float32] = cut / np.maximum(lengths, np.float32(1e-12))

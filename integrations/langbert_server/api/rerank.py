@@ -18,7 +18,7 @@ from langbert import __version__
 from langbert.log_odds import log_odds
 
 from ..engine import Engine
-from .common import ERRORS, EngineOf, Question, ViewOf, bad_request, computed
+from .common import ERRORS, BadRequest, EngineOf, Question, ViewOf, computed
 from .openai import RERANKER, Text, embedder_name, embeddings_of, numbers_json
 
 router = APIRouter(responses=ERRORS)
@@ -62,9 +62,7 @@ class TeiEmbed(BaseModel):
 async def rerank(request: Request, body: Rerank, engine: EngineOf, view: ViewOf) -> dict[str, Any]:
     """``results`` best first, ``relevance_score`` in [0, 1]."""
     if body.model not in (None, RERANKER):
-        raise bad_request(
-            f"the model {body.model!r} does not exist here; there is {RERANKER!r}", "model_not_found", 404
-        )
+        raise BadRequest(f"the model {body.model!r} does not exist here; there is {RERANKER!r}", "model_not_found", 404)
     texts = [document if isinstance(document, str) else document.text for document in body.documents]
     scores = await _scores(request, engine, body.query, texts)
     order = sorted(range(len(texts)), key=lambda i: -scores[i])[: body.top_n]
@@ -98,7 +96,7 @@ async def tei_rerank(request: Request, body: TeiRerank, engine: EngineOf, view: 
 async def _scores(request: Request, engine: Engine, query: str, texts: list[str]) -> list[float]:
     """In [0, 1], in the order of the texts."""
     if len(texts) > engine.settings.texts:
-        raise bad_request(f"there are {len(texts)} texts, expected at most {engine.settings.texts}")
+        raise BadRequest(f"there are {len(texts)} texts, expected at most {engine.settings.texts}")
     scores: list[float] = await computed(request, engine, lambda: engine.reranker().score(query, texts).tolist())
     return scores
 

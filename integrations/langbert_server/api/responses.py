@@ -19,7 +19,7 @@ from langbert import Answer, Message
 
 from ..engine import Engine
 from .chat import ChatMessage, conversation, spoken
-from .common import ERRORS, EngineOf, Question, ViewOf, bad_request, event_stream, last, pieces
+from .common import ERRORS, BadRequest, EngineOf, Question, ViewOf, event_stream, last, pieces
 from .openai import RAG
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=ERRORS)
@@ -42,9 +42,9 @@ class Create(BaseModel):
 async def create(request: Request, body: Create, engine: EngineOf, view: ViewOf) -> Any:
     """The answer with its citations, whole or as events."""
     if body.model != RAG:
-        raise bad_request(f"the model {body.model!r} does not answer here; {RAG!r} does", "model_not_found", 404)
+        raise BadRequest(f"the model {body.model!r} does not answer here; {RAG!r} does", "model_not_found", 404)
     if wrong := next((t.get("type") for t in body.tools or () if t.get("type") != "file_search"), None):
-        raise bad_request(f"there is a tool of type {wrong!r}; only file_search is known here", "unsupported_parameter")
+        raise BadRequest(f"there is a tool of type {wrong!r}; only file_search is known here", "unsupported_parameter")
     if isinstance(body.input, str):
         question, history = body.input, list[Message]()
     else:

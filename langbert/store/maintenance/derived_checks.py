@@ -11,10 +11,13 @@ import numpy as np
 
 from ...errors import LangbertError
 from .. import postings
-from ..dense import Damaged, DenseIndex, IndexPrecision, unit
+from ..checked_file import Damaged
+from ..dense import DenseIndex, IndexPrecision
+from ..faiss_index import unit
 from ..lexical import LexicalIndex
+from ..postings import Rows
 from ..schema import INDEXED_METADATA
-from ..snapshot import Rows, Snapshot
+from ..snapshot import Snapshot
 from .checkup import Checkup
 from .copying import Watch
 

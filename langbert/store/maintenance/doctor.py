@@ -23,8 +23,9 @@ from ...files import is_leftover
 from ..checks import STORE_FILE, check_folder
 from ..database import Database, Unfinished
 from ..encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS
+from ..postings import Rows
 from ..schema import damage
-from ..snapshot import Rows, Snapshot
+from ..snapshot import Snapshot
 from ..store import Store
 from .checkup import NAMED, Checkup
 from .copying import Watch, unwatched
