@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from unicodedata import east_asian_width
 
-__all__ = ["Box", "Placed", "boxes_between", "pack"]
-
 _STEPS = 1 << 11  # across a page: a tenth of a millimetre of A4
 _COLUMNS = 6
 

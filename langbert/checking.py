@@ -19,8 +19,6 @@ from .models.hardware import EncoderPrecision, encoder_dtype, planned_threads, r
 from .models.runner import Runner, Window
 from .records import Entailment, Progress
 
-__all__ = ["Checker"]
-
 
 class Checker(Configured):
     """A BERT over pairs of texts (Devlin et al. 2019, §4.1): does the hypothesis follow from the premise?

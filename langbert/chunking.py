@@ -18,8 +18,6 @@ from unicodedata import category
 from .records import Chunk, Document, EmbedderLike
 from .text.sentences import sentences, stripped
 
-__all__ = ["Chunker"]
-
 TokenOffsets = Callable[[str], Sequence[tuple[int, int]]]
 
 _DEFAULT_TOKENS = 256  # passages longer than this blur what a vector stands for

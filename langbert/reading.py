@@ -25,8 +25,6 @@ from .models.runner import Runner, Window
 from .records import Progress, Span
 from .text.question import checked_question
 
-__all__ = ["ReadSpan", "Reader", "passage_windows"]
-
 _MAX_LENGTH = 384  # tokens of question and passage together (Devlin et al. 2019, §4.2, as released)
 _OVERLAP = 128
 _LONGEST = 30  # tokens of an answer

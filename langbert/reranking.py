@@ -25,8 +25,6 @@ from .records import Candidate, Progress
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Reranker"]
-
 log = logging.getLogger("langbert")
 
 

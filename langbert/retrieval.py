@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from .reranking import Reranker
     from .store import StoreLike
 
-__all__ = ["Retriever"]
-
 _FAITH = 0.2  # a reranker whose scores sum to less believes in none of the passages, and has so much less to say
 
 

@@ -22,8 +22,6 @@ from numpy.typing import NDArray
 
 from ..models import cache_dir
 
-__all__ = ["Cached", "EmbeddingCache", "cache_keys"]
-
 log = logging.getLogger("langbert")
 
 T = TypeVar("T")

@@ -33,8 +33,6 @@ from .long_texts import ONE_TOKEN, OVERLAP, SPAN_POOLINGS, TextReader, checked_s
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Embedder", "OnOverflow"]
-
 log = logging.getLogger("langbert")
 
 OnOverflow = Literal["split", "truncate", "error"]

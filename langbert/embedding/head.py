@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from ..models.layers.pooling import AttentionPooling, Pooling, cumulative, pool
 from .long_texts import ONE_TOKEN
 
-__all__ = ["SentenceHead"]
-
 
 @dataclass(frozen=True, slots=True)
 class SentenceHead:

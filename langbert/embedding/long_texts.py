@@ -20,15 +20,6 @@ from ..models.files.tokenizer import TextTokenizer, windows
 from ..models.layers.pooling import Pooling
 from ..models.runner import Window
 
-__all__ = [
-    "ONE_TOKEN",
-    "OVERLAP",
-    "SPAN_POOLINGS",
-    "TextReader",
-    "TokenSpans",
-    "checked_spans",
-]
-
 OVERLAP = 0.25
 """The share of a full window that it has in common with the next one."""
 

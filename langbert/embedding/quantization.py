@@ -9,8 +9,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Encoding", "binary", "int8"]
-
 Encoding = Literal["float32", "int8", "binary"]
 """What a dimension is kept in: four bytes, one byte (:func:`int8`) or one bit (:func:`binary`)."""
 

@@ -19,8 +19,6 @@ from ..errors import CheckpointError, GenerationError
 from ..records import Message
 from ..text.unicode import well_formed
 
-__all__ = ["ChatFormat", "checked_messages"]
-
 _ROLES = ("system", "user", "assistant")
 
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from ..models.decoder import Decoder, Session
     from .sampling import OwnOptions
 
-__all__ = ["Generator"]
-
 
 class Generator(Configured):
     """A decoder that writes answers.

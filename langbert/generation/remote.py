@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from .sampling import StreamOptions
 
-__all__ = ["RemoteGenerator"]
-
 _CONTEXT_LENGTH = 4096
 """What a server is taken to read where neither the user nor the server says: Ollama's default. It cuts what is longer
 without a word, so that a guess should be on the short side."""

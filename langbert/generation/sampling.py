@@ -10,8 +10,6 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-__all__ = ["OwnOptions", "Sampler", "Sampling", "StreamOptions"]
-
 
 class StreamOptions(TypedDict, total=False):
     """The keywords of any generator's ``stream``."""

@@ -9,8 +9,6 @@ from contextlib import suppress
 from ..errors import GenerationError
 from ..records import Generation
 
-__all__ = ["Detokenizer", "GenerationStream", "Spoken", "StopStrings"]
-
 Writing = Callable[[threading.Event], Generator[str, None, Generation | None]]
 
 _INCOMPLETE = "\ufffd"

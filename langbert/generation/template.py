@@ -31,8 +31,6 @@ from jinja2.visitor import NodeTransformer
 
 from ..errors import CheckpointError
 
-__all__ = ["ChatTemplate"]
-
 _LONGEST_SOURCE = 400_000  # characters; the longest that models come with have a tenth
 _STEPS = 3_000_000  # parts of a template that may be worked out in one rendering: a second or two
 _LARGEST = 4_000_000  # characters or items that one value may have, beside those of the conversation

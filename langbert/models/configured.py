@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Configured"]
-
 
 class Configured:
     """Pickled and copied as the arguments it was called with; where it arrives, it is made again from them."""

@@ -35,16 +35,6 @@ from .gpt.network import GPT
 from .llama_cpp_models import LlamaCppDecoder, has_llama_cpp
 from .transformers_models import TransformersDecoder, TransformersSeq2SeqDecoder
 
-__all__ = [
-    "CHAT_TEMPLATE",
-    "Decoder",
-    "DecoderCheckpoint",
-    "Session",
-    "load_decoder",
-    "prepared",
-    "save_decoder",
-]
-
 log = logging.getLogger("langbert")
 
 CHAT_TEMPLATE = "chat_template.jinja"

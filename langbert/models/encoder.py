@@ -32,19 +32,6 @@ from .hardware import release_memory, resolve_precision
 from .layers.low_bit_table import LowBitTable
 from .transformers_models import TransformersCrossEncoder, TransformersEncoder
 
-__all__ = [
-    "BertEncoder",
-    "Encoder",
-    "PairScorer",
-    "SpanScorer",
-    "TokenStates",
-    "load_encoder",
-    "load_evidence",
-    "load_pair_scorer",
-    "load_span_scorer",
-]
-
-
 log = logging.getLogger("langbert")
 
 

@@ -19,21 +19,6 @@ import torch
 
 from ..errors import require_choice
 
-__all__ = [
-    "EncoderPrecision",
-    "Precision",
-    "allowed_threads",
-    "encoder_dtype",
-    "multiplies_bfloat16",
-    "planned_threads",
-    "release_memory",
-    "release_now_and_then",
-    "resolve_device",
-    "resolve_precision",
-    "usable_cores",
-    "using_threads",
-]
-
 _LOG = logging.getLogger("langbert")
 
 _LOOK_AGAIN = 0.25

@@ -20,8 +20,6 @@ from torch import Tensor
 
 from ..errors import CheckpointError, GenerationError, MissingExtra
 
-__all__ = ["LlamaCppDecoder", "LlamaCppTokenizer", "has_llama_cpp"]
-
 _BATCH = 512  # tokens that are read at once
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ..records import Progress
     from .encoder import TokenStates
 
-__all__ = ["Plan", "Runner", "Window", "checked_texts", "computed", "plan"]
-
 T = TypeVar("T")
 
 _MOST_TOKENS = {"cpu": 4096, "cuda": 65536}

@@ -19,15 +19,6 @@ from ..errors import CheckpointError
 from .files.json_files import read_json
 from .layers.pooling import pack
 
-__all__ = [
-    "TransformersCrossEncoder",
-    "TransformersDecoder",
-    "TransformersEncoder",
-    "TransformersSeq2SeqDecoder",
-    "usable_positions",
-    "written_greedily",
-]
-
 _UNLIMITED = 2**31 - 1
 
 _MOST_LAYERS = 1000

@@ -28,8 +28,6 @@ from ..files.weights import SAME, NameTable, Row, save_tensors, stacked
 from ..layers.kv_cache import KVCache
 from ..layers.lookup_table import lookup_table
 
-__all__ = ["Seq2Seq", "Seq2SeqConfig", "Source", "greedy", "save_seq2seq", "seq2seq_table", "sinusoids"]
-
 
 @dataclass(frozen=True, slots=True)
 class Seq2SeqConfig:

@@ -27,20 +27,6 @@ from ..files.json_files import read_json, write_json
 from ..files.weights import NameTable, Row, build_empty, load_strict, parse_fields, read_tensors, save_tensors
 from ..layers.lookup_table import lookup_table
 
-__all__ = [
-    "CELLS",
-    "Cell",
-    "PreparedRecurrent",
-    "RecurrentConfig",
-    "RecurrentEncoder",
-    "RecurrentTextEncoder",
-    "is_recurrent",
-    "load_recurrent",
-    "parse_recurrent",
-    "recurrent_rows",
-    "unparse_recurrent",
-]
-
 _MODEL_TYPE = "langbert-recurrent"
 
 Cell = Literal["lstm", "gru", "rnn"]

@@ -30,16 +30,6 @@ from ..files.weights import NameTable, Row, build_empty, load_strict, read_tenso
 from ..layers.lookup_table import lookup_table
 from .encoder_decoder import FeedForward, sinusoids
 
-__all__ = [
-    "MODEL_TYPE",
-    "TransformerXL",
-    "TransformerXLConfig",
-    "TransformerXLDecoder",
-    "load_transformer_xl",
-    "relative_shift",
-    "transformer_xl_settings",
-]
-
 MODEL_TYPE = "langbert-transformer-xl"
 """What a ``config.json`` calls it; transformers 4 had another layout of the same idea as ``transfo-xl``."""
 

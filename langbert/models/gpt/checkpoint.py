@@ -19,8 +19,6 @@ from ..files.weights import SAME, TRANSPOSED, NameTable, Row, Transform, build_e
 from ..layers.rotary import RotaryConfig
 from .network import GPT, GPTConfig
 
-__all__ = ["gguf_config", "gguf_table", "hf_config", "hf_settings", "hf_table", "load_gpt"]
-
 
 def load_gpt(folder: Path, config: GPTConfig, dtype: torch.dtype) -> GPT:
     """The network in a Hugging Face folder whose ``config.json`` is ``config``.

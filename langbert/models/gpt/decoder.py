@@ -25,8 +25,6 @@ from ..layers.low_bit_linear import Grid
 from .inference import PreparedGPT, Stepper
 from .network import GPT
 
-__all__ = ["GPTDecoder", "PrefixCache", "PreparedDecoder", "PromptLookup", "parts", "whole_parts"]
-
 _FIRST, _PART = 64, 128
 """Tokens in the first part, about a system turn, and in others: fewer would be multiplied slower."""
 

@@ -33,8 +33,6 @@ from .checkpoint import gguf_config, gguf_table
 from .inference import grids_of
 from .network import GPT, GPTConfig
 
-__all__ = ["GGUFDecoder", "gguf_settings", "load_gguf"]
-
 log = logging.getLogger("langbert")
 
 _VERSION = 4

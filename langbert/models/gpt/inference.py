@@ -28,8 +28,6 @@ from ..layers.projection import Projection
 from ..layers.rotary import rotary_table, rotate
 from .network import GPT, Block, FeedForward, SwiGLU
 
-__all__ = ["PreparedGPT", "PreparedLayer", "Stepper", "can_prepare", "grids_of"]
-
 Norm = Callable[[Tensor], Tensor]
 
 

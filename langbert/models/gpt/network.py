@@ -24,8 +24,6 @@ from ..layers.kv_cache import KVCache
 from ..layers.lookup_table import lookup_table
 from ..layers.rotary import RotaryConfig, rotary_table, rotate
 
-__all__ = ["GPT", "GPT_SIZES", "GPTConfig"]
-
 
 class Size(NamedTuple):
     """Fields of :class:`GPTConfig`; papers and released code say what dropout there was in training."""

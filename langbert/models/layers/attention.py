@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["MultiHeadAttention", "attend", "attend_base_two"]
-
 _LEAST_SUM = 2.0**-64
 """A row of powers with a smaller sum may have lost some of them to the end of the number format."""
 

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from .projection import ACTIVATIONS, POST_OPS, ROWS
 
-__all__ = ["WIDE", "Int8Projection", "Levels", "Limits", "weight_limits"]
-
 
 class Limits(NamedTuple):
     """How large the integers of a weight may be.

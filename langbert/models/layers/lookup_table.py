@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["lookup_table"]
-
 
 def lookup_table(n_rows: int, width: int) -> nn.Embedding:
     """An embedding whose rows are yet to be filled.

@@ -18,18 +18,6 @@ from torch.nn import functional as F
 
 from .int8_projection import WIDE, Limits, weight_limits
 
-__all__ = [
-    "GROUP",
-    "EightBitLinear",
-    "FourBitLinear",
-    "Grid",
-    "LowBitHead",
-    "LowBitLinear",
-    "find_grid",
-    "low_bit_linear",
-    "low_bits_work",
-]
-
 GROUP = 32
 """Neighbours in a row that share a grid, as in llama.cpp's formats."""
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-__all__ = ["BLOCK", "BLOCK_BYTES", "LowBitTable", "decode_q4_0"]
-
 BLOCK = 32
 """Numbers that share a scale."""
 

@@ -13,8 +13,6 @@ from enum import Enum
 import torch
 from torch import Tensor, nn
 
-__all__ = ["AttentionPooling", "Pooling", "cumulative", "pack", "pool", "pool_padded"]
-
 
 class Pooling(str, Enum):
     """How the token vectors of a text become one vector."""

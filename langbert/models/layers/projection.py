@@ -16,8 +16,6 @@ from ..hardware import multiplies_bfloat16
 # It asks for this once, at its first product.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
-__all__ = ["ACTIVATIONS", "POST_OPS", "ROWS", "Projection", "can_block"]
-
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_new": partial(F.gelu, approximate="tanh"),

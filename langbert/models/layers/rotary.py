@@ -13,8 +13,6 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-__all__ = ["RotaryConfig", "rotary_table", "rotate"]
-
 
 @dataclass(frozen=True, slots=True)
 class RotaryConfig:
