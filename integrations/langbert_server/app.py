@@ -7,7 +7,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from langbert.records import GeneratorLike
 
 from .api import ask, chat, documents, health, openai, rerank, responses
 from .api.common import install_error_handlers
-from .engine import Engine, make_rag
+from .engine import Engine
 from .guard import Guard, Metrics
 from .keys import Keys
 from .listening import Server, listening
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 _PAGE = Path(__file__).parent / "page"
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 _LISTENING_FIRST = 0.1  # seconds: servers listen once an application has started
-_SMALL_DECODER = "smollm2-135m-instruct"
 _LOG = logging.getLogger("langbert")
 
 
@@ -55,15 +53,7 @@ def create_app(
         generator: what writes answers, as for :class:`langbert.Rag`.
         offline: touch no network to find a model; None means what the environment says.
     """
-    name = generator if isinstance(generator, str) else getattr(generator, "name", None)
-    engine = Engine(
-        store,
-        keys=keys,
-        settings=settings or Settings(),
-        rag=partial(make_rag, generator=generator, offline=offline),
-        generator_name=name or _SMALL_DECODER,
-        offline=offline,
-    )
+    engine = Engine(store, keys=keys, settings=settings or Settings(), generator=generator, offline=offline)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

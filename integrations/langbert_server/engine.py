@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from langbert.records import GeneratorLike
 
 _LOG = logging.getLogger("langbert")
+_SMALL_DECODER = "smollm2-135m-instruct"
 
 
 class NotReady(Exception):
@@ -48,8 +49,7 @@ class Engine:
     Args:
         store: the store, or what opens it (loading the embedder takes seconds).
         keys: None lets everybody do everything.
-        rag: makes the pipeline over the store.
-        generator_name: what its decoder is called, which is not loaded for that.
+        generator: what writes answers, as for :class:`langbert.Rag`; loaded when it is needed.
         offline: touch no network to find a model.
         uploads: whether to take files, and store what an earlier run left.
     """
@@ -60,8 +60,7 @@ class Engine:
         *,
         keys: Keys | None,
         settings: Settings,
-        rag: Callable[[StoreLike], Rag],
-        generator_name: str,
+        generator: GeneratorLike | str | None = None,
         offline: bool | None = None,
         uploads: bool = True,
     ) -> None:
@@ -69,12 +68,13 @@ class Engine:
         self.settings = settings
         self.keys = keys
         self.audit = AuditLog(settings.audit_log)
-        self.generator_name = generator_name
+        name = generator if isinstance(generator, str) else getattr(generator, "name", None)
+        self.generator_name = name or _SMALL_DECODER
         self.gate = Gate(settings.asking, settings.waiting)
         self.began = time.time()
         self._open = store if callable(store) else lambda: store
         self._owns = callable(store)
-        self._rag = rag
+        self._generator = generator
         self._offline = offline
         self._loaded: Loaded | None = None
         self._error: Exception | None = None
@@ -116,7 +116,10 @@ class Engine:
                     batch_tokens=self.settings.batch_tokens,
                     queued_tokens=self.settings.queued_tokens,
                 )
-            loaded = Loaded(store, self._rag(store), uploads, embeddings)
+            from langbert import Rag  # with torch, which nothing needs before
+
+            rag = Rag(store, generator=self._generator, offline=self._offline)
+            loaded = Loaded(store, rag, uploads, embeddings)
             if self._uploads and not store.read_only:
                 uploads.start(View(store, loaded.rag, EVERYBODY, self.audit))
         except Exception as error:
@@ -190,13 +193,6 @@ class Engine:
             self._loaded.uploads.stop()
             if self._owns:
                 self._loaded.store.close()
-
-
-def make_rag(store: StoreLike, *, generator: GeneratorLike | str | None, offline: bool | None) -> Rag:
-    """The pipeline over a store; torch is imported now, and not before."""
-    from langbert import Rag
-
-    return Rag(store, generator=generator, offline=offline)
 
 
 def _beside(store: StoreLike) -> Path:

@@ -21,7 +21,7 @@ from langbert import Answer, __version__
 from langbert.records import GeneratorLike
 
 from .access import View
-from .engine import Engine, make_rag
+from .engine import Engine
 from .keys import EVERYBODY
 from .settings import Settings
 
@@ -155,16 +155,8 @@ def serve_tools(
     store: Callable[[], StoreLike], *, generator: GeneratorLike | str | None = None, offline: bool | None = None
 ) -> None:
     """Serve the tools on stdin and stdout until that is closed."""
-    name = generator if isinstance(generator, str) else getattr(generator, "name", "")
-    engine = Engine(
-        store,
-        keys=None,
-        settings=Settings(start_seconds=300),
-        rag=partial(make_rag, generator=generator, offline=offline),
-        generator_name=name,
-        offline=offline,
-        uploads=False,
-    )
+    settings = Settings(start_seconds=300)
+    engine = Engine(store, keys=None, settings=settings, generator=generator, offline=offline, uploads=False)
     engine.start()
     try:
         make_tools(engine).run("stdio")

@@ -5,7 +5,6 @@ https://platform.openai.com/docs/api-reference/chat
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from collections.abc import AsyncGenerator, Iterator
@@ -22,11 +21,10 @@ from langbert.records import GeneratorLike
 from ..access import View
 from ..engine import Engine
 from .common import ERRORS, BadRequest, EngineOf, ViewOf, event_stream, last, pieces
-from .openai import RAG
+from .openai import RAG, marks
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=ERRORS)
 
-_MARK = re.compile(r"\[(\d+)\]")
 _MOST = 100_000  # characters of one message
 
 
@@ -168,28 +166,23 @@ def _from_documents(
 
 def _url_citations(answer: Answer, base_url: str) -> list[dict[str, Any]]:
     """The citations in OpenAI's form: which characters of the answer, and the address that opens the quoted words."""
-    found = []
-    for mark in _MARK.finditer(answer.text):
-        if 1 <= (number := int(mark[1])) <= len(answer.citations):
-            cited = answer.citations[number - 1]
-            place = f"{quote(cited.document_id, safe='')}/{cited.start}-{cited.end}"
-            found.append(
-                {
-                    "type": "url_citation",
-                    "url_citation": {
-                        "start_index": mark.start(),
-                        "end_index": mark.end(),
-                        "title": cited.place,
-                        "url": f"{base_url}#/source/{place}",
-                    },
-                    "quote": cited.quote,
-                    "document_id": cited.document_id,
-                    "start": cited.start,
-                    "end": cited.end,
-                    "page": cited.page,
-                }
-            )
-    return found
+    return [
+        {
+            "type": "url_citation",
+            "url_citation": {
+                "start_index": mark.start(),
+                "end_index": mark.end(),
+                "title": cited.place,
+                "url": f"{base_url}#/source/{quote(cited.document_id, safe='')}/{cited.start}-{cited.end}",
+            },
+            "quote": cited.quote,
+            "document_id": cited.document_id,
+            "start": cited.start,
+            "end": cited.end,
+            "page": cited.page,
+        }
+        for mark, cited in marks(answer)
+    ]
 
 
 def conversation(messages: list[ChatMessage]) -> list[Message]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import os
+import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,6 +17,8 @@ from fastapi import APIRouter, Request
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
+
+from langbert import Answer, Citation
 
 from ..batching import while_connected
 from ..engine import Engine
@@ -82,6 +86,13 @@ async def embeddings(request: Request, body: Embeddings, engine: EngineOf, view:
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }
     )
+
+
+def marks(answer: Answer) -> Iterator[tuple[re.Match[str], Citation]]:
+    """Each ``[n]`` in an answer, and the citation that it stands for."""
+    for mark in re.finditer(r"\[(\d+)\]", answer.text):
+        if 1 <= (number := int(mark[1])) <= len(answer.citations):
+            yield mark, answer.citations[number - 1]
 
 
 def numbers_json(content: Any) -> Response:

@@ -5,7 +5,6 @@ https://platform.openai.com/docs/api-reference/responses, https://platform.opena
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from collections.abc import AsyncGenerator, Iterator
@@ -20,11 +19,9 @@ from langbert import Answer, Message
 from ..engine import Engine
 from .chat import ChatMessage, conversation, spoken
 from .common import ERRORS, BadRequest, EngineOf, Question, ViewOf, event_stream, last, pieces
-from .openai import RAG
+from .openai import RAG, marks
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=ERRORS)
-
-_MARK = re.compile(r"\[(\d+)\]")
 
 
 class Create(BaseModel):
@@ -125,20 +122,16 @@ def _response(head: dict[str, Any], answer: Answer | None) -> dict[str, Any]:
 
 
 def _annotations(answer: Answer) -> list[dict[str, Any]]:
-    found = []
-    for mark in _MARK.finditer(answer.text):
-        if 1 <= (number := int(mark[1])) <= len(answer.citations):
-            cited = answer.citations[number - 1]
-            found.append(
-                {
-                    "type": "file_citation",
-                    "index": mark.start(),
-                    "file_id": cited.document_id,
-                    "filename": cited.source or cited.document_id,
-                    "quote": cited.quote,
-                    "start": cited.start,
-                    "end": cited.end,
-                    "page": cited.page,
-                }
-            )
-    return found
+    return [
+        {
+            "type": "file_citation",
+            "index": mark.start(),
+            "file_id": cited.document_id,
+            "filename": cited.source or cited.document_id,
+            "quote": cited.quote,
+            "start": cited.start,
+            "end": cited.end,
+            "page": cited.page,
+        }
+        for mark, cited in marks(answer)
+    ]
