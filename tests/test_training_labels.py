@@ -210,11 +210,12 @@ def test_every_scheme_becomes_bio(tmp_path: Path, scheme: str, theirs: str, bio:
     st.integers(0, 5),
 )
 def test_nothing_is_in_both_parts_and_no_label_is_lost(rows: list[tuple[int, str]], share: float, seed: int) -> None:
-    texts, labels = [text for text, _ in rows], [label for _, label in rows]
     first = dict(reversed([(text, label) for text, label in rows]))
-    held = split(rows, texts, labels, share, seed)
-    assert held == split(rows, texts, labels, share, seed)
-    kept, out = ({t for t, h in zip(texts, held, strict=True) if h == side} for side in (False, True))
+    told = {"key": lambda row: row[0], "stratum": lambda row: row[1]}
+    parts = split(rows, share, seed, **told)
+    assert parts == split(rows, share, seed, **told)
+    assert sorted([*parts[0], *parts[1]]) == sorted(rows)
+    kept, out = ({text for text, _ in part} for part in parts)
     assert not kept & out
     for label in set(first.values()):
         size = sum(first[t] == label for t in first)

@@ -58,9 +58,7 @@ class ClassifierTask(Task):
         rows = read_labelled(data)
         self.labels = in_order({row.label for row in rows})
         if dev is None:
-            held = split(rows, [row[:2] for row in rows], [row.label for row in rows], holdout, seed)
-            self._held = [row for row, is_held in zip(rows, held, strict=True) if is_held]
-            rows = [row for row, is_held in zip(rows, held, strict=True) if not is_held]
+            rows, self._held = split(rows, holdout, seed, key=lambda row: row[:2], stratum=lambda row: row.label)
         else:
             self._held = read_labelled(dev)
             if unknown := sorted({row.label for row in self._held} - set(self.labels)):
@@ -87,9 +85,6 @@ class ClassifierTask(Task):
             for row, one, two in zip(rows, first, second, strict=True)
         ]
         return [sequence for sequence, _ in prepared], sum(cut for _, cut in prepared)
-
-    def __len__(self) -> int:
-        return len(self._sequences)
 
     def lengths(self) -> Sequence[int]:
         return [len(sequence.ids) for sequence in self._sequences]

@@ -292,9 +292,6 @@ class EmbedderTask(Task):
         mine_negatives(question_set(read_ranking(questions)), Embedder(near), mined, seed=self._seed)
         return questions, mined
 
-    def __len__(self) -> int:
-        return len(self.lengths())
-
     def lengths(self) -> Sequence[int]:
         return self._objective.lengths()
 

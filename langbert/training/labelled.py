@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -78,8 +78,16 @@ def read_tagged(path: str | Path, *, column: int = -1) -> list[TaggedSentence]:
     return sentences
 
 
-def split(rows: Sequence[Row], keys: Sequence[Hashable], strata: Sequence[str], share: float, seed: int) -> list[bool]:
-    """Which rows are held out: ``share`` of each stratum, rows of one key together, at least one key a stratum kept.
+def split(
+    rows: Sequence[Row],
+    share: float,
+    seed: int,
+    *,
+    key: Callable[[Row], Hashable],
+    stratum: Callable[[Row], str] = lambda row: "",
+) -> tuple[list[Row], list[Row]]:
+    """Rows to learn from and rows that are held out: ``share`` of each stratum, rows of one key together, at least one
+    key a stratum to learn from.
 
     Raises:
         ValueError: ``share`` is not in [0, 1).
@@ -87,17 +95,17 @@ def split(rows: Sequence[Row], keys: Sequence[Hashable], strata: Sequence[str], 
     if not 0 <= share < 1:
         raise ValueError(f"holdout must be in [0, 1), got {share}")
     stratum_of: dict[Hashable, str] = {}
-    for key, stratum in zip(keys, strata, strict=True):
-        stratum_of.setdefault(key, stratum)
+    for row in rows:
+        stratum_of.setdefault(key(row), stratum(row))
     members: dict[str, list[Hashable]] = defaultdict(list)
-    for key, stratum in stratum_of.items():
-        members[stratum].append(key)
+    for name, kind in stratum_of.items():
+        members[kind].append(name)
     rng = random.Random(seed)  # noqa: S311
     held: set[Hashable] = set()
     for found in members.values():
         rng.shuffle(found)
         held.update(found[: min(round(share * len(found)), len(found) - 1)])
-    return [key in held for key in keys]
+    return [row for row in rows if key(row) not in held], [row for row in rows if key(row) in held]
 
 
 def _from_table(path: Path) -> Iterator[LabelledText]:

@@ -136,9 +136,6 @@ class MlmTask(Task):
         self._held_examples = _spread(self._held.stretches(room, least), _MOST_HELD) if len(self._held) >= least else []
         self._entropy = math.nan
 
-    def __len__(self) -> int:
-        return len(self._examples)
-
     def lengths(self) -> Sequence[int]:
         return [self._train.size(stretch.start, stretch.stop) for stretch in self._examples]
 

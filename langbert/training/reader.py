@@ -129,9 +129,6 @@ class ReaderTask(Task):
                 inside = cut.start <= first and last < cut.stop and first >= 0
                 self._examples.append(_Example(i, place, cut.start, cut.stop, *((first, last) if inside else (-1, -1))))
 
-    def __len__(self) -> int:
-        return len(self._examples)
-
     def lengths(self) -> Sequence[int]:
         return [len(self._questions[e.question]) + e.stop - e.start for e in self._examples]
 

@@ -93,11 +93,8 @@ class RelationsTask(Task):
         if not self.relations:
             self.metric = "entity_f1"
         if dev is None:
-            held = split(texts, [text.text for text in texts], [""] * len(texts), holdout, seed)
-            self._held = AnnotatedTexts(
-                [t for t, is_held in zip(texts, held, strict=True) if is_held], annotated.located
-            )
-            texts = [text for text, is_held in zip(texts, held, strict=True) if not is_held]
+            texts, held = split(texts, holdout, seed, key=lambda text: text.text)
+            self._held = AnnotatedTexts(held, annotated.located)
         else:
             self._held = read_annotated(dev)
         self.base, folder, self.start = starting_point(base)
@@ -144,9 +141,6 @@ class RelationsTask(Task):
                 example.heads.append((relation, subject[0], object_[0]))
                 example.tails.append((relation, subject[1], object_[1]))
         return example
-
-    def __len__(self) -> int:
-        return len(self._examples)
 
     def lengths(self) -> Sequence[int]:
         return [len(example.window.ids) for example in self._examples]

@@ -106,9 +106,6 @@ class RerankerTask(Task):
         self._name = Path(data).name
         self._measured: list[list[float]] = []  # what `save` calibrates by: the loop evaluates what it saves
 
-    def __len__(self) -> int:
-        return len(self._train)
-
     def lengths(self) -> Sequence[int]:
         return [
             len(question) + max(len(self._texts[i]) for i in (group.positive, *group.negatives[: self._group]))

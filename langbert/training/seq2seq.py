@@ -150,9 +150,6 @@ class Seq2SeqTask(Task):
         ended = target[-1:] and target[-1] in self._ends
         return _Example(self._chat.encode(row.messages[:-1]), target if ended else [*target, min(self._ends)])
 
-    def __len__(self) -> int:
-        return len(self._train)
-
     def lengths(self) -> Sequence[int]:
         return [len(example.source) + len(example.target) for example in self._train]
 

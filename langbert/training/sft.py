@@ -114,9 +114,6 @@ class SftTask(Task):
         sizes = [len(example.ids) for example in self._train]
         self._packs = pack(sizes, max_length) if packing else [[i] for i in range(len(sizes))]
 
-    def __len__(self) -> int:
-        return len(self._packs)
-
     def lengths(self) -> Sequence[int]:
         return [sum(len(self._train[i].ids) for i in row) for row in self._packs]
 

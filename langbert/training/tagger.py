@@ -97,9 +97,7 @@ class TaggerTask(Task):
             "characters" if all(len(word) == 1 for sentence in sentences for word in sentence.words) else "words"
         )
         if dev is None:
-            held = split(sentences, [s.words for s in sentences], [""] * len(sentences), holdout, seed)
-            self._held = [sentence for sentence, is_held in zip(sentences, held, strict=True) if is_held]
-            sentences = [sentence for sentence, is_held in zip(sentences, held, strict=True) if not is_held]
+            sentences, self._held = split(sentences, holdout, seed, key=lambda sentence: sentence.words)
         else:
             self._held = self._read_dev(dev, column)
         self.base, self.architecture = base, architecture
@@ -148,9 +146,6 @@ class TaggerTask(Task):
                 ids = [*prefix, *window.ids, *suffix]
                 examples.append(_Example(ids, [IGNORED] * len(prefix) + labels + [IGNORED] * len(suffix)))
         return examples
-
-    def __len__(self) -> int:
-        return len(self._examples)
 
     def lengths(self) -> Sequence[int]:
         return [len(example.ids) for example in self._examples]
