@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -31,19 +32,16 @@ def write_answers_report(report: AnswersReport, data: QuestionSet, file: str | P
         "Confidence": confidence_plot(rows),
         "Latency": latency_plot(rows),
     }
-    html = (
-        environment()
-        .get_template("answers_report.html")
-        .render(
-            report=report,
-            counts=report.to_dict()["questions"],
-            labels={name: label for name, (label, _) in MEASURES.items()},
-            plots={title: data_url(svg) for title, svg in plots.items()},
-            words=_by_question_word(rows),
-            worst=[(row, data.paragraphs[row.paragraph]) for row in worst_answers(rows, _SHOWN)],
-        )
+    write_page(
+        "answers_report.html",
+        file,
+        report=report,
+        counts=report.to_dict()["questions"],
+        labels={name: label for name, (label, _) in MEASURES.items()},
+        plots={title: data_url(svg) for title, svg in plots.items()},
+        words=_by_question_word(rows),
+        worst=[(row, data.paragraphs[row.paragraph]) for row in worst_answers(rows, _SHOWN)],
     )
-    Path(file).write_text(html, encoding="utf-8")
 
 
 def write_comparison_report(comparison: Comparison, names: tuple[str, str], file: str | Path) -> None:
@@ -54,17 +52,8 @@ def write_comparison_report(comparison: Comparison, names: tuple[str, str], file
     """
     apart = [change.difference for change in comparison.changes]
     apart += [0.0] * comparison.differences[comparison.measure].same
-    html = (
-        environment()
-        .get_template("comparison_report.html")
-        .render(
-            comparison=comparison,
-            names=names,
-            plot=data_url(differences_plot(apart, comparison.measure)),
-            changes=comparison.changes[:_SHOWN],
-        )
-    )
-    Path(file).write_text(html, encoding="utf-8")
+    plot, changes = data_url(differences_plot(apart, comparison.measure)), comparison.changes[:_SHOWN]
+    write_page("comparison_report.html", file, comparison=comparison, names=names, plot=plot, changes=changes)
 
 
 def worst_answers(rows: Sequence[AnswerRow], count: int) -> list[AnswerRow]:
@@ -86,13 +75,13 @@ def _by_question_word(rows: Sequence[AnswerRow]) -> list[tuple[str, int, float, 
     ]
 
 
-def environment() -> Environment:
-    """What renders our pages: everything is escaped, and a name that is not there is an error."""
+def write_page(template: str, file: str | Path, **names: Any) -> None:
+    """One of our pages: everything is escaped, and a name that is not there is an error."""
     made = Environment(
         loader=PackageLoader("langbert.evaluation", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    made.filters.update(marked=_marked, percent=_percent, seconds=_seconds)
-    return made
+    made.filters.update(marked=_marked, percent=lambda value: f"{100 * value:.1f}", seconds=_seconds)
+    Path(file).write_text(made.get_template(template).render(**names), encoding="utf-8")
 
 
 def _marked(text: str, answers: Sequence[str]) -> Markup:
@@ -109,10 +98,6 @@ def mark_found(text: str, patterns: Sequence[str]) -> Markup:
     return Markup("").join(
         Markup("<mark>{}</mark>").format(piece) if i % 2 else escape(piece) for i, piece in enumerate(pieces)
     )
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
 
 
 def _seconds(value: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from markupsafe import Markup
 
 from .estimates import calibration_bins
-from .html import data_url, environment, mark_found
+from .html import data_url, mark_found, write_page
 from .nuggets import read_lengths, wording_pattern
 from .plots import reliability_plot
 from .questions import QuestionRow, Verdict
@@ -29,19 +29,16 @@ def write_questions_report(report: QuestionsReport, file: str | Path, *, plot: b
     """
     given = [row for row in report.rows if not row.given.refused]
     bins = calibration_bins([row.given.confidence for row in given], [row.right for row in given])
-    html = (
-        environment()
-        .get_template("questions_report.html")
-        .render(
-            report=report,
-            labels={name: label for name, (label, _) in MEASURES.items()},
-            kinds=list(dict.fromkeys(row.question.kind for row in report.rows)),
-            verdicts=get_args(Verdict),
-            cases=[_case(row) for row in report.rows],
-            reliability=data_url(reliability_plot(bins)) if plot else None,
-        )
+    write_page(
+        "questions_report.html",
+        file,
+        report=report,
+        labels={name: label for name, (label, _) in MEASURES.items()},
+        kinds=list(dict.fromkeys(row.question.kind for row in report.rows)),
+        verdicts=get_args(Verdict),
+        cases=[_case(row) for row in report.rows],
+        reliability=data_url(reliability_plot(bins)) if plot else None,
     )
-    Path(file).write_text(html, encoding="utf-8")
 
 
 def _case(row: QuestionRow) -> dict[str, Any]:
