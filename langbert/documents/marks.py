@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["RAISED", "STRUCK", "as_seen", "marked"]
-
 RAISED = ("\x0e", "\x0f")
 STRUCK = ("\x10", "\x11")
 _POWER = re.compile(r"(?<=[^\W_])\x0e\s*([+\-−–]?\d+)\s*\x0f")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from string import ascii_lowercase, ascii_uppercase
 
-__all__ = ["from_han", "in_form", "in_han"]
-
 _FIGURES = "零一二三四五六七八九"
 _UNITS = ("", "十", "百", "千")
 _WORTH = {"十": 10, "百": 100, "千": 1000}
