@@ -211,6 +211,7 @@ def cell(question: str, table: str) -> str | None:
         ("Who owns the Heron?", BOATS, "Tove Lind"),
         ("Which boat was built in 1998?", BOATS, "Heron"),
         ("Which boat does Sami Korhonen own?", BOATS, "Kite"),
+        ("Which boat belongs to Sami Korhonen?", BOATS, "Kite"),
         ("Who is the owner of the Osprey?", BOATS, ""),
         ("Which boat was built in 2011?", BOATS, None),
         ("What is the price of the Falcon?", BOATS, None),
@@ -262,6 +263,8 @@ def at_place(question: str, document: Document) -> str:
         ("What does clause 1.2 state?", "### 1.2 Garden\n\n(a) The gate is locked at ten."),
         ("What is in section 11?", "## 11 Pets\n\nDogs are kept on a lead."),
         ("What does paragraph (a) of section 1.2 say?", "(a) The gate is locked at ten."),
+        ("What does 1.1(b) state?", "(b) The oven is cleaned on Fridays."),
+        ("Please quote clause 11.", "## 11 Pets\n\nDogs are kept on a lead."),
         ("条款1.1(b)说了什么？", "(b) The oven is cleaned on Fridays."),
         ("第1.2节是什么？", "### 1.2 Garden\n\n(a) The gate is locked at ten."),
     ],
@@ -276,6 +279,20 @@ def test_an_article_in_figures_and_in_characters() -> None:
     document = Document("a", "第十一条 大门十点关闭。\n\n第十二条 狗须牵绳。\n\n第二条 碗碟应立即清洗。", "rules.txt")
     for question, said in (("第12条是什么？", "第十二条 狗须牵绳。"), ("第二条", "第二条 碗碟应立即清洗。")):
         assert at_place(question, document) == said
+
+
+def test_an_item_of_an_article() -> None:
+    text = "第一条 厨房\n（一） 碗碟应立即清洗。\n（二） 烤箱周五清洁。\n第二条 花园\n（一） 大门十点关闭。"
+    document = Document("a", text, "rules.txt")
+    for question in ("第一条第（二）项是什么？", "第一条（二）的内容", "第1条第二款规定了什么？"):
+        assert at_place(question, document) == "（二） 烤箱周五清洁。"
+    assert at_place("第一条是什么？", document).endswith("烤箱周五清洁。")
+
+
+def test_the_names_of_documents_say_no_more_than_which() -> None:
+    question = "What does clause 1.2 of the long term tenancy agreement say?"
+    assert asked_place(question) is None
+    assert asked_place(question, frozenset({"long", "term", "tenanc"})) is not None
 
 
 def test_who_asks_for_more_than_the_number_asks_for_something_else() -> None:
@@ -305,6 +322,7 @@ def rag(tmp_path_factory: pytest.TempPathFactory) -> Rag:
     )
     (folder / "entry.txt").write_text("Entry to the museum is 12 pounds for students and 20 pounds for visitors.\n")
     (folder / "rules.md").write_text(RULES)
+    (folder / "badge.txt").write_text("BADGES FOR GUESTS\n\nStep 1: Fill in a form.\nStep 2: Show your passport.\n")
     (folder / "start.md").write_text(
         "# Starting the pump\n\nTo start the pump, take these steps:\n\n1. Close the drain.\n2. Open the inlet.\n"
         "3. Press the green button.\n"
@@ -326,6 +344,7 @@ def rag(tmp_path_factory: pytest.TempPathFactory) -> Rag:
             "Open the inlet",
             "2. Open the inlet.",
         ),
+        ("What is step 2 of badges for guests?", "Step 2: Show your passport. [1]", "Show your passport", "Step 2"),
     ],
 )
 def test_an_answer_says_that_alone_and_quotes_where_it_stands(

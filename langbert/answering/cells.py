@@ -46,6 +46,7 @@ _ASKED_WITH = re.compile(r"\b(?:who|when|where|owns?|how (?:many|long|heavy|high
 _WORD = re.compile(r"[A-Za-z\d][A-Za-z\d_.,+#-]*")
 _HOW_MUCH = re.compile(r"\bhow much (?:is|are|for)\b|多少钱|什么价|多贵", re.IGNORECASE)
 _FIGURE = re.compile(rf"(?<![A-Za-z])[A-Za-z]*{NUMBER.pattern}")
+_WHICH = re.compile(r"\b(?:who(?:se|m)?|which|we[rmn]|welche[rsnm]?)\b|谁|哪", re.IGNORECASE)
 _ASKS = frozenset({"how", "mani"})
 _SAY_LITTLE = frozenset("的是有了吗呢多少几在谁哪个一")
 
@@ -111,7 +112,7 @@ def asked_cell(question: str, rows: Sequence[Row], around: str = "") -> Cell | N
     telling = asked & of_rows[fits.index(best)]
     if all(counts[word] > 1 for word in telling) and len(telling) < 2:
         return None
-    at = _column(asked, row, [bool(telling & words) for words in cells])
+    at = _column(asked, row, [bool(telling & words) for words in cells], _WHICH.search(question) is not None)
     if at is None:
         return None
     name, start, end = row.cells[at]
@@ -141,12 +142,15 @@ def _fit(asked: frozenset[str], cells: Sequence[frozenset[str]], row: Row, count
     return score
 
 
-def _column(asked: frozenset[str], row: Row, meant: Sequence[bool]) -> int | None:
-    """Which column is asked for; one that holds what the row is known by is none, but tells that the first one is."""
+def _column(asked: frozenset[str], row: Row, meant: Sequence[bool], which: bool) -> int | None:
+    """Which column is asked for; one that holds what the row is known by is none, but tells that the first one is, as
+    ``which`` does: whether the question asks which row is meant."""
     named = [_named(asked, name) if name else 0.0 for name, _, _ in row.cells]
     others = [0.0 if known else fit for fit, known in zip(named, meant, strict=True)]
     best = max(others)
     if not meant[0] and any(known and fit and fit >= best for fit, known in zip(named, meant, strict=True)):
+        return 0
+    if best <= 0 and which and not meant[0]:
         return 0
     return others.index(best) if best > 0 and others.count(best) == 1 else None
 

@@ -25,6 +25,7 @@ _OTHER = -6.0
 """Of what is said of another year or thing, and of a table whose cell is empty."""
 
 _MOST = 3  # tables, or documents, that each have what is named
+_ABOVE = 200  # characters of what a list stands below
 _SUBJECT = 0.5  # of the words that say which list is meant
 
 
@@ -42,13 +43,16 @@ def as_told(
         documents: those of the candidates, as far as they are to be had.
         placed: the blocks of the candidates.
     """
-    place = asked_place(question)
+    titles = " ".join(f"{candidate.chunk.title} {candidate.chunk.source}" for candidate in candidates[:LOOKED_AT])
+    place = asked_place(question, frozenset(terms(titles)))
     named = list(_places(place, candidates, documents, placed)) if place else []
-    silent: list[tuple[str, int, int]] = []  # tables
+    is_empty = False
     if not named:
-        named, silent = _cells(question, placed)
+        named, is_empty = _cells(question, placed)
     told = [
-        replace(piece, told=_OTHER) if _within(piece, silent) or _is_of_another(question, piece) else piece
+        replace(piece, told=_OTHER)
+        if (is_empty and piece.kind == "table") or _is_of_another(question, piece)
+        else piece
         for piece in pieces
     ]
     return [*(piece for piece in named[:_MOST] if not _is_of_another(question, piece)), *told]
@@ -65,11 +69,11 @@ def is_ruled_out(evidence: Evidence, pieces: Sequence[Piece]) -> bool:
     )
 
 
-def _cells(question: str, placed: Sequence[Placed]) -> tuple[list[Piece], list[tuple[str, int, int]]]:
-    """The cells that are asked for, one of each table, as pieces that are their rows; and the tables in which they are
-    empty."""
+def _cells(question: str, placed: Sequence[Placed]) -> tuple[list[Piece], bool]:
+    """The cells that are asked for, one of each table, as pieces that are their rows; and whether one of them is empty:
+    then no other row of any table has what is asked for."""
     found: dict[str, Piece] = {}
-    silent = []
+    is_empty = False
     seen = set()
     for source, block, heading, _, _ in placed:
         table = (source.document_id, source.chunk.start + block.start, source.chunk.start + block.end)
@@ -81,11 +85,11 @@ def _cells(question: str, placed: Sequence[Placed]) -> tuple[list[Piece], list[t
         if cell is None:
             continue
         if not cell.said:
-            silent.append(table)
+            is_empty = True
             continue
         row = Piece(source, "table", cell.row.start, cell.row.end, None, heading, told=_NAMED)
         found.setdefault(cell.said, replace(row, said=cell.said, value=(cell.start, cell.end)))
-    return list(found.values()), silent
+    return list(found.values()), is_empty
 
 
 def _places(
@@ -122,13 +126,9 @@ def _places(
 def _introduced(placed: Placed) -> str:
     """What a list stands under."""
     source, block, heading, _, _ = placed
+    above = source.text[max(block.start - _ABOVE, 0) : block.start]
     lead = source.text[slice(*block.lead)] if block.lead else ""
-    return " ".join((*source.chunk.headings, heading, source.chunk.title, source.chunk.source, lead))
-
-
-def _within(piece: Piece, tables: Sequence[tuple[str, int, int]]) -> bool:
-    document, start, end = piece.place
-    return any(document == other and first <= start and end <= last for other, first, last in tables)
+    return " ".join((*source.chunk.headings, heading, source.chunk.title, source.chunk.source, above, lead))
 
 
 def _is_of_another(question: str, piece: Piece) -> bool:

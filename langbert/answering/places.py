@@ -29,7 +29,14 @@ _LABEL = re.compile(
 _NEXT_TO = re.compile(
     r"\b(?:after|before|following|follows|next|until)\b|之后|之前|以后|以前|下一|接下来", re.IGNORECASE
 )
-_CHINESE = re.compile(r"第(?P<number>[一二三四五六七八九十百零\d]{1,5})(?P<kind>[条章节款])")
+_BARE = re.compile(
+    r"(?<![\w.])(?P<label>\d{1,2}(?:\.\d{1,2}){1,4})(?P<inner>(?:\s?\([a-z\d]{1,3}\))*)(?![\w.(]*\d)", re.IGNORECASE
+)
+_HAN_NUMBER = r"[一二三四五六七八九十百零\d]{1,5}"
+_CHINESE = re.compile(
+    rf"第(?P<number>{_HAN_NUMBER})(?P<kind>[条章节款])"
+    rf"(?:第?[（(](?P<inner>{_HAN_NUMBER})[）)][款项目]?|第(?P<counted>{_HAN_NUMBER})[款项目])?"
+)
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _ORDINAL = re.compile(
     rf"\b(?P<word>{'|'.join(_ORDINALS)}|last|\d{{1,2}}(?:st|nd|rd|th))\s+(?:{_ITEMS})\b"
@@ -39,7 +46,10 @@ _ORDINAL = re.compile(
     re.IGNORECASE,
 )
 _SAYING = frozenset(
-    {"say", "state", "stipul", "contain", "provid", "regul", "read", "content", "规定", "内容", "说", "写"}
+    content_terms(
+        "say state stipulate contain provide regulate read content text word quote cite show tell please"
+        " 规定 内容 说 写"
+    )
 )
 _MOST_WORDS = 1  # beside a section's number: who asks more of it asks for something in it
 
@@ -50,13 +60,15 @@ class AskedPlace:
 
     Attributes:
         heading: what the line at which it begins looks like; None for an item of a list.
-        inner: the labels of items within it, outermost first.
+        inner: the labels of items within it, outermost first, as patterns.
+        sibling: what the next one looks like, where its kind tells; else it ends with its paragraph, or at a heading.
         item: which item of a list, from 0; -1 is the last.
         subject: the words that say of which list, as terms.
     """
 
     heading: re.Pattern[str] | None
     inner: tuple[str, ...] = ()
+    sibling: re.Pattern[str] | None = None
     item: int = 0
     subject: frozenset[str] = frozenset()
 
@@ -73,7 +85,7 @@ class AskedPlace:
         start = _line_start(text, begin.start())
         end = self._end(document, start)
         for label in self.inner:
-            within = re.compile(rf"^[ \t]*{re.escape(label)}", re.MULTILINE).search(text, start, end)
+            within = re.compile(rf"^[ \t]*{label}", re.MULTILINE | re.IGNORECASE).search(text, start, end)
             if within is None:
                 return None
             start = within.start()
@@ -84,6 +96,9 @@ class AskedPlace:
     def _end(self, document: Document, start: int) -> int:
         """Where the section ends: at the next heading that is not below it, or with its paragraph."""
         own = next((heading for heading in document.headings if heading.start == start), None)
+        if own is None and self.sibling is not None:
+            following = self.sibling.search(document.text, document.text.find("\n", start) + 1 or len(document.text))
+            return following.start() if following else len(document.text)
         if own is None:
             end = document.text.find("\n\n", start)
             return end if end >= 0 else len(document.text)
@@ -93,19 +108,31 @@ class AskedPlace:
         )
 
 
-def asked_place(question: str) -> AskedPlace | None:
-    """The place that ``question`` names; None where it names none, or asks for something else in it."""
+def asked_place(question: str, names: frozenset[str] = frozenset()) -> AskedPlace | None:
+    """The place that ``question`` names; None where it names none, or asks for something else in it.
+
+    Args:
+        names: terms of what documents are called, which say no more than in which one it stands.
+    """
     ordinal = _ORDINAL.search(question)
     if ordinal is not None and not _NEXT_TO.search(question):
         subject = frozenset(content_terms(_ORDINAL.sub(" ", question)))
         return AskedPlace(None, item=_item(ordinal), subject=subject - _SAYING)
-    label = _LABEL.search(question)
-    if label is not None and _says_no_more(_LABEL.sub(" ", question)):
-        inner = tuple(re.findall(r"\([a-z\d]+\)", (label["inner"] + (label["outer"] or "")).lower()))
-        return AskedPlace(_line(rf"(?:(?:{_SECTIONS})\s+|§+\s*)?{re.escape(label['label'])}(?![.\d]*\d)"), inner)
+    for pattern in (_LABEL, _BARE):
+        label = pattern.search(question)
+        if label is not None and _says_no_more(pattern.sub(" ", question), names):
+            outer = label["outer"] or "" if pattern is _LABEL else ""
+            inner = re.findall(r"\([a-z\d]+\)", (label["inner"] + outer).lower())
+            heading = _line(rf"(?:(?:{_SECTIONS})\s+|§+\s*)?{re.escape(label['label'])}(?![.\d]*\d)")
+            return AskedPlace(heading, tuple(map(re.escape, inner)))
     chinese = _CHINESE.search(question)
-    if chinese is not None and _says_no_more(_CHINESE.sub(" ", question)):
-        return AskedPlace(_line(f"第(?:{'|'.join(_written(chinese['number']))}){chinese['kind']}"))
+    if chinese is not None and _says_no_more(_CHINESE.sub(" ", question), names):
+        counted = chinese["inner"] or chinese["counted"]
+        inner = [rf"[（(]?(?:{'|'.join(_written(counted))})[）)、.．]"] if counted else []
+        sibling = _line(f"第{_HAN_NUMBER}{chinese['kind']}")
+        return AskedPlace(
+            _line(f"第(?:{'|'.join(_written(chinese['number']))}){chinese['kind']}"), tuple(inner), sibling
+        )
     return None
 
 
@@ -113,8 +140,8 @@ def _line(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"^[ \t#*]*{pattern}[.):：、\s]", re.MULTILINE | re.IGNORECASE)
 
 
-def _says_no_more(rest: str) -> bool:
-    return len({*content_terms(rest)} - _SAYING) <= _MOST_WORDS
+def _says_no_more(rest: str, names: frozenset[str]) -> bool:
+    return len({*content_terms(rest)} - _SAYING - names) <= _MOST_WORDS
 
 
 def _item(found: re.Match[str]) -> int:

@@ -168,17 +168,17 @@ def select(
     if not pieces:
         return []
     shown = faint is None  # not given to a decoder, which may see more
-    faint = (FAINT / 2 if wanted.fact else FAINT) if faint is None else faint
+    named = shown and any(piece.told > 0 for piece in pieces)  # what is named answers alone
+    faint = (math.inf if named else FAINT / 2 if wanted.fact else FAINT) if faint is None else faint
     bonus = np.array([_read_bonus(piece, read, weights.read) for piece in pieces])
     taken: list[int] = []
     said: set[str] = set()
     documents: set[str] = set()
     room = wanted.words
-    named = False
     for i in _in_turn([_among_sections(pieces, own, weights.section) + bonus for own in scores], faint):
         piece = pieces[i]
-        if named and shown and piece.told <= 0:
-            break  # what is named answers alone
+        if named and piece.told <= 0:
+            continue
         length = reading_length(piece.text)
         if letters(piece.text) in said or (taken and length > room):
             continue
@@ -189,7 +189,6 @@ def select(
         taken.append(i)
         said.add(letters(piece.text))
         documents.add(piece.source.document_id)
-        named = piece.told > 0
         room -= length
         if room <= 0:
             break
