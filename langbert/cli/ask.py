@@ -81,7 +81,7 @@ def ask(
     wanted = parse_where(where)
     from ..text.question import checked_question
     from .resident import Resident, socket_of
-    from .stores import DEFAULT_GENERATOR, open_existing, open_plain, writer_behind, writer_for
+    from .stores import DEFAULT_GENERATOR, importing, open_existing, open_plain, writer_behind, writer_for
 
     if question is not None:
         checked_question(question)  # before anything is loaded
@@ -94,7 +94,8 @@ def ask(
     with ExitStack() as closing:
 
         def local() -> Rag:
-            from ..answering.rag import Rag
+            with importing():
+                from ..answering.rag import Rag
 
             opened = closing.enter_context(open_existing(store, output))
             writer = remote or writer_for(mode, name, output)
