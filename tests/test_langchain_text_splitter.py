@@ -118,3 +118,9 @@ def test_it_is_a_text_splitter_wherever_langchain_asks_for_one(embeddings: LangB
     )
     retriever.add_documents([Document(page_content="Bees make honey. " * 40 + "Wasps make paper. " * 3)])
     assert "Wasps" in retriever.invoke("paper of wasps")[0].page_content
+
+
+def test_texts_may_come_from_a_generator() -> None:
+    splitter = LangBertTextSplitter()
+    texts, metadatas = (text for text in ("One.", "Two.")), ({"row": row} for row in range(2))
+    assert [passage.metadata["row"] for passage in splitter.create_documents(texts, metadatas)] == [0, 1]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections import deque
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
+from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -407,6 +410,17 @@ async def test_texts_may_come_from_a_generator(texts: Any) -> None:
             assert len(store.store) == 2
 
 
+async def test_documents_metadatas_and_ids_may_come_from_generators(store: LangBertVectorStore) -> None:
+    metadatas = ({"row": row} for row in range(2))
+    assert store.add_texts((text for text in "ab"), metadatas, ids=map(str, range(2))) == ["0", "1"]
+    assert [document.metadata for document in store.get_by_ids(["1", "0"])] == [{"row": 1}, {"row": 0}]
+    assert len(store.add_documents(Document(page_content=text) for text in "cd")) == 2
+    assert len(await store.aadd_documents(Document(page_content=text) for text in "ef")) == 2
+    with pytest.raises(TypeError, match=r"give \['hello'\]"):
+        store.add_texts("hello")
+    assert len(store.store) == 6
+
+
 @pytest.mark.parametrize("search_type", ["similarity", "hybrid", "lexical", "mmr", "similarity_score_threshold"])
 @pytest.mark.parametrize("option", ["filters", "where", "pre_filter", "expr"])
 def test_a_filter_by_another_name_is_an_error_and_never_everybodys_documents(search_type: str, option: str) -> None:
@@ -441,6 +455,10 @@ def test_a_threshold_counts_in_every_search(store: LangBertVectorStore) -> None:
         (np.datetime64("2024-05-01"), "2024-05-01T00:00:00"),
         (np.array([1, 2]), [1, 2]),
         (float("nan"), None),
+        (timedelta(minutes=2), 120.0),
+        (deque([1, 2]), [1, 2]),
+        (MappingProxyType({"a": date(2024, 5, 1)}), {"a": "2024-05-01"}),
+        (ip_address("10.0.0.1"), "10.0.0.1"),
         ([1.5, float("nan")], [1.5, None]),
         (Decimal("1.25"), 1.25),
         (UUID(int=1), "00000000-0000-0000-0000-000000000001"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -158,7 +158,8 @@ class LangBertEmbeddings(BaseModel, Embeddings):
         finally:
             left.set()
 
-    def _embed(self, texts: list[str], role: Literal["document", "query"], left: Event) -> list[list[float]]:
+    def _embed(self, texts: Iterable[str], role: Literal["document", "query"], left: Event) -> list[list[float]]:
+        texts = list(texts)
         with _bar(len(texts), self.show_progress and role == "document") as advance:
 
             def progress(done: int) -> None:

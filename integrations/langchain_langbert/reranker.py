@@ -89,6 +89,7 @@ class LangBertReranker(BaseDocumentCompressor):
             left.set()
 
     def _compress(self, documents: Sequence[Document], query: str, left: Event) -> list[Document]:
+        documents = list(documents)
         if not documents:
             return []
 

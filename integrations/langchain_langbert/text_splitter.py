@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
 
@@ -46,10 +46,11 @@ class LangBertTextSplitter(TextSplitter):
         return [passage.page_content for passage in self.create_documents([text])]
 
     def create_documents(
-        self, texts: Sequence[str], metadatas: Sequence[dict[str, Any]] | None = None
+        self, texts: Iterable[str], metadatas: Iterable[dict[str, Any]] | None = None
     ) -> list[Document]:
         """The passages of all texts, each with its text's metadata."""
-        given = metadatas if metadatas is not None else [{} for _ in texts]
+        texts = list(texts)
+        given = list(metadatas) if metadatas is not None else [{} for _ in texts]
         if len(given) != len(texts):
             raise ValueError(f"{len(given)} metadatas came for {len(texts)} texts: give one a text, or none")
         return self.split_documents(

@@ -85,8 +85,11 @@ class LangBertVectorStore(VectorStore):
         ids: list[str] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Adds or updates ``texts``, a generator's too: LangChain's own reading of one leaves nothing to add."""
-        return super().add_texts(list(texts), metadatas, ids=ids, **kwargs)
+        """Adds or updates ``texts``, generators too: LangChain's own reading of one leaves nothing to add."""
+        if isinstance(texts, str):
+            raise TypeError(f"add_texts takes texts, got one str: give [{texts!r:.40}]")
+        metadatas = list(metadatas) if metadatas is not None else None
+        return super().add_texts(list(texts), metadatas, ids=list(ids) if ids is not None else None, **kwargs)
 
     async def aadd_texts(
         self,
@@ -102,12 +105,17 @@ class LangBertVectorStore(VectorStore):
         """Adds or updates; ``ids`` win over the documents' own, and new ids are made where there are none.
         ``batch_size``, which LangChain's ``index()`` passes, is taken and means nothing: all are one commit."""
         _refuse("add_documents", kwargs, "ids", takes="batch_size")
+        documents, ids = list(documents), None if ids is None else list(ids)
         if ids is not None and len(ids) != len(documents):
             raise ValueError(f"{len(ids)} ids came for {len(documents)} documents: give one id a document, or none")
         given = ids if ids is not None else [document.id for document in documents]
         return self.store.add(
             [chunk_of(document, id or uuid4().hex) for document, id in zip(documents, given, strict=True)]
         )
+
+    async def aadd_documents(self, documents: list[Document], **kwargs: Any) -> list[str]:
+        """:meth:`add_documents` in a worker thread; LangChain's own goes through a generator twice and adds nothing."""
+        return await run_in_executor(None, self.add_documents, documents, **kwargs)
 
     def delete(self, ids: list[str] | None = None, *, filter: Filter | None = None, **kwargs: Any) -> bool:
         """Removes ``ids``, or all that match ``filter`` (``{}`` matches everything)."""

@@ -77,6 +77,14 @@ class Evidence:
         start, end = self.answer or (self.start, self.end)
         return self.candidate.text[start:end]
 
+    def overlaps(self, other: Evidence) -> bool:
+        """Whether both quote some of the same words."""
+        ours, theirs = self.candidate.chunk, other.candidate.chunk
+        before = (
+            ours.start + self.end <= theirs.start + other.start or theirs.start + other.end <= ours.start + self.start
+        )
+        return ours.document_id == theirs.document_id and not before
+
     @property
     def citation(self) -> Citation:
         """The quote in document offsets, on the page its chunk begins on, and wherever else it stands."""

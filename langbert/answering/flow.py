@@ -284,8 +284,7 @@ def _to_the_point(
         return [clause or version for clause, version in zip(clauses, best, strict=True)], True
     if len(best) == 1:
         return chosen, False
-    shown = {version.candidate.document_id for version in best}
-    return [*best, *(evidence for evidence in chosen[1:] if evidence.candidate.document_id not in shown)], True
+    return [*best, *(other for other in chosen[1:] if not any(other.overlaps(version) for version in best))], True
 
 
 def _broken_off(error: Exception, answer: Answer) -> GenerationError:

@@ -45,19 +45,28 @@ def versions(
     said = [sentence for sentence in said if not asked.isdisjoint(content_terms(sentence))] or said
     found = {evidence.candidate.document_id: evidence}
     for piece in pieces:
-        if piece.source.document_id in found or piece.told < 0 or piece.kind == "table":
+        document = piece.source.document_id
+        known = found.get(document)
+        if known is evidence or piece.told < 0 or piece.kind == "table":
+            continue
+        if known is not None and known.candidate.chunk.start != piece.source.chunk.start:
             continue
         spans = [
             (piece.start + start, piece.start + end)
             for start, end in sentences(piece.text)
             if any(_is_version(piece.text[start:end], other) for other in said)
         ]
-        if not spans:
-            continue
-        other = replace(
-            evidence, candidate=piece.source, start=spans[0][0], end=spans[-1][1], answer=None, heading=piece.heading
-        )
-        found[piece.source.document_id] = other
+        if known is not None:
+            spans = sorted([*spans, (known.start, known.end)])
+        if spans:
+            found[document] = replace(
+                evidence,
+                candidate=piece.source,
+                start=spans[0][0],
+                end=max(end for _, end in spans),
+                answer=None,
+                heading=piece.heading,
+            )
     fits = [len(asked & _around(version, documents)) for version in found.values()]
     best = [version for version, fit in zip(found.values(), fits, strict=True) if fit == max(fits)]
     return newest_first(best[:_MOST], documents)

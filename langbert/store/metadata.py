@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, time, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
@@ -21,8 +21,9 @@ def plain(value: Any) -> Any:
     """A value that JSON does not know as one that it does, with the order it had.
 
     Dates and times become ISO 8601 text, those with a time zone in UTC, so that ``{"$gte": date(2024, 1, 1)}`` compares
-    them; numpy's scalars and decimals numbers; NaN, pandas' NaT among them, None; sets sorted lists; paths, UUIDs and
-    the like text.
+    them; numpy's scalars and decimals numbers, spans of time their seconds; NaN, pandas' NaT and NA among them, None;
+    sets sorted lists, other iterables lists, mappings dicts; what is written in a way of its own, as paths, UUIDs and
+    addresses are, text.
 
     Raises:
         TypeError: it is something else.
@@ -43,10 +44,20 @@ def plain(value: Any) -> Any:
         return float(value)
     if isinstance(value, set | frozenset):
         return sorted(value, key=lambda item: (type(item).__name__, item))
-    if isinstance(value, UUID | PurePath):
-        return str(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if isinstance(value, str | int | float | bool | None):
         return value
+    if isinstance(value, Mapping):
+        return dict(value)
+    if type(value).__name__ == "NAType":
+        return None
+    if isinstance(value, bytes | bytearray):
+        raise TypeError(f"bytes {value!r:.60} are not JSON")
+    if isinstance(value, Iterable) and not isinstance(value, UUID | PurePath):
+        return list(value)
+    if "__str__" in {name for kind in type(value).__mro__[:-1] for name in vars(kind)}:  # not object's
+        return str(value)
     raise TypeError(f"{type(value).__name__} {value!r:.60} is not JSON")
 
 
