@@ -13,6 +13,7 @@ import httpx
 import uvicorn
 
 SECONDS = 120  # the machine may be busy
+PATIENT: Any = {"timeout": SECONDS, "verify": False}  # reading certificates would be most of what a request costs
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def running(app: Any, *, wait: bool = True) -> Iterator[str]:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         try:
             if wait:
-                until(lambda: answers(url) and httpx.get(f"{url}/health", verify=False).json()["ready"])
+                until(lambda: answers(url) and httpx.get(f"{url}/health", **PATIENT).json()["ready"])
             yield url
         finally:
             server.should_exit = True
@@ -35,8 +36,8 @@ def running(app: Any, *, wait: bool = True) -> Iterator[str]:
 
 def answers(url: str) -> bool:
     """Whether a server listens there."""
-    try:  # reading the certificates, which it does not need, is most of what a request costs
-        return httpx.get(f"{url}/health", verify=False).status_code == 200
+    try:
+        return httpx.get(f"{url}/health", **PATIENT).status_code == 200
     except httpx.ConnectError:
         return False
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
-from server_tools import answers, running, until
+from server_tools import PATIENT, answers, running, until
 
 from langbert import Document, Store, sync
 from langbert.cli import run
@@ -40,7 +40,7 @@ def url(minilm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def client(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url, timeout=120, verify=False) as client:
+    with httpx.Client(base_url=url, **PATIENT) as client:
         yield client
 
 
@@ -154,7 +154,7 @@ def test_a_file_that_crashes_its_reader_or_hangs_is_refused_and_the_server_lives
             "EXIT": "its reader crashed (exit code 3); is it damaged?",
         }
         assert upload("bees.txt", "Bees make honey.").json()["state"] == "indexed"
-        rows = httpx.get(f"{url}/api/documents").json()["documents"]
+        rows = httpx.get(f"{url}/api/documents", **PATIENT).json()["documents"]
         assert {row["source"]: row["state"] for row in rows} == {
             "CRASH.txt": "skipped",
             "HANG.txt": "skipped",
@@ -257,7 +257,9 @@ def test_what_a_client_that_goes_has_asked_for_stops(minilm) -> None:
     with Store.open(embedder=minilm) as store:
         store.add([Document("bees", "Bees make honey from nectar.", "bees.txt")])
         with running(create_app(store, settings=Settings(asking=1), generator=writer)) as url:
-            with httpx.stream("POST", f"{url}/v1/chat/completions", json={**chat, "stream": True}) as response:
+            with httpx.stream(
+                "POST", f"{url}/v1/chat/completions", json={**chat, "stream": True}, **PATIENT
+            ) as response:
                 assert "word" in next(response.iter_text())
             until(lambda: writer.closed == 1)
             while writer.begun == 1:  # a busy server may not have begun when the client goes
@@ -265,7 +267,7 @@ def test_what_a_client_that_goes_has_asked_for_stops(minilm) -> None:
                     httpx.post(f"{url}/v1/chat/completions", json=chat, timeout=httpx.Timeout(60, read=0.5))
             until(lambda: writer.closed == writer.begun)
             asked = {"question": "What do bees make?", "mode": "extract"}
-            assert httpx.post(f"{url}/api/ask", json=asked, timeout=60).status_code == 200
+            assert httpx.post(f"{url}/api/ask", json=asked, **PATIENT).status_code == 200
 
 
 @pytest.mark.models
@@ -291,7 +293,10 @@ def test_every_response_forbids_foreign_scripts(client: httpx.Client) -> None:
 @pytest.mark.models
 def test_a_limit_of_requests(minilm) -> None:
     store = Store.open(embedder=minilm)
-    with running(create_app(store, settings=Settings(requests_per_minute=10))) as url, httpx.Client() as client:
+    with (
+        running(create_app(store, settings=Settings(requests_per_minute=10))) as url,
+        httpx.Client(**PATIENT) as client,
+    ):
         statuses = [client.get(f"{url}/api/stores", timeout=60) for _ in range(20)]
         refused = [answer for answer in statuses if answer.status_code == 429]
         assert refused
@@ -364,7 +369,7 @@ class Program:
 
     def get(self, path: str) -> Any:
         try:
-            return httpx.get(self.url + path, timeout=60, verify=False).json()
+            return httpx.get(self.url + path, **PATIENT).json()
         except httpx.TransportError:
             return {}
 
@@ -388,7 +393,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         for i in range(12):
             text = f"Lamp {i} is green. " * 400  # seconds of embedding: most of them wait when the server is killed
             files = {"file": (f"lamp-{i}.txt", text.encode())}
-            sent = httpx.post(f"{first.url}/api/documents", files=files, timeout=60)
+            sent = httpx.post(f"{first.url}/api/documents", files=files, **PATIENT)
             ids.append(sent.json()["id"])
         assert first.end(signal.SIGKILL) != 0
     with Program(tmp_path / "store") as again:
@@ -416,13 +421,13 @@ def test_health_is_answered_before_the_models_are_loaded(minilm) -> None:
     settings = Settings(start_seconds=0.2)
     with running(create_app(opened, settings=settings), wait=False) as url:
         until(lambda: answers(url))
-        assert httpx.get(f"{url}/health").json()["ready"] is False
-        assert httpx.get(f"{url}/ready").status_code == 503
-        refused = httpx.get(f"{url}/api/stores")
+        assert httpx.get(f"{url}/health", **PATIENT).json()["ready"] is False
+        assert httpx.get(f"{url}/ready", **PATIENT).status_code == 503
+        refused = httpx.get(f"{url}/api/stores", **PATIENT)
         assert refused.status_code == 503
         assert "still being loaded" in refused.json()["error"]["message"]
         may.set()
-        until(lambda: httpx.get(f"{url}/ready").status_code == 200)
+        until(lambda: httpx.get(f"{url}/ready", **PATIENT).status_code == 200)
 
 
 FIRST_ANSWER = """
@@ -473,8 +478,8 @@ def test_a_store_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no store")
     with running(create_app(lambda: Store.open(tmp_path / "file")), wait=False) as url:
         until(lambda: answers(url))
-        until(lambda: httpx.get(f"{url}/health").json()["status"] == "failed")
-        refused = httpx.get(f"{url}/api/stores")
+        until(lambda: httpx.get(f"{url}/health", **PATIENT).json()["status"] == "failed")
+        refused = httpx.get(f"{url}/api/stores", **PATIENT)
         assert refused.status_code == 503
         assert "file" in refused.json()["error"]["message"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from server_tools import running
+from server_tools import PATIENT, running
 
 from langbert import Document, Store
 from langbert_server import create_app
@@ -177,10 +177,10 @@ def test_rerankers_of_three_kinds(url: str) -> None:
     scores = Reranker().score(QUESTION, texts)
     for path in ("/v1/rerank", "/v2/rerank"):
         body = {"model": "minilm-reranker", "query": QUESTION, "documents": texts, "return_documents": True, "top_n": 1}
-        results = httpx.post(url + path, json=body, timeout=120).json()["results"]
+        results = httpx.post(url + path, json=body, **PATIENT).json()["results"]
         assert [(result["index"], result["document"]["text"]) for result in results] == [(1, PASSAGE)]
         assert results[0]["relevance_score"] == pytest.approx(scores[1], abs=1e-4)
-    ranks = httpx.post(f"{url}/rerank", json={"query": QUESTION, "texts": texts, "raw_scores": True}).json()
+    ranks = httpx.post(f"{url}/rerank", json={"query": QUESTION, "texts": texts, "raw_scores": True}, **PATIENT).json()
     assert [rank["index"] for rank in ranks] == [1, 0]
     assert ranks[0]["score"] == pytest.approx(np.log(scores[1] / (1 - scores[1])), abs=1e-2)
 
@@ -200,7 +200,7 @@ def test_langchain_cohere_reranks(url: str) -> None:
 
 
 def test_citations_in_anthropics_form(url: str) -> None:
-    answer = httpx.post(f"{url}/api/ask", json={"question": QUESTION, "citations": "anthropic"}, timeout=120).json()
+    answer = httpx.post(f"{url}/api/ask", json={"question": QUESTION, "citations": "anthropic"}, **PATIENT).json()
     cited = answer["content"][0]["citations"][0]
     assert cited["type"] == "char_location"
     assert TEXT[cited["start_char_index"] : cited["end_char_index"]] == cited["cited_text"]
@@ -246,7 +246,7 @@ async def test_an_agent_over_stdio(folder: Path) -> None:
 
 def test_server_sent_events_are_pieces_and_then_the_answer(url: str) -> None:
     body = {"question": QUESTION, "stream": True}
-    with httpx.stream("POST", f"{url}/api/ask", json=body, timeout=120) as response:
+    with httpx.stream("POST", f"{url}/api/ask", json=body, **PATIENT) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         parts = [part.split("\n") for part in response.read().decode().strip().split("\n\n")]
     names = [lines[0].removeprefix("event: ") for lines in parts]

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from server_tools import running, until
+from server_tools import PATIENT, running, until
 
 from langbert import Document, Store
 from langbert_server import Key, Keys, Settings, create_app
@@ -47,9 +47,7 @@ def url(minilm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def client(url: str, key: str | None) -> httpx.Client:
-    return httpx.Client(
-        base_url=url, headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=120, verify=False
-    )
+    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"} if key else {}, **PATIENT)
 
 
 ENDPOINTS: list[tuple[str, str, Any]] = [
@@ -153,7 +151,7 @@ def test_without_a_key_nothing_is_told(url: str, key: str | None) -> None:
 def test_every_endpoint_is_among_those_that_are_tried(url: str) -> None:
     tried = {path.split("?")[0].replace("pay", "{document_id}").replace("/1", "/{page}") for _, path, _ in ENDPOINTS}
     own = {"/v1/embeddings", "/v1/rerank", "/v2/rerank", "/rerank", "/embed", "/", "/health", "/ready"}  # no documents
-    assert set(httpx.get(f"{url}/openapi.json").json()["paths"]) - own <= tried
+    assert set(httpx.get(f"{url}/openapi.json", **PATIENT).json()["paths"]) - own <= tried
 
 
 @pytest.mark.models

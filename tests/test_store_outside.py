@@ -215,12 +215,12 @@ def test_commands_answers_and_chains(
 @pytest.mark.models
 def test_the_server_answers_out_of_it(postgres_place: str, tmp_path: Path, minilm) -> None:
     httpx, server = pytest.importorskip("httpx"), pytest.importorskip("langbert_server")
-    from server_tools import running, until
+    from server_tools import PATIENT, running, until
 
     with open_store(postgres_place, embedder=minilm) as store:
         store.add(DOCUMENTS)
         app = server.create_app(store, settings=server.Settings(uploads=tmp_path / "uploads"))
-        with running(app) as url, httpx.Client(base_url=url, timeout=120) as client:
+        with running(app) as url, httpx.Client(base_url=url, **PATIENT) as client:
             hit = client.post("/api/search", json={"question": "who wrote it", "where": {"n": 1}}).json()["hits"][0]
             assert hit["source"] == "pep_8.txt"
             client.post("/api/documents", files={"file": ("ants.txt", b"Ants live in colonies.")})
