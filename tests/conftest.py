@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from langbert import Store
@@ -22,7 +22,10 @@ os.environ.setdefault("LANGSMITH_TRACING", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers that each take every core spend their time waiting for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-settings.register_profile("no clock", deadline=None)  # 200 ms for an example are over where the machine is busy
+# where the machine is busy, 200 ms for an example are over and the drawing of examples is found slow
+settings.register_profile(
+    "no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 settings.load_profile("no clock")
 
 DOCUMENTS = Path(__file__).parent.parent / "examples" / "documents"

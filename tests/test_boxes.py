@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from store_tools import HashEmbedder, LineChunker
 from test_pdf_page import PEP, page_of
@@ -26,7 +26,6 @@ def pep() -> Document:
     return read_document(PEP)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(1, 300), PART, PART, PART, PART)))
 def test_what_is_packed_comes_back(lines: list[tuple[int, int, float, float, float, float]]) -> None:
     placed, at = [], 0

@@ -104,7 +104,7 @@ def documents(draw: st.DrawFn) -> Document:
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(document=documents(), max_tokens=st.integers(16, 80), share=st.sampled_from([0.0, 0.2, 0.5]))
 @example(document=Document("d", "𝕏" * 500), max_tokens=16, share=0.5)
 @example(document=Document("d", " \n\u3000"), max_tokens=16, share=0.0)

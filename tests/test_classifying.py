@@ -146,7 +146,7 @@ def test_entities_are_the_words_of_the_text(tagger) -> None:
         st.text(max_size=60) | st.text(alphabet="Gu ido 北京\u0301\u200b\ud800.'’s-3,\x00\n", max_size=200), max_size=4
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_offsets_are_true_of_any_text(tagger, texts: list[str]) -> None:
     found = tagger.predict(texts)
     assert len(found) == len(texts)
@@ -156,7 +156,6 @@ def test_offsets_are_true_of_any_text(tagger, texts: list[str]) -> None:
 
 
 @given(st.lists(st.lists(st.integers(5, 99), max_size=7), max_size=60), st.integers(9, 40))
-@settings(deadline=None)
 def test_every_word_is_read_once_in_windows_that_fit(sentence: list[list[int]], room: int) -> None:
     found = word_windows(sentence, room)
     read = Counter(word for window in found for word in window.words)
@@ -201,7 +200,6 @@ def test_characters_are_cut_one_by_one() -> None:
 
 
 @given(st.lists(st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "S-LOC", "E-PER", "B-A-B", "I-A-B"])))
-@settings(deadline=None)  # the first example imports seqeval
 def test_spans_are_those_of_seqeval(tags: list[str]) -> None:
     from seqeval.metrics.sequence_labeling import get_entities
 

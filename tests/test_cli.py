@@ -453,7 +453,7 @@ def test_interrupt_keeps_the_store_whole(cli: Cli, bert: Path, tmp_path: Path) -
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background inherit SIG_IGN
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not (store / "store.sqlite").exists() and time.monotonic() < deadline and running.poll() is None:
         time.sleep(0.02)
     time.sleep(0.2)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langbert.records import Chunk
@@ -307,7 +307,7 @@ def test_a_file_that_the_store_does_not_know_is_never_read(sample, tmp_path, mon
     assert found(copy, vectors) == expected
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(place=st.floats(0, 1, exclude_max=True), junk=st.binary(min_size=1, max_size=40))
 def test_junk_anywhere_in_the_file_changes_no_answer(sample, tmp_path, place, junk):
     path, vectors, expected = sample
@@ -428,7 +428,7 @@ def test_very_long_vectors_are_found(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 3), st.integers(0, 3 * BLOCK), st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_any_wrong_bit_changes_a_checksum(seed: int, n: int, data: st.DataObject) -> None:
     content = np.random.default_rng(seed).integers(0, 256, n, dtype=np.uint8)
     before = block_checksums(content)

@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from langbert.documents import FORMATS, find_files, read_document, read_documents, supported_suffixes
@@ -647,7 +647,6 @@ def test_what_no_database_takes_is_replaced_in_place(tmp_path: Path) -> None:
     assert read_document(write(tmp_path, "a.ipynb", json.dumps({"cells": cells}))).text == "a\ufffd b\ufffdc"
 
 
-@settings(deadline=None)  # the first of a format imports its parser
 @given(st.sampled_from(supported_suffixes()), st.binary(max_size=300))
 def test_no_bytes_raise_anything_else(tmp_path_factory: pytest.TempPathFactory, suffix: str, data: bytes) -> None:
     path = write(tmp_path_factory.getbasetemp(), f"fuzz{suffix}", data)

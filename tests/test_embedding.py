@@ -75,7 +75,7 @@ def test_shape_dtype_and_length(embedder):
 
 
 @given(texts=st.lists(st.text(max_size=40), max_size=6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_text_has_a_vector(embedder, texts):
     assert np.isfinite(embedder.embed(texts)).all()
 

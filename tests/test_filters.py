@@ -25,7 +25,7 @@ def chunk(index: int, metadata: dict, source: str = "", page: int | None = None)
     return Chunk(f"c{index}", f"d{index % 2}", "text", source=source, page=page, metadata=metadata)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(rows=rows, wanted=st.lists(wheres, min_size=1, max_size=5))
 def test_search_and_reference_agree(rows, wanted):
     chunks = [chunk(index, *row) for index, row in enumerate(rows)]
@@ -36,7 +36,7 @@ def test_search_and_reference_agree(rows, wanted):
             assert found == {c.id for c in chunks if matches(where, fields_of(c))}, where
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     rows=rows,
     later=rows,

@@ -16,7 +16,7 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType as Quantization
 from gguf import GGUFWriter
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
@@ -347,13 +347,13 @@ def attempt(content: bytes, folder: Path) -> DecoderCheckpoint | None:
     return None
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_a_truncated_file_is_refused(whole: bytes, tmp_path: Path, share: float) -> None:
     assert attempt(whole[: int(share * len(whole))], tmp_path) is None
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_garbled_file_is_refused_or_read_but_never_crashes(whole: bytes, tmp_path: Path, data: st.DataObject) -> None:
     garbled = bytearray(whole)

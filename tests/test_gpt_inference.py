@@ -194,7 +194,7 @@ def test_without_room_nothing_is_kept(max_bytes: int) -> None:
         PrefixCache(-1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     prompts=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 500)), min_size=1, max_size=12),
     room=st.integers(0, 60_000),

@@ -263,7 +263,7 @@ async def test_an_abandoned_iterator_is_closed() -> None:
     reader = iterate_in_thread(numbers)
     assert [await anext(reader), await anext(reader)] == [0, 1]
     await reader.aclose()  # type: ignore[attr-defined]
-    assert await asyncio.to_thread(closed.wait, 5)
+    assert await asyncio.to_thread(closed.wait, 60)
 
 
 async def test_an_error_in_the_thread_reaches_the_reader() -> None:

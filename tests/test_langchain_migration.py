@@ -20,7 +20,7 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -363,7 +363,7 @@ def test_what_many_documents_share_is_no_attack(tmp_path: Path, monkeypatch: pyt
     assert documents[0].metadata is not documents[1].metadata
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(cut=st.integers(0, 900), flips=st.lists(st.tuples(st.integers(0, 900), st.integers(0, 255)), max_size=4))
 def test_damaged_folders_give_named_errors(tmp_path: Path, cut: int, flips: list[tuple[int, int]]) -> None:
     for name in ("index.pkl", "index.faiss"):

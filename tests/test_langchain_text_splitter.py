@@ -23,7 +23,7 @@ def embeddings() -> LangBertEmbeddings:
     return LangBertEmbeddings()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(text=st.lists(st.sampled_from(PIECES), max_size=80).map("".join))
 def test_passages_are_cut_not_rewritten(embeddings: LangBertEmbeddings, text: str) -> None:
     splitter = LangBertTextSplitter(embeddings, chunk_size=24)

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
@@ -190,7 +190,7 @@ METADATA = st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(text=st.text(st.characters(exclude_categories=["Cs"])), metadata=METADATA)
 def test_what_goes_in_comes_out_unchanged(text: str, metadata: dict[str, Any]) -> None:
     with LangBertVectorStore(WORDS) as store:
@@ -307,7 +307,7 @@ def test_a_function_sees_the_metadata_that_callers_see_and_cannot_change_them(tm
 # --- scores ----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     vectors=st.lists(
         st.lists(st.floats(-1e6, 1e6, width=32), min_size=3, max_size=3).filter(any), min_size=2, max_size=6

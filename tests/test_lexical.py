@@ -207,7 +207,7 @@ def test_headings_and_source_are_read_too():
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_question_is_syntax(question):
     store = test_no_question_is_syntax.store  # type: ignore[attr-defined]
     if question.strip():

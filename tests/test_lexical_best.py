@@ -53,7 +53,7 @@ def questions(draw: st.DrawFn) -> str:
     return " ".join(words) + draw(st.sampled_from(["", " 是不了在", " 3.txt", " unheard"]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(questions(), st.integers(1, 40), st.sampled_from([None, 2, 40, 900, 2000]), st.data())
 def test_the_best_are_those_of_reading_everything(
     index: LexicalIndex, question: str, k: int, allowed: int | None, data: st.DataObject

@@ -107,7 +107,7 @@ def joined_states(embedder: Embedder, text: str, prompt: str = "") -> tuple[torc
 @given(text=texts, prompt=st.sampled_from(["", "search the "]), limit=st.integers(6, LIMIT))
 @example(text="hello world " * 20, prompt="", limit=LIMIT)
 @example(text="hello world " * 20, prompt="search the ", limit=LIMIT)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_joined_windows_hold_every_token_once_from_where_it_has_most_context(tiny, text, prompt, limit):
     tokenizer = TextTokenizer.from_folder(tiny)
     reader = TextReader(tokenizer, prompt, include_prompt=True)
@@ -215,7 +215,7 @@ def test_a_span_over_all_of_a_text_has_its_vector(tiny, attentive, pooling, prom
 
 
 @given(text=texts, cuts=st.lists(st.integers(0, 400), max_size=8))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_parts_weighted_by_their_tokens_make_up_the_mean_of_the_text(raw, text, cuts):
     bounds = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
     spans = list(pairwise(bounds))

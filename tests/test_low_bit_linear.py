@@ -32,7 +32,7 @@ def on_a_grid(n_rows: int, n_columns: int, seed: int = 0) -> torch.Tensor:
     return (levels * scale + least).flatten(1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.integers(1, 5), groups=st.integers(1, 4), seed=st.integers(0, 99), rounded=st.booleans())
 def test_a_weight_on_a_grid_is_found_on_it(rows: int, groups: int, seed: int, rounded: bool) -> None:
     weight = on_a_grid(16 * rows, 32 * groups, seed)

@@ -40,7 +40,7 @@ def test_every_mode_is_defined():
 
 
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6), seed=st.integers(0, 2**31))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @pytest.mark.parametrize("pooling", Pooling)
 def test_packed_left_and_right_are_the_definition(pooling, lengths, seed):
     generator = torch.Generator().manual_seed(seed)

@@ -125,7 +125,7 @@ def test_sizes_that_make_no_sense_are_refused(changes: dict[str, Any], message: 
 # --- padding ----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.sampled_from(sorted(CELLS)),
     st.booleans(),

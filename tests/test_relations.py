@@ -174,7 +174,7 @@ def test_the_loss_is_that_of_the_paper_and_blind_to_padding() -> None:
 texts = st.lists(st.sampled_from([*WORDS, *PEOPLE, *PLACES]), max_size=24).map("".join)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text=texts)
 def test_whatever_is_found_stands_in_the_text(random_extractor: Extractor, text: str) -> None:
     found = random_extractor.extract(text)
@@ -196,7 +196,7 @@ def test_random_tables_find_something(random_extractor: Extractor) -> None:
     assert found.triples
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text=texts)
 def test_windows_hold_every_token_in_its_place(base: str, text: str) -> None:
     tokenizer = TextTokenizer.from_folder(base)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from langbert.evaluation.scoring import best_over_answers, holds_answer
@@ -11,7 +11,6 @@ from langbert.evaluation.scoring import best_over_answers, holds_answer
 WORDS = st.lists(st.sampled_from(["the", "a", "An", "Normans", "normans'", "in", "1,066", "U.S.", "-", "co-op"]))
 
 
-@settings(deadline=None)  # the first call imports torchmetrics
 @given(WORDS, WORDS)
 def test_english_is_scored_as_the_squad_script_does(predicted: list[str], answer: list[str]) -> None:
     pytest.importorskip("torchmetrics")

@@ -122,7 +122,7 @@ def test_positions_are_the_papers_waves() -> None:
         assert table[position, 8 + i] == pytest.approx(math.cos(angle), abs=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(kind=st.sampled_from(list(KINDS)), source=ids, target=ids, others=ids, padding=ids)
 def test_a_token_is_moved_neither_by_later_ones_nor_by_padding(
     kind: str, source: list[int], target: list[int], others: list[int], padding: list[int]
@@ -134,7 +134,7 @@ def test_a_token_is_moved_neither_by_later_ones_nor_by_padding(
     assert (more[:, : len(target)] - alone).abs().max() < 1e-4
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(kind=st.sampled_from(list(KINDS)), source=ids, target=ids, cut=st.integers(0, 12))
 def test_reading_in_steps_is_reading_at_once(kind: str, source: list[int], target: list[int], cut: int) -> None:
     model = MODELS[kind]
@@ -172,7 +172,7 @@ def test_more_than_the_context_is_refused() -> None:
 END = 1
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     kind=st.sampled_from(list(KINDS)),
     sources=st.lists(ids, min_size=1, max_size=3),

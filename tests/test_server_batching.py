@@ -17,11 +17,12 @@ class SlowEmbedder(HashEmbedder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.may = threading.Event()
+        self.begun, self.may = threading.Event(), threading.Event()
         self.sizes: list[int] = []
 
     def embed(self, texts, role="document", *, progress=None):
-        self.may.wait(10)
+        self.begun.set()
+        self.may.wait(120)
         self.sizes.append(len(texts))
         return super().embed(texts, role, progress=progress)
 
@@ -35,7 +36,7 @@ async def test_requests_that_wait_are_computed_together_and_each_gets_its_own() 
     embedder = SlowEmbedder()
     queue = Embeddings(embedder, batch_tokens=1000, queued_tokens=10_000)
     first = asyncio.create_task(queue.embed(["begins"]))
-    await asyncio.sleep(0.1)  # it is being computed, and the others wait
+    await asyncio.to_thread(embedder.begun.wait)  # it is being computed, and the others wait
     texts = [[f"text {i}", f"and {i}"] for i in range(20)]
     others = [asyncio.create_task(queue.embed(each)) for each in texts]
     await queued(queue, 80)
@@ -65,7 +66,7 @@ async def test_what_nobody_waits_for_is_not_computed() -> None:
     embedder = SlowEmbedder()
     queue = Embeddings(embedder, batch_tokens=10, queued_tokens=10_000)
     first = asyncio.create_task(queue.embed(["begins"]))
-    await asyncio.sleep(0.1)
+    await asyncio.to_thread(embedder.begun.wait)
     dropped = asyncio.create_task(queue.embed(["word"] * 500))
     await queued(queue, 500)
     dropped.cancel()
@@ -80,7 +81,7 @@ async def test_too_much_that_waits_is_told_to_come_again() -> None:
     embedder = SlowEmbedder()
     queue = Embeddings(embedder, batch_tokens=10, queued_tokens=50)
     first = asyncio.create_task(queue.embed(["begins"]))
-    await asyncio.sleep(0.1)
+    await asyncio.to_thread(embedder.begun.wait)
     second = asyncio.create_task(queue.embed(["word"] * 40))
     await queued(queue, 40)
     with pytest.raises(Busy) as busy:

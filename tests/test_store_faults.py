@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_tools import HashEmbedder, LineChunker
 
@@ -503,7 +503,7 @@ def test_wrong_types_and_sizes_are_refused_or_harmless(
         assert examine(tampered(filled, tmp_path / "again", statement)).state == "primary"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(data=st.data())
 def test_random_bytes_never_do_more_than_raise(filled: Path, tmp_path: Path, data: st.DataObject) -> None:
     path = Path(tmp_path / "s")

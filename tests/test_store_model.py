@@ -171,7 +171,7 @@ def _cells():
 
 
 class TestInMemory(StoreMachine.TestCase):
-    settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+    settings = settings(max_examples=40, stateful_step_count=25)
 
 
 @pytest.fixture(scope="class")
@@ -183,14 +183,14 @@ def _folder(tmp_path_factory):
 
 @pytest.mark.usefixtures("_folder")
 class TestOnDisk(StoreMachine.TestCase):
-    settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+    settings = settings(max_examples=15, stateful_step_count=20)
 
 
 @pytest.mark.usefixtures("_folder", "_cells")
 class TestCellsOnDisk(StoreMachine.TestCase):
-    settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+    settings = settings(max_examples=15, stateful_step_count=20)
 
 
 @pytest.mark.usefixtures("_cells")
 class TestCellsInMemory(StoreMachine.TestCase):
-    settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+    settings = settings(max_examples=25, stateful_step_count=25)

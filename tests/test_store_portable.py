@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_tools import HashEmbedder, LineChunker
 
@@ -107,7 +107,7 @@ def chunks(draw: st.DrawFn) -> list[tuple[Chunk, list[float]]]:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(given_chunks=chunks(), text=_TEXTS, metadata=_METADATA)
 def test_whatever_can_be_stored_comes_back(
     tmp_path_factory: pytest.TempPathFactory, format: Any, given_chunks: Any, text: str, metadata: Any

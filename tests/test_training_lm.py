@@ -184,7 +184,7 @@ def test_packing_leaks_nothing(pair: tuple[Any, GPT]) -> None:
         torch.testing.assert_close(one, other, atol=2e-4, rtol=1e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 50), max_size=80))
 def test_every_example_is_packed_once_and_fits(lengths: list[int]) -> None:
     rows = pack(lengths, 50)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -77,7 +77,6 @@ def test_chosen_tokens_are_replaced_in_the_papers_shares() -> None:
     assert len(drawn) > 800  # random tokens are any token
 
 
-@settings(deadline=None)
 @given(
     tokens=st.lists(st.tuples(st.integers(0, 60), st.booleans()), max_size=80),
     share=st.floats(0.01, 0.99),
@@ -292,7 +291,6 @@ def numbered(documents: list[list[int]]) -> Corpus:
     return Corpus(ids, ids < 0, starts, counts)
 
 
-@settings(deadline=None)
 @given(
     documents=st.lists(st.lists(st.integers(1, 10), min_size=1, max_size=12), min_size=2, max_size=6),
     room=st.integers(20, 40),

@@ -40,7 +40,7 @@ def text(length: int, batch: int = 2, seed: int = 1) -> torch.Tensor:
 
 
 @given(length=st.integers(1, 9), past=st.integers(0, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_shift_finds_the_distance_of_every_pair(length: int, past: int) -> None:
     total = past + length
     scores = torch.arange(2.0 * length * total).view(2, length, total)

@@ -92,7 +92,7 @@ def test_a_text_is_cut_as_the_library_cuts_it(light: LightUnigram, library: Toke
 
 
 @given(text=st.text(max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_text_is(light: LightUnigram, library: Tokenizer, text: str) -> None:
     found = light.encode(text)
     assert found is not None
