@@ -320,7 +320,16 @@ def test_bad_wheels_are_refused_and_leave_nothing(
     assert leftovers(cache) == []
     assert {path for path in index.parent.rglob("*") if "cache" not in path.parts} == before
     assert not Path("/tmp/evil.txt").exists()
-    write_wheel(index, FILES)  # the index is mended: the next try succeeds
+
+
+@pytest.mark.parametrize("spoil", [truncated, evil])
+def test_a_mended_index_is_believed_at_the_next_try(
+    spoil: Callable[[Path], None], tiny: CatalogueEntry, index: Path
+) -> None:
+    spoil(index)
+    with pytest.raises(ModelError):
+        resolve("tiny")
+    write_wheel(index, FILES)
     assert resolve("tiny").is_dir()
 
 
