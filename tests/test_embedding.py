@@ -423,6 +423,14 @@ def test_other_families_have_the_vectors_of_sentence_transformers(kind, tmp_path
     assert again.space.differences(embedder.space) == []
 
 
+def test_a_network_of_another_family_larger_than_its_weights_is_refused(tmp_path):
+    write_tiny(tmp_path, transformers.DistilBertModel)
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    write_json({**config, "hidden_dim": 10**9}, tmp_path / "config.json")
+    with pytest.raises(CheckpointError, match=r"config\.json: it describes a network of [\d,]{10,} parameters"):
+        Embedder(tmp_path)
+
+
 def test_int8_is_for_bert(tmp_path):
     write_tiny(tmp_path, transformers.DistilBertModel)
     with pytest.raises(CheckpointError, match="'int8' is for BERT"):

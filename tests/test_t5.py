@@ -262,6 +262,7 @@ def test_adapters_are_merged_into_the_t5_they_were_trained_beside(folder: Path, 
         ({"num_layers": 10**9}, "more layers than"),
         ({"decoder_start_token_id": 10**6}, "how a target begins"),
         ({"d_ff": 10**30}, "transformers can load it"),
+        ({"d_ff": 10**7}, "it describes a network of"),
     ],
 )
 def test_a_folder_that_contradicts_itself_is_refused(

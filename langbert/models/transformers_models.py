@@ -21,6 +21,7 @@ from .layers.pooling import pack
 
 _UNLIMITED = 2**31 - 1
 
+_MOST_OF_A_BYTE = 4  # parameters: a quarter of a byte for each is less than any format takes
 _MOST_LAYERS = 1000
 """No network has more; a file that says so would keep transformers building for ever."""
 
@@ -229,6 +230,8 @@ def _loaded(
     for key, value in config.items():
         if key.endswith("layers") and isinstance(value, int) and value > _MOST_LAYERS:
             raise CheckpointError(f"{folder / 'config.json'}: {key} is {value}, more layers than any network has")
+    if not trust_remote_code and not gguf_file:
+        _check_size(kind, folder)
     try:
         with _no_progress_bar():
             model, report = getattr(transformers, kind).from_pretrained(
@@ -246,6 +249,25 @@ def _loaded(
         place = folder / (gguf_file or "")
         raise CheckpointError(f"{place}: neither langbert nor transformers can load it: {error}{hint}") from error
     return model, sorted(report["missing_keys"])
+
+
+def _check_size(kind: str, folder: Path) -> None:
+    """Refuse a network that is larger than its weights, before any memory is had for it."""
+    import transformers
+
+    held = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in (".safetensors", ".bin"))
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"):
+            network = getattr(transformers, kind).from_config(config)
+    except Exception:  # loading it says why
+        return
+    asked = sum(parameter.numel() for parameter in network.parameters())
+    if asked > _MOST_OF_A_BYTE * held:
+        raise CheckpointError(
+            f"{folder / 'config.json'}: it describes a network of {asked:,} parameters, and its weights have {held:,} "
+            "bytes: they are of another model, or not whole; fetch both again"
+        )
 
 
 @contextmanager
