@@ -8,8 +8,6 @@ from typing import Any
 
 from ...errors import CheckpointError
 
-__all__ = ["SPECIAL_ROLES", "content_of", "wordpiece_definition"]
-
 SPECIAL_ROLES = ("pad", "unk", "cls", "sep", "mask")
 """What special tokens are for."""
 
