@@ -34,6 +34,7 @@ async def test_gives_the_vectors_of_the_core(minilm: Embedder) -> None:
 
 
 @pytest.mark.models
+@pytest.mark.filterwarnings("ignore:`langchain-community` is being sunset")
 def test_finds_the_right_document_in_an_index(minilm: Embedder) -> None:
     core = pytest.importorskip("llama_index.core", reason="LlamaIndex is not installed")
     from llama_index_langbert import LangBertEmbedding
