@@ -442,7 +442,7 @@ def test_interrupt_keeps_the_store_whole(cli: Cli, bert: Path, tmp_path: Path) -
     many = tmp_path / "many"
     many.mkdir()
     for number in range(40):  # no two sentences alike: equal texts would be embedded once, and the run over too soon
-        lines = (f"The quick brown fox {number} jumps over the lazy dog {line} times." for line in range(250))
+        lines = (f"The quick brown fox {number} jumps over the lazy dog {line} times." for line in range(400))
         (many / f"{number}.txt").write_text("\n".join(lines))
     store = tmp_path / "store"
     command = [sys.executable, "-m", "langbert", "index", many, "--store", store, "--embedder", bert]
