@@ -109,6 +109,15 @@ def test_averaged_adapters_are_the_mean_of_the_merged_networks(trained, tmp_path
     for name, tensor in mean.items():
         torch.testing.assert_close(tensor, (one[name] + two[name]) / 2, atol=1e-6, rtol=1e-5)
 
+    average_adapters([folder, other], tmp_path / "small", rank=1)
+    merge_adapters(small := copy.deepcopy(base), tmp_path / "small", heads=("head",))
+    untrained = base.state_dict()
+    for name, tensor in small.state_dict().items():
+        if tensor.ndim == 2 and not name.startswith("head"):
+            left, values, right = torch.linalg.svd(mean[name] - untrained[name])
+            nearest = values[0] * left[:, :1] @ right[:1]
+            torch.testing.assert_close(tensor - untrained[name], nearest, atol=1e-5, rtol=1e-4)
+
     config = json.loads((other / "adapter_config.json").read_text())
     (other / "adapter_config.json").write_text(json.dumps({**config, "r": 5}))
     with pytest.raises(CheckpointError, match="another base, rank or alpha"):

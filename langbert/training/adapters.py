@@ -98,11 +98,12 @@ def save_adapters(network: nn.Module, folder: Path, *, base: str, dtype: torch.d
     (folder / "README.md").unlink(missing_ok=True)  # the loop writes the card
 
 
-def average_adapters(folders: Sequence[str | Path], output: str | Path) -> None:
-    """The mean of several runs that began at the same point, as adapters of the ranks' sum.
+def average_adapters(folders: Sequence[str | Path], output: str | Path, rank: int | None = None) -> None:
+    """The mean of several runs that began at the same point, as adapters of the ranks' sum, or of ``rank``.
 
     What one run learnt too well another did not, so the mean often does better than any of them, at no cost (Wortsman
-    et al. 2022, "Model soups", §2). ``output`` is the first folder's copy with the mean of all weights.
+    et al. 2022, "Model soups", §2). ``output`` is the first folder's copy with the mean of all weights. Of a smaller
+    rank it is the nearest (Eckart & Young 1936), which for runs that began at one point loses next to nothing.
 
     Raises:
         CheckpointError: the adapters have different bases, ranks or tensors.
@@ -129,9 +130,29 @@ def average_adapters(folders: Sequence[str | Path], output: str | Path) -> None:
             mean[name] = sum(values, torch.zeros(())) / n
         mean[name] = mean[name].to(tensor.dtype)
     shutil.copytree(first, output)
-    wider = {**config, "r": n * config["r"], "lora_alpha": n * config["lora_alpha"]}  # alpha / r is what it was
-    write_json(wider, output / ADAPTER_CONFIG)
+    of_all = n * config["r"]
+    if rank is not None and rank < of_all:
+        for name in [name for name in mean if name.endswith(".lora_A.weight")]:
+            other = name.replace(".lora_A.", ".lora_B.")
+            mean[name], mean[other] = _nearest(mean[name], mean[other], rank)
+        of_all = rank
+    scaled = {
+        **config,
+        "r": of_all,
+        "lora_alpha": of_all * config["lora_alpha"] / config["r"],
+    }  # alpha / r is as it was
+    write_json(scaled, output / ADAPTER_CONFIG)
     save_tensors(mean, output / ADAPTER_TENSORS)
+
+
+def _nearest(a: torch.Tensor, b: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """``(rank, in)`` and ``(out, rank)`` whose product is nearest to ``b @ a``."""
+    left, values, right = torch.linalg.svd(b.float() @ a.float(), full_matrices=False)
+    roots = values[:rank].sqrt()
+    return (
+        (roots[:, None] * right[:rank]).to(a.dtype).contiguous(),
+        (left[:, :rank] * roots).to(b.dtype).contiguous(),
+    )
 
 
 def merged(network: nn.Module) -> nn.Module:
