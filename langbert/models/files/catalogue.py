@@ -152,9 +152,9 @@ class CatalogueEntry:
 _EVIDENCE = (
     PinnedFile("adapter_config.json", "febb3bbff3ad4668feb0c2c9481ad5a4ca9f409428052dba4c1fadea5852c8ec", 386),
     PinnedFile(
-        "adapter_model.safetensors", "212172c648507c3894c62271ccdb136cc2a8efc23233b11b2a2d033f2205666c", 3_750_692
+        "adapter_model.safetensors", "17c03312b2c314a6abb88822af9a78186a4823fcabf980089112afb438487685", 3_750_692
     ),
-    PinnedFile("calibration.json", "ddf5c9d8e1771ee8d590e3edfea3838c697270aad1352d20fd911355e2f03f9d", 156),
+    PinnedFile("calibration.json", "40df6c82e888ba918f71ce748fd54ce7a9e879e24554073ab4140d68d6e99d8e", 158),
 )
 """One folder for three names: adapters and three heads on e5-small."""
 
