@@ -42,8 +42,8 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
         for judged, read in ((True, True), (False, True), (True, False), (False, False))
     },
     "e5": {
-        "search, pieces": ("cosine", "piece"),
-        "search by words, pieces": ("coverage", "piece"),
+        "search, pieces": ("cosine", "piece", "named"),
+        "search by words, pieces": ("coverage", "piece", "named"),
         "search, reader": ("coverage", "cosine", "margin", "quoted"),
         "search by words, reader": ("coverage", "margin", "quoted"),
         "search": ("coverage", "cosine"),
@@ -51,6 +51,12 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 """For each encoder what there may be, and what it tells, in the order of :class:`Features`."""
+
+
+FIXED = {"named": 2.0}
+"""Weights that are not fitted. Those who wrote SQuAD's unanswerable questions kept the names that the paragraph has;
+people who ask past their documents do not. Fitted it is 0.5, on 124 questions of people's 3 and more is best, and 2
+costs SQuAD nothing (AUROC 0.777 and 0.993, with any weight from 0 to 2 within 0.002)."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ def rows(kind: str, asked: Sequence[Asked]) -> list[Row]:
                 one.candidates,
                 one.evidence(READ) if one.read else (),
                 relevances=one.relevances,
+                nearest=one.nearest,
             ),
         )
         for one in asked
@@ -88,7 +95,11 @@ def fit(told: Sequence[Row], names: Sequence[str]) -> list[float]:
     groups = [(row.kind, row.held) for row in told]
     shares = {group: (HELD if group[1] else 1 - HELD) / groups.count(group) for group in set(groups)}
     weights = [len(told) * shares[group] for group in groups]
-    return logistic(matrix(told, names), [row.held for row in told], weights)
+    free = [name for name in names if name not in FIXED]
+    fixed = np.array(matrix(told, [name for name in names if name in FIXED])) @ [FIXED[n] for n in names if n in FIXED]
+    *slopes, bias = logistic(matrix(told, free), [row.held for row in told], weights, fixed)
+    found = {**dict(zip(free, slopes, strict=True)), **FIXED}
+    return [*(found[name] for name in names), bias]
 
 
 def out_of_fold(told: Sequence[Row], names: Sequence[str]) -> NDArray[np.float64]:

@@ -49,7 +49,7 @@ def test_more_of_anything_never_makes_an_answer_less_likely(
 def test_there_are_coefficients_for_every_set_of_parts() -> None:
     for encoder, sets in FITTED.items():
         for cosine, judged, margin in itertools.product((None, 0.5), (None, 0.0), (None, 0.0)):
-            names, _ = Features(0.5, cosine, judged, margin, margin, judged).known(encoder)
+            names, _ = Features(0.5, cosine, judged, margin, margin, judged, judged).known(encoder)
             assert set(sets[names]) == {*names, "bias"}
             assert all(weight >= 0 for name, weight in sets[names].items() if name != "bias")
 
@@ -70,6 +70,27 @@ def test_what_speaks_for_an_answer() -> None:
     told = features("Which insects make honey?", found, [elsewhere])
     assert told is not None
     assert told.quoted == pytest.approx(1 / 3)  # "insects", of its heading
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "share"),
+    [
+        ("Which licence has the CodeNet data of 2021?", "The CodeNet data are old.", 0.5),
+        ("what is it called", "It is called a bee.", 1.0),
+        ("TiDB 支持 Safari 吗", "TiDB 支持 Chrome。", 0.5),
+        ("Where is Beijing?", "北京在中国北部。", 1.0),
+        ("北京 GDP 有多高", "北京的 GDP 很高。", 1.0),
+    ],
+)
+def test_names_and_figures_are_looked_for_where_the_best_piece_stands(question: str, text: str, share: float) -> None:
+    passage = Candidate(Chunk(id="a", document_id="a", text=text), 0.9)
+    told = features(question, [passage], relevances=[1.0], nearest=passage)
+    assert told is not None
+    assert told.named == share
+    headed = replace(passage, chunk=replace(passage.chunk, headings=("CodeNet, 2021, for Safari",)))
+    told = features(question, [headed], relevances=[1.0], nearest=headed)
+    assert told is not None
+    assert told.named == 1.0
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,15 @@ from langbert.answering.fitted import FILE
 
 
 def logistic(
-    rows: Sequence[Sequence[float]], labels: Sequence[bool], weights: Sequence[float] | None = None
+    rows: Sequence[Sequence[float]],
+    labels: Sequence[bool],
+    weights: Sequence[float] | None = None,
+    offsets: NDArray[np.float64] | float = 0.0,
 ) -> list[float]:
     """The coefficients of a logistic model of ``rows`` ``(n, f)`` in their own units, and the bias last.
 
     None is negative: every row speaks for the label or says nothing, so that more of it never lowers the outcome.
+    ``offsets`` ``(n,)`` are logits that are there already.
     """
     features = np.array(rows, float)
     centre, spread = features.mean(0), features.std(0) + 1e-9
@@ -28,7 +32,7 @@ def logistic(
     shares = np.ones(len(features)) if weights is None else np.array(weights)
 
     def loss(coefficients: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        margins = signs * (scaled @ coefficients)
+        margins = signs * (scaled @ coefficients + offsets)
         slopes = coefficients * ([1.0] * features.shape[1] + [0.0])
         pull = -shares * signs * expit(-margins)
         return float(shares @ np.logaddexp(0, -margins) + slopes @ slopes / 2), pull @ scaled + slopes

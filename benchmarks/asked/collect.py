@@ -44,6 +44,7 @@ class Asked:
         candidates: best first, with all their scores.
         read: of the first ones, the reader's spans; empty without a reader.
         relevances: what the cross-encoder says of pieces of them, as log-odds; empty where it orders passages instead.
+        nearest: the one with the best of these pieces.
     """
 
     question: Question
@@ -51,6 +52,7 @@ class Asked:
     candidates: Sequence[Candidate]
     read: Sequence[Spans]
     relevances: Sequence[float] = ()
+    nearest: Candidate | None = None
 
     def best_spans(
         self, questions: Sequence[str], passages: Sequence[str], n: int, *, headings: Sequence[str] | None = None
@@ -125,16 +127,14 @@ class Asking:
             read = self._kept(
                 f"{kind}-{self._digest}", questions, lambda question: self._read(question, candidates[question.id])
             )
-        return [
-            Asked(
-                question,
-                bool(question.answers) and not absent,
-                candidates[question.id],
-                [[ReadSpan(*span) for span in spans] for spans in read.get(question.id, [])],
-                judged.get(question.id, ()),
-            )
-            for question in questions
-        ]
+        asked = []
+        for question in questions:
+            relevances, nearest = judged.get(question.id, ((), None))
+            spans = [[ReadSpan(*span) for span in spans] for spans in read.get(question.id, [])]
+            best = next((one for one in candidates[question.id] if one.chunk.id == nearest), None)
+            held = bool(question.answers) and not absent
+            asked.append(Asked(question, held, candidates[question.id], spans, relevances, best))
+        return asked
 
     def _kind(self, absent: bool) -> str:
         encoder = "" if self.encoder == "minilm" else f"-{self.encoder}"
@@ -175,10 +175,11 @@ class Asking:
         passages, headings = [one.text for one in first], [heading_line(one.chunk) for one in first]
         return self._reader.best_spans([question.question] * len(first), passages, PER_PASSAGE, headings=headings)
 
-    def _judge(self, question: Question, candidates: Sequence[Candidate]) -> list[float]:
+    def _judge(self, question: Question, candidates: Sequence[Candidate]) -> tuple[list[float], str | None]:
         pieces = cut_pieces(candidates, {}, 0.0 if wants(question.question).fact else PIECE)
         weighed = weigh(question.question, pieces, self._retriever.store.embedder, self._reranker)
-        return [round(relevance, 4) for relevance in weighed.relevances]
+        nearest = None if weighed.nearest is None else pieces[weighed.nearest].source.chunk.id
+        return [round(relevance, 4) for relevance in weighed.relevances], nearest
 
     @cached_property
     def _retriever(self) -> Retriever:

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from ..text.scripts import has_unspaced
 from ..text.sentences import stripped
-from ..text.terms import content_terms
 from .conditions import NUMBER, quarters
+from .names import names_in, tokens
 
 __all__ = ["Cell", "Row", "asked_cell", "rows_of"]
 
@@ -43,9 +43,7 @@ _KIN = tuple(
 )
 """Words of one kin, by one of which a column is named and by another asked for: stems, and pairs in Chinese."""
 _ASKED_WITH = re.compile(r"\b(?:who|when|where|owns?|how (?:many|long|heavy|high|tall|wide|old))\b", re.IGNORECASE)
-_WORD = re.compile(r"[A-Za-z\d][A-Za-z\d_.,+#-]*")
 _HOW_MUCH = re.compile(r"\bhow much (?:is|are|for)\b|多少钱|什么价|多贵", re.IGNORECASE)
-_FIGURE = re.compile(rf"(?<![A-Za-z])[A-Za-z]*{NUMBER.pattern}")
 _WHICH = re.compile(r"\b(?:who(?:se|m)?|which|we[rmn]|welche[rsnm]?)\b|谁|哪", re.IGNORECASE)
 _ASKS = frozenset({"how", "mani"})
 _SAY_LITTLE = frozenset("的是有了吗呢多少几在谁哪个一")
@@ -101,7 +99,7 @@ def asked_cell(question: str, rows: Sequence[Row], around: str = "") -> Cell | N
     '5 kg'
     """
     asked = _asked(question)
-    held = [[_tokens(row.text[start:end]) for _, start, end in row.cells] for row in rows]
+    held = [[tokens(row.text[start:end]) for _, start, end in row.cells] for row in rows]
     of_rows = [frozenset[str]().union(*cells) for cells in held]
     counts = Counter(word for words in of_rows for word in words)
     fits = [_fit(asked, cells, row, counts, len(rows)) for cells, row in zip(held, rows, strict=True)]
@@ -117,9 +115,9 @@ def asked_cell(question: str, rows: Sequence[Row], around: str = "") -> Cell | N
         return None
     name, start, end = row.cells[at]
     named = {word for word in asked for name, _, _ in row.cells if name and _named(frozenset({word}), name)}
-    explained = telling | named | (asked & _tokens(around))
-    said = _tokens(question) - _ASKS
-    if len(_letters(explained)) < _EXPLAINED * len(_letters(said)) or not _names(question) <= explained:
+    explained = telling | named | (asked & tokens(around))
+    said = tokens(question) - _ASKS
+    if len(_letters(explained)) < _EXPLAINED * len(_letters(said)) or not names_in(question) <= explained:
         return None
     value = row.text[start:end]
     unit = _UNIT.search(name)
@@ -157,7 +155,7 @@ def _column(asked: frozenset[str], row: Row, meant: Sequence[bool], which: bool)
 
 def _named(asked: frozenset[str], name: str) -> float:
     """Which share of a column's name a question says, in these words or in others of their kin."""
-    words = _tokens(_UNIT.sub("", name))
+    words = tokens(_UNIT.sub("", name))
     return sum(any(_akin(word, other) for other in asked) for word in words) / max(len(words), 1)
 
 
@@ -173,24 +171,7 @@ def _asked(question: str) -> frozenset[str]:
     if _HOW_MUCH.search(question):
         asking += " price"
     asking += "".join(f" q{number}" for number in quarters(question))
-    return _tokens(question) | (frozenset(asking.split()) - {"how"})
-
-
-def _tokens(text: str) -> frozenset[str]:
-    """Words as stems, figures as they are written."""
-    figures = (figure.replace(",", "").lower() for figure in _FIGURE.findall(text))
-    return frozenset((*content_terms(_FIGURE.sub(" ", text)), *figures))
-
-
-def _names(question: str) -> frozenset[str]:
-    """The names in a question, as its words: what is capitalised, or has figures, or is Latin among Chinese."""
-    foreign = has_unspaced(question)
-    found = [
-        word[0]
-        for word in _WORD.finditer(question)
-        if foreign or any(map(str.isdigit, word[0])) or (word.start() and word[0][0].isupper())
-    ]
-    return _tokens(" ".join(found))
+    return tokens(question) | (frozenset(asking.split()) - {"how"})
 
 
 def _letters(words: Iterable[str]) -> set[str]:

@@ -208,7 +208,12 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
         of_part: Weighed = yield Weigh(part, pieces)
         by_part.append((weighed.scores + of_part.scores) / 2)
     known = features(
-        question, candidates, found, relevances=weighed.relevances, known_cosines=policy.encoder is not None
+        question,
+        candidates,
+        found,
+        relevances=weighed.relevances,
+        nearest=None if weighed.nearest is None else pieces[weighed.nearest].source,
+        known_cosines=policy.encoder is not None,
     )
     sure = confidence(known, policy.encoder or "minilm", policy.calibration)
     clock.lap("read")

@@ -15,10 +15,12 @@ from ..log_odds import log_odds, sigmoid
 from ..records import Calibration, Candidate, EmbeddingSpace, Refuse
 from ..text.base_forms import base_terms
 from ..text.languages import languages_of
+from ..text.scripts import has_unspaced
 from ..text.terms import terms
 from .checking import claim_weights
 from .evidence import Evidence
 from .fitted import fitted
+from .names import names_in, tokens
 
 __all__ = ["THRESHOLDS", "Encoder", "Features", "confidence", "features", "known_encoder", "threshold_of"]
 
@@ -59,6 +61,8 @@ class Features:
         quoted: the share of the question, numbers and names counting most, that the sentence of the best span holds
             with its headings; None without a reader.
         piece: the log-odds of the best score that a cross-encoder gave a piece of a passage; None without one.
+        named: the share of the names and figures of the question that the passage of that piece holds; 1 where it has
+            none; None without a cross-encoder of pieces.
     """
 
     coverage: float | None = None
@@ -67,16 +71,18 @@ class Features:
     margin: float | None = None
     quoted: float | None = None
     piece: float | None = None
+    named: float | None = None
 
     def known(self, encoder: Encoder = "minilm") -> tuple[tuple[str, ...], tuple[float, ...]]:
         """The names and the values of those that are there, and were fitted for an encoder.
 
         Where a cross-encoder judged pieces, a reader adds nothing to it: asked for reasons or steps it finds no span,
-        whatever the documents hold, and a share of words says less than a cosine.
+        whatever the documents hold, and a share of words says less than a cosine. Encoders blur names and figures,
+        by which a question differs from those that are answered.
         """
-        names = [name for name in self.__slots__ if name != ("piece" if encoder == "minilm" else "reranker")]
-        if encoder == "e5" and self.piece is not None:
-            names = ["coverage" if self.cosine is None else "cosine", "piece"]
+        names = ["coverage", "cosine", *(("reranker",) if encoder == "minilm" else ()), "margin", "quoted"]
+        if encoder == "e5" and self.piece is not None and self.named is not None:
+            names = ["coverage" if self.cosine is None else "cosine", "piece", "named"]
         values = {name: value for name in names if (value := getattr(self, name)) is not None}
         return tuple(values), tuple(values.values())
 
@@ -105,6 +111,7 @@ def features(
     found: Sequence[Evidence] = (),
     *,
     relevances: Sequence[float] = (),
+    nearest: Candidate | None = None,
     known_cosines: bool = True,
 ) -> Features | None:
     """What speaks for an answer to ``question`` in ``candidates``; None where there are none.
@@ -113,6 +120,7 @@ def features(
         candidates: best first.
         found: what :func:`langbert.answering.evidence.best_evidence` found in them; empty without a reader.
         relevances: what a cross-encoder says of pieces of them, as log-odds; empty without one.
+        nearest: the one with the best of these pieces.
         known_cosines: whether they are of an encoder that is known, see :func:`known_encoder`; others do not count.
     """
     if not candidates:
@@ -131,6 +139,7 @@ def features(
         margin=max(margins) if margins else None,
         quoted=_quoted(question, found[0]) if margins else None,
         piece=max(relevances) if len(relevances) else None,
+        named=None if nearest is None else _named(question, nearest),
     )
 
 
@@ -162,6 +171,19 @@ def _in_one_language(question: str, candidates: Sequence[Candidate]) -> bool:
     """Whether their words can be compared: as far as their languages are known, they have one in common."""
     asked, told = languages_of(question), languages_of("\n".join(candidate.text for candidate in candidates))
     return not asked or not told or not set(asked).isdisjoint(told)
+
+
+def _named(question: str, candidate: Candidate) -> float:
+    """Which share of the names and figures in ``question`` a passage holds with what it stands under.
+
+    Names are spelt otherwise in another script, but for those that a Chinese or Japanese question spells in Latin
+    letters, as its documents do.
+    """
+    chunk = candidate.chunk
+    if not has_unspaced(question) and has_unspaced(chunk.text):
+        return 1.0
+    asked = names_in(question)
+    return len(asked & tokens(f"{chunk.source}\n{chunk.contextual_text}")) / len(asked) if asked else 1.0
 
 
 def _quoted(question: str, evidence: Evidence) -> float:

@@ -78,10 +78,12 @@ class Weighed(NamedTuple):
     Attributes:
         scores: ``(n,)`` logits that compare with each other.
         relevances: what the cross-encoder alone says of those it read, as log-odds; empty without one.
+        nearest: the piece that the cross-encoder thinks most of; None without one.
     """
 
     scores: NDArray[np.float64]
     relevances: Sequence[float]
+    nearest: int | None = None
 
 
 def merged(found: Sequence[Sequence[Candidate]]) -> list[Candidate]:
@@ -129,7 +131,7 @@ def weigh(
     relevances = [_as_told(judged[rank], pieces[i].told) for rank, i in enumerate(best)]
     faintest = np.full(len(pieces), min(relevances))
     faintest[best] = relevances
-    return Weighed(scores + weights.relevance * faintest, relevances)
+    return Weighed(scores + weights.relevance * faintest, relevances, int(np.argmax(faintest)))
 
 
 def _as_told(relevance: float, told: float) -> float:
