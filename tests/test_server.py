@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -365,7 +366,13 @@ class Program:
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         arguments = ["-m", "langbert", "serve", "--store", str(store), "--port", str(port), "--offline", "--quiet"]
-        self.process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.DEVNULL, env=dict(os.environ))
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments],
+            stderr=subprocess.DEVNULL,
+            env=dict(os.environ),
+            # whatever runs in the background of a shell is deaf to Ctrl-C, and so would be what it starts
+            preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        )
 
     def get(self, path: str) -> Any:
         try:
