@@ -62,6 +62,7 @@ bench: $(VENV)/.langbert-bench ## embeddings side by side with their peers: BENC
 
 # a stopped run goes on: every answer is kept in answers-benchmark/
 eval-answers: $(VENV)/.langbert-bench ## all that answers are measured by: DATA=FOLDER of squad, cmrc2018, clapnq, hotpotqa, aragog
+	@test -d "$(DATA)" || { echo "give the folder of the sets: make eval-answers DATA=FOLDER"; exit 2; }
 	@mkdir -p answers-benchmark
 	$(BIN)/langbert eval answers --data $(DATA)/squad/dev-half-v1.1.json --questions $(ASKED) --threshold 0 --resume \
 	  --results answers-benchmark/squad1.jsonl

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_pdf_page import under
 
 from langbert import Document
 from langbert.documents import read_document
@@ -183,17 +183,13 @@ def test_a_table_is_a_block_of_its_own(report: Document) -> None:
 
 
 @pytest.mark.parametrize("value", ["310", "295", "Wages"])
-def test_a_value_stands_where_the_page_has_it(report: Document, value: str, tmp_path: Path) -> None:
-    from test_pdf_page import under
-
+def test_a_value_stands_where_the_page_has_it(report: Document, value: str) -> None:
     start = report.text.index(value)
     (boxes,) = report.boxes(start, start + len(value)).values()
     assert "".join(under(pdf_of(REPORT), 1, list(boxes))).strip() == value
 
 
 def test_a_row_has_the_boxes_of_its_cells_and_of_their_names(report: Document) -> None:
-    from test_pdf_page import under
-
     start = report.text.index("Wages |")
     boxes = list(report.boxes(start, report.text.index("\n", start))[1])
     assert [text.strip() for text in under(pdf_of(REPORT), 1, boxes)] == ["Wages", "2024", "310", "2023", "295"]

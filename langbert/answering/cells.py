@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from ..text.scripts import has_unspaced
 from ..text.sentences import stripped
+from .asked_names import asked_names, tokens
 from .conditions import NUMBER, quarters
-from .names import names_in, tokens
 
 __all__ = ["Cell", "Row", "asked_cell", "rows_of"]
 
@@ -117,7 +117,7 @@ def asked_cell(question: str, rows: Sequence[Row], around: str = "") -> Cell | N
     named = {word for word in asked for name, _, _ in row.cells if name and _named(frozenset({word}), name)}
     explained = telling | named | (asked & tokens(around))
     said = tokens(question) - _ASKS
-    if len(_letters(explained)) < _EXPLAINED * len(_letters(said)) or not names_in(question) <= explained:
+    if len(_letters(explained)) < _EXPLAINED * len(_letters(said)) or not asked_names(question) <= explained:
         return None
     value = row.text[start:end]
     unit = _UNIT.search(name)

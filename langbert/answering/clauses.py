@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from ..text.languages import agree_in_negation
 from ..text.scripts import HAN, one_line
 from ..text.sentences import sentences
 from ..text.terms import content_terms
@@ -41,7 +42,6 @@ _WHY = re.compile(
     r"\b(?:why|warum|pourquoi|reason|explanation|explain|cause[sd]?|purpose|mean)\b|原因|理由|目的|意思|导致|为什么|为何",
     re.IGNORECASE,
 )
-_NOT = re.compile(r"\b(?:without|not?|never|ohne|nicht|keine?[nmrs]?|sans|pas)\b|[不无未没]", re.IGNORECASE)
 _BOTH = re.compile(r"\b(?:and|or|than|versus|und|oder|et|ou)\b|[和与及比]|还是", re.IGNORECASE)
 _COUNTED = re.compile(
     r"\b(?:zero|no|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen"
@@ -233,8 +233,7 @@ def _compared(question: str, sentence: str, parts: Sequence[_Part], fits: Sequen
     question does not, or the other way round, are none."""
     pairs = frozenset(pairwise(content_terms(question)))
     fits = [fit and fit + len(pairs & part.pairs) for fit, part in zip(fits, parts, strict=True)]
-    denied = _NOT.search(question) is not None
-    agreeing = [(_NOT.search(sentence, part.start, part.end) is not None) == denied for part in parts]
+    agreeing = [agree_in_negation(question, sentence[part.start : part.end]) for part in parts]
     return [fit if agrees or not any(agreeing) else 0 for fit, agrees in zip(fits, agreeing, strict=True)]
 
 

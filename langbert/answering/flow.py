@@ -223,9 +223,8 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     short = one_line(found[0].short) if found else ""
     chosen, is_new = _to_the_point(question, chosen, pieces, documents, wanted, len(in_parts) == 1)
     if is_new:
-        again: list[Evidence] = yield Read(
-            question, as_candidates([narrowed(chosen[0])])
-        )  # alone it misleads no reader
+        alone = as_candidates([narrowed(chosen[0])])  # what stands beside it misleads a reader
+        again: list[Evidence] = yield Read(question, alone)
         short = one_line(again[0].short if again else chosen[0].said or chosen[0].quote)
     elif chosen and chosen[0].told > 0:
         short = one_line(chosen[0].short)

@@ -17,10 +17,10 @@ from ..text.base_forms import base_terms
 from ..text.languages import languages_of
 from ..text.scripts import has_unspaced
 from ..text.terms import terms
+from .asked_names import asked_names, tokens
 from .checking import claim_weights
 from .evidence import Evidence
 from .fitted import fitted
-from .names import names_in, tokens
 
 __all__ = ["THRESHOLDS", "Encoder", "Features", "confidence", "features", "known_encoder", "threshold_of"]
 
@@ -182,7 +182,7 @@ def _named(question: str, candidate: Candidate) -> float:
     chunk = candidate.chunk
     if not has_unspaced(question) and has_unspaced(chunk.text):
         return 1.0
-    asked = names_in(question)
+    asked = asked_names(question)
     return len(asked & tokens(f"{chunk.source}\n{chunk.contextual_text}")) / len(asked) if asked else 1.0
 
 

@@ -29,7 +29,6 @@ _NAMES = 5  # lines above a row of figures in which the names of its columns may
 _FIXED_PITCH = 1  # of a font's flags (ISO 32000-1, table 123)
 _BOLD = re.compile(rb"bold|black|heavy|-bd|-medi|cmbx", re.IGNORECASE)
 _FIXED = re.compile(rb"courier|mono|nimbusmon|typewriter|cmtt|consol", re.IGNORECASE)
-_LINE = re.compile(r"[^\r\n]*")
 _WORD = re.compile(r"[^\s]+")
 _TITLE_LINES = 15  # a title stands among the first lines; figures further down may have larger type
 
@@ -95,7 +94,7 @@ def page_lines(pdf: Any, index: int) -> list[Line]:
 def _read_lines(page: Any, text_page: Any) -> list[Line]:
     text = characters(text_page)
     lines = []
-    starts = []
+    spans = []
     for match in re.finditer(r"[^\r\n]+", text):
         words = match.group()
         kept = words.rstrip()
@@ -104,9 +103,9 @@ def _read_lines(page: Any, text_page: Any) -> list[Line]:
             line = _measured(text_page, words.replace("\ue000", ""), start, match.start() + len(kept) - 1)
             line.boxes = list(_boxes(page, text_page, kept.lstrip(), start))
             lines.append(line)
-            starts.append(match.start())
+            spans.append(match.span())
     for i in _perhaps_rows(lines):
-        lines[i].words = list(_words(text_page, text, starts[i]))
+        lines[i].words = list(_words(text_page, text, *spans[i]))
     return [line for line in lines if line.text.strip()]
 
 
@@ -122,8 +121,8 @@ def _has_figures(words: list[str]) -> bool:
     return len(words) > 1 and figures >= max(1, 0.2 * len(words))
 
 
-def _words(text_page: Any, text: str, start: int) -> Iterator[Word]:
-    for match in _WORD.finditer(text, start, _LINE.match(text, start).end()):  # type: ignore[union-attr]
+def _words(text_page: Any, text: str, start: int, end: int) -> Iterator[Word]:
+    for match in _WORD.finditer(text, start, end):
         left, *_ = text_page.get_charbox(match.start())
         _, _, right, _ = text_page.get_charbox(match.end() - 1)
         yield Word(match[0].replace("\ue000", "").replace("\ufffe", "-"), left, right)

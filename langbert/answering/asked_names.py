@@ -19,7 +19,7 @@ def tokens(text: str) -> frozenset[str]:
     return frozenset((*content_terms(_FIGURE.sub(" ", text)), *figures))
 
 
-def names_in(question: str) -> frozenset[str]:
+def asked_names(question: str) -> frozenset[str]:
     """The names in a question, as its words: what is capitalised, has figures or is spelt as an identifier or a file
     is, and in Chinese whatever is Latin."""
     foreign = has_unspaced(question)
