@@ -138,9 +138,10 @@ class Changes:
 
     def add(self, batch: Batch, store: StoreLike) -> None:
         """Cut, embed and store one batch: it is kept, whatever happens to the next."""
-        if batch.documents:
-            store.add(batch.documents)
-        store.files.record(batch.records)  # whoever is killed in between need not embed the documents again
+        added = {document.id for document in batch.documents}
+        if added:
+            store.add(batch.documents, files=[record for record in batch.records if record.document_id in added])
+        store.files.record(record for record in batch.records if record.document_id not in added)
         if batch.moved:
             store.files.forget(batch.moved)
         updated = sum(document.id in self._memory.ids for document in batch.documents)

@@ -29,7 +29,7 @@ from .ingest import ChunkerLike
 from .ledger import Ledger
 from .ranking import Query
 from .repeats import different
-from .snapshot import StoredDocument
+from .snapshot import FileRecord, StoredDocument
 from .space import SpaceCheck
 
 if TYPE_CHECKING:
@@ -219,7 +219,13 @@ class BaseStore:
 
     # --- adding ------------------------------------------------------------------------------------------------------
 
-    def add(self, items: Iterable[Document | Chunk], *, progress: Progress | None = None) -> list[str]:
+    def add(
+        self,
+        items: Iterable[Document | Chunk],
+        *,
+        progress: Progress | None = None,
+        files: Iterable[FileRecord] = (),
+    ) -> list[str]:
         """Adds documents (cut into chunks) and chunks; an id that is there is updated, the last of equal ids counts.
 
         What has not changed costs nothing, and text that has not changed keeps its vector. Items are committed batch by
@@ -228,6 +234,7 @@ class BaseStore:
 
         Args:
             progress: told how many more items are done.
+            files: those that documents among the items were read from, recorded in the same commit.
 
         Returns:
             The ids of the items, in their order.
@@ -241,16 +248,19 @@ class BaseStore:
                 f"add takes a list of Documents or Chunks; got one {type(items).__name__}: put it in a list"
             )
         ids: list[str] = []
+        records = list(files)
         with self._adding:
             for batch in ingest.batches(items):
-                self._add_batch(batch)
-                ids += [item.id for item in batch]
+                added = [item.id for item in batch]
+                here = set(added)
+                self._add_batch(batch, [record for record in records if record.document_id in here])
+                ids += added
                 if progress is not None:
                     progress(len(batch))
             self._added()
         return ids
 
-    def _add_batch(self, items: Sequence[Document | Chunk]) -> None:
+    def _add_batch(self, items: Sequence[Document | Chunk], records: Sequence[FileRecord]) -> None:
         with self.snapshot() as snapshot:
             self._space.check(snapshot)
             if self.embedder is None and snapshot.dimension is not None:
@@ -262,11 +272,14 @@ class BaseStore:
         batch = ingest.prepare(
             items, self._database, chunker=chunker, embedder=self.embedder, spans=self._space.span_embedder
         )
-        if batch is not None:
+        if batch is not None or records:
             with self.transaction() as transaction:
-                if self.embedder is not None:
-                    self._space.claim(transaction, self.embedder.dimension)
-                ingest.write(transaction, batch)
+                if batch is not None:
+                    if self.embedder is not None:
+                        self._space.claim(transaction, self.embedder.dimension)
+                    ingest.write(transaction, batch)
+                if records:
+                    transaction.put_files(records)
 
     @property
     def chunker(self) -> ChunkerLike:

@@ -15,7 +15,7 @@ from .filters import Where
 from .fusion import Fusion
 from .ingest import ChunkerLike
 from .ledger import Ledger
-from .snapshot import StoredDocument
+from .snapshot import FileRecord, StoredDocument
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -55,7 +55,13 @@ class StoreLike(Protocol):
 
     def __len__(self) -> int: ...
 
-    def add(self, items: Iterable[Document | Chunk], *, progress: Progress | None = None) -> list[str]: ...
+    def add(
+        self,
+        items: Iterable[Document | Chunk],
+        *,
+        progress: Progress | None = None,
+        files: Iterable[FileRecord] = (),
+    ) -> list[str]: ...
 
     def add_vectors(self, chunks: Sequence[Chunk], vectors: NDArray[np.float32]) -> list[str]: ...
 
