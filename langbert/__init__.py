@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .documents import read_documents
     from .embedding.cache import EmbeddingCache
     from .embedding.embedder import Embedder
+    from .embedding.images import ImageEmbedder
     from .errors import LangbertError
     from .generation.generator import Generator
     from .generation.remote import RemoteGenerator
@@ -55,6 +56,7 @@ _HOME = {
     "Extractor": "labels.extractor",
     "FewShotClassifier": "labels.few_shot",
     "Generator": "generation.generator",
+    "ImageEmbedder": "embedding.images",
     "LangbertError": "errors",
     "Message": "records",
     "Pooling": "models.layers.pooling",
@@ -90,6 +92,7 @@ __all__ = [
     "Extractor",
     "FewShotClassifier",
     "Generator",
+    "ImageEmbedder",
     "LangbertError",
     "Message",
     "Pooling",

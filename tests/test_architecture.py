@@ -187,6 +187,7 @@ def test_the_public_names_are_pinned() -> None:
             "Extraction",
             "Extractor",
             "FewShotClassifier",
+            "ImageEmbedder",
             "Message",
             "RemoteGenerator",
             "Tagger",

@@ -7,6 +7,7 @@ so that importing this package costs nothing. :mod:`.formats` is the table that 
 from __future__ import annotations
 
 from ..boxes import Box
+from .captions import Picture, figures
 from .files import find_files
 from .formats import FORMATS, MAX_BYTES, Format, supported_suffixes
 from .pdf_page import draw_page, quote_boxes
@@ -20,9 +21,11 @@ __all__ = [
     "Box",
     "Format",
     "Limits",
+    "Picture",
     "Task",
     "Workers",
     "draw_page",
+    "figures",
     "find_files",
     "quote_boxes",
     "read_document",

@@ -25,14 +25,18 @@ def read(data: bytes) -> Extract:
     if reason := unread():
         raise DocumentError(f"it is a picture, which was not read: {reason}")
     recognised = Recognised()
-    pages = [recognised.page(number, image) for number, image in enumerate(_pages(data), 1)]
+    pages = [recognised.page(number, image) for number, image in enumerate(frames(data), 1)]
     if not any(pages):
         raise DocumentError("there is no text to be seen in it")
     return written(pages, recognised=recognised)
 
 
-def _pages(data: bytes) -> Iterator[NDArray[np.uint8]]:
-    """Each picture, ``(h, w, 3)``, upright as its camera says, no larger than OCR looks at."""
+def frames(data: bytes) -> Iterator[NDArray[np.uint8]]:
+    """Each picture, ``(h, w, 3)`` uint8, upright as its camera says, no larger than OCR looks at.
+
+    Raises:
+        DocumentError: it is no picture, or has too many pixels.
+    """
     import numpy as np
     from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 

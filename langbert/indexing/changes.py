@@ -11,15 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ..documents import find_files
+from ..documents import MAX_BYTES, Picture, figures, find_files
 from ..documents.files import printable
 from ..documents.formats import format_of
-from ..documents.loading import stamp_of
+from ..documents.loading import load, stamp_of
 from ..documents.reading import Reading, Task
 from ..documents.workers import Workers, read_in_order, workers_for
 from ..errors import DocumentError
 from ..records import Document, Progress
-from ..store import StoreLike
+from ..store import Store, StoreLike
 from ..store.snapshot import FileRecord, FileState
 from .options import SyncOptions
 from .report import SyncReport
@@ -141,6 +141,8 @@ class Changes:
         added = {document.id for document in batch.documents}
         if added:
             store.add(batch.documents, files=[record for record in batch.records if record.document_id in added])
+            if isinstance(store, Store) and store.pictures.embedder is not None:
+                store.pictures.add(picture for document in batch.documents for picture in _pictures(document))
         store.files.record(record for record in batch.records if record.document_id not in added)
         if batch.moved:
             store.files.forget(batch.moved)
@@ -302,6 +304,16 @@ class Changes:
         self._taken.add(id)
         more = self._options.metadata_of(file.inside)
         return replace(document, id=id, metadata={**document.metadata, **more, "sha256": digest})
+
+
+def _pictures(document: Document) -> list[Picture]:
+    """Those of the file that the document was read from, if it is still that."""
+    try:
+        loaded = load(Path(document.metadata["path"]), MAX_BYTES)
+        return figures(loaded.data, document) if loaded.digest == document.metadata["sha256"] else []
+    except DocumentError as error:
+        _LOG.warning("%s: its pictures are left out: %s", document.source, error)
+        return []
 
 
 def _ahead(items: Iterator[Item], stop: Callable[[], None] = lambda: None) -> Iterator[Item]:

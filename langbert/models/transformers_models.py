@@ -64,6 +64,50 @@ class TransformersEncoder:
         self._model.save_pretrained(folder)
 
 
+class TransformersTwoTowers:
+    """Texts and pictures in one space (Radford et al. 2021, "CLIP"): any model of that kind that
+    ``transformers.AutoModel`` knows, CLIP, Chinese-CLIP and SigLIP among them.
+
+    Raises:
+        CheckpointError: transformers cannot load it, weights are missing, or it has no vectors for pictures.
+    """
+
+    def __init__(self, folder: Path, *, device: torch.device) -> None:
+        from transformers import AutoProcessor
+
+        model, missing = _loaded("AutoModel", folder, torch.float32)
+        if missing or not hasattr(model, "get_image_features"):
+            found = f"it lacks {', '.join(missing[:5])}" if missing else f"it is a {type(model).__name__}"
+            raise CheckpointError(f"{folder}: expected vectors of texts and of pictures, as CLIP has them; {found}")
+        try:
+            # the one that needs Pillow and no torchvision, where both are here too: they differ in their last bits
+            self._processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True, backend="pil")  # type: ignore[no-untyped-call]
+        except Exception as error:  # as above: whatever a foreign folder makes transformers raise
+            raise CheckpointError(
+                f"{folder}: how its texts and pictures are prepared cannot be read: {error}"
+            ) from error
+        self._model = model.eval().to(device)
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """``(n, D)`` float32; the end of a text that is too long is cut off."""
+        ready = self._processor(text=list(texts), return_tensors="pt", padding="max_length", truncation=True)
+        return self._features("get_text_features", ready)
+
+    def images(self, images: Sequence[Any]) -> Tensor:
+        """``(n, D)`` float32 of arrays ``(h, w, 3)`` uint8."""
+        return self._features("get_image_features", self._processor(images=list(images), return_tensors="pt"))
+
+    @torch.inference_mode()
+    def _features(self, name: str, ready: Any) -> Tensor:
+        told = getattr(self._model, name)(**ready.to(self._model.device))
+        pooled: Tensor = getattr(told, "pooler_output", told)
+        return pooled.float().cpu()
+
+    def weights(self) -> Mapping[str, Tensor]:
+        tensors: Mapping[str, Tensor] = self._model.state_dict()
+        return tensors
+
+
 class TransformersCrossEncoder:
     """Any cross-encoder that ``transformers.AutoModelForSequenceClassification`` knows.
 

@@ -3,9 +3,9 @@
 One direction: ``filters``, ``postings`` (the index of the metadata), ``schema``, ``encoding`` → ``snapshot`` (the
 queries), ``transaction`` (the changes) → ``database`` (connections, locks) → what is derived: ``dense``, ``lexical``,
 ``ranking`` of both, ``indexes`` (kept up and searched together) → ``ingest`` (what adding means), ``space`` (what may
-be compared), ``base`` (looking up, adding, deleting, searching) → ``store`` (what users call). ``base`` and what is
-under it ask no more than ``engine`` says, so ``outside`` keeps the same promises over other engines; ``opening`` takes
-a folder or a URL.
+be compared), ``base`` (looking up, adding, deleting, searching) → ``pictures`` (a second space), ``store`` (what users
+call). ``base`` and what is under it ask no more than ``engine`` says, so ``outside`` keeps the same promises over other
+engines; ``opening`` takes a folder or a URL.
 """
 
 from __future__ import annotations

@@ -118,6 +118,22 @@ CREATE TABLE IF NOT EXISTS files (
 """
 """What became of files (see files.py). Made with the first record, like the ledger."""
 
+PICTURES = """
+CREATE TABLE IF NOT EXISTS pictures (
+    id TEXT PRIMARY KEY NOT NULL,
+    document_id TEXT NOT NULL,
+    content_hash BLOB NOT NULL,    -- of the document that it was taken from
+    png BLOB NOT NULL,
+    caption TEXT NOT NULL,
+    start INTEGER NOT NULL,
+    "end" INTEGER NOT NULL,
+    page INTEGER,
+    vector BLOB NOT NULL,          -- as in ``vectors``
+    checksum INTEGER NOT NULL
+)
+"""
+"""The pictures of documents (see pictures.py). Made with the first one, like the ledger."""
+
 
 def is_blank(connection: sqlite3.Connection) -> bool:
     """A database nobody has written to yet (a process may have died between creating the file and its tables)."""

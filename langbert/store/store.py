@@ -23,6 +23,7 @@ from .dense import IndexPrecision
 from .filters import Where
 from .indexes import Indexes
 from .ingest import ChunkerLike
+from .pictures import ImageEmbedderLike, Pictures
 from .ranking import Query
 from .snapshot import Snapshot
 from .space import SpaceCheck
@@ -35,6 +36,9 @@ _ABSORB_NOW = 256  # changes after which adding brings the indexes up to date it
 
 class Store(BaseStore):
     """Chunks with their vectors and words, in one folder or in memory. Made by :meth:`open`.
+
+    Attributes:
+        pictures: those of its documents (:class:`langbert.store.pictures.Pictures`).
 
     Safe to use from several threads. Each method sees everything that any process committed before it was called.
     """
@@ -50,9 +54,11 @@ class Store(BaseStore):
         *,
         embedder: EmbedderLike | None,
         chunker: ChunkerLike | None,
+        image_embedder: ImageEmbedderLike | None = None,
     ) -> None:
         super().__init__(database, space, embedder=embedder, chunker=chunker)
         self.path = folder
+        self.pictures = Pictures(self, database, image_embedder)
         self._indexes = indexes
         self._unabsorbed = 0  # changes committed here that the indexes may not have seen
         self._closed = False
@@ -73,6 +79,7 @@ class Store(BaseStore):
         lock_timeout: float = 30.0,
         index: str | None = None,
         index_precision: IndexPrecision | None = None,
+        image_embedder: ImageEmbedderLike | None = None,
     ) -> Store:
         """A store in the folder ``path``, made where it does not exist; in memory where ``path`` is None.
 
@@ -93,6 +100,8 @@ class Store(BaseStore):
             index_precision: how an ``"auto"`` index holds vectors: ``"float32"``, ``"float16"`` or ``"int8"``, which
                 make it a half and a quarter as large. The vectors themselves stay whole, and score what is returned.
                 By default as the index was made, ``"float32"`` for a new one.
+            image_embedder: makes the vectors of pictures (:class:`langbert.ImageEmbedder`): a second space, in which
+                ``store.pictures`` looks for them by words, and for passages by a picture.
 
         Raises:
             StoreMismatch: the store's vectors were made in another embedding space; the message names the differences.
@@ -117,13 +126,16 @@ class Store(BaseStore):
         except BaseException:
             database.close()
             raise
-        opened = cls(folder, database, indexes, space, embedder=embedder, chunker=chunker)
+        opened = cls(
+            folder, database, indexes, space, embedder=embedder, chunker=chunker, image_embedder=image_embedder
+        )
         opened._options = {
             "embedder": embedder,
             "chunker": chunker,
             "read_only": read_only,
             "durability": durability,
             "lock_timeout": lock_timeout,
+            "image_embedder": image_embedder,
         }
         return opened
 

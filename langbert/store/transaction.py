@@ -14,7 +14,7 @@ from .encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, ChunkRow, DocumentRow
 from .engine import delete_emptied
 from .filters import Where
 from .postings import fields_in
-from .schema import FILES, LEDGER
+from .schema import FILES, LEDGER, PICTURES
 from .snapshot import FILE_COLUMNS, FileRecord, LedgerEntry, Mark, Snapshot, StoredChunk, as_json, singles
 
 _BLOCK = 16_384  # rows taken out of the index of the metadata at a time
@@ -82,6 +82,21 @@ class Transaction(Snapshot):
     def delete_files(self, paths: Sequence[str]) -> None:
         if self.has_table("files"):
             self.sql.executemany("DELETE FROM files WHERE path = ?", singles(paths))
+
+    def put_pictures(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Id, document, PNG, caption, its start and end, page, vector and checksum of each; those go whose documents
+        are gone or others now."""
+        self.sql.execute(PICTURES)
+        self.sql.executemany(
+            "INSERT OR REPLACE INTO pictures SELECT ?1, ?2, content_hash, ?3, ?4, ?5, ?6, ?7, ?8, ?9 "
+            "FROM documents WHERE id = ?2",
+            rows,
+        )
+        self.sql.execute(
+            "DELETE FROM pictures WHERE NOT EXISTS (SELECT 1 FROM documents "
+            "WHERE id = pictures.document_id AND content_hash = pictures.content_hash)"
+        )
+        self._changed = True
 
     def strike_from_ledger(self, rows: Sequence[int]) -> None:
         """In every namespace, the ids of chunks about to be deleted for good."""

@@ -1,0 +1,180 @@
+"""The figures of a PDF, each bound to the caption that its document's text has of it.
+
+Most figures of papers are drawings and no pictures that could be taken out of the file. So a figure is what is drawn
+over a caption, or else below it, up to a gap; and its picture is that part of the page, as people see it.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..boxes import Box
+from ..records import Document
+from .image import frames
+from .pdfium import box_on, opened_page
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_CAPTION = re.compile(
+    r"^(?:(?:figure|fig\.?)\s*[A-Z]?\d[\d.\-]*?\s*[:.|]|[图圖]\s*\d[\d.\-]*)\s*\S.*", re.MULTILINE | re.IGNORECASE
+)
+_LONGEST = 600  # characters of a caption
+_WIDTH = 1200  # pixels of a page
+_GAP = 0.06  # of the page's height: white between the parts of a figure, and between it and its caption
+_LEAST = 0.04  # of the page: less is a logo
+_MOST = 0.9
+_RULE = (0.3, 0.004)  # wider than this and lower: what sets a running head apart
+_MARGIN = (0.02, 0.006)  # of the page's width and height: the numbers beside an axis are text
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure of a document: ``document.text[start:end] == caption``. A notebook shows it.
+
+    Attributes:
+        png: the bytes of a PNG.
+        page: from 1; None where the format has no pages.
+    """
+
+    id: str
+    document_id: str
+    png: bytes = field(repr=False)
+    caption: str = ""
+    start: int = 0
+    end: int = 0
+    page: int | None = None
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+
+def figures(data: bytes, document: Document) -> list[Picture]:
+    """Those of a PDF that have a caption, in the order of the text; of a picture each page, with the words on it.
+
+    Args:
+        data: what the document was read from; of other formats there are none.
+
+    Raises:
+        DocumentError: it is broken.
+        ImportError: Pillow is not installed.
+    """
+    if document.metadata.get("format") == "image":
+        return list(_pages(data, document))
+    if document.metadata.get("format") != "pdf":
+        return []
+    captions: dict[int, list[tuple[int, int, Box]]] = defaultdict(list)
+    for start, end in _captions(document.text):
+        if boxes := document.boxes(start, end):
+            page = min(boxes)  # it begins there
+            captions[page].append((start, end, _around(boxes[page])))
+    return [picture for page in sorted(captions) for picture in _on(data, document, page, captions[page])]
+
+
+def _pages(data: bytes, document: Document) -> Iterator[Picture]:
+    from PIL import Image
+
+    starts = [*document.page_starts, len(document.text)]
+    for number, (frame, start, end) in enumerate(zip(frames(data), starts, starts[1:], strict=False), 1):
+        out = io.BytesIO()
+        Image.fromarray(frame).save(out, "PNG")
+        words = document.text[start:end]
+        yield Picture(f"{document.id}:page {number}", document.id, out.getvalue(), words, start, end, number)
+
+
+def _captions(text: str) -> Iterable[tuple[int, int]]:
+    for match in _CAPTION.finditer(text):
+        stop = text.find("\n\n", match.start())
+        end = min(len(text) if stop < 0 else stop, match.start() + _LONGEST)
+        yield match.start(), end
+
+
+def _on(data: bytes, document: Document, page: int, captions: Sequence[tuple[int, int, Box]]) -> list[Picture]:
+    with opened_page(data, page) as sheet:
+        drawn = _drawn(sheet)
+        placed = [(start, end, _place(caption, drawn)) for start, end, caption in captions]
+        found = [(start, end, place) for start, end, place in placed if place]
+        if not found:
+            return []
+        bitmap = sheet.render(scale=_WIDTH / sheet.get_width())
+        try:
+            shown = bitmap.to_pil().copy()
+        finally:
+            bitmap.close()
+    text = document.text
+    return [
+        Picture(f"{document.id}:{start}", document.id, _cut(shown, place), text[start:end], start, end, page)
+        for start, end, place in found
+    ]
+
+
+def _drawn(sheet: Any) -> list[Box]:
+    """Where anything but text and rules is on the page."""
+    import pypdfium2.raw as pdfium
+
+    kinds = [pdfium.FPDF_PAGEOBJ_IMAGE, pdfium.FPDF_PAGEOBJ_PATH, pdfium.FPDF_PAGEOBJ_SHADING, pdfium.FPDF_PAGEOBJ_FORM]
+    found = []
+    for thing in sheet.get_objects(kinds, max_depth=1):
+        box = box_on(sheet, *thing.get_bounds())
+        is_ground = box.width * box.height > _MOST and thing.type != pdfium.FPDF_PAGEOBJ_FORM
+        if not is_ground and not (box.width > _RULE[0] and box.height < _RULE[1]):
+            found.append(box)
+    return found
+
+
+def _place(caption: Box, drawn: Iterable[Box]) -> Box | None:
+    """The figure of a caption: what is drawn over it, else below it.
+
+    A drawing is said to be as large as if nothing of it were cut off. What reaches over the caption ends there, and is
+    no wider than it.
+    """
+    left, right, bottom = caption.left, caption.left + caption.width, caption.top + caption.height
+    over, below = [], []
+    for box in drawn:
+        x0, x1, y0, y1 = box.left, box.left + box.width, max(0.0, box.top), min(1.0, box.top + box.height)
+        if x1 <= left or x0 >= right:
+            continue
+        if (y0 < caption.top and y1 > bottom) or x1 > 1 or x0 < 0:
+            x0, x1 = max(x0, left), min(x1, right)
+        if (high := min(y1, caption.top)) > y0:
+            over.append((caption.top - high, caption.top - y0, Box(x0, y0, x1 - x0, high - y0)))
+        elif y1 > bottom:
+            below.append(
+                (max(y0, bottom) - bottom, y1 - bottom, Box(x0, max(y0, bottom), x1 - x0, y1 - max(y0, bottom)))
+            )
+    return _grown(over) or _grown(below)
+
+
+def _grown(parts: Iterable[tuple[float, float, Box]]) -> Box | None:
+    """What follows on the caption without a gap; each part with where it begins and ends, as seen from there."""
+    reach = 0.0
+    kept: list[Box] = []
+    for near, far, box in sorted(parts, key=lambda part: part[0]):
+        if near > reach + _GAP:
+            break
+        reach, kept = max(reach, far), [*kept, box]
+    if not kept:
+        return None
+    place = _around(kept)
+    return place if min(place.width, place.height) >= _LEAST else None
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    left, top = min(box.left for box in boxes), min(box.top for box in boxes)
+    right, bottom = max(box.left + box.width for box in boxes), max(box.top + box.height for box in boxes)
+    return Box(left, top, right - left, bottom - top)
+
+
+def _cut(page: Image, place: Box) -> bytes:
+    across, down = _MARGIN
+    left, top = max(0.0, place.left - across), max(0.0, place.top - down)
+    right, bottom = min(1.0, place.left + place.width + across), min(1.0, place.top + place.height + down)
+    out = io.BytesIO()
+    x, y = page.width, page.height
+    page.crop((round(left * x), round(top * y), round(right * x), round(bottom * y))).convert("RGB").save(out, "PNG")
+    return out.getvalue()
