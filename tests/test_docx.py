@@ -199,3 +199,41 @@ def test_numbers_of_a_hostile_file_are_bounded(tmp_path: Path) -> None:
         for name, content in parts.items():
             archive.writestr(name, content)
     assert len(read_document(tmp_path / "b.docx").text) < 100
+
+
+def test_what_a_tracked_change_deletes_of_tables_and_ends_of_paragraphs(tmp_path: Path) -> None:
+    document = docx.Document()
+    first, second = document.add_paragraph("Open from nine "), document.add_paragraph("to five.")
+    first._p.get_or_add_pPr().append(parse_xml(f'<w:rPr {nsdecls("w")}><w:del w:id="1"/></w:rPr>'))
+    assert second.text == "to five."
+    table = document.add_table(2, 2)
+    for row, words in zip(table.rows, (("Old", "1"), ("New", "2")), strict=True):
+        row.cells[0].text, row.cells[1].text = words
+    table.rows[0]._tr.get_or_add_trPr().append(parse_xml(f'<w:del {nsdecls("w")} w:id="2"/>'))
+    assert saved(document, tmp_path) == "Open from nine to five.\n\nNew | 2"
+
+
+def test_a_row_that_begins_further_right_keeps_its_columns(tmp_path: Path) -> None:
+    document = docx.Document()
+    table = document.add_table(3, 3)
+    for row, words in zip(table.rows, ("Item Q1 Q2", "Bolt 1 2", "x y 44"), strict=True):
+        for cell, word in zip(row.cells, words.split(), strict=True):
+            cell.text = word
+    last = table.rows[2]._tr
+    for cell in list(last.tc_lst)[:2]:
+        last.remove(cell)
+    last.get_or_add_trPr().append(parse_xml(f'<w:gridBefore {nsdecls("w")} w:val="2"/>'))
+    assert saved(document, tmp_path).split("\n")[2] == "Item: – | Q1: – | Q2: 44"
+
+
+def test_a_formula_is_written_in_a_line(tmp_path: Path) -> None:
+    document = docx.Document()
+    text = "<m:r><m:t>{}</m:t></m:r>".format
+    power = f"<m:sSup><m:e>{text('c')}</m:e><m:sup>{text('2')}</m:sup></m:sSup>"
+    half = f"<m:f><m:num>{text('a+b')}</m:num><m:den>{text('2')}</m:den></m:f>"
+    root = f"<m:rad><m:e>{text('5')}</m:e></m:rad>"
+    math = 'xmlns:m="http://schemas.openxmlformats.org/officeDocument/2006/math"'
+    document.add_paragraph()._p.append(
+        parse_xml(f"<m:oMath {math}>{text('E=m')}{power}{text('+')}{half}{root}</m:oMath>")
+    )
+    assert saved(document, tmp_path) == "E=mc^2+(a+b)/2√5"

@@ -62,6 +62,7 @@ def test_english_with_one_sign_is_windows_1252(sign: str, lines: int) -> None:
         ("Zasedací místnost si rezervujte den předem, klíč je na vrátnici.", "iso8859-2"),
         ("Café meeting", "cp1252"),
         ("Les congés payés s’élèvent à 25 jours.", "cp1252"),
+        ("Le système coûte 12 € ; l’été, c’est « différent ».", "mac-roman"),
         ("El año próximo habrá más plazas.", "cp1252"),
         ("Η αίθουσα πρέπει να κρατηθεί μία ημέρα νωρίτερα.", "cp1253"),
         ("Toplantı odası bir gün önceden ayrılmalı, ışıklar söndürülmelidir.", "cp1254"),
@@ -103,3 +104,9 @@ def test_the_user_names_what_cannot_be_known(tmp_path: Path) -> None:
 def test_good_utf8_is_no_remark(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(GERMAN)
     assert "remarks" not in read_document(tmp_path / "a.txt").metadata
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", [CHINESE, JAPANESE, CHINESE * 500])
+def test_chinese_utf_16_needs_no_mark(text: str, encoding: str) -> None:
+    assert decode(text.encode(encoding)) == text

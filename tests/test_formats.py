@@ -397,3 +397,112 @@ def test_archives_made_to_do_harm_are_refused(tmp_path: Path, monkeypatch: pytes
         data, name = zip_of({name: data}), "a.zip"
     with pytest.raises(DocumentError, match="no text in it"):
         parse_as(data, "a.zip")
+
+
+DATA = """<?xml version="1.0"?><!DOCTYPE list [<!ENTITY x SYSTEM "file:///etc/passwd">]>
+<list xmlns="urn:parts"><part id="p7"><name>Valve</name><price unit="EUR">4.5</price><fits><m>A1</m><m>A2</m></fits>
+</part><part id="p8"><name>Seal</name><price unit="EUR">1</price><!-- old --></part>
+<note>&x; &amp; more</note></list>"""
+PROSE = """<book><title>泵</title><section><title>Safety</title><para>Close the <b>red</b> valve\nfirst.</para>
+<note>Hot.</note></section><section><title>保养</title><para>每六个月更换<em>滤芯</em>，不要\n等到报警。</para></section></book>"""
+
+
+def test_xml_data_are_records() -> None:
+    text = parse_as(DATA.encode(), "parts.xml").text
+    assert text.split("\n\n") == [
+        "list | note: &x; & more",
+        "part | id: p7 | name: Valve | price: 4.5 (unit EUR) | fits: A1, A2",
+        "part | id: p8 | name: Seal | price: 1 (unit EUR)",
+    ]
+
+
+def test_xml_prose_is_paragraphs_under_titles() -> None:
+    extract = parse_as(PROSE.encode("utf-16"), "book.xml")
+    assert extract.text.split("\n\n") == [
+        "泵", "Safety", "Close the red valve first.", "Hot.", "保养", "每六个月更换滤芯，不要等到报警。",
+    ]  # fmt: skip
+    assert [(heading.level, heading.text) for heading in extract.headings] == [(1, "泵"), (2, "Safety"), (2, "保养")]
+    declared = '<?xml version="1.0" encoding="gb2312"?><d><标题>保修</标题>期限为<b>两年</b></d>'
+    assert parse_as(declared.encode("gb18030"), "d.xml").text == "保修期限为两年"
+
+
+def test_xml_that_is_none_or_nests_without_end_is_refused() -> None:
+    for data in (b"no mark-up", b"<a><b></a>", b"<a>" * 100_000):
+        with pytest.raises(DocumentError, match="XML"):
+            parse_as(data, "a.xml")
+
+
+SRT = """1
+00:00:01,000 --> 00:00:03,500
+<i>Welcome to the</i>
+depot.
+
+2
+00:00:04,000 --> 00:00:06,000
+{\\an8}It opens at six.
+
+3
+01:02:10,000 --> 01:02:14,000
+The crane lifts
+
+4
+01:02:14,000 --> 01:02:16,000
+nine tons.
+"""
+VTT = """WEBVTT
+
+NOTE not said
+
+STYLE
+::cue { color: red }
+
+intro
+00:01.000 --> 00:04.000 align:start
+<v Ann>Hello &amp; welcome.</v>
+
+00:04.000 --> 00:05.000
+Hello & welcome.
+欢迎来到
+
+00:30.500 --> 00:34.000
+本站的
+仓库。
+"""
+
+
+def test_subtitles_are_what_is_said_under_the_time_when_it_is() -> None:
+    extract = parse_as(SRT.encode(), "tour.srt")
+    assert extract.text == "Welcome to the depot. It opens at six.\n\nThe crane lifts nine tons."
+    times = ["0:00:01–0:00:06", "1:02:10–1:02:16"]
+    assert [(heading.start, heading.text) for heading in extract.headings] == list(zip((0, 40), times, strict=True))
+    extract = parse_as(VTT.encode(), "tour.vtt")
+    assert extract.text.split("\n\n")[1] == "本站的仓库。"
+    assert extract.text.startswith("Ann: Hello & welcome. ")
+    assert [heading.text for heading in extract.headings] == ["0:00:01–0:00:05", "0:00:30–0:00:34"]
+    with pytest.raises(DocumentError, match="no cues"):
+        parse_as(b"words alone", "a.srt")
+
+
+def test_a_long_talk_has_a_time_a_minute() -> None:
+    cues = "\n".join(
+        f"00:{n // 60:02}:{n % 60:02}.000 --> 00:{n // 60:02}:{n % 60:02}.900\nWord {n}.\n" for n in range(600)
+    )
+    headings = parse_as(f"WEBVTT\n\n{cues}".encode(), "talk.vtt").headings
+    assert len(headings) in (9, 10)
+
+
+def test_a_calendar_is_its_events() -> None:
+    calendar = "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:Board\\, long na\r\n me\r\nDTSTART:20240305T140000Z\r\n"
+    calendar += "END:VEVENT\r\n"
+    calendar += (
+        "BEGIN:VALARM\r\nSUMMARY:ring\r\nEND:VALARM\r\nBEGIN:VTODO\r\nSUMMARY:体检\r\nEND:VTODO\r\nEND:VCALENDAR"
+    )
+    text = parse_as(calendar.encode(), "work.ics").text
+    assert text == "Event: Board, long name\nBegins: 2024-03-05 14:00 UTC\n\nEvent: 体检"
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.2024-03-05", "read.1st", "app.conf", "v2.1 notes", "a.toml", "b.jsonl", "c.ps1"]
+)
+def test_such_a_name_is_a_text(name: str) -> None:
+    assert parse_as(b"limit = 5", name).text == "limit = 5"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -162,6 +163,13 @@ def test_words_in_twenty_thousand_elements_are_read(tmp_path: Path, tag: str, cl
     document = read_document(write(tmp_path, "a.html", f"<p>first</p>{f'<{tag}>' * DEEP}{DISTANT}{end}<p>last</p>"))
     assert [word in document.text for word in ("first", DISTANT, "last")] == [True, True, True]
     assert "nests deeper" in document.metadata["remarks"]
+
+
+def test_attributes_without_end_cost_no_square_of_their_number(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text(f"<p {' '.join(f'a{i}=1' for i in range(300_000))}>words</p>")
+    started = time.process_time()
+    assert read_document(tmp_path / "a.html").text == "words"
+    assert time.process_time() - started < 20  # compared each with each, they take minutes
 
 
 def test_a_page_that_nests_as_pages_do_keeps_its_structure(tmp_path: Path) -> None:

@@ -508,6 +508,58 @@ def test_a_template_that_models_come_with_is_rendered_whatever_is_said() -> None
     assert len(rendered) > 2_400_000
 
 
+def test_the_limits_of_templates_and_patterns_are_the_users_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    long, slow = (
+        "{{ 'ab' * 3_000_000 }}",
+        "{% for i in range(1000) %}{% for j in range(1000) %}{% endfor %}{% endfor %}",
+    )
+    monkeypatch.setenv("LANGBERT_TEMPLATE_CHARACTERS", "9_000_000")
+    assert len(ChatTemplate(long).render([], ask=True, tokens={})) == 6_000_000
+    with pytest.raises(CheckpointError, match=r"more than 3,000,000 steps.*raise LANGBERT_TEMPLATE_STEPS"):
+        ChatTemplate(slow).render([], ask=True, tokens={})
+    monkeypatch.setenv("LANGBERT_TEMPLATE_STEPS", "9000000")
+    assert not ChatTemplate(slow).render([], ask=True, tokens={})
+    monkeypatch.setenv("LANGBERT_TEMPLATE_LENGTH", "20")
+    with pytest.raises(CheckpointError, match="expected at most 20; if you trust it, raise LANGBERT_TEMPLATE_LENGTH"):
+        ChatTemplate(long)
+    with pytest.raises(ValueError, match="raise LANGBERT_PATTERN_REPEATS"):
+        check_pattern("a*a*a*a*a*")
+    monkeypatch.setenv("LANGBERT_PATTERN_REPEATS", "5")
+    check_pattern("a*a*a*a*a*")
+    with pytest.raises(ValueError, match="set LANGBERT_TRUST_PATTERNS=1"):
+        check_pattern("(a+)+")
+    monkeypatch.setenv("LANGBERT_TRUST_PATTERNS", "1")
+    check_pattern("(a+)+")
+    monkeypatch.setenv("LANGBERT_TRUST_PATTERNS", "yes")
+    with pytest.raises(ValueError, match="LANGBERT_TRUST_PATTERNS='yes': expected a whole number"):
+        check_pattern("a")
+
+
+@pytest.mark.parametrize(
+    ("n_pieces", "end", "n_rows", "whole"),
+    [
+        (11, "\n", 11, True),
+        (11, "\n", 16, True),  # a table that is padded to a multiple of 8
+        (11, "", 11, True),
+        (11, "", 16, False),  # cut within a line
+        (11, "\n", 13, False),
+        (11, "\n", 144, False),
+    ],
+)
+def test_a_list_of_word_pieces_that_was_cut_off_is_refused(
+    tmp_path: Path, n_pieces: int, end: str, n_rows: int, whole: bool
+) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join([*SPECIAL, *"abcdef"][:n_pieces]) + end)
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": n_rows}))
+    if whole:
+        assert TextTokenizer.from_folder(tmp_path).vocab_size == n_pieces
+        return
+    with pytest.raises(CheckpointError, match=rf"has 11 word pieces, and config.json expects {n_rows}: it was cut off"):
+        TextTokenizer.from_folder(tmp_path)
+    (tmp_path / "added_tokens.json").write_text(json.dumps({f"<{i}>": i for i in range(n_pieces, n_rows)}))
+    assert TextTokenizer.from_folder(tmp_path).vocab_size == n_pieces
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [

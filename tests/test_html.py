@@ -39,6 +39,14 @@ def text_of(folder: Path, body: str) -> str:
         (f'{LONG}<div aria-hidden="true">Second slide</div>', "Second slide"),
         ('<ol type="a"><li>x<li value="4">y<li>z</ol>', "a. x\nd. y\ne. z"),
         ('<ol style="list-style: upper-roman" start="3"><li>x<li>y</ol>', "III. x\nIV. y"),
+        ("<p>保修期为\n  两年，自\n购买日起，见 the\nmanual</p>", "保修期为两年，自购买日起，见 the manual"),
+        ("<p><ruby>漢<rp>(</rp><rt>かん</rt><rp>)</rp>字</ruby>を読む", "漢字を読む"),
+        ('<svg viewBox="0 0 9 9"><title>t</title><text>North: 45 %</text></svg>', "North: 45 %"),
+        ("<table><tr><th>Day<th>Room<tr><td rowspan=0>Mon<td>A<tr><td>B</table>", "Mon | Room: B"),
+        (
+            "<table><tr><th>Plan<th>Has<tr><td>Basic<td><table><tr><td>Mail<td>5 GB</table><tr><td>Pro<td>All</table>",
+            "Basic | Has: Mail 5 GB\nPro | Has: All",
+        ),
         ("<p>Now <del>30</del> 20 euros</p>", "Now [struck out: 30] 20 euros"),
     ],
 )

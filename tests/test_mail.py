@@ -129,3 +129,21 @@ def test_a_compound_file_that_is_no_message_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.msg").write_bytes(b"From: ann@example.com")
     with pytest.raises(DocumentError, match="encrypted, broken or of another kind"):
         read_document(tmp_path / "a.msg")
+
+
+def test_a_mailbox_is_its_mails(tmp_path: Path) -> None:
+    mails = "From a@b.c Tue Mar  5 10:00 2024\nSubject: One\n\nThe code is 11.\n>From here on.\n\n"
+    mails += "From d@e.f Wed Mar  6 10:00 2024\nSubject: Zwei\n\nFrom within a line. Code 22.\n"
+    (tmp_path / "all.mbox").write_text(mails)
+    document = read_document(tmp_path / "all.mbox")
+    assert (
+        document.text
+        == "Subject: One\n\nThe code is 11.\nFrom here on.\n\nSubject: Zwei\n\nFrom within a line. Code 22."
+    )
+    assert [heading.text for heading in document.headings] == ["One", "Zwei"]
+
+
+def test_lines_that_flow_are_joined(tmp_path: Path) -> None:
+    body = "A sentence that \ngoes on.\nAnother line. \n\n-- \nAnna"
+    (tmp_path / "a.eml").write_text(f"Subject: x\nContent-Type: text/plain; format=flowed\n\n{body}\n")
+    assert read_document(tmp_path / "a.eml").text.endswith("A sentence that goes on.\nAnother line. \n\n-- \nAnna")

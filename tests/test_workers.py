@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from langbert.documents.pdf_page import CHANGED, Look, Seen, draw_page, quote_boxes
 from langbert.documents.reading import Reading, Task, read_one
 from langbert.documents.workers import Limits, Workers, read_in_order, workers_for
 from langbert.errors import DocumentError
@@ -192,3 +194,39 @@ def test_limits_and_numbers_that_make_no_sense_are_refused() -> None:
         Workers(0)
     assert workers_for(2) == 0
     assert workers_for(1000) >= 1
+
+
+def look_at(file: Path, workers: Workers, page: int = 1, **asked: object) -> Seen:
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return workers.submit(Look(str(file), digest, page, **asked)).result()  # type: ignore[arg-type]
+
+
+def test_a_page_is_looked_at_by_a_worker_as_it_would_be_here(documents_folder: Path) -> None:
+    file = documents_folder / "pep-0572.pdf"
+    data, quote = file.read_bytes(), {"text": "PEP 572 – Assignment Expressions", "start": 0, "end": 7}
+    workers = Workers(1)
+    try:
+        assert look_at(file, workers, width=200) == Seen(draw_page(data, 1, width=200))
+        boxes = look_at(file, workers, **quote).boxes
+        assert boxes == tuple(quote_boxes(data, 1, **quote))  # type: ignore[arg-type]
+        assert boxes
+        assert look_at(file, workers, page=99, width=200).reason == "there is no page 99; it has 25"
+        assert workers.submit(Look(str(file), "0" * 64, 1, 200)).result().reason == CHANGED
+        assert (
+            workers.submit(Look(str(file) + "x", "0" * 64, 1, 200)).result().reason.startswith("there is no such file")
+        )
+    finally:
+        workers.close()
+
+
+@needs_signals
+@pytest.mark.usefixtures("hostile")
+def test_a_page_that_crashes_or_hangs_costs_itself_only(tmp_path: Path, documents_folder: Path) -> None:
+    crash, hang = written(tmp_path, {"crash.pdf": "CRASH", "hang.pdf": "HANG"})
+    workers = Workers(1, Limits(seconds=3))
+    try:
+        assert look_at(crash, workers, width=200).reason == "its reader crashed (SIGSEGV); is it damaged?"
+        assert look_at(hang, workers, width=200).reason == "reading it took longer than 3 s"
+        assert look_at(documents_folder / "pep-0572.pdf", workers, width=200).picture
+    finally:
+        workers.close()

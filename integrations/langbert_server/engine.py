@@ -7,11 +7,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from langbert import LangbertError
+from langbert.documents import Workers
 from langbert.errors import ModelError
 
 from .access import View
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from langbert.records import GeneratorLike
 
 _LOG = logging.getLogger("langbert")
+_LOOKING = 20.0  # seconds that somebody waits for a page
 _SMALL_DECODER = "smollm2-135m-instruct"
 
 
@@ -41,6 +43,8 @@ class Loaded:
     rag: Rag
     uploads: Uploads
     embeddings: Embeddings | None
+    pages: Workers
+    """Who draws pages of PDFs and finds quotes on them: other processes, as strangers made the files."""
 
 
 class Engine:
@@ -119,7 +123,9 @@ class Engine:
             from langbert import Rag  # with torch, which nothing needs before
 
             rag = Rag(store, generator=self._generator, offline=self._offline)
-            loaded = Loaded(store, rag, uploads, embeddings)
+            loaded = Loaded(
+                store, rag, uploads, embeddings, Workers(1, replace(self.settings.file_limits, seconds=_LOOKING))
+            )
             if self._uploads and not store.read_only:
                 uploads.start(View(store, loaded.rag, EVERYBODY, self.audit))
         except Exception as error:
@@ -191,6 +197,7 @@ class Engine:
             self._thread.join()
         if self._loaded is not None:
             self._loaded.uploads.stop()
+            self._loaded.pages.close()
             if self._owns:
                 self._loaded.store.close()
 

@@ -10,18 +10,21 @@ from ..boxes import Box
 from .captions import Picture, figures
 from .files import find_files
 from .formats import FORMATS, MAX_BYTES, Format, supported_suffixes
-from .pdf_page import draw_page, quote_boxes
+from .pdf_page import CHANGED, Look, Seen, draw_page, quote_boxes
 from .reader import read_document, read_documents
 from .reading import Task
 from .workers import Limits, Workers
 
 __all__ = [
+    "CHANGED",
     "FORMATS",
     "MAX_BYTES",
     "Box",
     "Format",
     "Limits",
+    "Look",
     "Picture",
+    "Seen",
     "Task",
     "Workers",
     "draw_page",

@@ -23,6 +23,7 @@ LANGUAGES: Mapping[str, str] = {
         "typescript": ".ts .tsx",
         "java": ".java",
         "kotlin": ".kt",
+        "groovy": ".groovy .gradle",
         "scala": ".scala",
         "swift": ".swift",
         "dart": ".dart",
@@ -80,8 +81,8 @@ _PATTERNS: Mapping[str, re.Pattern[str]] = {
     }.items()
 }
 _FAMILY = {
-    "typescript": "javascript", "kotlin": "java", "scala": "java", "swift": "java", "c#": "java", "dart": "java",
-    "c++": "c", "elixir": "ruby",
+    "typescript": "javascript", "kotlin": "java", "groovy": "java", "scala": "java", "swift": "java", "c#": "java",
+    "dart": "java", "c++": "c", "elixir": "ruby",
 }  # fmt: skip
 _BRACED = {"java", "c", "c#", "c++", "dart"}
 _ABOVE = re.compile(r"\s*(?:#(?!include|define|if|endif|else)|//|/\*|\*|--|@|\[\w)")

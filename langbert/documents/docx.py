@@ -39,6 +39,7 @@ _UNSEEN = {
     _FALLBACK,
 }
 _CHARACTERS = {f"{_W}tab": "\t", f"{_W}ptab": "\t", f"{_W}br": "\n", f"{_W}cr": "\n", f"{_W}noBreakHyphen": "-"}
+_FORMULAS = {f"{_M}num": "", f"{_M}den": "/", f"{_M}sup": "", f"{_M}e": "√"}
 _LOOKS = {"vanish", "strike", "dstrike", "vertAlign"}
 _OFF = {"0", "false", "off", "none", "baseline", "subscript"}
 _Looks = dict[str, bool]
@@ -175,7 +176,7 @@ def _outline(element: _Element) -> int | None:
 
 
 def _write_blocks(parent: _Element, builder: TextBuilder, styles: _Styles) -> None:
-    in_list = False
+    in_list, before = False, ""
     for block in _blocks(parent):
         if block.tag == f"{_W}tbl":
             in_list = False
@@ -183,7 +184,10 @@ def _write_blocks(parent: _Element, builder: TextBuilder, styles: _Styles) -> No
             continue
         if styles.is_gone(block):
             continue
-        text = _text(block, styles).strip("\n")
+        text = (before + _text(block, styles)).strip("\n")
+        before = text if block.find(f"{_W}pPr/{_W}rPr/{_W}del") is not None else ""
+        if before:  # its end was deleted: what it says begins the next paragraph
+            continue
         level = styles.heading_level(block)
         numbering = styles.numbering(block)
         label = styles.numbers.next(*numbering) if numbering is not None else ""
@@ -227,6 +231,10 @@ def _text(element: _Element, styles: _Styles) -> str:
                     pieces[begin:] = [_marked("".join(pieces[begin:]), looks)]
             elif child.tag in (f"{_W}t", f"{_M}t"):
                 pieces.append(_in_unicode(child.text or "", node))
+            elif child.tag in _FORMULAS:
+                begin = len(pieces)
+                gather(child)
+                pieces[begin:] = [_in_formula("".join(pieces[begin:]), child.tag, node.tag)]
             elif child.tag == f"{_W}sym":
                 pieces.append(_symbol(child))
             elif child.tag in _CHARACTERS:
@@ -236,6 +244,16 @@ def _text(element: _Element, styles: _Styles) -> str:
 
     gather(element)
     return as_seen("".join(pieces))
+
+
+def _in_formula(text: str, tag: str, around: str) -> str:
+    """A part of a formula as it is written in a line: ``(a+b)/2``, ``x^2``, ``√2``."""
+    if tag == f"{_M}sup":
+        return marked(text, RAISED)
+    if tag == f"{_M}e" and around != f"{_M}rad":
+        return text
+    whole = text if text.isalnum() else f"({text})" if text else ""
+    return f"{_FORMULAS[tag]}{whole}"
 
 
 def _marked(text: str, looks: _Looks) -> str:
@@ -261,12 +279,12 @@ def _in_unicode(text: str, run: _Element) -> str:
 
 def _grid(table: _Element, styles: _Styles) -> tuple[Grid, int | None]:
     """The cells, and how many rows are marked as repeated on each page, if any."""
-    rows = list(_within(table, "tr"))
+    rows = [row for row in _within(table, "tr") if row.find(f"{_W}trPr/{_W}del") is None]
     cells = [list(_cells(row)) for row in rows]
     continued = [{column for column, cell in row if _continues(cell)} for row in cells]
     grid = Grid()
     for number, row in enumerate(cells):
-        given = []
+        given = [Cell("")] * row[0][0] if row else []  # columns that the row leaves out at its beginning
         for column, cell in row:
             if column in continued[number]:
                 continue
@@ -283,7 +301,7 @@ def _grid(table: _Element, styles: _Styles) -> tuple[Grid, int | None]:
 
 def _cells(row: _Element) -> Iterator[tuple[int, _Element]]:
     """The cells with the columns where they begin."""
-    column = whole_number(_value(row.find(f"{_W}trPr/{_W}gridBefore")), 0)
+    column = whole_number(_value(row.find(f"{_W}trPr/{_W}gridBefore")), 0, most=1_000)
     for cell in _within(row, "tc"):
         yield column, cell
         column += _span(cell)

@@ -11,6 +11,7 @@ import codecs
 import re
 
 from ..errors import DocumentError
+from ..text.scripts import CJK
 from .remarks import preferred_encoding, remark
 
 # UTF-32's mark begins with UTF-16's, so the longer ones come first.
@@ -73,6 +74,10 @@ _FEW_BAD = 0.02  # of the bytes of a double-byte text may be damaged
 
 _ESCAPES = re.compile(rb"\x1b\$[@B]|\x1b\$\([A-O]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+_EAST = re.compile(f"[{CJK}\u3000-\u303f\uff01-\uff65\n\r -~]")
+_COMMON = re.compile("[的是在不一和了有の、。，]")
+_MOSTLY = 0.98
+_CONTROL_1 = re.compile(r"[\x80-\x84\x86-\x9f]")  # which no text has: there they are letters of another
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 # Signs that an English text has here and there; between two letters only the apostrophe is one, and letters are where
 # they stand alone: Ø, Å.
@@ -181,6 +186,10 @@ def _wide(data: bytes) -> str | None:
         return "utf-32-le"
     if zeros[0] > 0.9 and zeros[1] > 0.9 and zeros[2] > 0.9:
         return "utf-32-be"
+    for encoding in ("utf-16-le", "utf-16-be"):  # Chinese, whose only zeros are those of the ends of lines
+        text = _strict(head, encoding) or ""
+        if "\n" in text and _COMMON.search(text) and len(_EAST.findall(text)) > _MOSTLY * len(text):
+            return encoding
     if many[1] and many[3] and few[0] and few[2]:
         return "utf-16-le"
     if many[0] and many[2] and few[1] and few[3]:
@@ -201,7 +210,9 @@ def _guess(data: bytes) -> str:
             if whole[0] in _CODECS and codec in _CODECS[whole[0]]:
                 return codec
     codec_names = [codec for name in _ranked(sample) for codec in _CODECS.get(name, (name,))]
-    return next((codec for codec in codec_names if _strict(data, codec) is not None), codec_names[0])
+    able = [codec for codec in codec_names if _strict(data, codec) is not None]
+    sane = (codec for codec in able if not _CONTROL_1.search(sample.decode(codec, "ignore")))
+    return next(sane, (able or codec_names)[0])
 
 
 def _telling(data: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,21 +28,31 @@ class Format:
     version: int = 1
 
 
+_TEXTS = (
+    *(".txt", ".text", ".log", ".org", ".asc", ".adoc", ".asciidoc", ".json", ".yaml", ".yml", ".jsonl", ".ndjson"),
+    *(".toml", ".ini", ".cfg", ".conf", ".properties", ".tex", ".bib", ".po", ".textile", ".wiki", ".mediawiki"),
+    *(".lst", ".nfo", ".man", ".diff", ".patch", ".vcf", ".strings", ".cmake", ".tf", ".proto", ".graphql", ".nix"),
+    *(".ps1", ".bat", ".cmd", ".m", ".vb", ".clj", ".erl", ".ml", ".fs", ".zig", ".asm", ".awk"),
+)
+
 FORMATS: tuple[Format, ...] = (
-    Format("text", (".txt", ".text", ".log", ".org", ".asc", ".adoc", ".asciidoc", ".json", ".yaml", ".yml"), "plain"),
-    Format("markdown", (".md", ".markdown", ".mdown", ".mkd", ".mdx"), "markdown"),
+    Format("text", _TEXTS, "plain"),
+    Format("markdown", (".md", ".markdown", ".mdown", ".mkd", ".mdx", ".rmd", ".qmd"), "markdown"),
     Format("rst", (".rst", ".rest"), "rst"),
-    Format("html", (".html", ".htm", ".xhtml"), "html", version=2),
+    Format("html", (".html", ".htm", ".xhtml"), "html", version=3),
     Format("pdf", (".pdf",), "pdf", version=3),
-    Format("docx", (".docx", ".docm"), "docx", version=2),
+    Format("docx", (".docx", ".docm"), "docx", version=3),
     Format("odt", (".odt",), "odt", version=2),
-    Format("pptx", (".pptx", ".pptm"), "pptx", version=2),
+    Format("pptx", (".pptx", ".pptm"), "pptx", version=3),
     Format("epub", (".epub",), "epub"),
-    Format("email", (".eml",), "mail", version=2),
+    Format("email", (".eml", ".mbox", ".mht", ".mhtml"), "mail", version=3),
     Format("outlook", (".msg",), "outlook"),
     Format("csv", (".csv", ".tsv"), "table"),
     Format("spreadsheet", (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "spreadsheet"),
     Format("rtf", (".rtf",), "rtf", version=2),
+    Format("xml", (".xml", ".opml", ".fb2", ".xliff", ".xlf", ".tmx", ".resx", ".plist", ".dita", ".svg"), "elements"),
+    Format("subtitles", (".srt", ".vtt"), "subtitles"),
+    Format("calendar", (".ics",), "events"),
     Format("notebook", (".ipynb",), "notebook"),
     Format("code", tuple(LANGUAGES), "code"),
     Format("image", (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"), "image"),
@@ -49,6 +60,8 @@ FORMATS: tuple[Format, ...] = (
 )
 
 _BY_SUFFIX = {suffix: entry for entry in FORMATS for suffix in entry.suffixes}
+
+_PART_OF_NAME = re.compile(r"\.\d[\d._-]*(?:st|nd|rd|th)?")  # of a date, a version, read.1st
 
 # What to do about the unsupported formats people meet most.
 _HINTS = {
@@ -67,13 +80,14 @@ def supported_suffixes() -> tuple[str, ...]:
 
 
 def format_of(path: Path) -> Format:
-    """The format a path's suffix stands for; a name without one (``README``, ``v1.2.3 release notes``) counts as text.
+    """The format a path's suffix stands for; a name without one (``README``, ``v1.2.3 release notes``,
+    ``notes.2024-03-05``) counts as text.
 
     Raises:
         DocumentError: the suffix is not in the table.
     """
     suffix = path.suffix.lower()
-    if not suffix or " " in suffix or suffix[1:].isdigit():
+    if not suffix or " " in suffix or _PART_OF_NAME.fullmatch(suffix):
         return FORMATS[0]
     readable = supported_suffixes()
     if suffix in readable:

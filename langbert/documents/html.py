@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import DocumentError
 from ..text.numerals import in_form
+from ..text.scripts import one_line
 from .encoding import decode
 from .extract import MAX_INDENT, Extract, TextBuilder, whole_number
 from .grid import Cell, Grid
-from .html_depth import flattened
+from .html_depth import flattened, with_few_attributes
 from .marks import RAISED, STRUCK, as_seen
 from .properties import properties
 from .remarks import remark
@@ -30,8 +31,8 @@ _META_CHARSET = re.compile(
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
 _NEVER = {
-    "script", "style", "head", "noscript", "template", "svg", "iframe", "object", "canvas", "audio", "video", "select",
-    "textarea", "datalist", "annotation", "annotation-xml",
+    "script", "style", "head", "noscript", "template", "iframe", "object", "canvas", "audio", "video", "select",
+    "textarea", "datalist", "annotation", "annotation-xml", "rp", "rt", "rtc",
 }  # fmt: skip
 _FURNITURE = {"nav", "header", "footer", "menu", "dialog"}
 _FURNITURE_ROLES = {"navigation", "contentinfo", "search", "menu", "menubar", "dialog", "alertdialog", "banner"}
@@ -70,6 +71,7 @@ _MODIFIED_NAMES = "article:modified_time og:updated_time datemodified dcterms.mo
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _BREAK = "\x1e"  # stands for <br> until the white space around it has been collapsed
 _ENOUGH = 200  # characters: a <main> with less is not where the text is
+_SMALL_TABLE = 400  # characters: within a cell of another
 _MOST_LINKS = 20_000  # characters: with more, it is no navigation
 
 
@@ -106,6 +108,7 @@ def parse(data: bytes, declared: str | None = None) -> _Element:
     found = _META_CHARSET.search(data, 0, 4096)
     named = declared or (next(name for name in found.groups() if name).decode("ascii") if found else None)
     text = _XML_DECLARATION.sub("", decode(data, named), count=1).replace("\0", "")
+    text = with_few_attributes(text)
     root, whole = _tree(text)
     if not whole:
         remark("its mark-up nests deeper than any page does; what is deeper is read without it")
@@ -200,6 +203,10 @@ class _Walk:
             return True
         if tag == "button":
             return not _is_opener(element)
+        if tag == "svg":  # an icon, unless it is a chart
+            return element.find(".//text") is None
+        if tag in ("title", "desc", "metadata", "defs", "symbol"):  # of a drawing
+            return True
         if self.furniture:
             return False
         names = f"{element.get('class') or ''} {element.get('id') or ''}"
@@ -257,12 +264,12 @@ class _Walk:
 
     def add(self, text: str | None) -> None:
         if text:
-            self.inline.append(text if self.pre else text.replace("\n", " "))
+            self.inline.append(text)
 
     def take(self) -> str:
         text = as_seen("".join(self.inline))
         self.inline.clear()
-        lines = (" ".join(line.split()) for line in text.split(_BREAK))
+        lines = (one_line(line) for line in text.split(_BREAK))
         return "\n".join(line for line in lines if line)
 
     def flush(self) -> None:
@@ -342,11 +349,14 @@ def _mark(element: _Element, tag: str) -> tuple[str, str] | None:
 def _rows(table: _Element) -> Iterator[str] | None:
     """The rows of a table of data as lines; None for one that is only there for the layout."""
     lists = () if table.find(".//th") is not None else ("ul", "ol")
-    if any(table.find(f".//{tag}") is not None for tag in ("table", "pre", *lists, *_HEADINGS)):
+    if any(table.find(f".//{tag}") is not None for tag in ("pre", *lists, *_HEADINGS)):
+        return None
+    inner = [*table.iterdescendants("table")]
+    if inner and (not table.xpath("./tr/th | ./*/tr/th") or max(map(_length, inner)) > _SMALL_TABLE):
         return None
     grid = Grid()
     headers, several = 0, False
-    rows = list(table.iter("tr"))
+    rows = [row for row in table.iter("tr") if not inner or next(row.iterancestors("table")) is table]
     for number, row in enumerate(rows):
         cells = [cell for cell in row.iterchildren("td", "th") if not _is_hidden(cell)]
         several = several or len(cells) > 1
@@ -357,7 +367,7 @@ def _rows(table: _Element) -> Iterator[str] | None:
             Cell(
                 _cell(cell),
                 whole_number(cell.get("colspan"), 1),
-                min(whole_number(cell.get("rowspan"), 1), len(rows) - number),
+                min(whole_number(cell.get("rowspan"), 1) or len(rows), len(rows) - number),  # 0: to the end
             )
             for cell in cells
         )
@@ -384,4 +394,4 @@ def _cell(cell: _Element) -> str:
             texts.append(behind)
 
     gather(cell)
-    return " ".join(as_seen("".join(texts)).split())
+    return one_line(as_seen("".join(texts)))

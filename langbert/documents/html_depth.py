@@ -1,4 +1,6 @@
-"""Mark-up that nests without end, made shallow: libxml2 stops at 2,048 elements, and would lose the words within."""
+"""Mark-up without end, made less: libxml2 stops at 2,048 elements within each other, and would lose the words there; of
+the attributes of one element it compares each with each.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,8 @@ import re
 
 _DEEPEST = 200
 _TAG = re.compile(r"<(?P<close>/?)(?P<name>[A-Za-z][^\s/<>]*)(?:[\s/][^<>]*)?>")
+_LONG_TAG = re.compile(r"<([A-Za-z][^\s/<>]*)([^<>]{4000,})>")
+_MOST_ATTRIBUTES = 1_000
 _VOID = {
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
 }  # fmt: skip
@@ -46,3 +50,12 @@ def flattened(text: str) -> str:
         return tag[0]
 
     return _TAG.sub(kept, text)
+
+
+def with_few_attributes(text: str) -> str:
+    """HTML whose tags of more than a thousand attributes have none.
+
+    >>> with_few_attributes("<p" + " a=1" * 5000 + ">words")
+    '<p>words'
+    """
+    return _LONG_TAG.sub(lambda tag: f"<{tag[1]}>" if len(tag[2].split()) > _MOST_ATTRIBUTES else tag[0], text)

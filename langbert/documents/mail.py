@@ -1,4 +1,4 @@
-"""Email (RFC 5322): the headers a person looks at, then all that the mail says.
+"""Email (RFC 5322), one or a mailbox of them: the headers a person looks at, then all that the mail says.
 
 Of alternatives the plain text is read, and the HTML where that says more; every further part, invitations, forwarded
 mails, and attachments of a format that is read. Other attachments are named.
@@ -19,6 +19,7 @@ from ..errors import DocumentError
 from ..records import Heading
 from ..text.scripts import cjk_words
 from .encoding import decode
+from .events import events
 from .extract import Extract, TextBuilder, one_line
 from .ocr import unread
 from .properties import properties
@@ -32,12 +33,9 @@ _HEADERS = ("Subject", "From", "To", "Cc", "Date")
 _WHOLE = 0.6  # of the words that the HTML has; plain text with fewer is a stub
 MAX_HEADER = 4_000  # characters
 _MAX_DEPTH = 12
-_EVENT = {
-    "SUMMARY": "Event", "DTSTART": "Begins", "DTEND": "Ends", "LOCATION": "Place", "ORGANIZER": "Organiser",
-    "DESCRIPTION": "Description",
-}  # fmt: skip
-_EVENT_LINE = re.compile(r"([A-Z-]+)((?:;[^:\n]*)?):(.*)")
-_TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)\d\d(Z?))?")
+_MAILS = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\r\n\r\n))From [^\r\n]{1,200}\d{4}[^\r\n]{0,20}\r?\n")
+_QUOTED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
+_SOFT_BREAK = re.compile(r"(?<!^--) \n(?!\n|-- ?\n)", re.MULTILINE)
 
 
 class Bounded(EmailPolicy):
@@ -49,7 +47,12 @@ class Bounded(EmailPolicy):
 
 
 def read(data: bytes) -> Extract:
-    return extract_of(message_from_bytes(data, policy=Bounded()))
+    if not data.startswith(b"From "):
+        return extract_of(message_from_bytes(data, policy=Bounded()))
+    builder = TextBuilder()
+    for mail in _MAILS.split(data)[1:]:  # a mailbox (RFC 4155)
+        _write(message_from_bytes(_QUOTED_FROM.sub(rb"\1", mail), policy=Bounded()), builder, 1)
+    return builder.build()
 
 
 def extract_of(message: Message) -> Extract:
@@ -118,7 +121,7 @@ def _write_attachment(part: Message, builder: TextBuilder, depth: int) -> None:
         return
     builder.headings.append(Heading(builder.block(f"Attachment: {name}"), 2 + depth, name))
     if kind == "text/calendar" or name.lower().endswith(".ics"):
-        builder.block(_event(decode(_payload(part), part.get_content_charset())))
+        builder.block(events(decode(_payload(part), part.get_content_charset())))
         return
     if PurePosixPath(name).suffix.lower() not in supported_suffixes() or _is_left_alone(part):
         return
@@ -164,31 +167,14 @@ def _text(part: Message) -> str:
     if part.get_content_type() == "text/html":
         return read_html(data, charset).text.strip("\n")
     text = decode(data, charset).strip("\n")
-    return _event(text) if part.get_content_type() == "text/calendar" else text
+    if part.get_param("format") == "flowed":  # RFC 3676: a line that ends with a blank goes on
+        text = _SOFT_BREAK.sub("" if part.get_param("delsp") == "yes" else " ", text)
+    return events(text) if part.get_content_type() == "text/calendar" else text
 
 
 def _payload(part: Message) -> bytes:
     payload = part.get_payload(decode=True)
     return payload if isinstance(payload, bytes) else b""
-
-
-def _event(calendar: str) -> str:
-    """What an invitation says (iCalendar, RFC 5545); time zones and alarms are left out."""
-    said = []
-    inside = ""
-    for line in re.sub(r"\n[ \t]", "", calendar).split("\n"):
-        if line.startswith("BEGIN:"):
-            inside = line[6:].strip()
-        found = _EVENT_LINE.match(line)
-        if found and inside in ("VEVENT", "VTODO") and found[1] in _EVENT:
-            value = re.sub(r"\\([,;\\])", r"\1", found[3].replace("\\n", "\n")).removeprefix("mailto:").strip()
-            said.append(f"{_EVENT[found[1]]}: {_TIME.sub(_readable, value) if found[1].startswith('DT') else value}")
-    return "\n".join(said)
-
-
-def _readable(time: re.Match[str]) -> str:
-    year, month, day, hour, minute, utc = time.groups()
-    return f"{year}-{month}-{day}" + (f" {hour}:{minute}" if hour else "") + (" UTC" if utc else "")
 
 
 def _header(message: Message, name: str) -> str:

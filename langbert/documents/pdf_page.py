@@ -2,15 +2,94 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 from ..boxes import Box
+from ..errors import DocumentError
+from .formats import MAX_BYTES
+from .loading import Stamp, load
 from .pdf_layout import characters
 from .pdfium import box_on, opened_page
 
+CHANGED = "the file has changed since it was indexed: index it again"
+"""The reason where a file has other bytes than those that are meant."""
+
 _LARGEST = 4096  # pixels of the longer side: a page may claim to be a kilometre wide
 _LEFT_OUT = re.compile(r"[\s\-\u00ad\ufffe\uffff\ue000\x00-\x1f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was to be seen on a page.
+
+    Attributes:
+        picture: PNG; empty where boxes were asked for.
+        boxes: as of :func:`quote_boxes`.
+        reason: why there is neither; else empty.
+    """
+
+    picture: bytes = b""
+    boxes: tuple[Box, ...] = ()
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        boxes = [(box.left, box.top, box.width, box.height) for box in self.boxes]
+        return {"picture": base64.b64encode(self.picture).decode(), "boxes": boxes, "reason": self.reason}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Seen:
+        return cls(base64.b64decode(record["picture"]), tuple(Box(*box) for box in record["boxes"]), record["reason"])
+
+    @classmethod
+    def failed(cls, reason: str, _: Stamp | None = None) -> Seen:
+        return cls(reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A page of a PDF to look at, for a process of :class:`~langbert.documents.Workers`: strangers' files should not be
+    opened in one that has more to lose.
+
+    Attributes:
+        path: absolute.
+        digest: SHA-256 of the bytes that are meant, as hex.
+        page: from 1.
+        width: of the picture that is wanted, as for :func:`draw_page`; 0 where a quote's boxes are.
+        text, start, end: the quote, as for :func:`quote_boxes`.
+    """
+
+    path: str
+    digest: str
+    page: int
+    width: int = 0
+    text: str = ""
+    start: int = 0
+    end: int = 0
+
+    reply: ClassVar[type[Seen]] = Seen
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def seen(self) -> Seen:
+        """What is there, looked at right here."""
+        try:
+            loaded = load(Path(self.path), MAX_BYTES)
+            if loaded.digest != self.digest:
+                raise DocumentError(CHANGED)
+            if self.width:
+                return Seen(draw_page(loaded.data, self.page, width=self.width))
+            return Seen(boxes=tuple(quote_boxes(loaded.data, self.page, self.text, self.start, self.end)))
+        except (DocumentError, ImportError) as error:
+            return Seen.failed(str(error))
+        except MemoryError:
+            return Seen.failed("looking at it takes more memory than there is for it")
 
 
 def draw_page(data: bytes, page: int, *, width: int = 1200) -> bytes:

@@ -5,37 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, overload
 
 from ..errors import DocumentError
 from ..records import Document, Heading
 from .formats import MAX_BYTES
 from .loading import Stamp, load
 from .ocr import require_ocr
+from .pdf_page import Look, Seen
 from .reader import TOO_LARGE, document_of
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A file to read.
-
-    Attributes:
-        path: absolute.
-        known: the digest of bytes that need not be parsed again.
-        max_bytes, max_unfolded: as for :func:`read_document`.
-        ocr: recognise pictures; by default where that is installed.
-    """
-
-    path: str
-    source: str
-    encoding: str | None = None
-    known: str = ""
-    max_bytes: int = MAX_BYTES
-    max_unfolded: int | None = None
-    ocr: bool | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +64,48 @@ class Reading:
         )
         return cls(document, record["reason"], record["digest"], record["stamp"] and Stamp(*record["stamp"]))
 
+    @classmethod
+    def failed(cls, reason: str, stamp: Stamp | None = None) -> Reading:
+        return cls(None, reason, "", stamp)
 
-def read_one(task: Task) -> Reading:
-    """Read a file once: what it says, and what tells whether it will have changed."""
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A file to read.
+
+    Attributes:
+        path: absolute.
+        known: the digest of bytes that need not be parsed again.
+        max_bytes, max_unfolded: as for :func:`read_document`.
+        ocr: recognise pictures; by default where that is installed.
+    """
+
+    path: str
+    source: str
+    encoding: str | None = None
+    known: str = ""
+    max_bytes: int = MAX_BYTES
+    max_unfolded: int | None = None
+    ocr: bool | None = None
+
+    reply: ClassVar[type[Reading]] = Reading
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@overload
+def read_one(task: Task) -> Reading: ...
+
+
+@overload
+def read_one(task: Look) -> Seen: ...
+
+
+def read_one(task: Task | Look) -> Reading | Seen:
+    """Read a file once: what it says, and what tells whether it will have changed. Or look at a page of one."""
+    if isinstance(task, Look):
+        return task.seen()
     digest, stamp = "", None
     try:
         loaded = load(Path(task.path), task.max_bytes)

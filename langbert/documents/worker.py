@@ -12,9 +12,10 @@ import signal
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .limits import timed_by
+from .pdf_page import Look, Seen
 from .reader import TOO_LARGE
 from .reading import Reading, Task
 
@@ -44,17 +45,21 @@ def main() -> None:
         for line in sys.stdin.buffer:
             give_time()
             with timed_by(tell):
-                reply = _answered(read_one, Task(**json.loads(line)), settings["memory"])
+                reply = _answered(read_one, json.loads(line), settings["memory"])
             faulthandler.cancel_dump_traceback_later()
             _write(replies, reply)
 
 
-def _answered(read_one: Callable[[Task], Reading], task: Task, memory: int) -> bytes:
-    reading = read_one(task)
+def _answered(read_one: Callable[[Task | Look], Reading | Seen], asked: dict[str, Any], memory: int) -> bytes:
+    reading = read_one(Look(**asked) if "page" in asked else Task(**asked))
     try:
         return json.dumps([reading.to_json(), _is_swollen(memory)]).encode() + b"\n"
     except MemoryError:
-        reading = Reading(None, TOO_LARGE, reading.digest, reading.stamp)
+        reading = (
+            Seen.failed(TOO_LARGE)
+            if isinstance(reading, Seen)
+            else Reading(None, TOO_LARGE, reading.digest, reading.stamp)
+        )
         return json.dumps([reading.to_json(), True]).encode() + b"\n"
 
 

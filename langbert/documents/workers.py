@@ -19,9 +19,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import LifoQueue
+from typing import Any, overload
 
 from ..errors import DocumentError
 from .loading import stamp_of
+from .pdf_page import Look, Seen
 from .reading import Reading, Task, read_one
 from .worker import AT_WORK
 
@@ -107,7 +109,14 @@ class Workers:
         self._idle.get()
         self._idle.put(self._started())
 
-    def submit(self, task: Task) -> Future[Reading]:
+    @overload
+    def submit(self, task: Task) -> Future[Reading]: ...
+
+    @overload
+    def submit(self, task: Look) -> Future[Seen]: ...
+
+    def submit(self, task: Task | Look) -> Future[Any]:
+        """Read a file, or look at a page of one."""
         return self._threads.submit(self._read, task)
 
     def close(self) -> None:
@@ -121,7 +130,7 @@ class Workers:
         for worker in alive:
             worker.end()
 
-    def _read(self, task: Task) -> Reading:
+    def _read(self, task: Task | Look) -> Reading | Seen:
         stamp = stamp_of(Path(task.path))
         worker = self._idle.get()
         try:
@@ -133,7 +142,7 @@ class Workers:
                 except _Died as death:
                     self._forget(asked)
                     if fresh or death.certain or self._closed:  # else a file read before may be to blame
-                        return Reading(None, death.reason, "", stamp)
+                        return task.reply.failed(death.reason, stamp)
                     continue
                 if swollen:
                     self._forget(asked)
@@ -200,7 +209,7 @@ class _Worker:
                 "read files in this process: workers=0"
             )
 
-    def ask(self, task: Task) -> tuple[Reading, bool]:
+    def ask(self, task: Task | Look) -> tuple[Reading | Seen, bool]:
         """What became of a file, and whether the process has grown so much that it should end.
 
         Raises:
@@ -214,7 +223,7 @@ class _Worker:
         self.n_read += 1
         if line.endswith(b"\n"):
             reading, swollen = json.loads(line)
-            return Reading.from_json(reading), swollen or self._late  # late, but said all before it was killed
+            return task.reply.from_json(reading), swollen or self._late  # late, but said all before it was killed
         code = self._process.wait()
         if self._late:
             raise _Died(f"reading it took longer than {self._limits.seconds:g} s", certain=True)

@@ -30,7 +30,9 @@ from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from ..errors import CheckpointError
+from ..models.limits import limit
 
+# By default; docs/security.md says how they are set.
 _LONGEST_SOURCE = 400_000  # characters; the longest that models come with have a tenth
 _STEPS = 3_000_000  # parts of a template that may be worked out in one rendering: a second or two
 _LARGEST = 4_000_000  # characters or items that one value may have, beside those of the conversation
@@ -63,16 +65,23 @@ _FAILURES = (*_ERRORS, RecursionError, MemoryError)
 
 class _Budget:
     def __init__(self, characters: int) -> None:
-        self.largest = _LARGEST + 4 * characters
-        self.left = _STEPS + characters
+        self.steps = limit("TEMPLATE_STEPS", _STEPS)
+        self.largest = limit("TEMPLATE_CHARACTERS", _LARGEST) + 4 * characters
+        self.left = self.steps + characters
 
     def pay(self, steps: int, size: int = 0) -> None:
         """For so many steps and a value of that size, which may not be made yet."""
         if size > self.largest:
-            raise TemplateError(f"it makes a value of {size:,} characters; expected at most {self.largest:,}")
+            raise TemplateError(
+                f"it makes a value of {size:,} characters, expected at most {self.largest:,}; "
+                "if you trust it, raise LANGBERT_TEMPLATE_CHARACTERS"
+            )
         self.left -= steps + size // _CHARACTERS
         if self.left < 0:
-            raise TemplateError(f"it takes more than {_STEPS:,} steps, as if it would never end")
+            raise TemplateError(
+                f"it takes more than {self.steps:,} steps, as if it would never end; "
+                "if you trust it, raise LANGBERT_TEMPLATE_STEPS"
+            )
 
 
 _budget: ContextVar[_Budget] = ContextVar("budget")
@@ -89,9 +98,11 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str) -> None:
-        if len(source) > _LONGEST_SOURCE:
+        longest = limit("TEMPLATE_LENGTH", _LONGEST_SOURCE)
+        if len(source) > longest:
             raise CheckpointError(
-                f"the model's chat template has {len(source):,} characters, expected at most {_LONGEST_SOURCE:,}"
+                f"the model's chat template has {len(source):,} characters, expected at most {longest:,}; "
+                "if you trust it, raise LANGBERT_TEMPLATE_LENGTH"
             )
         _budget.set(_Budget(0))  # constants are worked out as it is compiled
         try:

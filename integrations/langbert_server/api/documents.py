@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,8 @@ from pydantic import StringConstraints
 from starlette.responses import Response
 
 from langbert import Document
-from langbert.documents import draw_page, quote_boxes, supported_suffixes
+from langbert.documents import CHANGED, Look, Seen, supported_suffixes
+from langbert.errors import DocumentError
 
 from ..access import NoSuchDocument, View
 from ..engine import Loaded
@@ -228,8 +230,11 @@ async def page(
 ) -> Response:
     """A page as PNG; 409 where the file is gone or has changed since it was indexed."""
     loaded = await engine.loaded()
-    picture = await computed(request, engine, lambda: draw_page(_pdf(view, loaded, document_id)[1], page, width=width))
-    return Response(picture, media_type="image/png")
+
+    def drawn() -> bytes:
+        return _seen(loaded, *_pdf(view, loaded, document_id), page=page, width=width).picture
+
+    return Response(await computed(request, engine, drawn), media_type="image/png")
 
 
 @router.get("/documents/{document_id}/boxes", summary="Where on its page a quote stands")
@@ -248,7 +253,7 @@ async def boxes(
 
 
 def _boxes(view: View, loaded: Loaded, document_id: str, start: int, end: int) -> dict[str, Any]:
-    document, data = _pdf(view, loaded, document_id)
+    document, file = _pdf(view, loaded, document_id)
     if not start < end <= len(document.text):
         raise BadRequest(f"characters {start} to {end} are not in the text, which has {len(document.text)}")
     first, last = document.page_at(start) or 1, document.page_at(end - 1) or 1
@@ -259,21 +264,35 @@ def _boxes(view: View, loaded: Loaded, document_id: str, start: int, end: int) -
         begin = document.page_starts[number - 1]
         stop = document.page_starts[number] if number < len(document.page_starts) else len(document.text)
         inside = max(start, begin) - begin, min(end, stop) - begin
-        found = quote_boxes(data, number, document.text[begin:stop], *inside) or document.boxes(
-            max(start, begin), min(end, stop)
-        ).get(number, [])
+        quote = {"text": document.text[begin:stop], "start": inside[0], "end": inside[1]}
+        seen = _seen(loaded, document, file, page=number, **quote)
+        found = seen.boxes or document.boxes(max(start, begin), min(end, stop)).get(number, [])
         pages.append({"page": number, "boxes": [asdict(box) for box in found]})
     return {"id": document_id, "pages": pages}
 
 
-def _pdf(view: View, loaded: Loaded, document_id: str) -> tuple[Document, bytes]:
-    """A PDF that was indexed, as text and as bytes: the very bytes, told by their digest.
+def _seen(loaded: Loaded, document: Document, file: Path, **asked: Any) -> Seen:
+    """A page, looked at by a process that may crash, hang or swell over it.
+
+    Raises:
+        BadRequest: the file has other bytes than when it was indexed.
+        DocumentError: there is no such page, or looking at it failed.
+    """
+    look = Look(str(file.absolute()), str(document.metadata.get("sha256")), **asked)
+    seen = loaded.pages.submit(look).result()
+    if seen.reason == CHANGED:
+        raise BadRequest(seen.reason, None, 409)
+    if seen.reason:
+        raise DocumentError(seen.reason)
+    return seen
+
+
+def _pdf(view: View, loaded: Loaded, document_id: str) -> tuple[Document, Path]:
+    """A PDF that was indexed, as text and where it lies.
 
     Raises:
         NoSuchDocument, BadRequest
     """
-    from hashlib import sha256
-
     document = view.document(document_id)
     if document.metadata.get("format") != "pdf" or not document.page_starts:
         raise BadRequest("this document is no PDF, so that its pages cannot be drawn", None, 409)
@@ -281,10 +300,6 @@ def _pdf(view: View, loaded: Loaded, document_id: str) -> tuple[Document, bytes]
         path = found[1] / found[0].file
     else:
         path = Path(str(document.metadata.get("path", "")))
-    try:
-        data = path.read_bytes()
-    except (OSError, ValueError):
-        raise BadRequest("the file this document was read from is gone: its text is left", None, 409) from None
-    if sha256(data).hexdigest() != document.metadata.get("sha256"):
-        raise BadRequest("the file has changed since it was indexed: index it again", None, 409)
-    return document, data
+    if not os.path.isfile(path):
+        raise BadRequest("the file this document was read from is gone: its text is left", None, 409)
+    return document, path

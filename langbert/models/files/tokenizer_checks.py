@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...errors import CheckpointError
+from ..limits import limit
 
 __all__ = ["check_definition", "check_pattern", "tokenizing"]
 
@@ -134,8 +135,13 @@ def check_pattern(pattern: str) -> None:
     That needs a repetition of something that can itself match in several ways (``(a+)+``, ``(a|ab)*``), or several
     repetitions in a row (``a*a*a*a*a*``). Patterns that split texts into words have neither.
     """
-    if len(pattern) > _LONGEST_PATTERN:
-        raise ValueError(f"a pattern of {len(pattern)} characters, expected at most {_LONGEST_PATTERN}")
+    if limit("TRUST_PATTERNS", 0):
+        return
+    longest, allowed = limit("PATTERN_LENGTH", _LONGEST_PATTERN), limit("PATTERN_REPEATS", _MOST_REPEATS)
+    if len(pattern) > longest:
+        raise ValueError(
+            f"a pattern of {len(pattern)} characters, expected at most {longest} (LANGBERT_PATTERN_LENGTH)"
+        )
     position, shown = 0, f"{pattern!r:.80}"
     for words, simpler in _ONE_WAY.items():
         pattern = pattern.replace(words, simpler)
@@ -176,15 +182,21 @@ def check_pattern(pattern: str) -> None:
             fixed = least is not None and (not comma or least == most)
             times = int(least or 0) if fixed else int(most) if most else 1 if quantifier[0][0] == "?" else 1 << 30
             if times > 1 and (varies or repeats):
-                raise ValueError(f"the pattern {shown} repeats what can match in several ways: it may take for ever")
+                raise ValueError(
+                    f"the pattern {shown} repeats what can match in several ways: it may take for ever; "
+                    "if you trust the model, set LANGBERT_TRUST_PATTERNS=1"
+                )
             varies |= not fixed
             repeats += not fixed and times > 100
             if fixed and times > 1000:
                 raise ValueError(f"the pattern {shown} repeats {times} times")
         groups[-1][0] |= varies
         groups[-1][1] += repeats
-        if max(groups[-1][1:]) > _MOST_REPEATS:
-            raise ValueError(f"the pattern {shown} has more than {_MOST_REPEATS} repetitions in a row")
+        if max(groups[-1][1:]) > allowed:
+            raise ValueError(
+                f"the pattern {shown} has more than {allowed} repetitions in a row; "
+                "if you trust the model, raise LANGBERT_PATTERN_REPEATS"
+            )
 
 
 def _class_end(pattern: str, position: int) -> int:

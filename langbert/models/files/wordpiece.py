@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CheckpointError
+from .json_files import read_json
 
 SPECIAL_ROLES = ("pad", "unk", "cls", "sep", "mask")
 """What special tokens are for."""
+
+# rows, to a multiple of which tables are made larger than their lists
+_LEAST_PADDING, _PADDING = 8, 128
 
 
 def wordpiece_definition(vocab_file: Path, config: dict[str, Any]) -> str:
@@ -18,9 +22,11 @@ def wordpiece_definition(vocab_file: Path, config: dict[str, Any]) -> str:
     Written out by hand and not by the library, whose notation changes between versions, so that its hash lasts.
     """
     try:
-        pieces = vocab_file.read_text(encoding="utf-8").splitlines()
+        text = vocab_file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{vocab_file}: cannot be read as a list of word pieces ({error})") from error
+    pieces = text.splitlines()
+    _require_whole(vocab_file, len(pieces), ended=text.endswith("\n"))
     vocab = {piece: i for i, piece in enumerate(pieces)}
     names = {role: content_of(config.get(f"{role}_token")) or f"[{role.upper()}]" for role in SPECIAL_ROLES}
     missing = [name for name in names.values() if name not in vocab]
@@ -83,6 +89,28 @@ def _special(name: str, segment: int) -> dict[str, Any]:
 
 def _sequence(name: str, segment: int) -> dict[str, Any]:
     return {"Sequence": {"id": name, "type_id": segment}}
+
+
+def _require_whole(vocab_file: Path, n_pieces: int, *, ended: bool) -> None:
+    """Whether the list is as long as the network's table of embeddings, which may be padded to a multiple of 8 to 128.
+
+    Args:
+        ended: whether its last line is.
+
+    Raises:
+        CheckpointError: it was cut off, as an interrupted download leaves it.
+    """
+    config_file = vocab_file.with_name("config.json")
+    n_rows = read_json(config_file).get("vocab_size") if config_file.is_file() else None
+    added_file = vocab_file.with_name("added_tokens.json")
+    missing = n_rows - n_pieces if isinstance(n_rows, int) else 0
+    if missing > 0 and added_file.is_file():
+        missing -= len(read_json(added_file))
+    if missing > 0 and (missing >= _PADDING or n_rows % _LEAST_PADDING or not ended):
+        raise CheckpointError(
+            f"{vocab_file}: has {n_pieces:,} word pieces, and config.json expects {n_rows:,}: it was cut off; "
+            "delete it and fetch the model again"
+        )
 
 
 def content_of(token: object) -> str | None:
