@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
+import docx
 import numpy as np
 import pytest
+from small_files import zipped
 from store_tools import HashEmbedder, LineChunker
 
 from langbert import Document, Store, sync
@@ -75,6 +78,63 @@ def test_where_the_words_of_a_scan_stand_is_known(scan: Document) -> None:
     (word,) = scan.boxes(start, start + 4)[1]
     assert word.left + word.width == pytest.approx(box.left + box.width, abs=0.01)
     assert word.width < 0.2 * box.width
+
+
+def png(picture: Image.Image) -> io.BytesIO:
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return io.BytesIO(out.getvalue())
+
+
+def test_pictures_in_a_word_document_are_read_where_they_stand(tmp_path: Path) -> None:
+    document = docx.Document()
+    document.add_paragraph("Before the picture.")
+    for _ in range(2):  # the same bytes are one part, and read once
+        document.add_picture(png(drawn(*LINES)))
+    document.add_paragraph("Behind it.")
+    document.add_table(1, 1).cell(0, 0).paragraphs[0].add_run("Cell").add_picture(png(drawn("In a table.")))
+    document.add_picture(png(Image.new("L", (20, 20))))  # an icon
+    document.add_picture(png(Image.new("L", (400, 400), 255)))
+    document.sections[0].header.paragraphs[0].add_run("Head").add_picture(png(drawn("A logo.")))
+    document.save(str(tmp_path / "a.docx"))
+    read = read_document(tmp_path / "a.docx")
+    assert words(read) == f"Head Before the picture. {TEXT} Behind it. Cell In a table."
+    assert read.metadata["ocr_pictures"] == 2
+    assert read.metadata["ocr_confidence"] > 0.9
+    without = read_document(tmp_path / "a.docx", ocr=False)
+    assert words(without) == "Head Before the picture. Behind it. Cell"
+    assert "ocr_pictures" not in without.metadata
+
+
+def test_pictures_on_slides_are_read_where_they_stand(tmp_path: Path) -> None:
+    picture = '<p:pic><p:blipFill><a:blip r:embed="{}"/></p:blipFill></p:pic>'.format
+    shape = "<p:sp><p:txBody><a:p><a:r><a:t>{}</a:t></a:r></a:p></p:txBody></p:sp>".format
+    names = " ".join(
+        f'xmlns:{letter}="http://schemas.openxmlformats.org/{name}"'
+        for letter, name in (
+            ("a", "drawingml/2006/main"),
+            ("p", "presentationml/2006/main"),
+            ("r", "officeDocument/2006/relationships"),
+        )
+    )
+    shapes = shape("Before.") + picture("r2") + shape("Behind.") + picture("r3")
+    relation = '<Relationship Id="{}" Type="x" Target="{}"/>'.format
+    of_slide = relation("r2", "../media/a.png") + relation("r3", "../media/drawing.emf")
+    package = (
+        '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{}</Relationships>'.format
+    )
+    parts = {
+        "ppt/presentation.xml": f'<p:presentation {names}><p:sldId r:id="r1"/></p:presentation>',
+        "ppt/_rels/presentation.xml.rels": package(relation("r1", "slides/slide1.xml")),
+        "ppt/slides/slide1.xml": f"<p:sld {names}>{shapes}</p:sld>",
+        "ppt/slides/_rels/slide1.xml.rels": package(of_slide),
+        "ppt/media/a.png": png(drawn(*LINES)).getvalue(),
+        "ppt/media/drawing.emf": b"no picture that is read",
+    }
+    (tmp_path / "a.pptx").write_bytes(zipped(parts))
+    read = read_document(tmp_path / "a.pptx")
+    assert words(read) == f"Before. {TEXT} Behind."
+    assert read.metadata["ocr_pictures"] == 1
 
 
 def test_chinese_is_read_out_of_a_picture() -> None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DocumentError
@@ -20,6 +21,7 @@ from .archive import member, open_archive, parse_xml, spend_on_all
 from .docx_numbers import Numbers
 from .extract import Extract, TextBuilder, whole_number
 from .grid import Cell, Grid
+from .inner_pictures import InnerPictures
 from .marks import RAISED, STRUCK, as_seen, marked
 from .properties import office_properties
 from .remarks import remark
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
+_A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _BOX = f"{_W}txbxContent"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
@@ -63,19 +66,21 @@ def read(data: bytes) -> Extract:
         parse_xml(member(archive, "word/numbering.xml")) if "word/numbering.xml" in names else None,
     )
     _write_margins(body, part, "header", builder, styles)
+    styles.pictured = part.rels  # those of margins and notes are logos
     _write_blocks(body, builder, styles)
+    styles.pictured = {}
     _write_notes(part, builder, styles)
     _write_margins(body, part, "footer", builder, styles)
     if builder.headings and min(heading.level for heading in builder.headings) == 0:  # a Title paragraph
         builder.headings = [replace(heading, level=heading.level + 1) for heading in builder.headings]
     if "docProps/core.xml" not in names:
-        return builder.build()
+        return builder.build("", styles.pictures.metadata({}))
     try:
         title = document.core_properties.title or ""
     except AttributeError:  # what should hold them is some other XML
         title = ""
     said = office_properties(parse_xml(archive.read("docProps/core.xml")))
-    return builder.build("" if title.strip().lower() in _JUNK_TITLES else title, said)
+    return builder.build("" if title.strip().lower() in _JUNK_TITLES else title, styles.pictures.metadata(said))
 
 
 def _opened(data: bytes) -> Any:
@@ -98,6 +103,8 @@ class _Styles:
         self.numbers = Numbers(numbering)
         self.by_id = {} if root is None else {style.get(f"{_W}styleId"): style for style in root.iter(f"{_W}style")}
         self.known: dict[str, _Looks] = {}
+        self.pictures = InnerPictures()
+        self.pictured: Mapping[str, Any] = {}  # relations that lead to them
 
     def heading_level(self, paragraph: _Element) -> int | None:
         """0 for Title, 1–9 for headings, else None. Word names its own styles in English in any language."""
@@ -200,10 +207,23 @@ def _write_blocks(parent: _Element, builder: TextBuilder, styles: _Styles) -> No
             builder.block(text.rstrip())
         if text.strip():
             in_list = depth is not None
+        for words in _pictures(block, styles):
+            builder.block(words)
         around = next(block.iterancestors(_BOX), None)
         for box in block.iter(_BOX):
             if next(box.iterancestors(_FALLBACK), None) is None and next(box.iterancestors(_BOX), None) is around:
                 _write_blocks(box, builder, styles)  # and the boxes in it
+
+
+def _pictures(block: _Element, styles: _Styles) -> Iterator[str]:
+    """What is written in the pictures of a paragraph, those of the boxes in it left out."""
+    around = next(block.iterancestors(_BOX), None)
+    for blip in block.iter(f"{_A}blip"):
+        named = styles.pictured.get(blip.get(f"{_R}embed") or "")
+        if named is None or named.is_external or next(blip.iterancestors(_BOX), None) is not around:
+            continue
+        if words := styles.pictures.text(str(named.target_part.partname), partial(getattr, named.target_part, "blob")):
+            yield words
 
 
 def _blocks(parent: _Element) -> Iterator[_Element]:
@@ -331,6 +351,7 @@ def _cell_texts(cell: _Element, styles: _Styles) -> Iterator[str]:
             yield " ".join(_grid(block, styles)[0].lines())
         else:
             yield _numbered(block, styles)
+            yield from _pictures(block, styles)
 
 
 def _numbered(paragraph: _Element, styles: _Styles) -> str:

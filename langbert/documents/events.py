@@ -27,7 +27,7 @@ def read(data: bytes) -> Extract:
 
 def events(calendar: str) -> str:
     """What a calendar says, an empty line between its events."""
-    said = []
+    said: list[str] = []
     inside = ""
     for line in re.sub(r"\n[ \t]", "", calendar).split("\n"):
         if line.startswith("BEGIN:"):

@@ -71,9 +71,14 @@ def is_blank(image: NDArray[np.uint8]) -> bool:
 
 
 class Recognised:
-    """Pages that are recognised one by one, and what to say of them in the end."""
+    """Pages that are recognised one by one, and what to say of them in the end.
 
-    def __init__(self) -> None:
+    Args:
+        thing: what they are called, if they are no pages.
+    """
+
+    def __init__(self, thing: str = "page") -> None:
+        self._thing = thing
         self.pages: list[int] = []
         self._looked_at = 0
         self._sure: list[tuple[float, int]] = []  # of each, and how much stands on it
@@ -90,7 +95,7 @@ class Recognised:
             DocumentError: it is one page too many.
         """
         if self._looked_at >= MOST_PAGES:
-            raise DocumentError(f"it has over {MOST_PAGES:,} pages to recognise; split it")
+            raise DocumentError(f"it has over {MOST_PAGES:,} {self._thing}s to recognise; split it")
         self._looked_at += 1
         pieces = [] if is_blank(image) else _pieces(image)
         if pieces and _sureness(pieces) < _UNSURE_PAGE:  # perhaps it is upside down
@@ -102,7 +107,7 @@ class Recognised:
         self.pages.append(number)
         self._sure.append((sure, sum(len(piece.text) for piece in pieces)))
         if sure < _UNSURE_PAGE:
-            remark(f"page {number}: OCR is unsure of it ({sure:.2f})")
+            remark(f"{self._thing} {number}: OCR is unsure of it ({sure:.2f})")
         return page_lines([piece for piece in pieces if piece.sure >= _SURE], height / image.shape[0])
 
     def settle_sizes(self, pages: list[list[Line]]) -> None:
@@ -128,7 +133,7 @@ class Recognised:
         text = " ".join(line.text for lines in pages for line in lines)[:_SAMPLE]
         languages = ["zh"] if is_chinese(text) else languages_of(text)
         guessed = {"language": languages[0]} if len(languages) == 1 else {}
-        return {**guessed, **said, "ocr_pages": len(self.pages), "ocr_confidence": round(confidence, 3)}
+        return {**guessed, **said, f"ocr_{self._thing}s": len(self.pages), "ocr_confidence": round(confidence, 3)}
 
 
 def pages_named(numbers: list[int]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
@@ -11,6 +13,7 @@ from ..text.numerals import in_form
 from .archive import has, member, open_archive, parse_xml
 from .extract import Extract, TextBuilder, whole_number
 from .grid import Cell, Grid
+from .inner_pictures import InnerPictures
 from .marks import RAISED, STRUCK, as_seen, marked
 from .properties import office_properties
 
@@ -41,16 +44,18 @@ def read(data: bytes) -> Extract:
         )
     slides = {relation: target for relation, (_, target) in _relations(archive, "ppt/presentation.xml").items()}
     builder = TextBuilder()
+    pictures = InnerPictures()
     for entry in parse_xml(member(archive, "ppt/presentation.xml")).iter(f"{_P}sldId"):
         name = slides.get(entry.get(f"{_R}id") or "", "")
         builder.page()
         if name in names:  # a slide that is missing leaves an empty page, so that the numbers stay right
-            _write_slide(archive, name, builder)
+            _write_slide(archive, name, builder, pictures)
     if "docProps/core.xml" not in names:
-        return builder.build()
+        return builder.build("", pictures.metadata({}))
     said = parse_xml(member(archive, "docProps/core.xml"))
     title = said.findtext(_TITLE) or ""
-    return builder.build("" if title.strip().lower() in _JUNK_TITLES else title, office_properties(said))
+    about = pictures.metadata(office_properties(said))
+    return builder.build("" if title.strip().lower() in _JUNK_TITLES else title, about)
 
 
 def _relations(archive: ZipFile, part: str) -> dict[str, tuple[str, str]]:
@@ -70,21 +75,37 @@ def _relations(archive: ZipFile, part: str) -> dict[str, tuple[str, str]]:
     }
 
 
-def _write_slide(archive: ZipFile, name: str, builder: TextBuilder) -> None:
-    _write_shapes(parse_xml(member(archive, name)), builder)
-    for kind, target in _relations(archive, name).values():
+def _write_slide(archive: ZipFile, name: str, builder: TextBuilder, pictures: InnerPictures) -> None:
+    related = _relations(archive, name)
+
+    def words(picture: _Element) -> str:
+        blip = picture.find(f".//{_A}blip")
+        _, target = related.get("" if blip is None else blip.get(f"{_R}embed") or "", ("", ""))
+        return pictures.text(target, partial(member, archive, target)) if has(archive, target) else ""
+
+    _write_shapes(parse_xml(member(archive, name)), builder, words)
+    for kind, target in related.values():
         if kind.endswith("/notesSlide") and has(archive, target):
-            _write_shapes(parse_xml(member(archive, target)), builder)
+            _write_shapes(parse_xml(member(archive, target)), builder, lambda _: "")
 
 
-def _write_shapes(slide: _Element, builder: TextBuilder) -> None:
+def _write_shapes(slide: _Element, builder: TextBuilder, words: Callable[[_Element], str]) -> None:
+    """What a slide says.
+
+    Args:
+        words: what is written in a picture.
+    """
     shapes = [
-        shape for shape in slide.iter(f"{_P}sp", f"{_A}tbl") if next(shape.iterancestors(_FALLBACK), None) is None
+        shape
+        for shape in slide.iter(f"{_P}sp", f"{_P}pic", f"{_A}tbl")
+        if next(shape.iterancestors(_FALLBACK), None) is None
     ]
     # The title comes first, wherever it stands among the shapes.
     for shape in sorted(shapes, key=lambda shape: not _is_title(shape)):
         if shape.tag == f"{_A}tbl":
             builder.table(*_grid(shape))
+        elif shape.tag == f"{_P}pic":
+            builder.block(words(shape))
         elif _is_title(shape):
             builder.heading(" ".join(_paragraphs(shape)), 2)
         elif _placeholder(shape) not in _FURNITURE:

@@ -30,7 +30,7 @@ from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from ..errors import CheckpointError
-from ..models.limits import limit
+from ..models.files.limits import limit
 
 # By default; docs/security.md says how they are set.
 _LONGEST_SOURCE = 400_000  # characters; the longest that models come with have a tenth

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...errors import CheckpointError
-from ..limits import limit
+from .limits import limit
 
 __all__ = ["check_definition", "check_pattern", "tokenizing"]
 

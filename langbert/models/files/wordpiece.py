@@ -101,9 +101,10 @@ def _require_whole(vocab_file: Path, n_pieces: int, *, ended: bool) -> None:
         CheckpointError: it was cut off, as an interrupted download leaves it.
     """
     config_file = vocab_file.with_name("config.json")
-    n_rows = read_json(config_file).get("vocab_size") if config_file.is_file() else None
+    said = read_json(config_file).get("vocab_size") if config_file.is_file() else None
+    n_rows = said if isinstance(said, int) else 0
     added_file = vocab_file.with_name("added_tokens.json")
-    missing = n_rows - n_pieces if isinstance(n_rows, int) else 0
+    missing = n_rows - n_pieces
     if missing > 0 and added_file.is_file():
         missing -= len(read_json(added_file))
     if missing > 0 and (missing >= _PADDING or n_rows % _LEAST_PADDING or not ended):
