@@ -2,6 +2,10 @@
 
     python benchmarks/late_chunking.py SQUAD.json BEIR_FOLDER … [--documents 6] [--questions 300]
     python benchmarks/late_chunking.py BEIR_FOLDER --whole 96
+    python benchmarks/late_chunking.py QUESTIONS.jsonl --folder DOCUMENTS --corpus NAME
+
+Of a file of people's questions the documents are those that answer them, and the chunk that holds the quoted evidence
+is to be found.
 
 Of a SQuAD file each article is one document, and the chunk that holds the answer is to be found; of a BEIR folder each
 passage of the corpus is one, and counts by its best chunk. "plain, title" puts the document's title before each chunk.
@@ -25,8 +29,8 @@ import ir_measures
 import numpy as np
 from ir_measures import R, nDCG
 
-from langbert import Chunker, Document, Embedder
-from langbert.evaluation import read_questions, read_retrieval_set
+from langbert import Chunker, Document, Embedder, read_documents
+from langbert.evaluation import read_asked_questions, read_questions, read_retrieval_set
 from langbert.text.sentences import sentences
 
 Span = tuple[int, int]
@@ -78,6 +82,22 @@ def beir(path: Path, n_documents: int, n_questions: int) -> Collection:
     titles = {name: data.corpus[name][0] for name in chosen}
     texts = {name: data.corpus[name][1] for name in chosen}
     return Collection(data.name, titles, texts, {query: data.queries[query] for query in asked}, {}, qrels)
+
+
+def asked(path: Path, folder: Path, corpus: str, n_questions: int) -> Collection:
+    """Questions of ``corpus`` with the first quote that answers them, among all documents that answer any."""
+    rows = [one for one in read_asked_questions(path) if one.corpus == corpus and one.evidence][:n_questions]
+    names = sorted({one.evidence[0].source for one in rows})
+    documents = {document.source: document for document in read_documents([folder / name for name in names])}
+    places = {}
+    for one in rows:
+        quote = one.evidence[0]
+        if quote.source in documents and (place := documents[quote.source].text.find(quote.quote)) >= 0:
+            places[one.id] = (quote.source, place)
+    titles = {name: str(document.metadata.get("title", name)) for name, document in documents.items()}
+    texts = {name: document.text for name, document in documents.items()}
+    questions = {one.id: one.question for one in rows if one.id in places}
+    return Collection(corpus, titles, texts, questions, places, {})
 
 
 def scores(data: Collection, spans: Sequence[Sequence[Span]], similarities: np.ndarray) -> dict[str, dict[str, float]]:
@@ -172,6 +192,8 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=300)
     parser.add_argument("--windows", type=int, nargs="+", default=[256, 512], help="tokens read at once")
     parser.add_argument("--chunks", nargs="+", default=["sentences", "64"], help="sentences, or tokens of a chunk")
+    parser.add_argument("--folder", type=Path, help="of the documents that people's questions are about")
+    parser.add_argument("--corpus", default="", help="those of them that are asked of it")
     parser.add_argument("--whole", type=int, metavar="TOKENS", help="compare vectors of whole passages instead")
     arguments = parser.parse_args()
 
@@ -184,8 +206,10 @@ def main() -> None:
         return lambda text: [(chunk.start, chunk.end) for chunk in chunker.split(Document("d", text))]
 
     for path in arguments.data:
-        read = beir if path.is_dir() else squad
-        data = read(path, arguments.documents, arguments.questions)
+        if arguments.folder:
+            data = asked(path, arguments.folder, arguments.corpus, arguments.questions)
+        else:
+            data = (beir if path.is_dir() else squad)(path, arguments.documents, arguments.questions)
         if arguments.whole:
             compare_whole(data, arguments.model, arguments.whole, max(arguments.windows))
             continue
