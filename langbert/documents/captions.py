@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ..boxes import Box
@@ -87,11 +88,13 @@ def _pages(data: bytes, document: Document) -> Iterator[Picture]:
         yield Picture(f"{document.id}:page {number}", document.id, out.getvalue(), words, start, end, number)
 
 
-def _captions(text: str) -> Iterable[tuple[int, int]]:
-    for match in _CAPTION.finditer(text):
-        stop = text.find("\n\n", match.start())
-        end = min(len(text) if stop < 0 else stop, match.start() + _LONGEST)
-        yield match.start(), end
+def _captions(text: str) -> Iterator[tuple[int, int]]:
+    """From where to where each goes: to a blank line, or to the next caption."""
+    starts = [match.start() for match in _CAPTION.finditer(text)]
+    for start, following in pairwise([*starts, len(text)]):
+        blank = text.find("\n\n", start, following)
+        caption = text[start : min(start + _LONGEST, following if blank < 0 else blank)]
+        yield start, start + len(caption.rstrip())
 
 
 def _on(data: bytes, document: Document, page: int, captions: Sequence[tuple[int, int, Box]]) -> list[Picture]:
