@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from dataclasses import replace
@@ -13,7 +14,7 @@ import torch
 from store_tools import HashEmbedder, LineChunker
 
 from langbert import Document, ImageEmbedder, Store, sync
-from langbert.documents import Picture, figures, read_document
+from langbert.documents import Cutting, Picture, Workers, figures, read_document
 from langbert.errors import CheckpointError, DocumentError, StoreError, StoreMismatch
 
 Image = pytest.importorskip("PIL.Image")
@@ -95,6 +96,21 @@ def report(file: Path) -> Path:
     return file
 
 
+def test_cut_where_files_are_read_or_not_at_all(tmp_path: Path) -> None:
+    file = report(tmp_path / "report.pdf")
+    document = read_document(file)
+    data = file.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    task = Cutting.of(replace(document, metadata={**document.metadata, "sha256": digest}))
+    workers = Workers(1)
+    try:
+        assert list(workers.submit(task).result().pictures) == figures(data, document)
+        assert "has changed" in workers.submit(replace(task, digest="0" * 64)).result().reason
+        assert workers.submit(replace(task, path=str(tmp_path / "none.pdf"))).result().reason
+    finally:
+        workers.close()
+
+
 def share(picture: Picture, colour: tuple[int, int, int]) -> float:
     with Image.open(io.BytesIO(picture.png)) as opened:
         pixels = np.asarray(opened.convert("RGB")).astype(int)
@@ -148,7 +164,7 @@ def test_a_model_of_texts_alone_is_refused(tmp_path: Path) -> None:
 def test_words_find_pictures_and_pictures_find_passages(tmp_path: Path, clip: ImageEmbedder) -> None:
     report(tmp_path / "report.pdf")
     with Store.open(tmp_path / "s", embedder=HashEmbedder(), chunker=LineChunker(), image_embedder=clip) as store:
-        assert sync(tmp_path / "report.pdf", store).added == 1
+        assert sync(tmp_path / "report.pdf", store, workers=1).added == 1
         assert len(store.pictures) == 2
         honey, river = sorted((one.picture for one in store.pictures.search("figure")), key=lambda one: one.start)
         assert store.pictures.search("honey gathered in every month", 1)[0].picture == honey

@@ -7,7 +7,7 @@ so that importing this package costs nothing. :mod:`.formats` is the table that 
 from __future__ import annotations
 
 from ..boxes import Box
-from .captions import Picture, figures
+from .captions import Cutting, Picture, figures
 from .files import find_files
 from .formats import FORMATS, MAX_BYTES, Format, supported_suffixes
 from .pdf_page import CHANGED, Look, Seen, draw_page, quote_boxes
@@ -20,6 +20,7 @@ __all__ = [
     "FORMATS",
     "MAX_BYTES",
     "Box",
+    "Cutting",
     "Format",
     "Limits",
     "Look",

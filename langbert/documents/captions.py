@@ -6,21 +6,29 @@ over a caption, or else below it, up to a gap; and its picture is that part of t
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..boxes import Box
+from ..errors import DocumentError
 from ..records import Document
+from .formats import MAX_BYTES
 from .image import frames
+from .loading import Stamp, load
 from .pdfium import box_on, opened_page
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+ILLUSTRATED = ("pdf", "image")
+"""The formats that figures are taken from."""
 
 _CAPTION = re.compile(
     r"^(?:(?:figure|fig\.?)\s*[A-Z]?\d[\d.\-]*?\s*[:.|]|[图圖]\s*\d[\d.\-]*)\s*\S.*", re.MULTILINE | re.IGNORECASE
@@ -55,6 +63,68 @@ class Picture:
         return self.png
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The figures of a file, or the reason why there are none of it."""
+
+    pictures: tuple[Picture, ...] = ()
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        pictures = [{**asdict(one), "png": base64.b64encode(one.png).decode()} for one in self.pictures]
+        return {"pictures": pictures, "reason": self.reason}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Cut:
+        pictures = (Picture(**{**row, "png": base64.b64decode(row["png"])}) for row in record["pictures"])
+        return cls(tuple(pictures), record["reason"])
+
+    @classmethod
+    def failed(cls, reason: str, _: Stamp | None = None) -> Cut:
+        return cls(reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """The figures of a document to cut out of its file, for a process of :class:`~langbert.documents.Workers`.
+
+    Attributes:
+        path: absolute.
+        digest: SHA-256 of the bytes that the document was read from, as hex.
+        document: id, text, format, page starts and line boxes.
+    """
+
+    path: str
+    digest: str
+    document: tuple[str, str, str, tuple[int, ...], str]
+
+    reply: ClassVar[type[Cut]] = Cut
+
+    @classmethod
+    def of(cls, document: Document) -> Cutting:
+        """Of a document as it was read from a file, with ``sha256`` in its metadata."""
+        said = document.metadata
+        parts = (document.id, document.text, said["format"], document.page_starts, document.line_boxes)
+        return cls(said["path"], said["sha256"], parts)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"path": self.path, "digest": self.digest, "document": self.document}
+
+    def cut(self) -> Cut:
+        """What there is, cut right here."""
+        id, text, kind, starts, boxes = self.document
+        document = Document(id, text, metadata={"format": kind}, page_starts=tuple(starts), line_boxes=boxes)
+        try:
+            loaded = load(Path(self.path), MAX_BYTES)
+            if loaded.digest != self.digest:
+                raise DocumentError("the file has changed since it was read")
+            return Cut(tuple(figures(loaded.data, document)))
+        except (DocumentError, ImportError) as error:
+            return Cut.failed(str(error))
+        except MemoryError:
+            return Cut.failed("cutting out its figures takes more memory than there is for it")
+
+
 def figures(data: bytes, document: Document) -> list[Picture]:
     """Those of a PDF that have a caption, in the order of the text; of a picture each page, with the words on it.
 
@@ -65,10 +135,10 @@ def figures(data: bytes, document: Document) -> list[Picture]:
         DocumentError: it is broken.
         ImportError: Pillow is not installed.
     """
-    if document.metadata.get("format") == "image":
-        return list(_pages(data, document))
-    if document.metadata.get("format") != "pdf":
+    if document.metadata.get("format") not in ILLUSTRATED:
         return []
+    if document.metadata["format"] == "image":
+        return list(_pages(data, document))
     captions: dict[int, list[tuple[int, int, Box]]] = defaultdict(list)
     for start, end in _captions(document.text):
         if boxes := document.boxes(start, end):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, overload
 
 from ..errors import DocumentError
 from ..records import Document, Heading
+from .captions import Cut, Cutting
 from .formats import MAX_BYTES
 from .loading import Stamp, load
 from .ocr import require_ocr
@@ -102,8 +103,15 @@ def read_one(task: Task) -> Reading: ...
 def read_one(task: Look) -> Seen: ...
 
 
-def read_one(task: Task | Look) -> Reading | Seen:
-    """Read a file once: what it says, and what tells whether it will have changed. Or look at a page of one."""
+@overload
+def read_one(task: Cutting) -> Cut: ...
+
+
+def read_one(task: Task | Look | Cutting) -> Reading | Seen | Cut:
+    """Read a file once: what it says, and what tells whether it will have changed. Or look at a page of one, or cut out
+    its figures."""
+    if isinstance(task, Cutting):
+        return task.cut()
     if isinstance(task, Look):
         return task.seen()
     digest, stamp = "", None

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, BinaryIO
 
+from .captions import Cutting
 from .limits import timed_by
-from .pdf_page import Look, Seen
+from .pdf_page import Look
 from .reader import TOO_LARGE
 from .reading import Reading, Task
 
@@ -50,16 +51,16 @@ def main() -> None:
             _write(replies, reply)
 
 
-def _answered(read_one: Callable[[Task | Look], Reading | Seen], asked: dict[str, Any], memory: int) -> bytes:
-    reading = read_one(Look(**asked) if "page" in asked else Task(**asked))
+def _answered(read_one: Callable[[Any], Any], asked: dict[str, Any], memory: int) -> bytes:
+    kind = Look if "page" in asked else Cutting if "document" in asked else Task
+    reading = read_one(kind(**asked))
     try:
         return json.dumps([reading.to_json(), _is_swollen(memory)]).encode() + b"\n"
     except MemoryError:
-        reading = (
-            Seen.failed(TOO_LARGE)
-            if isinstance(reading, Seen)
-            else Reading(None, TOO_LARGE, reading.digest, reading.stamp)
-        )
+        if isinstance(reading, Reading):
+            reading = Reading(None, TOO_LARGE, reading.digest, reading.stamp)
+        else:
+            reading = type(reading).failed(TOO_LARGE)
         return json.dumps([reading.to_json(), True]).encode() + b"\n"
 
 

@@ -22,6 +22,7 @@ from queue import LifoQueue
 from typing import Any, overload
 
 from ..errors import DocumentError
+from .captions import Cut, Cutting
 from .loading import stamp_of
 from .pdf_page import Look, Seen
 from .reading import Reading, Task, read_one
@@ -115,8 +116,11 @@ class Workers:
     @overload
     def submit(self, task: Look) -> Future[Seen]: ...
 
-    def submit(self, task: Task | Look) -> Future[Any]:
-        """Read a file, or look at a page of one."""
+    @overload
+    def submit(self, task: Cutting) -> Future[Cut]: ...
+
+    def submit(self, task: Task | Look | Cutting) -> Future[Any]:
+        """Read a file, look at a page of one, or cut out its figures."""
         return self._threads.submit(self._read, task)
 
     def close(self) -> None:
@@ -130,7 +134,7 @@ class Workers:
         for worker in alive:
             worker.end()
 
-    def _read(self, task: Task | Look) -> Reading | Seen:
+    def _read(self, task: Task | Look | Cutting) -> Reading | Seen | Cut:
         stamp = stamp_of(Path(task.path))
         worker = self._idle.get()
         try:
@@ -209,7 +213,7 @@ class _Worker:
                 "read files in this process: workers=0"
             )
 
-    def ask(self, task: Task | Look) -> tuple[Reading | Seen, bool]:
+    def ask(self, task: Task | Look | Cutting) -> tuple[Reading | Seen | Cut, bool]:
         """What became of a file, and whether the process has grown so much that it should end.
 
         Raises:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from ..documents import MAX_BYTES, Picture, figures, find_files
+from ..documents import Cutting, Picture, find_files
+from ..documents.captions import ILLUSTRATED
 from ..documents.files import printable
 from ..documents.formats import format_of
-from ..documents.loading import load, stamp_of
+from ..documents.loading import stamp_of
 from ..documents.reading import Reading, Task
 from ..documents.workers import Workers, read_in_order, workers_for
 from ..errors import DocumentError
@@ -142,7 +143,7 @@ class Changes:
         if added:
             store.add(batch.documents, files=[record for record in batch.records if record.document_id in added])
             if isinstance(store, Store) and store.pictures.embedder is not None:
-                store.pictures.add(picture for document in batch.documents for picture in _pictures(document))
+                store.pictures.add(picture for document in batch.documents for picture in self._pictures(document))
         store.files.record(record for record in batch.records if record.document_id not in added)
         if batch.moved:
             store.files.forget(batch.moved)
@@ -262,6 +263,16 @@ class Changes:
             ocr=self._options.ocr,
         )
 
+    def _pictures(self, document: Document) -> Sequence[Picture]:
+        """Cut out where files are read: by the workers, if there are any."""
+        if document.metadata["format"] not in ILLUSTRATED:
+            return ()
+        task = Cutting.of(document)
+        cut = task.cut() if self._workers is None else self._workers.submit(task).result()
+        if cut.reason:
+            self.report.remarks.append((document.source, f"its pictures are left out: {cut.reason}"))
+        return cut.pictures
+
     def _start_workers(self, n: int) -> None:
         workers = self._workers = Workers(n, self._options.limits)
         try:
@@ -304,16 +315,6 @@ class Changes:
         self._taken.add(id)
         more = self._options.metadata_of(file.inside)
         return replace(document, id=id, metadata={**document.metadata, **more, "sha256": digest})
-
-
-def _pictures(document: Document) -> list[Picture]:
-    """Those of the file that the document was read from, if it is still that."""
-    try:
-        loaded = load(Path(document.metadata["path"]), MAX_BYTES)
-        return figures(loaded.data, document) if loaded.digest == document.metadata["sha256"] else []
-    except DocumentError as error:
-        _LOG.warning("%s: its pictures are left out: %s", document.source, error)
-        return []
 
 
 def _ahead(items: Iterator[Item], stop: Callable[[], None] = lambda: None) -> Iterator[Item]:
