@@ -159,9 +159,11 @@ def _run(
     if objective == "evidence":
         from ..training.evidence import reading_sets
 
-        for data, negatives in reading_sets(options["data"]).items():
-            if not negatives.is_file():
-                _mined(data, negatives, options["base"], output)
+        with output.waiting("looking for reading sets"):
+            sets = reading_sets(options["data"])
+        for data, negatives in sets.items():
+            if not negatives.is_file():  # under that name only when it is whole
+                _mined(data, negatives.with_suffix(".partial"), options["base"], output).replace(negatives)
     if options["base"] != "scratch":
         output.model(options["base"])
     with output.waiting("reading the data"):

@@ -30,8 +30,9 @@ from ..models.hardware import resolve_precision
 from .adapters import save_adapters, starting_point
 from .calibration import logistic
 from .claims import Claim, made_claims
-from .data import held_out
+from .data import documents_in, held_out
 from .evidence_rows import MOST_TOKENS, NOT_SAID, Asked, ReadingRows, Row, batch_of
+from .headings import write_heading_questions
 from .mining import read_negatives
 from .settings import Bounds, Count, Holdout, LoraSettings, Share, TrainSettings
 from .task import Batch, Task, seeded
@@ -43,12 +44,19 @@ _TOKENS = 2048  # that go through the network at a time
 def reading_sets(folder: str | Path) -> dict[Path, Path]:
     """The reading sets of a folder, each with the file of its hard negatives, which may not be there yet.
 
+    Folders of documents in it become reading sets first, where that was not done before.
+
     Raises:
         DataError: there are none.
     """
+    for documents in sorted(path for path in Path(folder).glob("*") if path.is_dir() and not path.suffix):
+        if not (made := documents.with_suffix(".json")).is_file():
+            write_heading_questions(documents_in(documents), made)
     sets = {path: path.with_suffix(".negatives.jsonl") for path in sorted(Path(folder).glob("*.json"))}
     if not sets:
-        raise DataError(f"{folder}: expected a folder with reading sets in SQuAD's form, NAME.json")
+        raise DataError(
+            f"{folder}: expected a folder with reading sets in SQuAD's form, NAME.json, or documents, NAME/"
+        )
     return sets
 
 
@@ -56,9 +64,11 @@ class EvidenceTask(Task):
     """Learn relevance, answer spans and entailment with one network, in as many languages as there is data.
 
     Args:
-        data: a folder. In it, reading sets in SQuAD's form (``NAME.json``), for each its hard negatives
-            (``NAME.negatives.jsonl``, mined where there are none yet), and pairs for the entailment head
-            (``NAME.pairs.jsonl``: ``{"premise", "hypothesis", "label"}``, the labels as SNLI has them).
+        data: a folder. In it, reading sets in SQuAD's form (``NAME.json``; a question whose answer is its whole
+            paragraph teaches what is relevant, and no span), for each its hard negatives (``NAME.negatives.jsonl``,
+            mined where there are none yet), folders of documents (``NAME/``), whose headings ask and whose sections
+            answer (see :func:`.headings.write_heading_questions`; ``NAME.json`` is made of them), and pairs for the
+            entailment head (``NAME.pairs.jsonl``: ``{"premise", "hypothesis", "label"}``, the labels as SNLI has them).
         base: the encoder to start from, or adapters of an earlier run.
         hardest: from how many of the nearest negatives the wrong passage is drawn.
         unanswerable: for how many questions an edited, unanswerable one is read too.
@@ -198,11 +208,12 @@ class EvidenceTask(Task):
                 if row.label >= 0:
                     right.append(int(found.entailment[i].argmax()) == row.label)
                     continue
-                margin, start, end = _best_span(found.spans[i], row)
-                margins.append(margin)
-                answered.append(row.start > 0)
-                if row.start > 0:
-                    hits.append((start, end) == (row.start, row.end))
+                if row.start >= 0:
+                    margin, start, end = _best_span(found.spans[i], row)
+                    margins.append(margin)
+                    answered.append(row.start > 0)
+                    if row.start > 0:
+                        hits.append((start, end) == (row.start, row.end))
                 if row.relevant >= 0:
                     relevance.append(float(found.relevance[i]))
                     relevant.append(bool(row.relevant))

@@ -22,6 +22,7 @@ from .unanswerable import edited_question, names_in
 _WIDTHS = (96, 128, 160, 192, 256)  # tokens of a passage: drawn, so that length tells nothing
 _MOST_QUESTION = 64
 _SENTENCES = (1, 1, 2)  # of a piece
+_STRETCHES = (30, 60, 90)  # tokens of the beginning of a section
 _OTHERS = 3  # pieces of the same passage that do not answer
 
 MOST_TOKENS = max(_WIDTHS)
@@ -41,7 +42,8 @@ class _Passage(NamedTuple):
 
 class Asked(NamedTuple):
     """A question, the paragraph it was asked of, its answer's tokens there (-1: none), what looks like it, and the
-    same question edited so that the paragraph does not answer it (or empty)."""
+    same question edited so that the paragraph does not answer it (or empty). Where ``whole``, all of the paragraph is
+    the answer, which teaches what is relevant and no span."""
 
     ids: list[int]
     passage: int
@@ -49,11 +51,12 @@ class Asked(NamedTuple):
     last: int
     negatives: tuple[int, ...]
     edited: list[int]
+    whole: bool = False
 
 
 class Row(NamedTuple):
     """One sequence: its ids, and what it shall say. ``start`` and ``end`` are places in the sequence, 0 for none, and
-    -1 for a claim; ``relevant`` is 1, 0 or -1 for not said; ``label`` an entailment or -1."""
+    -1 where there is none to learn; ``relevant`` is 1, 0 or -1 for not said; ``label`` an entailment or -1."""
 
     pair: TokenPair
     passage: int  # where the passage begins
@@ -107,7 +110,9 @@ class ReadingRows:
                     continue
             wrong = tuple(number[name] for name in near.get(question.id, ())[: self._hardest])
             ids = encoding.ids[:_MOST_QUESTION]
-            yield Asked(ids, number[question.paragraph], first, last, wrong, edit.ids[:_MOST_QUESTION])
+            whole = question.answers[:1] == (data.paragraphs[question.paragraph][1],)
+            changed_ids = [] if whole else edit.ids[:_MOST_QUESTION]
+            yield Asked(ids, number[question.paragraph], first, last, wrong, changed_ids, whole)
 
     @staticmethod
     def _edit(
@@ -120,6 +125,8 @@ class ReadingRows:
 
     def length(self, asked: Asked) -> int:
         """Tokens of a question's rows, about."""
+        if asked.whole:
+            return (len(asked.ids) + max(_STRETCHES)) * (1 + _OTHERS)
         passage = min(len(self._passages[asked.passage].ids), MOST_TOKENS)
         return (len(asked.ids) + passage) * (2 + bool(asked.edited))
 
@@ -127,6 +134,9 @@ class ReadingRows:
         """The question with its own passage, with one that only looks right, and edited with its own."""
         width, titled = rng.choice(_WIDTHS), rng.random() >= self._title_dropout
         answerable = asked.first >= 0
+        if asked.whole:
+            yield from self._group_of_sections(asked, titled, group, rng)
+            return
         if answerable and rng.random() < self._pieces:
             yield from self._group_of_pieces(asked, titled, group, rng)
             return
@@ -163,6 +173,17 @@ class ReadingRows:
                 first = rng.randrange(len(wrong.sentences))
                 last = min(first + n, len(wrong.sentences)) - 1
                 yield self._piece(asked.ids, wrong, first, last, titled, group)
+
+    def _group_of_sections(self, asked: Asked, titled: bool, group: int, rng: random.Random) -> Iterator[Row]:
+        """The question with the beginning of the section that answers it, and of some that look like it."""
+        wrong = rng.sample(asked.negatives, min(_OTHERS, len(asked.negatives)))
+        room = rng.choice(_STRETCHES)
+        for number in (asked.passage, *wrong):
+            passage = self._passages[number]
+            ends = [i for i, (_, end) in enumerate(passage.sentences) if end <= room]
+            if passage.sentences:
+                row = self._piece(asked.ids, passage, 0, max(ends, default=0), titled, group)
+                yield row._replace(start=-1, end=-1, relevant=int(number == asked.passage))
 
     def _piece(
         self,
