@@ -27,7 +27,7 @@ from .wants import Wants
 if TYPE_CHECKING:
     from ..reranking import Reranker
 
-__all__ = ["CROSS_ENCODED", "Weighed", "as_candidates", "merged", "select", "weigh"]
+__all__ = ["CROSS_ENCODED", "Weighed", "as_candidates", "merged", "select", "signals", "weigh"]
 
 CROSS_ENCODED = 16
 """Pieces that a cross-encoder reads, the best by their words and passages: the others would seldom be shown whatever it
@@ -112,18 +112,15 @@ def weigh(
     if not pieces:
         return Weighed(np.zeros(0), ())
     texts = [piece.read for piece in pieces]
-    scores = weights.search * np.array([piece.source.score for piece in pieces], dtype=np.float64)
-    known = [piece.source.scores.get("reranker") for piece in pieces]
-    scores += weights.passage * np.array([log_odds(score) if score is not None else 0.0 for score in known])
-    scores += weights.terms * _share_of_words(question, texts)
+    told = signals(question, pieces, texts)
+    kinds = weights.field * told.pop("field") + weights.code * told.pop("code")
+    scores = sum((getattr(weights, name) * column for name, column in told.items()), np.zeros(len(pieces)))
     if reranker is None:
         if embedder is not None:
             cosines = np.asarray(embedder.embed(texts) @ embedder.embed([question], "query")[0], dtype=np.float64)
             scores += weights.cosine * (cosines - cosines.mean()) / max(float(cosines.std()), 1e-6)
         scores *= _CLOSER
-    scores += weights.field * np.array([piece.is_asked_field for piece in pieces])
-    scores += np.array([piece.told for piece in pieces])
-    scores += weights.code * np.array([piece.kind == "code" for piece in pieces])
+    scores += kinds + np.array([piece.told for piece in pieces])
     if reranker is None:
         return Weighed(scores, ())
     best = np.argsort(-scores, kind="stable")[:CROSS_ENCODED]
@@ -132,6 +129,23 @@ def weigh(
     faintest = np.full(len(pieces), min(relevances))
     faintest[best] = relevances
     return Weighed(scores + weights.relevance * faintest, relevances, int(np.argmax(faintest)))
+
+
+def signals(question: str, pieces: Sequence[Piece], texts: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """What speaks for each piece before a model has read it: by the names of :class:`Weights`, ``(n,)`` each.
+
+    Args:
+        texts: the pieces as models read them.
+    """
+    known = [piece.source.scores.get("reranker") for piece in pieces]
+    told = {
+        "search": [piece.source.score for piece in pieces],
+        "passage": [log_odds(score) if score is not None else 0.0 for score in known],
+        "terms": _share_of_words(question, texts),
+        "field": [piece.is_asked_field for piece in pieces],
+        "code": [piece.kind == "code" for piece in pieces],
+    }
+    return {name: np.asarray(column, dtype=np.float64) for name, column in told.items()}
 
 
 def _as_told(relevance: float, told: float) -> float:

@@ -104,13 +104,13 @@ def as_question(heading: str, rng: random.Random) -> str:
 
 
 def _sections(document: Document) -> Iterator[tuple[str, str, str]]:
-    """What stands above a section, its heading, its own text."""
+    """What stands above a section, or the file's name where nothing does; its heading; its own text."""
     path: list[Heading] = []
     ends = [*(heading.start for heading in document.headings), len(document.text)]
     for heading, (start, end) in zip(document.headings, pairwise(ends), strict=True):
         while path and path[-1].level >= heading.level:
             path.pop()
-        above = " > ".join(_plain(other.text) for other in path)
+        above = " > ".join(_plain(other.text) for other in path) or Path(document.source).stem
         path.append(heading)
         _, _, body = document.text[start:end].partition("\n")
         body = _cut(body.strip())
