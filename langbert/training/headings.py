@@ -21,7 +21,7 @@ from ..records import Document, Heading
 from ..text.scripts import has_han, letters, one_line, reading_length
 from ..text.terms import terms
 
-__all__ = ["as_question", "write_heading_questions"]
+__all__ = ["as_question", "sections", "write_heading_questions"]
 
 _SHORTEST = 15.0  # words of a section that answers
 _LONGEST = 1500  # characters of it that are kept
@@ -58,11 +58,11 @@ def write_heading_questions(documents: Iterable[Document], output: str | Path, *
         DataError: no document has a section under a heading of its own.
     """
     rng = random.Random(seed)  # noqa: S311
-    sections = [section for document in documents for section in _sections(document)]
-    counts = Counter(letters(heading) for _, heading, _ in sections)
+    found = [section for document in documents for section in sections(document)]
+    counts = Counter(letters(heading) for _, _, heading, _ in found)
     articles: dict[str, list[object]] = {}
     asked = 0
-    for number, (above, heading, body) in enumerate(sections):
+    for number, (_, above, heading, body) in enumerate(found):
         qas = []
         if counts[letters(heading)] == 1 and terms(heading) and reading_length(heading) <= _MOST_WORDS:
             answer = {"text": body, "answer_start": 0}
@@ -103,11 +103,12 @@ def as_question(heading: str, rng: random.Random) -> str:
     return rng.choice((heading, deed, f"How do I {deed}?", f"How to {deed}", f"how can I {deed}?"))
 
 
-def _sections(document: Document) -> Iterator[tuple[str, str, str]]:
-    """What stands above a section, or the file's name where nothing does; its heading; its own text."""
+def sections(document: Document) -> Iterator[tuple[int, str, str, str]]:
+    """The number of a section's heading; what stands above it, or the file's name where nothing does; the heading; its
+    own text. Only sections that are long enough to answer."""
     path: list[Heading] = []
     ends = [*(heading.start for heading in document.headings), len(document.text)]
-    for heading, (start, end) in zip(document.headings, pairwise(ends), strict=True):
+    for number, (heading, (start, end)) in enumerate(zip(document.headings, pairwise(ends), strict=True)):
         while path and path[-1].level >= heading.level:
             path.pop()
         above = " > ".join(_plain(other.text) for other in path) or Path(document.source).stem
@@ -115,7 +116,7 @@ def _sections(document: Document) -> Iterator[tuple[str, str, str]]:
         _, _, body = document.text[start:end].partition("\n")
         body = _cut(body.strip())
         if reading_length(body) >= _SHORTEST:
-            yield above, _plain(heading.text), body
+            yield number, above, _plain(heading.text), body
 
 
 def _plain(heading: str) -> str:
