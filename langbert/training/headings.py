@@ -90,10 +90,8 @@ def as_question(heading: str, rng: random.Random) -> str:
         return heading
     if has_han(heading):
         if _DOES_ZH.search(heading):
-            forms = (heading, f"怎么{heading}？", f"如何{heading}", f"{heading}要怎么做？")
-        else:
-            forms = (heading, heading, f"什么是{heading}？", f"{heading}是什么", f"介绍一下{heading}")
-        return rng.choice(forms)
+            return rng.choice((heading, f"怎么{heading}？", f"如何{heading}", f"{heading}要怎么做？"))
+        return rng.choice((heading, heading, f"什么是{heading}？", f"{heading}是什么", f"介绍一下{heading}"))
     first, _, rest = heading.removeprefix("To ").partition(" ")
     if (verb := _deeds().get(first.lower())) or heading.startswith("To "):
         deed = f"{verb or first.lower()} {_quiet(rest)}".strip()
