@@ -48,32 +48,35 @@ class Clocked:
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
         self.seconds = 0.0
+        self.worked = 0.0
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._embedder, name)
 
     def embed(self, *arguments: object, **options: object) -> object:
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         try:
             return self._embedder.embed(*arguments, **options)  # type: ignore[arg-type]
         finally:
             self.seconds += time.perf_counter() - started
+            self.worked += time.process_time() - worked
 
 
 def measure(folder: Path, name: str, n_workers: int | None) -> None:
     embedder = Clocked(Embedder(name))
     embedder.embed(["warm"])
-    embedder.seconds = 0.0
+    embedder.seconds = embedder.worked = 0.0
     with tempfile.TemporaryDirectory() as place, Store.open(place, embedder=embedder) as store:  # type: ignore[arg-type]
-        started = time.perf_counter()
+        started, before = time.perf_counter(), _worked()
         report = sync(folder, store, workers=n_workers)
-        seconds = time.perf_counter() - started
+        seconds, worked = time.perf_counter() - started, _worked() - before
         started = time.perf_counter()
         sync(folder, store, workers=n_workers)
         again = time.perf_counter() - started
         print(
             f"{report.added} documents, {len(store)} passages: {seconds:.1f} s, of which {embedder.seconds:.1f} s "
-            f"embedding: {seconds / embedder.seconds:.2f} ×; again, nothing changed: {again:.2f} s"
+            f"embedding: {seconds / embedder.seconds:.2f} ×; of a processor {worked:.1f} s and "
+            f"{embedder.worked:.1f} s: {worked / embedder.worked:.2f} ×; again, nothing changed: {again:.2f} s"
         )
 
 
@@ -169,20 +172,28 @@ def watch(pid: int, peaks: Counter[str]) -> None:
 def rate(files: list[Path], rounds: int) -> None:
     """Pages of PDFs read in a second, by one process and by two in turns; and what a page takes of a processor."""
     tasks = [(Task(str(file.resolve()), file.name, ocr=False), file.stat().st_size) for file in files] * 4
-    spent: dict[int, list[float]] = {1: [], 2: []}
+    spent: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
     for _ in range(rounds):
         for n in spent:
             workers = Workers(n)
             workers.start()
-            before = time.perf_counter()
+            before, worked = time.perf_counter(), os.times()
             read = list(read_in_order(tasks, workers))
-            spent[n].append(time.perf_counter() - before)
-            workers.close()
+            seconds = time.perf_counter() - before
+            workers.close()  # what ended processes took is known
+            spent[n].append((seconds, _worked() - sum(worked[:4])))
     pages = sum(len(reading.document.page_starts) for reading in read if reading.document)
-    medians = {n: statistics.median(times) for n, times in spent.items()}
-    print("| readers | pages | pages/s, median | of one |")
-    for n, seconds in medians.items():
-        print(f"| {n} | {pages:,} | {pages / seconds:.0f} | {medians[1] / seconds:.2f} × |")
+    medians = {n: [statistics.median(column) for column in zip(*times, strict=True)] for n, times in spent.items()}
+    ratio = statistics.median(one / two for (one, _), (two, _) in zip(spent[1], spent[2], strict=True))
+    print("| readers | pages | pages/s, median | pages for each second of a processor |")
+    for n, (seconds, worked) in medians.items():
+        print(f"| {n} | {pages:,} | {pages / seconds:.0f} | {pages / worked:.0f} |")
+    print(f"two are {ratio:.2f} × as fast as one, the median of {rounds} rounds")
+
+
+def _worked() -> float:
+    """Seconds that a processor was at work for this process and those it has ended."""
+    return sum(os.times()[:4])
 
 
 class Pieces:

@@ -1,13 +1,14 @@
 """Text and tables out of files whose content is known, beside other readers: those of them that are installed.
 
-    pip install fpdf2 markitdown[docx,pdf,pptx,xlsx] kreuzberg pypdf docling
+    pip install fpdf2 markitdown[docx,pdf,pptx,xlsx] kreuzberg pypdf docling-slim
     python benchmarks/parsers.py SQUAD.json [--paragraphs 40]
 
 Each file is made of paragraphs, headings and a table of 12 products by 4 quarters. ``text`` is one minus the edit
 distance of the words that were written to those that were read, in parts of the former, marks of Markdown left out.
 ``cells`` is the part of the table's figures that stand in a line with both the name of their row and that of their
 column, as a passage that is found by itself has to have them; ``rows``, with that of their row. Seconds are of one
-processor, the median of three reads, the imports done. Docling is left out where its models are not at hand.
+processor, the median of three reads, the imports done. Docling reads PDFs with ``docling`` in place of
+``docling-slim``, which brings torch for CUDA and fetches models from a hub.
 """
 
 from __future__ import annotations

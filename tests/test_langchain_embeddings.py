@@ -44,6 +44,11 @@ def embeddings() -> LangBertEmbeddings:
 TEXTS = ["Bees make honey.", "The Normans came to Italy.", "蜜蜂酿蜜。"]
 
 
+def test_one_text_is_no_list_of_its_letters(embeddings: LangBertEmbeddings) -> None:
+    with pytest.raises(TypeError, match=r"got one str: give \['Bees"):
+        embeddings.embed_documents(TEXTS[0])  # type: ignore[arg-type]
+
+
 def test_gives_the_vectors_of_the_embedder(embeddings: LangBertEmbeddings) -> None:
     expected = Embedder("minilm", precision="float32").embed(TEXTS)
     np.testing.assert_allclose(embeddings.embed_documents(TEXTS), expected, atol=1e-6)

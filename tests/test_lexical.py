@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from langbert.records import Chunk
 from langbert.store import Store
 from langbert.text.names import dates, identifiers, question_identifiers
+from langbert.text.numerals import in_han
 from langbert.text.terms import characters, spaced, terms
 
 
@@ -163,6 +164,32 @@ def test_a_month_finds_its_days():
     assert ids(store_of("on 2024-04-05", "on 2024-03-05"), "March 2024")[0] == "1"
 
 
+def test_a_day_in_chinese_figures_is_found():
+    store = store_of("二〇二三年四月十七日签署", "二〇二四年四月十七日签署", "二零二四年十一月三日签署", "三年四月")
+    assert ids(store, "2024-04-17")[0] == "1"
+    assert ids(store, "什么在2024年11月3日签署？")[0] == "2"
+    assert ids(store_of("2023年4月17日", "2024年4月17日"), "二〇二四年四月十七日发生了什么")[0] == "1"
+
+
+def test_a_clause_is_found_by_its_number():
+    store = store_of(*(f"第{in_han(n)}条 员工应当遵守规定。" for n in range(1, 60)), "第32章 其他", "条 32")
+    for question in ("第32条", "第三十二条说什么？", "第 32 條"):
+        assert ids(store, question)[0] == "31", question
+
+
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [
+        ("The Wi-Fi is off.", "wifi"),
+        ("The wifi is off.", "Wi-Fi"),
+        ("Write an e-mail.", "email"),
+        ("order 550e8400-e29b-41d4-a716-446655440000", "550E8400E29B41D4A716446655440000"),
+    ],
+)
+def test_a_word_is_found_without_its_hyphens(written, asked):
+    assert ids(store_of("unrelated words", written, "other words"), asked)[0] == "1"
+
+
 @pytest.mark.parametrize("part", ["length", "max", "1234", "pep", "linalg"])
 def test_identifiers_are_found_in_parts(part):
     store = store_of("max_length PEP-0008 CVE-2024-1234 numpy.linalg.norm", "unrelated words")
@@ -237,3 +264,7 @@ def test_k_hits_under_a_filter_few_and_many(monkeypatch):
 def test_a_very_long_question():
     store = store_of("needle", "hay")
     assert ids(store, "needle " + " ".join(f"word{i}" for i in range(20_000)))[0] == "0"
+
+
+def test_as_many_as_a_number_of_numpys_says():
+    assert len(store_of("a fox", "a fox and a hen", "foxes").search("fox", k=np.int64(2), mode="lexical")) == 2

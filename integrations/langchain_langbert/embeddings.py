@@ -159,6 +159,8 @@ class LangBertEmbeddings(BaseModel, Embeddings):
             left.set()
 
     def _embed(self, texts: Iterable[str], role: Literal["document", "query"], left: Event) -> list[list[float]]:
+        if isinstance(texts, str):
+            raise TypeError(f"expected a list of texts, got one str: give [{texts[:40]!r}]")
         texts = list(texts)
         with _bar(len(texts), self.show_progress and role == "document") as advance:
 

@@ -406,6 +406,7 @@ class BaseStore:
         return self._search(Query("dense", vector=checked_vectors(np.asarray(vector)[None], 1)[0]), k, where)
 
     def _search(self, query: Query, k: int, where: Where | None) -> list[Candidate]:
+        k = int(k) if isinstance(k, np.integer) else k
         if isinstance(k, bool) or not isinstance(k, int) or k < 1:
             raise ValueError(f"k must be an int of at least 1; got {k!r}")
         return self._found(query, k, where)

@@ -12,7 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from ..text.names import dates, identifiers, question_identifiers
+from ..text.names import clauses, dates, identifiers, question_identifiers
 from ..text.terms import asked_about, characters, spaced, terms, word_analyzer
 
 BODY, TITLE, EXACT, CHARACTERS = "body", "title", "exact", "characters"
@@ -33,7 +33,7 @@ def chunk_fields(text: str, headings: str, source: str) -> dict[str, list[str]]:
     between blanks; fields without any are left out."""
     body, title = spaced(text), spaced(f"{headings}\n{source}")
     (names, inner), (titled, _) = identifiers(body), identifiers(title)
-    exact, single = {*names, *titled, *dates(text)}, characters(text)
+    exact, single = {*names, *titled, *dates(text), *clauses(text)}, characters(text)
     found = {BODY: [body], TITLE: [title]}
     if inner:
         found[BODY].append(" ".join(inner))
@@ -63,7 +63,7 @@ def question_words(question: str) -> dict[tuple[str, str], float]:
         wanted[BODY, term] += 1
         wanted[TITLE, term] += 1
     wanted.update((EXACT, name) for name in names)
-    wanted.update({(EXACT, day): _A_DAY for day in dates(question)})
+    wanted.update({(EXACT, name): _A_DAY for name in (*dates(question), *clauses(question))})
     single = characters(asked_about(question)) or characters(question)
     wanted.update((CHARACTERS, character) for character in single.split())
     named = list(wanted.items())[: 2 * _MOST_TERMS]

@@ -1,9 +1,10 @@
 """Names of things, of versions and of days, so that one spelling finds the other.
 
 ``E-1042``, ``E1042`` and ``E 1042``; ``v1.2.3`` and ``1.2.3``; ``ISO 9001`` and ``ISO9001``; ``1,234`` and ``1234``;
-``maxLength``, ``max_length`` and ``max length``; ``5 March 2024``, ``2024-03-05`` and ``2024年3月5日``. Each is brought
-to one form: its pieces, in small letters and without leading zeros, joined by hyphens. As it is written it is kept
-beside that, so that the same spelling comes first.
+``maxLength``, ``max_length`` and ``max length``; ``Wi-Fi`` and ``wifi``; ``5 March 2024``, ``2024-03-05`` and
+``二〇二四年三月五日``; ``第32条`` and ``第三十二条``. Each is brought to one form: its pieces, in small letters and
+without leading zeros, joined by hyphens. As it is written it is kept beside that, so that the same spelling comes
+first.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+
+from .numerals import from_han
 
 _LONGEST = 128  # characters; longer runs without a blank are data, not names
 _MOST_PIECES = 8  # likewise: "a3f9c2b1e4"
@@ -25,6 +28,12 @@ _NAME = re.compile(
 )
 _RUN = re.compile(r"[^\W_]+")
 _PIECE = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\W\d_A-Z]+|[A-Z]+|\d+")  # of maxLength, HTTPServer, PX1201B
+_HAN_FIGURES = "〇○零一二三四五六七八九十百千"
+_HAN_NUMBER = re.compile(f"[{_HAN_FIGURES}]{{1,9}}(?=[年月日])")
+_CLAUSE = re.compile(rf"第\s?(\d{{1,6}}|[{_HAN_FIGURES}]{{1,9}})\s?([条條章节節款项項页頁期版])")
+_SIMPLER = str.maketrans("條節項頁", "条节项页")
+_HYPHEN = re.compile("[-‐–]")
+_PREFIX = 3  # letters of the shortest part of a word that is also written without its hyphen
 _VERSION = ("v", "ver", "version")
 
 _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()  # noqa: SIM905 - easier to read
@@ -62,7 +71,7 @@ def identifiers(text: str) -> tuple[list[str], list[str]]:
         found.update(dict.fromkeys(_spellings(name, pieces)))
         if len(pieces) <= _MOST_PIECES:
             found.update(dict.fromkeys(_one_form(pieces[:n]) for n in range(len(pieces) - 1, 1, -1)))
-            inner += _inner(name, pieces)
+        inner += _inner(name, pieces)
     return list(found), inner
 
 
@@ -78,8 +87,7 @@ def question_identifiers(text: str) -> tuple[list[str], list[str]]:
         if name[0].isdigit() and before.isalpha():
             found[_one_form([before, *pieces])] = None
         found.update(dict.fromkeys(_spellings(name, pieces)))
-        if len(pieces) <= _MOST_PIECES:
-            inner += _inner(name, pieces)
+        inner += _inner(name, pieces)
     for neighbours in (pairwise(words), zip(words, words[1:], words[2:], strict=False)):
         found.update(dict.fromkeys("-".join(some) for some in neighbours if all(some)))
     return list(found), inner
@@ -92,10 +100,12 @@ def dates(text: str) -> list[str]:
     >>> dates("on 5 March 2024, or 2024年4月")
     ['2024-3-5', '2024-3', '2024-4']
     """
+    if not text.isascii():
+        text = _HAN_NUMBER.sub(lambda number: str(from_han(number[0])), unicodedata.normalize("NFKC", text))
     if _YEAR.search(text) is None:
         return []
     found: dict[str, None] = {}
-    for match in _DATE.finditer(text if text.isascii() else unicodedata.normalize("NFKC", text)):
+    for match in _DATE.finditer(text):
         named = {key[0]: value for key, value in match.groupdict().items() if value is not None}
         year, month, day = named["y"], named["m"].lower(), named.get("d")
         number = int(month) if month.isdigit() else _MONTHS.index(month[:3]) + 1
@@ -103,6 +113,18 @@ def dates(text: str) -> list[str]:
             if 1 <= one <= 12:
                 found.update(dict.fromkeys(([f"{year}-{one}-{int(other)}"] if other else []) + [f"{year}-{one}"]))
     return list(found)
+
+
+def clauses(text: str) -> list[str]:
+    """The numbered parts of a Chinese document that ``text`` names, with their numbers in figures.
+
+    >>> clauses("见第三十二条和第5章")
+    ['第32条', '第5章']
+    """
+    if text.isascii():
+        return []
+    found = (f"第{from_han(number)}{part.translate(_SIMPLER)}" for number, part in _CLAUSE.findall(text))
+    return list(dict.fromkeys(found))
 
 
 def _names(text: str, *, plain: bool = False) -> Iterator[tuple[str, str]]:
@@ -136,11 +158,17 @@ def _spellings(name: str, pieces: Sequence[str]) -> list[str]:
 
 
 def _inner(name: str, pieces: Sequence[str]) -> list[str]:
-    """Those of ``pieces`` that the analyser does not see, since nothing is between them: the words of ``maxLength``; of
-    ``E1042`` the number, as letters beside a number rarely say anything without it."""
+    """What the analyser does not see of it: of ``pieces`` those with nothing between them, the words of ``maxLength``;
+    of ``E1042`` the number, as letters beside a number rarely say anything without it. And what it is without hyphens
+    where people leave them out, in ``wi-fi`` or a long number."""
+    parts = _HYPHEN.split(name)
+    short = all(part.isalpha() for part in parts) and min(map(len, parts)) <= _PREFIX
+    joined = ["".join(parts)] if len(parts) > 1 and (short or len(pieces) > _MOST_PIECES) else []
+    if len(pieces) > _MOST_PIECES:
+        return joined
     seen = _RUN.findall(name)
     if not any(piece.isdigit() for piece in pieces):
-        return [piece for piece in pieces if piece not in seen]
+        return joined + [piece for piece in pieces if piece not in seen]
     return [piece for piece in pieces if len(piece) > 1 and piece.isdigit() and piece not in seen]
 
 
