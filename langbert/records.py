@@ -344,6 +344,18 @@ class EmbeddingSpace:
         ]
 
     @property
+    def options(self) -> dict[str, Any]:
+        """What :class:`langbert.Embedder` is given beside ``model`` to make such vectors."""
+        return {
+            "pooling": self.pooling,
+            "normalize": self.normalize,
+            "dimensions": self.dimension,
+            "query_prompt": self.query_prompt,
+            "document_prompt": self.document_prompt,
+            "max_length": self.late_chunking or None,
+        }
+
+    @property
     def fingerprint(self) -> str:
         """A SHA-256 over every field but the label."""
         fields = {key: value for key, value in asdict(self).items() if key != "model"}

@@ -84,7 +84,7 @@ def test_the_core_never_imports_an_integration() -> None:
 INTEGRATIONS = ROOT.parent / "integrations"
 PUBLIC = (
     *("langbert", "langbert.answering", "langbert.documents", "langbert.embedding", "langbert.errors"),
-    *("langbert.files", "langbert.log_odds", "langbert.pickled", "langbert.records"),
+    *("langbert.files", "langbert.indexing", "langbert.log_odds", "langbert.pickled", "langbert.records"),
     *("langbert.store", "langbert.store.outside"),
 )
 

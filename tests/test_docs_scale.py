@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,7 +28,8 @@ def test_what_the_page_says_can_be_typed(
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     said = []
-    for kind, text in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
+    blocks = [(kind, text) for kind, text in BLOCK.findall(PAGE.read_text(encoding="utf-8")) if "--ray" not in text]
+    for kind, text in blocks:
         code = text.replace(f"{PLACE}?", f"{postgres}&").replace(PLACE, postgres)
         capsys.readouterr()
         if kind == "bash":
@@ -39,9 +43,22 @@ def test_what_the_page_says_can_be_typed(
         else:
             exec(code, {"__name__": "__docs__"})
         said.append(capsys.readouterr().out)
-    assert [kind for kind, _ in BLOCK.findall(PAGE.read_text(encoding="utf-8"))] == [
-        *("bash", "python no-run", "sql", "bash")
-    ]
+    assert [kind for kind, _ in blocks] == ["bash", "python no-run", "sql", "bash"]
     assert "Tim Peters" in said[0]
     assert said[1].split()[1] == "pep-0020.rst"
     assert said[3].count("both read and the same") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.timeout(900)
+def test_what_it_says_of_a_cluster_too(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    environment = {**os.environ, "RAY_worker_niceness": "0", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    (block,) = [text for kind, text in BLOCK.findall(PAGE.read_text(encoding="utf-8")) if "--ray" in text]
+    for line in block.splitlines():
+        command = [sys.executable, "-m", *shlex.split(line), "--offline"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert "pep-0257.rst" in done.stdout

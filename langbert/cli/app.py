@@ -62,7 +62,7 @@ def invoke(arguments: list[str]) -> int:
     """Run one command line; the exit code. Errors become one sentence, on stderr or as a JSON document."""
     as_json = "--json" in arguments
     try:
-        code = app(arguments, prog_name="langbert", standalone_mode=False)
+        code = app(_with_address(arguments), prog_name="langbert", standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         code = 130
@@ -85,6 +85,16 @@ def invoke(arguments: list[str]) -> int:
         else:
             sys.stderr.write(f"\n{message}\n")
     return code if isinstance(code, int) else 0
+
+
+def _with_address(arguments: list[str]) -> list[str]:
+    """``--ray`` may stand alone, for a cluster of this machine, which Typer has no word for."""
+    following = [*arguments[1:], "-"]
+    told = [
+        [each, "local"] if (each, after[:1]) == ("--ray", "-") else [each]
+        for each, after in zip(arguments, following, strict=True)
+    ]
+    return [part for each in told for part in each]
 
 
 def _is_usage_error(error: Exception) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -89,6 +89,13 @@ def index(
             help="Recognise text in pictures and scanned pages. By default if langbert[ocr] is installed.",
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="Read and embed on the Ray cluster at HOST:PORT, or on one made of this machine's cores.",
+        ),
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Stay, and index what changes in these folders, until Ctrl-C.")
     ] = False,
@@ -121,11 +128,15 @@ def index(
 
         langbert index reports/ notes.md --store my-index --prune
 
+        langbert index archive/ --store postgresql://me@db/documents --ray 10.0.0.1:6379
+
         langbert index archive/ --store my-index --exclude drafts/ --meta-from-path "{department}/{year}/*"
     """
     started = time.perf_counter()
     if watch:
         _require_watchfiles(output)
+    if ray not in (None, "local", "auto") and ":" not in ray:
+        raise typer.BadParameter(f"--ray {ray}: a cluster is at HOST:PORT; without one, put --ray behind the paths")
     from ..indexing import Limits, SyncOptions
     from .stores import WatchedEmbedder, open_store
 
@@ -143,19 +154,28 @@ def index(
         limits=Limits(file_seconds, file_memory << 20, max_unfolded and max_unfolded << 20),
     )
     changes, space = _compared(paths, store, options, output)
-    with changes:
+    with changes, ExitStack() as stack:
+        encoder = cluster = None
+        if ray is not None and changes.changed:
+            encoder = _embedder(embedder, pooling, space, output)
+            with output.waiting("reaching the cluster"):
+                cluster = stack.enter_context(_cluster(encoder, ray, options))
+            changes.elsewhere = cluster.read
         if not prune:
             _require_documents(changes, paths, output)
-        encoder = None
-        if changes.has_documents() or embedder or pooling:  # loading takes seconds: not where there is nothing to embed
+        # loading takes seconds: not where there is nothing to embed
+        if encoder is None and (changes.has_documents() or embedder or pooling):
             encoder = _embedder(embedder, pooling, space, output)
-        watched = WatchedEmbedder(encoder) if encoder else None
-        with open_store(store, embedder=watched, late_chunking=late_chunking or None) as opened:
+        watched = WatchedEmbedder(cluster.made if cluster else encoder) if encoder else None
+        late, chunker = late_chunking or None, cluster.made if cluster else None
+        with open_store(store, embedder=watched, chunker=chunker, late_chunking=late) as opened:
             with _bar(output, changes.changed) as bar:
                 for batch in changes.batches():
                     if watched is not None:
                         bar.watch(watched, batch)
                     changes.add(batch, opened)
+                    if cluster is not None:
+                        cluster.made.forget(batch)
                     bar.stored(batch)
             if prune:
                 changes.prune(opened)
@@ -174,6 +194,17 @@ def index(
         encoder = encoder or _embedder(embedder, pooling, space, output)
         with open_store(store, embedder=encoder) as opened:
             _follow(paths, opened, replace(options, force=False, retry_failed=False), output, prune=prune)
+
+
+def _cluster(encoder: Embedder, address: str, options: SyncOptions) -> Any:
+    """The :class:`langbert_scale.Cluster` there.
+
+    Raises:
+        MissingExtra: ``langbert[ray]`` is not installed.
+    """
+    from importlib import import_module
+
+    return import_module("langbert_scale").Cluster(encoder, address=address, limits=options.limits)
 
 
 def _require_watchfiles(output: Output) -> None:

@@ -97,16 +97,8 @@ def embedder_of(space: EmbeddingSpace | None, output: Output) -> Embedder:
     """The embedder that makes vectors for ``space``, from what a store remembers of it."""
     if space is None:
         return make_embedder(DEFAULT_EMBEDDER, output)
-    options = {
-        "pooling": space.pooling,
-        "normalize": space.normalize,
-        "dimensions": space.dimension,
-        "query_prompt": space.query_prompt,
-        "document_prompt": space.document_prompt,
-        "max_length": space.late_chunking or None,
-    }
     with _without_remarks():  # on choices that were remarked upon when the store was made
-        return make_embedder(space.model, output, **options)
+        return make_embedder(space.model, output, **space.options)
 
 
 def make_embedder(name: str, output: Output, **options: Any) -> Embedder:

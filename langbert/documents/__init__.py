@@ -12,8 +12,8 @@ from .files import find_files
 from .formats import FORMATS, MAX_BYTES, Format, supported_suffixes
 from .pdf_page import CHANGED, Look, Seen, draw_page, quote_boxes
 from .reader import read_document, read_documents
-from .reading import Task
-from .workers import Limits, Workers
+from .reading import Reading, Task
+from .workers import Limits, Workers, read_in_order
 
 __all__ = [
     "CHANGED",
@@ -25,6 +25,7 @@ __all__ = [
     "Limits",
     "Look",
     "Picture",
+    "Reading",
     "Seen",
     "Task",
     "Workers",
@@ -34,5 +35,6 @@ __all__ = [
     "quote_boxes",
     "read_document",
     "read_documents",
+    "read_in_order",
     "supported_suffixes",
 ]

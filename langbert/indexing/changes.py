@@ -36,6 +36,9 @@ _LOG = logging.getLogger("langbert")
 
 Item = TypeVar("Item")
 
+ReadElsewhere = Callable[[list[Task]], Iterator[tuple[int, Reading]]]
+"""Files to read → which of them, and what became of it, in any order."""
+
 
 @dataclass(slots=True)
 class Batch:
@@ -66,10 +69,13 @@ class Changes:
         files: every file under the paths.
         changed: those that have to be read.
         report: what was done so far.
+        elsewhere: what reads the files in the place of this machine's processes, if anything does.
 
     Raises:
         DocumentError: a path does not exist.
     """
+
+    elsewhere: ReadElsewhere | None = None
 
     def __init__(
         self,
@@ -237,7 +243,7 @@ class Changes:
 
     def _read(self) -> Iterator[Batch]:
         batch, characters = Batch(records=self._refused), 0
-        for file, reading in zip(self.changed, self._readings(), strict=True):
+        for file, reading in self._readings():
             self._take(file, reading, batch)
             characters += len(batch.documents[-1].text) if reading.document is not None else 0
             if characters >= _BATCH_CHARACTERS or len(batch.files) >= _BATCH_FILES:
@@ -246,12 +252,16 @@ class Changes:
         if batch.records:
             yield batch
 
-    def _readings(self) -> Iterator[Reading]:
+    def _readings(self) -> Iterator[tuple[SourceFile, Reading]]:
+        if self.elsewhere is not None:
+            for i, reading in self.elsewhere([self._task(file) for file in self.changed]):
+                yield self.changed[i], reading
+            return
         tasks = ((self._task(file), file.size) for file in self.changed)
         n = self._options.workers
         if n := workers_for(len(self.changed)) if n is None else n:
             self._start_workers(n)
-        yield from read_in_order(tasks, self._workers)
+        yield from zip(self.changed, read_in_order(tasks, self._workers), strict=True)
 
     def _task(self, file: SourceFile) -> Task:
         return Task(

@@ -39,7 +39,7 @@ from .encoding import (
 )
 from .engine import DatabaseLike, Reading, Writing, delete_emptied
 from .filters import RANGES, Condition, Group, Not, Test, Where, kind_of, narrowed, parse_where
-from .ingest import ChunkerLike
+from .ingest import ChunkerLike, chunking_key
 from .postings import Rows, fields_in
 from .ranking import Query, find
 from .relevance import Calibration
@@ -73,6 +73,7 @@ __all__ = [
     "Vector",
     "chunk_row",
     "chunk_words",
+    "chunking_key",
     "fields_in",
     "idf",
     "kind_of",
