@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -111,11 +112,16 @@ def test_a_path_is_not_taken_for_an_address(tmp_path: Path, capsys: pytest.Captu
 
 # --- on Ray itself, in processes of its own ---------------------------------------------------------------------------
 
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "RAY_DISABLE_IMPORT_WARNING": "1"}
+SETTINGS = {  # the token is a cluster's that lives as long as the test: hosts that do not know it cannot join
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, **QUIET, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return {**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def indexed(*arguments: object) -> dict[str, Any]:
@@ -152,8 +158,14 @@ class Hosts:
     def __init__(self, n: int) -> None:
         self.address = f"127.0.0.1:{free_port()}"
         port = self.address.rpartition(":")[2]
-        self.raylets = [self._start("--head", "--include-dashboard=false", f"--port={port}")]
-        self.raylets += [self._start(f"--address={self.address}") for _ in range(n - 1)]
+        self.raylets: list[int] = []
+        try:
+            self.raylets.append(self._start("--head", "--include-dashboard=false", f"--port={port}"))
+            for _ in range(n - 1):
+                self.raylets.append(self._start(f"--address={self.address}"))
+        except BaseException:
+            self.stop()
+            raise
 
     def _start(self, *arguments: str) -> int:
         """The process id of the host's own daemon."""
@@ -161,12 +173,14 @@ class Hosts:
         ports = [f"--{name}-port={free_port()}" for name in ("node-manager", "object-manager", "runtime-env-agent")]
         ports += [f"--dashboard-agent-{name}-port={free_port()}" for name in ("listen", "grpc")]
         ray = [sys.executable, "-m", "ray.scripts.scripts"]
-        subprocess.run(
+        done = subprocess.run(
             [*ray, "start", *arguments, "--node-ip-address=127.0.0.1", "--num-cpus=1", *ports],
             env=environment(),
-            check=True,
+            check=False,
             capture_output=True,
+            text=True,
         )
+        assert done.returncode == 0, done.stderr[-2000:]
         (started,) = raylets() - before
         return started
 
