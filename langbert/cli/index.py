@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -158,6 +159,7 @@ def index(
         encoder = cluster = None
         if ray is not None and changes.changed:
             encoder = _embedder(embedder, pooling, space, output)
+            stack.enter_context(redirect_stdout(sys.stderr))  # Ray says there what has died
             with output.waiting("reaching the cluster"):
                 cluster = stack.enter_context(_cluster(encoder, ray, options))
             changes.elsewhere = cluster.read
