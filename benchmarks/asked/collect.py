@@ -200,7 +200,7 @@ class Asking:
 
     @cached_property
     def _digest(self) -> str:
-        folder = resolve(self.reader_name or "minilm-reader")
+        folder = resolve(self.reader_name or ("e5-reranker" if self._judges else "minilm-reader"))
         digest = hashlib.sha256()
         for file in sorted(folder.rglob("*.safetensors")):
             digest.update(file.read_bytes())
