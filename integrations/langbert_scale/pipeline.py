@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,7 +159,7 @@ class Cluster:
         limits: Limits | None = None,
     ) -> None:
         self.made = Made(embedder)
-        self._ray = _ray("indexing on Ray")
+        self._ray = _ray("indexing on Ray", alone=address in (None, "local"))
         self._mine = not self._ray.is_initialized()
         if self._mine:
             _connect(self._ray, address)
@@ -318,7 +320,15 @@ class _Encoder:
         return {**batch, self._to: made}
 
 
-def _ray(purpose: str) -> Any:
+def _ray(purpose: str, *, alone: bool = False) -> Any:
+    """
+    Args:
+        alone: on this machine only. Ray listens on all of its addresses even so; nobody else has the token, which Ray
+            reads when it is imported.
+    """
+    if alone and "ray" not in sys.modules:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what went wrong is said by exceptions
     try:
@@ -339,7 +349,7 @@ def _connect(ray: Any, address: str | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None or address == "local":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        ray.init("local", num_cpus=cores, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        ray.init("local", num_cpus=cores, include_dashboard=False, **quiet)
         return
     try:
         ray.init(address, **quiet)

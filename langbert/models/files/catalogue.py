@@ -152,9 +152,9 @@ class CatalogueEntry:
 _EVIDENCE = (
     PinnedFile("adapter_config.json", "febb3bbff3ad4668feb0c2c9481ad5a4ca9f409428052dba4c1fadea5852c8ec", 386),
     PinnedFile(
-        "adapter_model.safetensors", "17c03312b2c314a6abb88822af9a78186a4823fcabf980089112afb438487685", 3_750_692
+        "adapter_model.safetensors", "27604567b7449e8a23f6c1c9b6120a7bc66aa13f5d0bb4b8fcc5ba1eebb729d9", 3_750_692
     ),
-    PinnedFile("calibration.json", "40df6c82e888ba918f71ce748fd54ce7a9e879e24554073ab4140d68d6e99d8e", 158),
+    PinnedFile("calibration.json", "d04451412bb45b346e2cd39dbb5cf3b08239e95c47edfc565f0554f7929020dc", 158),
 )
 """One folder for three names: adapters and three heads on e5-small."""
 
