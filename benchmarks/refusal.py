@@ -1,12 +1,11 @@
 """Fits the model of ``langbert.answering.refusal``, and says how well it tells what documents hold from what not.
 
     python benchmarks/refusal.py SQUAD2.json --topics SQUAD.json --chinese CMRC.json --cache FOLDER [--write]
-    python benchmarks/refusal.py … --encoder e5-small [--documentation HEADINGS.json …] [--write]
+    python benchmarks/refusal.py … --encoder e5-small [--write]
 
-Kinds of questions: of SQuAD 2.0, about half of which were written to look as if their paragraph answered them;
+Three kinds of questions: of SQuAD 2.0, about half of which were written to look as if their paragraph answered them;
 of SQuAD 1.1, asked of all paragraphs and, again, of all but those of their own article; and the same in Chinese: with
-``minilm`` without reranker and reader, and only reported, with ``e5-small`` fitted like the others; and what headings
-ask of documentation, asked of all sections and of all but those of their own page. The articles of
+``minilm`` without reranker and reader, and only reported, with ``e5-small`` fitted like the others. The articles of
 one half fit the model, those of the other half are what is reported, and the other way round. What the models say is
 kept in the cache; after a new reader only the reading is done again. ``--write`` puts the coefficients, fitted on
 everything, into ``langbert/answering/fitted.json``; run ``benchmarks/extraction.py`` first. The risk–coverage curve
@@ -174,12 +173,6 @@ def main() -> None:
     parser.add_argument("data", help="a SQuAD 2.0 JSON file")
     parser.add_argument("--topics", required=True, help="a SQuAD 1.1 JSON file of several articles")
     parser.add_argument("--chinese", help="the same in Chinese")
-    parser.add_argument(
-        "--documentation",
-        nargs="*",
-        default=[],
-        help="sets made of headings (langbert.training.headings), e5-small only",
-    )
     parser.add_argument("--cache", type=Path, required=True, help="a folder for what the models say")
     parser.add_argument("--questions", type=int, default=1000, help="of each kind")
     parser.add_argument("--cached", action="store_true", help="only what a stopped run has got to")
@@ -216,8 +209,6 @@ def main() -> None:
         multilingual = base == "e5"
         chinese = rows("Chinese, article not there", ask(arguments.chinese, False, True, models=multilingual))
         told += chinese if multilingual else []
-    for data in arguments.documentation:
-        told += rows(f"documentation: {Path(data).stem}", ask(data, False, True))
     fitted: dict[tuple[str, ...], dict[str, float]] = {}
     results: dict[str, dict[str, object]] = {}
     for parts, names in PARTS[base].items():
