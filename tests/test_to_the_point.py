@@ -357,6 +357,12 @@ def test_an_answer_says_that_alone_and_quotes_where_it_stands(
     assert len(answer.citations) == 1
 
 
+@pytest.mark.parametrize("question", ["What does clause 1.1(b) say?", "What does paragraph (a) of section 1.2 say?"])
+def test_what_is_named_by_its_number_is_there_for_sure(rag: Rag, question: str) -> None:
+    """Though its number stands nowhere as the question writes it, so that no word of it is found."""
+    assert rag.ask(question).confidence > 0.7
+
+
 @pytest.mark.parametrize("question", ["Who owns the Osprey?", "What does the Falcon cost?"])
 def test_an_empty_cell_and_a_row_that_is_not_there_are_no_answers(rag: Rag, question: str) -> None:
     assert rag.ask(question).refused

@@ -207,12 +207,14 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     for part in in_parts if not by_part else ():
         of_part: Weighed = yield Weigh(part, pieces)
         by_part.append((weighed.scores + of_part.scores) / 2)
+    nearest_piece = None if weighed.nearest is None else pieces[weighed.nearest]
     known = features(
         question,
         candidates,
         found,
         relevances=weighed.relevances,
-        nearest=None if weighed.nearest is None else pieces[weighed.nearest].source,
+        nearest=None if nearest_piece is None else nearest_piece.source,
+        is_named=nearest_piece is not None and nearest_piece.told > 0,
         known_cosines=policy.encoder is not None,
     )
     sure = confidence(known, policy.encoder or "minilm", policy.calibration)

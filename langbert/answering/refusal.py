@@ -112,6 +112,7 @@ def features(
     *,
     relevances: Sequence[float] = (),
     nearest: Candidate | None = None,
+    is_named: bool = False,
     known_cosines: bool = True,
 ) -> Features | None:
     """What speaks for an answer to ``question`` in ``candidates``; None where there are none.
@@ -121,6 +122,7 @@ def features(
         found: what :func:`langbert.answering.evidence.best_evidence` found in them; empty without a reader.
         relevances: what a cross-encoder says of pieces of them, as log-odds; empty without one.
         nearest: the one with the best of these pieces.
+        is_named: whether the question's words name that piece (:mod:`.named`): "clause 2.2(a)" stands nowhere as such.
         known_cosines: whether they are of an encoder that is known, see :func:`known_encoder`; others do not count.
     """
     if not candidates:
@@ -139,7 +141,7 @@ def features(
         margin=max(margins) if margins else None,
         quoted=_quoted(question, found[0]) if margins else None,
         piece=max(relevances) if len(relevances) else None,
-        named=None if nearest is None else _named(question, nearest),
+        named=None if nearest is None else 1.0 if is_named else _named(question, nearest),
     )
 
 
