@@ -20,7 +20,7 @@ _TIMES = re.compile(
     r"(?:(?P<to_hours>\d{1,4}):)?(?P<to_minutes>\d{1,2}):(?P<to_seconds>\d{1,2})[.,]\d{1,3}",
     re.MULTILINE,
 )
-_SPEAKER = re.compile(r"<v(?:\.[^ >]{0,99})?[ \t]+([^>]{1,99})>")
+_SPEAKER = re.compile(r"<v(?:\.[^\s>]{0,99})?[ \t]{1,9}(?![ \t])([^>]{1,99})>")
 _STYLING = re.compile(r"</?[a-z][^<>]{0,200}>|<\d[\d:.]{0,20}>|\{\\[^{}]{0,200}\}", re.IGNORECASE)
 _NUMBER = re.compile(r"\s*\d+\s*")
 _ENDS = re.compile(r"[.!?。！？…][\"'”’」』)）]*$")
