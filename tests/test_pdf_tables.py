@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pdf_tools import one_page
 from test_pdf_page import under
 
 from langbert import Document
@@ -152,21 +153,7 @@ def pdf_of(rows: list[Placed]) -> bytes:
         for x, text in row
     ]
     stream = "BT /F1 10 Tf " + " ".join(shown) + " ET"
-    objects = [
-        "<< /Type /Catalog /Pages 2 0 R >>",
-        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R "
-        "/Resources << /Font << /F1 5 0 R >> >> >>",
-        f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream",
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-    ]
-    data, offsets = b"%PDF-1.4\n", []
-    for n, body in enumerate(objects, 1):
-        offsets.append(len(data))
-        data += f"{n} 0 obj\n{body}\nendobj\n".encode()
-    size, table = len(objects) + 1, "".join(f"{offset:010} 00000 n \n" for offset in offsets)
-    trailer = f"trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{len(data)}\n%%EOF\n"
-    return data + f"xref\n0 {size}\n0000000000 65535 f \n{table}{trailer}".encode()
+    return one_page(stream)
 
 
 @pytest.fixture(scope="module")

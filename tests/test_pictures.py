@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pdf_tools import one_page
 from store_tools import HashEmbedder, LineChunker
 
 from langbert import Document, ImageEmbedder, Store, sync
@@ -77,22 +78,7 @@ def report(file: Path) -> Path:
         words(72, 120, "Figure 3: Nothing is drawn here at all."),
         words(72, 90, "Figure 2 shows the river, which is a sentence and no caption."),
     ]
-    stream = "\n".join(drawn)
-    objects = [
-        "<< /Type /Catalog /Pages 2 0 R >>",
-        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R "
-        "/Resources << /Font << /F1 5 0 R >> >> >>",
-        f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream",
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-    ]
-    data, offsets = b"%PDF-1.4\n", []
-    for n, body in enumerate(objects, 1):
-        offsets.append(len(data))
-        data += f"{n} 0 obj\n{body}\nendobj\n".encode()
-    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
-    trailer = f"trailer\n<< /Size 6 /Root 1 0 R >>\nstartxref\n{len(data)}\n%%EOF\n"
-    file.write_bytes(data + f"xref\n0 6\n0000000000 65535 f \n{table}{trailer}".encode())
+    file.write_bytes(one_page("\n".join(drawn)))
     return file
 
 

@@ -13,15 +13,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..boxes import Box
-from ..errors import DocumentError
 from ..records import Document
-from .formats import MAX_BYTES
 from .image import frames
-from .loading import Stamp, load
+from .jobs import on_bytes
+from .loading import Stamp
 from .pdfium import box_on, opened_page
 
 if TYPE_CHECKING:
@@ -86,7 +84,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Cutting:
-    """The figures of a document to cut out of its file, for a process of :class:`~langbert.documents.Workers`.
+    """A job: the figures of a document are to be cut out of its file.
 
     Attributes:
         path: absolute.
@@ -110,19 +108,16 @@ class Cutting:
     def to_json(self) -> dict[str, Any]:
         return {"path": self.path, "digest": self.digest, "document": self.document}
 
-    def cut(self) -> Cut:
-        """What there is, cut right here."""
+    def done(self) -> Cut:
         id, text, kind, starts, boxes = self.document
         document = Document(id, text, metadata={"format": kind}, page_starts=tuple(starts), line_boxes=boxes)
-        try:
-            loaded = load(Path(self.path), MAX_BYTES)
-            if loaded.digest != self.digest:
-                raise DocumentError("the file has changed since it was read")
-            return Cut(tuple(figures(loaded.data, document)))
-        except (DocumentError, ImportError) as error:
-            return Cut.failed(str(error))
-        except MemoryError:
-            return Cut.failed("cutting out its figures takes more memory than there is for it")
+        return on_bytes(
+            self,
+            self.digest,
+            lambda data: Cut(tuple(figures(data, document))),
+            changed="the file has changed since it was read",
+            doing="cutting out its figures",
+        )
 
 
 def figures(data: bytes, document: Document) -> list[Picture]:

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..text.scripts import one_line
 from .archive import parse_xml
-from .encoding import decode
+from .encoding import XML_DECLARATION, decode
 from .extract import Extract, TextBuilder
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
-_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 _ENCODING = re.compile(rb"""^\s*<\?xml[^<>]{0,200}?encoding\s*=\s*["']([\w.:-]+)""")
 _TITLES = {"title", "head", "heading", "titel", "caption", "标题"}
 _DRAWN = {"script", "style", "path", "binary"}
@@ -29,7 +28,7 @@ _DEEPEST_HEADING = 6
 
 def read(data: bytes) -> Extract:
     named = _ENCODING.search(data[:400])
-    text = _DECLARATION.sub("", decode(data, named[1].decode("ascii") if named else None), count=1).lstrip()
+    text = XML_DECLARATION.sub("", decode(data, named[1].decode("ascii") if named else None), count=1).lstrip()
     root = parse_xml(text.encode("utf-8", "replace"))
     if _name(root) == "html":
         from .html import read as read_html

@@ -72,6 +72,9 @@ _SAMPLE = 1 << 13  # bytes; what chardet does with some binaries costs the squar
 _MOSTLY_UTF8 = 2  # well-formed bytes beyond ASCII to one that is not
 _FEW_BAD = 0.02  # of the bytes of a double-byte text may be damaged
 
+XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+"""Names an encoding, and so goes once a text is decoded."""
+
 _ESCAPES = re.compile(rb"\x1b\$[@B]|\x1b\$\([A-O]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _EAST = re.compile(f"[{CJK}\u3000-\u303f\uff01-\uff65\n\r -~]")

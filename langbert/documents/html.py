@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..errors import DocumentError
 from ..text.numerals import in_form
 from ..text.scripts import one_line
-from .encoding import decode
+from .encoding import XML_DECLARATION, decode
 from .extract import MAX_INDENT, Extract, TextBuilder, whole_number
 from .grid import Cell, Grid
 from .html_depth import flattened, with_few_attributes
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _META_CHARSET = re.compile(
     rb"""<meta[^<>]+charset\s*=\s*["']?\s*([\w.:-]+)|<\?xml[^<>]+encoding\s*=\s*["']([\w.:-]+)""", re.I
 )
-_XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 
 _NEVER = {
     "script", "style", "head", "noscript", "template", "iframe", "object", "canvas", "audio", "video", "select",
@@ -107,7 +106,7 @@ def parse(data: bytes, declared: str | None = None) -> _Element:
     """The root element, whatever the mark-up is like."""
     found = _META_CHARSET.search(data, 0, 4096)
     named = declared or (next(name for name in found.groups() if name).decode("ascii") if found else None)
-    text = _XML_DECLARATION.sub("", decode(data, named), count=1).replace("\0", "")
+    text = XML_DECLARATION.sub("", decode(data, named), count=1).replace("\0", "")
     text = with_few_attributes(text)
     root, whole = _tree(text)
     if not whole:

@@ -7,13 +7,11 @@ import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from ..boxes import Box
-from ..errors import DocumentError
-from .formats import MAX_BYTES
-from .loading import Stamp, load
+from .jobs import on_bytes
+from .loading import Stamp
 from .pdf_layout import characters
 from .pdfium import box_on, opened_page
 
@@ -53,8 +51,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A page of a PDF to look at, for a process of :class:`~langbert.documents.Workers`: strangers' files should not be
-    opened in one that has more to lose.
+    """A job: a page of a PDF is to be looked at. A stranger's file is not to be opened where there is more to lose.
 
     Attributes:
         path: absolute.
@@ -77,19 +74,13 @@ class Look:
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
 
-    def seen(self) -> Seen:
-        """What is there, looked at right here."""
-        try:
-            loaded = load(Path(self.path), MAX_BYTES)
-            if loaded.digest != self.digest:
-                raise DocumentError(CHANGED)
-            if self.width:
-                return Seen(draw_page(loaded.data, self.page, width=self.width))
-            return Seen(boxes=tuple(quote_boxes(loaded.data, self.page, self.text, self.start, self.end)))
-        except (DocumentError, ImportError) as error:
-            return Seen.failed(str(error))
-        except MemoryError:
-            return Seen.failed("looking at it takes more memory than there is for it")
+    def done(self) -> Seen:
+        return on_bytes(self, self.digest, self._looked, changed=CHANGED, doing="looking at it")
+
+    def _looked(self, data: bytes) -> Seen:
+        if self.width:
+            return Seen(draw_page(data, self.page, width=self.width))
+        return Seen(boxes=tuple(quote_boxes(data, self.page, self.text, self.start, self.end)))
 
 
 def draw_page(data: bytes, page: int, *, width: int = 1200) -> bytes:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar
 
 from ..errors import DocumentError
 from ..records import Document, Heading
-from .captions import Cut, Cutting
 from .formats import MAX_BYTES
+from .jobs import Job, R
 from .loading import Stamp, load
 from .ocr import require_ocr
-from .pdf_page import Look, Seen
 from .reader import TOO_LARGE, document_of
 
 
@@ -72,7 +71,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A file to read.
+    """A job: a file is to be read.
 
     Attributes:
         path: absolute.
@@ -94,42 +93,29 @@ class Task:
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
 
+    def done(self) -> Reading:
+        """What the file says, read once, and what tells whether it will have changed."""
+        digest, stamp = "", None
+        try:
+            loaded = load(Path(self.path), self.max_bytes)
+            digest, stamp = loaded.digest, loaded.stamp
+            if digest == self.known:
+                return Reading(None, "", digest, stamp)
+            document = document_of(
+                Path(self.path),
+                loaded,
+                source=self.source,
+                encoding=self.encoding,
+                max_unfolded=self.max_unfolded,
+                ocr=require_ocr(self.ocr),
+            )
+            return Reading(document, "", digest, stamp)
+        except DocumentError as error:
+            return Reading(None, str(error), digest, stamp)
+        except MemoryError:
+            return Reading(None, TOO_LARGE, digest, stamp)
 
-@overload
-def read_one(task: Task) -> Reading: ...
 
-
-@overload
-def read_one(task: Look) -> Seen: ...
-
-
-@overload
-def read_one(task: Cutting) -> Cut: ...
-
-
-def read_one(task: Task | Look | Cutting) -> Reading | Seen | Cut:
-    """Read a file once: what it says, and what tells whether it will have changed. Or look at a page of one, or cut out
-    its figures."""
-    if isinstance(task, Cutting):
-        return task.cut()
-    if isinstance(task, Look):
-        return task.seen()
-    digest, stamp = "", None
-    try:
-        loaded = load(Path(task.path), task.max_bytes)
-        digest, stamp = loaded.digest, loaded.stamp
-        if digest == task.known:
-            return Reading(None, "", digest, stamp)
-        document = document_of(
-            Path(task.path),
-            loaded,
-            source=task.source,
-            encoding=task.encoding,
-            max_unfolded=task.max_unfolded,
-            ocr=require_ocr(task.ocr),
-        )
-        return Reading(document, "", digest, stamp)
-    except DocumentError as error:
-        return Reading(None, str(error), digest, stamp)
-    except MemoryError:
-        return Reading(None, TOO_LARGE, digest, stamp)
+def read_one(job: Job[R]) -> R:
+    """What comes of a job about one file."""
+    return job.done()

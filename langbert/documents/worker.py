@@ -20,6 +20,7 @@ from .pdf_page import Look
 from .reader import TOO_LARGE
 from .reading import Reading, Task
 
+_JOBS = {kind.__name__: kind for kind in (Task, Look, Cutting)}
 _GRACE = 10  # seconds after which a reader that hangs ends itself: whoever should have done it is gone
 _READY = b"ready\n"
 AT_WORK = b"at work\n"
@@ -46,14 +47,14 @@ def main() -> None:
         for line in sys.stdin.buffer:
             give_time()
             with timed_by(tell):
-                reply = _answered(read_one, json.loads(line), settings["memory"])
+                kind, asked = json.loads(line)
+                reply = _answered(read_one, _JOBS[kind](**asked), settings["memory"])
             faulthandler.cancel_dump_traceback_later()
             _write(replies, reply)
 
 
-def _answered(read_one: Callable[[Any], Any], asked: dict[str, Any], memory: int) -> bytes:
-    kind = Look if "page" in asked else Cutting if "document" in asked else Task
-    reading = read_one(kind(**asked))
+def _answered(read_one: Callable[[Any], Any], job: Task | Look | Cutting, memory: int) -> bytes:
+    reading = read_one(job)
     try:
         return json.dumps([reading.to_json(), _is_swollen(memory)]).encode() + b"\n"
     except MemoryError:

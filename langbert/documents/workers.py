@@ -19,12 +19,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import LifoQueue
-from typing import Any, overload
 
 from ..errors import DocumentError
-from .captions import Cut, Cutting
+from .jobs import Job, R
 from .loading import stamp_of
-from .pdf_page import Look, Seen
 from .reading import Reading, Task, read_one
 from .worker import AT_WORK
 
@@ -110,18 +108,9 @@ class Workers:
         self._idle.get()
         self._idle.put(self._started())
 
-    @overload
-    def submit(self, task: Task) -> Future[Reading]: ...
-
-    @overload
-    def submit(self, task: Look) -> Future[Seen]: ...
-
-    @overload
-    def submit(self, task: Cutting) -> Future[Cut]: ...
-
-    def submit(self, task: Task | Look | Cutting) -> Future[Any]:
-        """Read a file, look at a page of one, or cut out its figures."""
-        return self._threads.submit(self._read, task)
+    def submit(self, job: Job[R]) -> Future[R]:
+        """What comes of a job, done by one of the processes."""
+        return self._threads.submit(self._read, job)
 
     def close(self) -> None:
         """Ends the processes, whatever they are at; what was not read yet is not read any more."""
@@ -134,25 +123,25 @@ class Workers:
         for worker in alive:
             worker.end()
 
-    def _read(self, task: Task | Look | Cutting) -> Reading | Seen | Cut:
-        stamp = stamp_of(Path(task.path))
+    def _read(self, job: Job[R]) -> R:
+        stamp = stamp_of(Path(job.path))
         worker = self._idle.get()
         try:
             while True:
                 asked = worker or self._started()
                 worker, fresh = None, asked.n_read == 0
                 try:
-                    reading, swollen = asked.ask(task)
+                    reply, swollen = asked.ask(job)
                 except _Died as death:
                     self._forget(asked)
                     if fresh or death.certain or self._closed:  # else a file read before may be to blame
-                        return task.reply.failed(death.reason, stamp)
+                        return job.reply.failed(death.reason, stamp)
                     continue
                 if swollen:
                     self._forget(asked)
                 else:
                     worker = asked
-                return reading
+                return reply
         finally:
             self._idle.put(worker)
 
@@ -213,21 +202,21 @@ class _Worker:
                 "read files in this process: workers=0"
             )
 
-    def ask(self, task: Task | Look | Cutting) -> tuple[Reading | Seen | Cut, bool]:
+    def ask(self, job: Job[R]) -> tuple[R, bool]:
         """What became of a file, and whether the process has grown so much that it should end.
 
         Raises:
             _Died: the process did.
         """
-        self._say(json.dumps(task.to_json()))
+        self._say(json.dumps([type(job).__name__, job.to_json()]))
         line = AT_WORK
         while line == AT_WORK:
             with self._deadline(self._limits.seconds):
                 line = self._line()
         self.n_read += 1
         if line.endswith(b"\n"):
-            reading, swollen = json.loads(line)
-            return task.reply.from_json(reading), swollen or self._late  # late, but said all before it was killed
+            reply, swollen = json.loads(line)
+            return job.reply.from_json(reply), swollen or self._late  # late, but said all before it was killed
         code = self._process.wait()
         if self._late:
             raise _Died(f"reading it took longer than {self._limits.seconds:g} s", certain=True)

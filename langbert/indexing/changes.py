@@ -277,8 +277,8 @@ class Changes:
         """Cut out where files are read: by the workers, if there are any."""
         if document.metadata["format"] not in ILLUSTRATED:
             return ()
-        task = Cutting.of(document)
-        cut = task.cut() if self._workers is None else self._workers.submit(task).result()
+        job = Cutting.of(document)
+        cut = job.done() if self._workers is None else self._workers.submit(job).result()
         if cut.reason:
             self.report.remarks.append((document.source, f"its pictures are left out: {cut.reason}"))
         return cut.pictures

@@ -168,10 +168,10 @@ class Pictures:
             return []
         with self._database.reading() as state:
             rows = list(dict.fromkeys(row for i in near for row in _rows_at(state, *held.places[i])))
-            beside = [chunk for row in rows if (chunk := state.chunks([row]).get(row))]
+            known = state.chunks(rows)
+            beside = [known[row] for row in rows if row in known]
         caption = self.get([held.ids[near[0]]])[0].caption
-        mode = "lexical" if self._store.embedder is None else "hybrid"
-        said = self._store.search(caption, _DEPTH, mode=mode) if caption.strip() else []  # type: ignore[arg-type]
+        said = self._found(caption) if caption.strip() else []
         chunks = {chunk.id: chunk for chunk in [*(one.chunk for one in said), *beside]}
         number = {id: i for i, id in enumerate(chunks)}
         fused = _fused([number[chunk.id] for chunk in beside], [number[one.chunk.id] for one in said], 0.5)
@@ -225,15 +225,17 @@ class Pictures:
 
     def _told(self, question: str, held: _Vectors) -> list[int]:
         """Numbers of the pictures whose captions stand in the passages that the question finds, in their order."""
-        mode = "lexical" if self._store.embedder is None else "hybrid"
-        found = self._store.search(question, _DEPTH, mode=mode)  # type: ignore[arg-type]
         numbers = (
             i
-            for one in found
+            for one in self._found(question)
             for i, (document, start, end) in enumerate(held.places)
             if document == one.document_id and start < one.chunk.end and end > one.chunk.start
         )
         return list(dict.fromkeys(numbers))
+
+    def _found(self, words: str) -> list[Candidate]:
+        """The passages for them."""
+        return self._store.search(words, _DEPTH, mode="lexical" if self._store.embedder is None else "hybrid")
 
 
 def _pictures(state: Snapshot, ids: Sequence[str]) -> dict[str, Picture]:

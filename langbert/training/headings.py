@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..errors import DataError
+from ..files import replacing
 from ..models.files.json_files import write_json
 from ..records import Document, Heading
 from ..text.scripts import has_han, letters, one_line, reading_length
@@ -72,9 +73,9 @@ def write_heading_questions(documents: Iterable[Document], output: str | Path, *
     if not asked:
         raise DataError("there is no section under a heading of its own: expected such as Markdown or HTML has")
     data = [{"title": title, "paragraphs": paragraphs} for title, paragraphs in articles.items()]
-    output = Path(output)
-    write_json({"data": data}, output)
-    return output
+    with replacing(Path(output)) as fresh:  # a set that is half there would be taken for whole
+        write_json({"data": data}, fresh)
+    return Path(output)
 
 
 def as_question(heading: str, rng: random.Random) -> str:
