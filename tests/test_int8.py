@@ -13,7 +13,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from langbert.models.bert.calibration import Calibration, calibrated, calibration_pairs, calibration_sequences
+from langbert.models.bert.calibration import (
+    Calibration,
+    calibrate,
+    calibrated,
+    calibration_pairs,
+    calibration_sequences,
+)
 from langbert.models.bert.inference import PreparedBert
 from langbert.models.bert.int8 import Int8Layer, _split, activation_ranges, int8_layers
 from langbert.models.bert.loading import load_bert
@@ -22,6 +28,7 @@ from langbert.models.files.tokenizer import TextTokenizer
 from langbert.models.layers.attention import attend
 from langbert.models.layers.int8_projection import Int8Projection, Levels, Limits, weight_limits
 from langbert.models.layers.projection import ACTIVATIONS
+from langbert.models.layers.rounding import rounded
 
 
 def works() -> bool:
@@ -254,6 +261,38 @@ def test_the_bias_takes_up_what_rounding_makes_of_the_mean():
         for known in (None, mean)
     ]
     assert errors[1] < errors[0] / 2
+
+
+@pytest.mark.parametrize("limits", [Limits(127, 254), Limits(127, 127), Limits(63, 126)])
+@pytest.mark.parametrize("width", [96, 94])
+def test_a_weight_is_rounded_for_what_it_is_given(limits, width):
+    torch.manual_seed(0)
+    weight = torch.randn(32, width)
+    inputs = torch.randn(400, 12) @ torch.randn(12, width) + 0.2 * torch.randn(400, width) + 3
+    scales = limits.scales(weight)
+    levels = rounded(weight, scales, inputs, limits).float()
+    assert levels.abs().max() <= limits.each
+    pairs = levels.unflatten(1, (-1, 2))
+    alike = pairs.prod(2) > 0  # of different signs, two add up to less than one of them
+    assert (pairs.sum(2).abs() * alike).max() <= limits.pair
+
+    def error(found: torch.Tensor) -> float:
+        differences = (inputs - inputs.mean(0)) @ (found * scales[:, None] - weight).T
+        return float(differences.square().mean())
+
+    assert error(levels) < error((weight / scales[:, None]).round()) / 3
+
+
+@pytest.mark.models
+def test_what_loses_too_much_is_rounded_with_more_care(minilm_folder, tokenizer, monkeypatch):
+    from langbert.models.bert import calibration
+
+    real, sequences = load_bert(minilm_folder), calibration_sequences(tokenizer)
+    monkeypatch.setattr(calibration, "_MEAN", -1.0)
+    plain = calibrate(real, sequences, None)
+    monkeypatch.setattr(calibration, "_MEAN", 1.1)
+    careful = calibrate(real, sequences, None)
+    assert 1 - careful.cosines.mean() < (1 - plain.cosines.mean()) * 0.8
 
 
 def test_what_calibrating_finds_is_kept_as_long_as_the_files_are_the_same(bert, tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 A weight has one scale per output channel; an activation lies on one grid of 256 levels, fixed beforehand by running
 the network over a few sentences (:mod:`langbert.models.bert.calibration`). LayerNorm, attention, residuals and sums
-stay in floating point. Plain rounding of that kind costs about a hundredth of the cosine; two things bring it to a
+stay in floating point. Plain rounding of that kind costs about a hundredth of the cosine; three things bring it to a
 thousandth, and cost next to no time:
 
 * Where a LayerNorm is in front, every channel is moved and scaled so that all have the same range, and the weight
@@ -11,6 +11,9 @@ thousandth, and cost next to no time:
   (Sun et al. 2024, "Massive Activations"). A grid that has room for them is too coarse for the rest. Such a neuron is
   split as in Zhao et al. 2019 ("Outlier Channel Splitting"), but by height: it fills the grid up to its top, copies
   of it with lowered biases fill it with what is above, and the next layer adds them up.
+* Where that is not enough, the second weight of the feed-forward network is rounded for what it is given
+  (:mod:`langbert.models.layers.rounding`): without VNNI, minilm's cosine goes from 0.9970 to 0.9989. The other weights
+  gain next to nothing by it.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from torch.nn import functional as F
 
 from ..layers.int8_projection import Int8Projection, Levels, Limits, weight_limits
 from ..layers.projection import ACTIVATIONS
+from ..layers.rounding import rounded
 from .network import Bert, Layer
 
 __all__ = ["Int8Layer", "Ranges", "activation_ranges", "int8_layers"]
@@ -45,7 +49,7 @@ _NEVER = 1000
 
 
 class Ranges(NamedTuple):
-    """What the activations of one layer come to, and so all that its grids depend on beside its weights.
+    """What the activations of one layer come to, and so all that its integers depend on beside its weights.
 
     Attributes:
         qkv, up: the least, the greatest and the mean of each channel that goes into these projections, ``(3, H)``.
@@ -55,6 +59,7 @@ class Ranges(NamedTuple):
         neurons: which neuron each copy is of, ``(copies,)`` int64.
         lowered: how far the copy's bias is below the neuron's, ``(copies,)``.
         inner_mean: the mean of neurons and copies on that grid, ``(I + copies,)``.
+        down: the levels of the weight that takes them, ``(H, I + copies)`` int8.
     """
 
     qkv: Tensor
@@ -65,6 +70,7 @@ class Ranges(NamedTuple):
     neurons: Tensor
     lowered: Tensor
     inner_mean: Tensor
+    down: Tensor
 
 
 class Int8Layer(NamedTuple):
@@ -78,7 +84,11 @@ class Int8Layer(NamedTuple):
 
 @torch.inference_mode()
 def activation_ranges(
-    bert: Bert, sequences: Sequence[Sequence[int]], segments: Sequence[Sequence[int]] | None = None
+    bert: Bert,
+    sequences: Sequence[Sequence[int]],
+    segments: Sequence[Sequence[int]] | None = None,
+    *,
+    careful: bool = False,
 ) -> list[Ranges]:
     """What ``bert`` computes for ``sequences``, layer by layer.
 
@@ -89,6 +99,7 @@ def activation_ranges(
         bert: a network in evaluation mode, float32, on the CPU.
         sequences: token ids with their special tokens, at least one.
         segments: the segment id of each token; None for single texts.
+        careful: round the second weight of the feed-forward network for what it is given, half a second a layer.
 
     Raises:
         ValueError: there is no sequence.
@@ -110,7 +121,7 @@ def activation_ranges(
         return hook
 
     def note(module: nn.Module, *_: object) -> None:
-        found.append(_ranges(cast(Layer, module), bert.config.activation, seen))
+        found.append(_ranges(cast(Layer, module), bert.config.activation, seen, careful))
 
     handles = []
     try:
@@ -126,10 +137,13 @@ def activation_ranges(
     return found
 
 
-def _ranges(layer: Layer, activation: str, seen: dict[str, Tensor]) -> Ranges:
+def _ranges(layer: Layer, activation: str, seen: dict[str, Tensor], careful: bool) -> Ranges:
     before = F.linear(seen["up"], layer.up.weight, layer.up.bias)
     inner, neurons, lowered = _split(before, ACTIVATIONS[activation], layer.down.weight)
     levels = inner.of(ACTIVATIONS[activation](torch.cat([before, before[:, neurons] - lowered], dim=1)))
+    taken = (levels.float() - inner.zero_point) * inner.scale
+    down, limits = _with_copies(layer.down, neurons), weight_limits()
+    scales = limits.scales(down)
     return Ranges(
         torch.stack([*torch.aminmax(seen["qkv"], dim=0), seen["qkv"].mean(0)]),
         torch.stack(torch.aminmax(seen["output"])),
@@ -138,8 +152,14 @@ def _ranges(layer: Layer, activation: str, seen: dict[str, Tensor]) -> Ranges:
         torch.tensor([inner.scale, inner.zero_point]),
         neurons,
         lowered,
-        (levels.float().mean(0) - inner.zero_point) * inner.scale,
+        taken.mean(0),
+        rounded(down, scales, taken, limits) if careful else (down / scales[:, None]).round_().to(torch.int8),
     )
+
+
+def _with_copies(down: nn.Linear, neurons: Tensor) -> Tensor:
+    """The weight for neurons and their copies, ``(H, I + copies)``."""
+    return torch.cat([down.weight, down.weight[:, neurons]], dim=1)
 
 
 @torch.inference_mode()
@@ -191,10 +211,11 @@ def _int8_layer(
             limits=limits,
         ),
         Int8Projection(
-            torch.cat([layer.down.weight, layer.down.weight[:, neurons]], dim=1),
+            _with_copies(layer.down, neurons),
             layer.down.bias,
             inner,
             mean=ranges.inner_mean,
+            rounded=ranges.down,
             limits=limits,
         ),
     )

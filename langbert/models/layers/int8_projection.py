@@ -28,11 +28,16 @@ class Limits(NamedTuple):
         """What 1 stands for in each row of ``weight``, ``(out, in)`` float32: ``(out,)``."""
         scales = _reach(weight) / self.each
         if self.pair < 2 * self.each:
-            if weight.shape[1] % 4:  # oneDNN takes rows by fours, and others apart
+            if not self.pairs(weight.shape[1]):
                 scales = scales * self.each / min(self.each, self.pair // 2)
             else:  # two of different signs add up to less than the larger, which ``each`` bounds already
                 scales = torch.maximum(scales, _reach(weight[:, ::2] + weight[:, 1::2]) / self.pair)
         return scales.clamp(min=torch.finfo(torch.float32).tiny)
+
+    @staticmethod
+    def pairs(width: int) -> bool:
+        """Whether it is known which two of ``width`` numbers are added up: oneDNN takes rows by fours, others apart."""
+        return width % 4 == 0
 
 
 def _reach(weight: Tensor) -> Tensor:
@@ -108,6 +113,7 @@ class Int8Projection:
         levels: of ``x``.
         mean: ``(in,)`` of what it is usually given: the bias takes up what rounding the weight makes of that (Nagel et
             al. 2019, "Data-Free Quantization", §4.2), which averages over tokens would not get rid of.
+        rounded: ``(out, in)`` int8, the weight's levels on the scales of ``limits``; None rounds each to the nearest.
         out_levels: of what :meth:`activated` returns.
         activation: of :meth:`activated`: a key of :data:`~langbert.models.layers.projection.ACTIVATIONS`.
         dtype: of what calling it returns.
@@ -121,6 +127,7 @@ class Int8Projection:
         levels: Levels,
         *,
         mean: Tensor | None = None,
+        rounded: Tensor | None = None,
         out_levels: Levels | None = None,
         activation: str = "gelu",
         dtype: torch.dtype = torch.float32,
@@ -131,7 +138,8 @@ class Int8Projection:
         self._activation: Callable[[Tensor], Tensor] = ACTIVATIONS[activation]
         self._post_op = POST_OPS.get(activation)
         scales = limits.scales(weight)
-        rounded = (weight / scales[:, None]).round_().to(torch.int8)
+        if rounded is None:
+            rounded = (weight / scales[:, None]).round_().to(torch.int8)
         self._weight = torch.ops.onednn.qlinear_prepack(rounded, [ROWS, self.in_features])
         self._scales = scales
         self._zeros = torch.zeros(self.out_features, dtype=torch.int32)
