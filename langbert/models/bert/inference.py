@@ -29,7 +29,8 @@ __all__ = ["PreparedBert"]
 
 _ROWS = 16
 """Matrix products get a multiple of this many rows. Math libraries take another path, with another rounding, for a
-handful of rows; with this, a text has the same vector alone and in a batch, to the bit on the CPUs we measured."""
+handful of rows; with this, a text has the same vector alone and in a batch, to the bit on the CPUs we measured. Sums of
+integers are the same on any path."""
 
 _SCORES = 1 << 20
 """Attention scores held at once, in numbers: 2 MB, about what a core has for itself."""
@@ -115,6 +116,7 @@ class PreparedBert:
         )
         self._norm = _Norm(embeddings.norm, torch.float32, self.device)
         int8 = dtype == torch.int8
+        self._rows = 1 if int8 else _ROWS
         self.dtype = torch.float32 if int8 else dtype
         within = (torch.bfloat16 if multiplies_bfloat16() else torch.float32) if int8 else dtype  # within attention
         self._base_two = within == torch.bfloat16 and self.device.type == "cpu"  # elsewhere torch's kernels are quicker
@@ -155,7 +157,7 @@ class PreparedBert:
         runs = _runs(lengths)
         hidden = self._embed(sequences, segments, runs)
         total = len(hidden)
-        hidden = F.pad(hidden, (0, 0, 0, -total % _ROWS))
+        hidden = F.pad(hidden, (0, 0, 0, -total % self._rows))
         for layer in self._layers:
             hidden = self._through(layer, hidden, runs)
         return hidden[:total]
