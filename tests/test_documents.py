@@ -403,6 +403,39 @@ def test_odt_is_read_as_it_is_seen(tmp_path: Path) -> None:
     ]
 
 
+def test_odt_boxes_stand_below_and_tables_within_cells(tmp_path: Path) -> None:
+    odf = "urn:oasis:names:tc:opendocument:xmlns"
+    names = " ".join(f'xmlns:{name}="{odf}:{name}:1.0"' for name in ("office", "text", "table", "drawing"))
+
+    def table(*rows: tuple[str, ...]) -> str:
+        cells = ("".join(f"<table:table-cell>{cell}</table:table-cell>" for cell in row) for row in rows)
+        return f"<table:table>{''.join(f'<table:table-row>{row}</table:table-row>' for row in cells)}</table:table>"
+
+    def words(*texts: str) -> tuple[str, ...]:
+        return tuple(f"<text:p>{text}</text:p>" for text in texts)
+
+    rows = table(words("Hut", "Beds", "Host"), (*words("Alm"), table(words("A", ""), words("B", "2")), *words("")))
+    box = f"<drawing:text-box>{''.join(words('Keep dry.', 'Keep cool.'))}</drawing:text-box>"
+    content = (
+        f"<office:document-content {names}><office:body><office:text><text:p>Paper{box} burns.</text:p>{rows}"
+        "</office:text></office:body></office:document-content>"
+    )
+    assert read_document(zipped(tmp_path, "a.odt", {"content.xml": content})).text.split("\n\n") == [
+        "Paper burns.",
+        "Keep dry.",
+        "Keep cool.",
+        "Hut | Beds | Host\nAlm | Beds: A, –; B, 2 | Host: –",
+    ]
+
+
+def test_pptx_hidden_shapes_are_not_read(tmp_path: Path) -> None:
+    parts = pptx_parts("Start/MORE")
+    slide = parts["ppt/slides/s0.xml"].replace(
+        "<p:sp><p:nvSpPr>", '<p:sp><p:nvSpPr><p:cNvPr id="1" name="a" hidden="1"/>', 1
+    )
+    assert read_document(zipped(tmp_path, "a.pptx", {**parts, "ppt/slides/s0.xml": slide})).text == "Start"
+
+
 def pptx_parts(*slides: str) -> dict[str, str]:
     p = 'xmlns:p="http://schemas.openxmlformats.org/presentationml/2006/main"'
     a = 'xmlns:a="http://schemas.openxmlformats.org/drawingml/2006/main"'

@@ -10,6 +10,8 @@ from typing import Any
 import docx
 import pytest
 from docx.enum.style import WD_STYLE_TYPE
+from docx.opc.packuri import PackURI
+from docx.opc.part import Part
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
 
@@ -182,7 +184,8 @@ def test_comments_are_counted(tmp_path: Path) -> None:
 
 
 def test_symbols() -> None:
-    assert [symbol(0xF0B3, "Symbol"), symbol(0xFC, "Wingdings 2"), symbol(0x2713, "Arial")] == ["≥", "✓", "✓"]
+    assert [symbol(0xF0B3, "Symbol"), symbol(0xFC, "Wingdings"), symbol(0x2713, "Arial")] == ["≥", "✓", "✓"]
+    assert [symbol(0xF052, "Wingdings 2"), symbol(0xF061, "Webdings"), symbol(0x8C, "Wingdings")] == ["☑", "✓", "❶"]
 
 
 def test_numbers_of_a_hostile_file_are_bounded(tmp_path: Path) -> None:
@@ -237,3 +240,72 @@ def test_a_formula_is_written_in_a_line(tmp_path: Path) -> None:
         parse_xml(f"<m:oMath {math}>{text('E=m')}{power}{text('+')}{half}{root}</m:oMath>")
     )
     assert saved(document, tmp_path) == "E=mc^2+(a+b)/2√5"
+
+
+FIELD = '<w:r><w:fldChar w:fldCharType="{}">{}</w:fldChar></w:r>'
+BEGIN, SHOWN, END = FIELD.format("begin", ""), FIELD.format("separate", ""), FIELD.format("end", "")
+
+
+def test_of_a_field_what_it_shows_is_read(tmp_path: Path) -> None:
+    document = docx.Document()
+    asked = f"{BEGIN}<w:r><w:instrText>MERGEFIELD days</w:instrText></w:r>{SHOWN}<w:r><w:t>INNER</w:t></w:r>{END}"
+    runs(
+        document,
+        f"<w:r><w:t>Due in </w:t></w:r>{BEGIN}<w:r><w:instrText>IF</w:instrText></w:r>{asked}{SHOWN}"
+        f"<w:r><w:t>14 days</w:t></w:r>{END}<w:r><w:t>.</w:t></w:r>",
+    )
+    box = "<w:ffData><w:checkBox>{}</w:checkBox></w:ffData>"
+    for said, answer in ((box.format("<w:checked/>"), "yes"), (box.format('<w:default w:val="0"/>'), "no")):
+        runs(document, f"{FIELD.format('begin', said)}{SHOWN}{END}<w:r><w:t>{answer}</w:t></w:r>")
+    choice = '<w:ddList><w:result w:val="1"/><w:listEntry w:val="oak"/><w:listEntry w:val="ash"/></w:ddList>'
+    runs(document, f"{FIELD.format('begin', f'<w:ffData>{choice}</w:ffData>')}{END}")
+    assert saved(document, tmp_path).split("\n\n") == ["Due in 14 days.", "☒yes", "☐no", "ash"]
+
+
+def test_boxes_and_tables_in_cells(tmp_path: Path) -> None:
+    document = docx.Document()
+    table = document.add_table(2, 3)
+    for cell, text in zip(table._cells, ["Hut", "Beds", "Host", "Alm", "", ""], strict=True):
+        cell.text = text
+    box = "<w:pict><w:txbxContent><w:p><w:r><w:t>closed</w:t></w:r></w:p></w:txbxContent></w:pict>"
+    table.cell(1, 0).paragraphs[0]._p.append(parse_xml(f"<w:r {nsdecls('w')}>{box}</w:r>"))
+    inner = table.cell(1, 1).add_table(2, 2)
+    for cell, text in zip(inner._cells, ["A", "2", "B", ""], strict=True):
+        cell.text = text
+    assert saved(document, tmp_path).split("\n")[1] == "Alm closed | Beds: A, 2; B, – | Host: –"
+
+
+def test_charts_diagrams_and_what_was_put_in(tmp_path: Path) -> None:
+    a, c, d = (f"http://schemas.openxmlformats.org/drawingml/2006/{name}" for name in ("main", "chart", "diagram"))
+    r = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    point = '<c:pt idx="{}"><c:v>{}</c:v></c:pt>'
+    series = "".join(
+        f"<c:ser><c:tx>{point.format(0, year)}</c:tx><c:cat>{point.format(0, 'Mill')}{point.format(1, 'Quay')}</c:cat>"
+        f"<c:val>{values}</c:val></c:ser>"
+        for year, values in ((2023, point.format(0, 5) + point.format(1, 6)), (2024, point.format(1, 8)))
+    )
+    words = "<a:p xmlns:a='" + a + "'><a:r><a:t>{}</a:t></a:r></a:p>"
+    parts = {
+        "charts/c.xml": f'<c:chartSpace xmlns:c="{c}"><c:title>{words.format("Tonnes")}</c:title>{series}'
+        "</c:chartSpace>",
+        "diagrams/d.xml": f'<d:dataModel xmlns:d="{d}"><d:pt modelId="0"/>'
+        f'<d:pt modelId="2">{words.format("Yard")}</d:pt>'
+        f'<d:pt modelId="1">{words.format("Head")}</d:pt><d:cxn srcId="0" destId="1"/><d:cxn srcId="1" destId="2"/>'
+        "</d:dataModel>",
+        "put.html": "<p>The gate shuts at 9.</p>",
+    }
+    document = docx.Document()
+    for number, (name, content) in enumerate(parts.items()):
+        part = Part(PackURI(f"/word/{name}"), "text/html" if "html" in name else "application/xml", content.encode())
+        last = document.part.relate_to(part, "x")
+        if number == 2:
+            chunk = parse_xml(f'<w:altChunk {nsdecls("w")} xmlns:r="{r}" r:id="{last}"/>')
+            document.element.body.insert(0, chunk)
+        else:
+            drawn = f'<c:chart xmlns:c="{c}" r:id="{last}"/>', f'<d:relIds xmlns:d="{d}" r:dm="{last}"/>'
+            runs(document, f'<w:r xmlns:r="{r}"><w:drawing>{drawn[number]}</w:drawing></w:r>')
+    assert saved(document, tmp_path).split("\n\n") == [
+        "The gate shuts at 9.",
+        "Tonnes\n| 2023 | 2024\nMill | 2023: 5 | 2024: –\nQuay | 2023: 6 | 2024: 8",
+        "- Head\n  - Yard",
+    ]

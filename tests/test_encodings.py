@@ -110,3 +110,42 @@ def test_good_utf8_is_no_remark(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", [CHINESE, JAPANESE, CHINESE * 500])
 def test_chinese_utf_16_needs_no_mark(text: str, encoding: str) -> None:
     assert decode(text.encode(encoding)) == text
+
+
+@pytest.mark.parametrize(
+    ("line", "encoding"),
+    [
+        ("Пропуск выдаёт охрана.", "cp1251"),
+        ("钥匙在前台。", "gb18030"),
+        ("鍵は受付にあります。", "cp932"),
+        ("열쇠는 안내 데스크에 있습니다.", "cp949"),
+        ("Το κλειδί είναι στη ρεσεψιόν.", "cp1253"),
+    ],
+)
+def test_a_line_in_a_page_of_english_is_read_in_its_own_encoding(line: str, encoding: str) -> None:
+    english = "Lift trucks are inspected before every shift by the driver. " * 20
+    for text in (f"{english}\n{line}\n{english}", f"{english}{line} {english}"):
+        assert decode(text.encode(encoding)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Öffnen Sie die Tür erst, wenn die Säge völlig steht.", "mac-roman"),
+        ("La clé est déposée à l'accueil dès la fin de la journée.", "cp850"),
+    ],
+)
+def test_signs_within_words_are_letters_of_another_code_page(text: str, encoding: str) -> None:
+    assert decode(text.encode(encoding)) == text
+
+
+def test_a_few_letters_are_read_as_the_files_beside_them(tmp_path: Path) -> None:
+    for name, text in {
+        "a": "Anahtarı girişte bırakın, çıkışta ışığı söndürün, teşekkürler.",
+        "b": "Giriş şifresi 4",
+    }.items():
+        (tmp_path / f"{name}.txt").write_bytes(text.encode("cp1254"))
+    assert read_document(tmp_path / "b.txt").text == "Giriş şifresi 4"
+    french = "Prière de déposer la clé à l’accueil dès la fin de la journée."
+    (tmp_path / "c.txt").write_bytes(french.encode("cp1252"))
+    assert read_document(tmp_path / "c.txt").text == french

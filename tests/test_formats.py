@@ -501,6 +501,30 @@ def test_a_calendar_is_its_events() -> None:
     assert text == "Event: Board, long name\nBegins: 2024-03-05 14:00 UTC\n\nEvent: 体检"
 
 
+def test_who_how_often_and_whether_at_all() -> None:
+    event = (
+        'BEGIN:VEVENT\nSUMMARY:Fair\nDTSTART;VALUE=DATE:20250301\nDTEND;VALUE=DATE:20250303\nORGANIZER;CN="Ito: A, B":'
+        "mailto:i@x.org\nATTENDEE:MAILTO:u@x.org\nRRULE:FREQ=YEARLY;COUNT=3\nSTATUS:CANCELLED\nEND:VEVENT\n"
+        "BEGIN:VTODO\nSUMMARY:Tax\nDUE:20250531T120000Z\nEND:VTODO"
+    )
+    assert parse_as(event.encode(), "a.ics").text.split("\n") == [
+        *("Event: Fair", "Begins: 2025-03-01", "Ends: 2025-03-02", "Organiser: Ito: A, B", "Attendee: u@x.org"),
+        *("Repeats: yearly, count 3", "Status: cancelled", "", "Event: Tax", "Due: 2025-05-31 12:00 UTC"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "last"),
+    [
+        ("sep=;\nHut;Beds;Host\nAlm;4;\n", "Alm | Beds: 4 | Host: –"),
+        ("Hut,2023,2024\nAlm,,7\n", "Alm | 2023: – | 2024: 7"),
+        (",Mon,Tue\nEarly,Eva,\n", "Early | Mon: Eva | Tue: –"),
+    ],
+)
+def test_names_of_a_csv(data: str, last: str) -> None:
+    assert parse_as(data.encode(), "a.csv").text.strip().split("\n")[-1] == last
+
+
 @pytest.mark.parametrize(
     "name", ["notes.2024-03-05", "read.1st", "app.conf", "v2.1 notes", "a.toml", "b.jsonl", "c.ps1"]
 )

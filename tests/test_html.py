@@ -45,9 +45,38 @@ def text_of(folder: Path, body: str) -> str:
         ("<table><tr><th>Day<th>Room<tr><td rowspan=0>Mon<td>A<tr><td>B</table>", "Mon | Room: B"),
         (
             "<table><tr><th>Plan<th>Has<tr><td>Basic<td><table><tr><td>Mail<td>5 GB</table><tr><td>Pro<td>All</table>",
-            "Basic | Has: Mail 5 GB\nPro | Has: All",
+            "Basic | Has: Mail, 5 GB\nPro | Has: All",
         ),
         ("<p>Now <del>30</del> 20 euros</p>", "Now [struck out: 30] 20 euros"),
+        ('<p>Now <span style="text-decoration: line-through">30</span> 20</p>', "Now [struck out: 30] 20"),
+        (
+            '<table><tr><th>Tent<th>Poles<th>Mat<tr><td>Alm<td><img alt="yes"><td><svg aria-label="no"></svg></table>',
+            "Alm | Poles: yes | Mat: no",
+        ),
+        (
+            "<table><tr><th>Duty<th>Done<th>By<tr><td>Bins<td><input type=checkbox checked><td>Eva"
+            "<tr><td>Yard<td><input type=checkbox><td>Udo</table>",
+            "Bins | Done: ☑ | By: Eva\nYard | Done: ☐ | By: Udo",
+        ),
+        ("<ul><li><input type=checkbox checked>Packed<li><input type=checkbox>Paid</ul>", "- ☑ Packed\n- ☐ Paid"),
+        (
+            "<table><tr><th>Boat<th>Seats<tr><td>Skiff<td>4<tr><th>Oar<th>Length<tr><td>Long<td>3 m</table>",
+            "Oar | Length\nLong | Length: 3 m",
+        ),
+        ("<table><tr><th>Do<th>Say<tr><td>stop<td><pre>halt -p</pre></table>", "stop | Say: halt -p"),
+        (
+            "<table><tr><th>Hut<th>Beds<tr><td>Alm<td><table><tr><th>Room<th>Free<tr><td>A<td>2<tr><td>B<td></table>"
+            "<tr><td>Egg<td>9</table>",
+            "Alm | Beds: Room, Free; A, Free: 2; B, Free: –\nEgg | Beds: 9",
+        ),
+        (
+            '<p>d = <span style="display:none"><math><mfrac><mrow><mi>a</mi><mo>+</mo><mi>b</mi></mrow>'
+            "<mn>2</mn></mfrac><msup><mn>10</mn><mrow><mo>−</mo><mn>3</mn></mrow></msup><msqrt><mn>2</mn></msqrt>"
+            '<annotation encoding="application/x-tex">tex</annotation></math></span></p>',
+            "d = (a+b)/210^−3√2",
+        ),
+        (f"{LONG}<dialog open>The pool is shut on Monday.</dialog>", "shut on Monday"),
+        (f"{LONG}<footer><div>Open on workdays: 8 to 17</div></footer>", "Open on workdays"),
     ],
 )
 def test_what_can_be_opened_is_read(tmp_path: Path, body: str, words: str) -> None:

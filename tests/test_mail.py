@@ -147,3 +147,34 @@ def test_lines_that_flow_are_joined(tmp_path: Path) -> None:
     body = "A sentence that \ngoes on.\nAnother line. \n\n-- \nAnna"
     (tmp_path / "a.eml").write_text(f"Subject: x\nContent-Type: text/plain; format=flowed\n\n{body}\n")
     assert read_document(tmp_path / "a.eml").text.endswith("A sentence that goes on.\nAnother line. \n\n-- \nAnna")
+
+
+def encoded(data: bytes, charset: str) -> str:
+    return f"=?{charset}?B?{base64.b64encode(data).decode()}?="
+
+
+def test_words_of_a_header_cut_within_a_character(tmp_path: Path) -> None:
+    data = "周五消防演习，请全体到场".encode("gb18030")
+    subject = f"{encoded(data[:7], 'gb2312')}\n {encoded(data[7:], 'gb2312')}"
+    sender = f'"{encoded("陶喆, 二组".encode("gb18030"), "gb2312")}" <tao@example.org>'  # 喆 is not in GB 2312
+    document = read(tmp_path, f"Subject: {subject}\nFrom: {sender}\n\nhi\n".encode())
+    assert document.text == 'Subject: 周五消防演习，请全体到场\nFrom: "陶喆, 二组" <tao@example.org>\n\nhi'
+
+
+def test_what_is_not_read_of_a_mail_is_said(tmp_path: Path) -> None:
+    for kind, name in (("pkcs7-mime", "smime.p7m"), ("ms-tnef", "winmail.dat")):
+        message = mail("hello")
+        message.add_attachment(b"0\x80", maintype="application", subtype=kind, filename=name)
+        assert "not read" in read(tmp_path, message).metadata["remarks"]
+
+
+def test_a_report_and_parts_without_their_boundary(tmp_path: Path) -> None:
+    head = b"Subject: x\nContent-Type: multipart/report; boundary=q\n\n"
+    report = b"--q\nContent-Type: message/delivery-status\n\nReporting-MTA: a\n\nStatus: 5.1.1 no such user\n\n--q--\n"
+    assert "5.1.1 no such user" in read(tmp_path, head + report).text
+    assert read(tmp_path, head + b"The gate is shut.\n").text.endswith("The gate is shut.")
+
+
+@pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b"\r\n\n", b"From a@b.c Tue Mar  5 10:00 2024\n"])
+def test_what_stands_before_the_headers(tmp_path: Path, before: bytes) -> None:
+    assert read(tmp_path, before + b"Subject: Keys\nFrom: a@b.c\n\nAt the desk.\n").metadata["title"] == "Keys"

@@ -132,6 +132,21 @@ def test_two_headings_over_each_other_and_a_title_row() -> None:
     ]
 
 
+def test_names_over_names_need_no_mark() -> None:
+    def made(corner: list[Cell], second: list[str]) -> list[str]:
+        grid = Grid()
+        grid.add([Cell("Depots", 5)])
+        grid.add([*corner, Cell("Summer", 2), Cell("Winter", 2)])
+        grid.add(Cell(text) for text in second)
+        grid.add(Cell(text) for text in ("Mill", "6", "20", "7", ""))
+        return list(grid.lines())
+
+    row = "Mill | Summer Opens: 6 | Summer Shuts: 20 | Winter Opens: 7 | Winter Shuts: –"
+    assert made([Cell("Site", 1, 2)], ["Opens", "Shuts", "Opens", "Shuts"])[-1] == row
+    assert made([Cell("Site")], ["", "Opens", "Shuts", "Opens", "Shuts"])[-1] == row
+    assert made([Cell("Site")], ["Quay", "early", "late", "early", "late"])[-1] == "Mill | 6 | 20 | 7 |"  # no names
+
+
 def test_one_column_is_a_list_of_lines() -> None:
     assert list(grid(["Monday"], ["six"], ["seven"]).lines()) == ["Monday", "six", "seven"]
 

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DocumentError
 from .archive import member, open_archive, parse_xml, spend_on_all
+from .docx_fields import FIELD_CHARACTER, Fields
 from .docx_numbers import Numbers
+from .drawings import DRAWINGS, words_of
 from .extract import Extract, TextBuilder, whole_number
-from .grid import Cell, Grid
+from .grid import Cell, Grid, nested
 from .inner_pictures import InnerPictures
 from .marks import RAISED, STRUCK, as_seen, marked
 from .properties import office_properties
@@ -42,6 +44,7 @@ _UNSEEN = {
     _FALLBACK,
 }
 _CHARACTERS = {f"{_W}tab": "\t", f"{_W}ptab": "\t", f"{_W}br": "\n", f"{_W}cr": "\n", f"{_W}noBreakHyphen": "-"}
+_CHUNK = f"{_W}altChunk"  # a page or a document of another kind, put in as it is
 _FORMULAS = {f"{_M}num": "", f"{_M}den": "/", f"{_M}sup": "", f"{_M}e": "√"}
 _LOOKS = {"vanish", "strike", "dstrike", "vertAlign"}
 _OFF = {"0", "false", "off", "none", "baseline", "subscript"}
@@ -189,6 +192,9 @@ def _write_blocks(parent: _Element, builder: TextBuilder, styles: _Styles) -> No
             in_list = False
             builder.table(*_grid(block, styles))
             continue
+        if block.tag == _CHUNK:
+            builder.block(_put_in(block, styles))
+            continue
         if styles.is_gone(block):
             continue
         text = (before + _text(block, styles)).strip("\n")
@@ -209,34 +215,64 @@ def _write_blocks(parent: _Element, builder: TextBuilder, styles: _Styles) -> No
             in_list = depth is not None
         for words in _pictures(block, styles):
             builder.block(words)
-        around = next(block.iterancestors(_BOX), None)
-        for box in block.iter(_BOX):
-            if next(box.iterancestors(_FALLBACK), None) is None and next(box.iterancestors(_BOX), None) is around:
-                _write_blocks(box, builder, styles)  # and the boxes in it
+        for box in _boxes(block):
+            _write_blocks(box, builder, styles)  # and the boxes in it
+
+
+def _boxes(block: _Element) -> Iterator[_Element]:
+    """The text boxes of a paragraph, those in others of them left out."""
+    around = next(block.iterancestors(_BOX), None)
+    for box in block.iter(_BOX):
+        if next(box.iterancestors(_FALLBACK), None) is None and next(box.iterancestors(_BOX), None) is around:
+            yield box
+
+
+def _put_in(chunk: _Element, styles: _Styles) -> str:
+    from .reader import parse_as
+
+    named = styles.pictured.get(chunk.get(f"{_R}id") or "")
+    if named is None or named.is_external:
+        return ""
+    try:
+        return parse_as(named.target_part.blob, str(named.target_part.partname)).text
+    except DocumentError as error:
+        remark(f"a part put in from another file not read ({error})")
+        return ""
 
 
 def _pictures(block: _Element, styles: _Styles) -> Iterator[str]:
-    """What is written in the pictures of a paragraph, those of the boxes in it left out."""
+    """What is written in the pictures and drawings of a paragraph, those of the boxes in it left out."""
     around = next(block.iterancestors(_BOX), None)
-    for blip in block.iter(f"{_A}blip"):
+
+    def part(relation: str) -> bytes:
+        named = styles.pictured.get(relation)
+        return b"" if named is None or named.is_external else named.target_part.blob
+
+    for blip in block.iter(f"{_A}blip", *DRAWINGS):
+        if next(blip.iterancestors(_BOX), None) is not around:
+            continue
+        if blip.tag in DRAWINGS:
+            yield words_of(blip, part)
+            continue
         named = styles.pictured.get(blip.get(f"{_R}embed") or "")
-        if named is None or named.is_external or next(blip.iterancestors(_BOX), None) is not around:
+        if named is None or named.is_external:
             continue
         if words := styles.pictures.text(str(named.target_part.partname), partial(getattr, named.target_part, "blob")):
             yield words
 
 
 def _blocks(parent: _Element) -> Iterator[_Element]:
-    """Paragraphs and tables, through content controls and the like."""
+    """Paragraphs, tables and what was put in, through content controls and the like."""
     for child in parent:
-        if child.tag in (f"{_W}p", f"{_W}tbl"):
+        if child.tag in (f"{_W}p", f"{_W}tbl", _CHUNK):
             yield child
-        elif child.tag in (f"{_W}sdt", f"{_W}sdtContent", f"{_W}customXml", f"{_W}ins", f"{_W}smartTag"):
+        elif child.tag not in _UNSEEN:
             yield from _blocks(child)
 
 
 def _text(element: _Element, styles: _Styles) -> str:
     pieces: list[str] = []
+    fields = Fields()
     around = styles.looks(_value(element.find(f"{_W}pPr/{_W}pStyle")))
 
     def gather(node: _Element) -> None:
@@ -249,6 +285,10 @@ def _text(element: _Element, styles: _Styles) -> str:
                     begin = len(pieces)
                     gather(child)
                     pieces[begin:] = [_marked("".join(pieces[begin:]), looks)]
+            elif child.tag == FIELD_CHARACTER:
+                pieces.append(fields.next(child))
+            elif fields.are_told and len(child) == 0:
+                continue
             elif child.tag in (f"{_W}t", f"{_M}t"):
                 pieces.append(_in_unicode(child.text or "", node))
             elif child.tag in _FORMULAS:
@@ -348,10 +388,14 @@ def _within(parent: _Element, name: str) -> Iterator[_Element]:
 def _cell_texts(cell: _Element, styles: _Styles) -> Iterator[str]:
     for block in _blocks(cell):
         if block.tag == f"{_W}tbl":
-            yield " ".join(_grid(block, styles)[0].lines())
+            yield nested(_grid(block, styles)[0].lines())
+        elif block.tag == _CHUNK:
+            yield _put_in(block, styles)
         else:
             yield _numbered(block, styles)
             yield from _pictures(block, styles)
+            for box in _boxes(block):
+                yield from _cell_texts(box, styles)
 
 
 def _numbered(paragraph: _Element, styles: _Styles) -> str:

@@ -8,11 +8,14 @@ all.
 from __future__ import annotations
 
 import codecs
+import io
 import re
+from itertools import islice
+from pathlib import Path
 
 from ..errors import DocumentError
 from ..text.scripts import CJK
-from .remarks import preferred_encoding, remark
+from .remarks import path_read, preferred_encoding, remark
 
 # UTF-32's mark begins with UTF-16's, so the longer ones come first.
 _MARKS = (
@@ -69,6 +72,9 @@ _LIKELY = (*_MULTI_BYTE, "shift_jis_2004", "euc_kr", "iso2022_jp_2", *_SINGLE_BY
 # How much less, or more, often a text is in one of them than its score says: old machines' code pages are rare today.
 _PRIOR = {"cp1252": 1.3, "mac-roman": 0.7, "cp437": 0.7, "cp850": 0.75, "cp852": 0.75, "cp1258": 0.7, "cp1257": 0.8}
 _SAMPLE = 1 << 13  # bytes; what chardet does with some binaries costs the square of them
+_FEW = 200  # bytes with fewer of them to tell it by, the files beside it count
+_NEAR = 4.0  # how much likelier a file is in the encoding of those
+_NEIGHBOURS = 100
 _MOSTLY_UTF8 = 2  # well-formed bytes beyond ASCII to one that is not
 _FEW_BAD = 0.02  # of the bytes of a double-byte text may be damaged
 
@@ -80,6 +86,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _EAST = re.compile(f"[{CJK}\u3000-\u303f\uff01-\uff65\n\r -~]")
 _COMMON = re.compile("[的是在不一和了有の、。，]")
 _MOSTLY = 0.98
+_TORN = re.compile(r"(?<=[A-Za-z])(?:[‚„…‰‹‘“”•–—›€™¡-©«-´¶-¹»-¿×÷]|[À-ÖØ-ÞŠŸ\x80-\x9f])(?=[a-z])")
+_FOREIGN = re.compile(rb"[^\n\x80-\xff]{0,40}[\x80-\xff](?:[^\n\x80-\xff]{0,40}[\x80-\xff])*[^\n\x80-\xff]{0,40}")
 _CONTROL_1 = re.compile(r"[\x80-\x84\x86-\x9f]")  # which no text has: there they are letters of another
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 # Signs that an English text has here and there; between two letters only the apostrophe is one, and letters are where
@@ -212,22 +220,54 @@ def _guess(data: bytes) -> str:
             whole = _ranked(sample.decode(codec, "ignore").encode(codec, "ignore"))
             if whole[0] in _CODECS and codec in _CODECS[whole[0]]:
                 return codec
-    codec_names = [codec for name in _ranked(sample) for codec in _CODECS.get(name, (name,))]
+    beside = _beside() if len(sample) < _FEW else b""
+    ranked = _ranked(sample, _ranked(beside)[0] if len(beside) > len(sample) else "")
+    codec_names = [codec for name in ranked for codec in _CODECS.get(name, (name,))]
     able = [codec for codec in codec_names if _strict(data, codec) is not None]
     sane = (codec for codec in able if not _CONTROL_1.search(sample.decode(codec, "ignore")))
     return next(sane, (able or codec_names)[0])
 
 
 def _telling(data: bytes) -> bytes:
-    """Whole lines from the first that is not plain ASCII."""
-    first = next((i for i, byte in enumerate(data) if byte > 127), 0) if len(data) > _SAMPLE else 0
-    begin = data.rfind(b"\n", 0, first) + 1 if first > _SAMPLE // 2 else 0
-    end = begin + _SAMPLE
-    return data[begin:] if end >= len(data) else data[begin : data.rfind(b"\n", begin, end) + 1 or end]
+    """What is not plain ASCII, with a few words around it: a page of English would drown one foreign line."""
+    sample = bytearray()
+    for found in _FOREIGN.finditer(data):
+        sample += found.group() + b"\n"
+        if len(sample) >= _SAMPLE:
+            break
+    return bytes(sample[:_SAMPLE])
 
 
-def _ranked(sample: bytes) -> list[str]:
-    """chardet's names of the encodings it may be in, the likeliest first; at least one."""
+def _is_torn(sample: bytes, name: str) -> bool:
+    """Whether signs or capitals stand within words, as what another code page has for its letters does."""
+    text = sample.decode(_CODECS.get(name, (name,))[0], "ignore")
+    return 3 * len(_TORN.findall(text)) > len(_NOT_ASCII.findall(text))
+
+
+def _beside() -> bytes:
+    """What is telling of the files of the same kind in the folder of the one being read."""
+    path, sample = path_read(), b""
+    for file in sorted(islice(path.parent.glob(f"*{path.suffix}"), _NEIGHBOURS)) if path else ():
+        if file != path and len(sample) < _SAMPLE:
+            data = _beginning(file)
+            sample += b"" if _wide(data) or _is_mostly_utf8(data) else _telling(data)
+    return sample
+
+
+def _beginning(file: Path) -> bytes:
+    try:
+        with file.open("rb") if file.is_file() else io.BytesIO() as stream:
+            return stream.read(_SAMPLE)
+    except OSError:
+        return b""
+
+
+def _ranked(sample: bytes, near: str = "") -> list[str]:
+    """chardet's names of the encodings it may be in, the likeliest first; at least one.
+
+    Args:
+        near: the one that files beside this are in.
+    """
     import chardet
 
     found = chardet.detect_all(sample, ignore_threshold=True, include_encodings=_LIKELY, compat_names=False)
@@ -236,5 +276,7 @@ def _ranked(sample: bytes) -> list[str]:
     scores = {name: guess["confidence"] * _PRIOR.get(name, 1) for guess in found if (name := guess["encoding"])}
     if within_words:  # of Latin letters; no other alphabet mixes with them
         scores = {name: score * (0.3 if name in _OTHER_ALPHABETS else 1) for name, score in scores.items()}
+    scores = {name: score * (0.2 if _is_torn(sample, name) else 1) for name, score in scores.items()}
+    scores = {name: score * (_NEAR if name == near else 1) for name, score in scores.items()}
     known = [name for name in sorted(scores, key=scores.__getitem__, reverse=True) if name in _LIKELY]
     return known or ["cp1252"]

@@ -37,15 +37,27 @@ class Grid:
     def __init__(self) -> None:
         self.rows: list[list[str]] = []
         self._whole: set[int] = set()  # rows that are one cell
+        self._naming: set[int] = set()  # rows below the first ones that name the columns anew
+        self._wide: dict[int, set[int]] = {}  # row → columns under a cell that covers several of them
+        self._covered: dict[int, set[int]] = {}  # row → columns that a cell from above covers
         self._open: dict[int, tuple[int, str]] = {}  # column → rows still to cover, words
 
-    def add(self, cells: Iterable[Cell]) -> None:
-        """The next row; columns that a cell from above covers are not among ``cells``."""
+    def add(self, cells: Iterable[Cell], *, names: bool = False) -> None:
+        """The next row; columns that a cell from above covers are not among ``cells``.
+
+        Args:
+            names: it names the columns of the rows below it anew.
+        """
         row: list[str] = []
         given = list(cells)
+        if names:
+            self._naming.add(len(self.rows))
         for cell in given:
             self._fill(row)
-            for _ in range(max(1, min(cell.columns, _MAX_COLUMNS - len(row)))):
+            across = max(1, min(cell.columns, _MAX_COLUMNS - len(row)))
+            if across > 1:
+                self._wide.setdefault(len(self.rows), set()).update(range(len(row), len(row) + across))
+            for _ in range(across):
                 if cell.rows > 1:
                     self._open[len(row)] = (cell.rows - 1, cell.text)
                 row.append(cell.text)
@@ -70,23 +82,47 @@ class Grid:
             body = [row for i, row in enumerate(rows) if i not in self._whole and any(row)]
             named = bool(body) and _are_names(body[0], body[1:])
             headers = rows.index(body[0]) + 1 if named else 0
+        headers = max(headers, self._depth(rows))
         names = _column_names([row for i, row in enumerate(rows[:headers]) if i not in self._whole])
         for i, row in enumerate(rows):
+            if i in self._naming:
+                names = _column_names([rows[i - 1], row] if i - 1 in self._naming else [row])
             if not any(row):
                 continue
             if i in self._whole:
                 yield row[0]
-            elif i < headers:
+            elif i < headers or i in self._naming:
                 yield row_line(row, ()).rstrip(" |")
             else:
                 yield row_line(row, names)
 
+    def _depth(self, rows: Sequence[Sequence[str]]) -> int:
+        """How many rows name the columns, where the first of them has names over several and the next those below."""
+        first = next((i for i, row in enumerate(rows) if any(row) and i not in self._whole), 0)
+        last = first
+        while last + 2 < len(rows) and (wide := self._wide.get(last)):
+            row, covered = rows[last + 1], self._covered.get(last + 1, set())
+            below = [row[column] for column in wide if column < len(row)]
+            beside = [row[column] for column in {*range(len(row))} - wide - covered]
+            if len(wide) == len(row) or any(beside) or not all(0 < len(name) <= _MAX_NAME for name in below):
+                break
+            if any(map(is_quantity, below)):
+                break
+            last += 1
+        return last + 1 if last > first else 0
+
     def _fill(self, row: list[str]) -> None:
         while len(row) in self._open:
+            self._covered.setdefault(len(self.rows), set()).add(len(row))
             left, text = self._open.pop(len(row))
             if left > 1:
                 self._open[len(row)] = (left - 1, text)
             row.append(text)
+
+
+def nested(lines: Iterable[str]) -> str:
+    """The rows of a table within a cell, in one line."""
+    return "; ".join(", ".join(cell.strip() or EMPTY for cell in line.split("|")) for line in lines)
 
 
 def row_line(row: Sequence[str], names: Sequence[str]) -> str:

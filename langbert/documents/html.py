@@ -16,7 +16,7 @@ from ..text.numerals import in_form
 from ..text.scripts import one_line
 from .encoding import XML_DECLARATION, decode
 from .extract import MAX_INDENT, Extract, TextBuilder, whole_number
-from .grid import Cell, Grid
+from .grid import Cell, Grid, is_quantity, nested
 from .html_depth import flattened, with_few_attributes
 from .marks import RAISED, STRUCK, as_seen
 from .properties import properties
@@ -68,9 +68,12 @@ _CREATED_NAMES = (
 )
 _MODIFIED_NAMES = "article:modified_time og:updated_time datemodified dcterms.modified last-modified revised"
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+_STRUCK_STYLE = re.compile(r"text-decoration(?:-line)?\s{0,9}:[^;:]{0,99}line-through", re.I)
 _BREAK = "\x1e"  # stands for <br> until the white space around it has been collapsed
 _ENOUGH = 200  # characters: a <main> with less is not where the text is
+_LABEL = 20  # characters: a header or footer with no more is the name of the page
 _SMALL_TABLE = 400  # characters: within a cell of another
+_HEAD = 1 << 15  # bytes: a page names its encoding within them
 _MOST_LINKS = 20_000  # characters: with more, it is no navigation
 
 
@@ -104,7 +107,7 @@ def _properties(root: _Element) -> dict[str, Any]:
 
 def parse(data: bytes, declared: str | None = None) -> _Element:
     """The root element, whatever the mark-up is like."""
-    found = _META_CHARSET.search(data, 0, 4096)
+    found = _META_CHARSET.search(data, 0, _HEAD)
     named = declared or (next(name for name in found.groups() if name).decode("ascii") if found else None)
     text = XML_DECLARATION.sub("", decode(data, named), count=1).replace("\0", "")
     text = with_few_attributes(text)
@@ -199,7 +202,7 @@ class _Walk:
 
     def is_dropped(self, element: _Element, tag: str) -> bool:
         if tag in _NEVER or (_is_hidden(element) and not _can_be_opened(element, tag)):
-            return True
+            return tag in _NEVER or element.find(".//math") is None  # which a picture stands for
         if tag == "button":
             return not _is_opener(element)
         if tag == "svg":  # an icon, unless it is a chart
@@ -211,8 +214,10 @@ class _Walk:
         names = f"{element.get('class') or ''} {element.get('id') or ''}"
         if tag in _FURNITURE or (element.get("role") or "") in _FURNITURE_ROLES:
             # The one that carries the page's <h1> is none, nor are those of an article or that say more than links do.
-            telling = _in_article(element) or (_has_substance(element) and not _is_navigation(element))
-            return element.find(".//h1") is None and not (tag in ("header", "footer") and telling)
+            telling = _in_article(element) or (_length(element) > _LABEL and not _is_navigation(element))
+            if element.find(".//h1") is not None or (tag == "dialog" and element.get("open") is not None):
+                return False
+            return not (tag in ("header", "footer") and telling)
         if tag == "aside" or not _SIDE_CLASSES.isdisjoint(names.split()):
             return _is_navigation(element)
         if _COOKIES.search(names) or not _FURNITURE_CLASSES.isdisjoint(names.split()):
@@ -240,6 +245,8 @@ class _Walk:
             self.bullet = "  " * depth + (f"{in_form(number, _number_form(element))}. " if number else "- ")
         elif tag in ("td", "th"):
             self.inline.append(" ")
+        elif tag == "input" and next(element.iterancestors("li"), None) is not None:
+            self.inline.append(f"{_ticked(element)} ")
         elif mark := _mark(element, tag):
             self.inline.append(mark[0])
         elif tag == "button" and not _in_heading(element):
@@ -342,13 +349,27 @@ def _is_navigation(element: _Element) -> bool:
 
 def _mark(element: _Element, tag: str) -> tuple[str, str] | None:
     """What is to be put around an element's words; a raised link is a note's, no exponent."""
+    if _STRUCK_STYLE.search(element.get("style") or ""):
+        return STRUCK
+    around = element.getparent()
+    if tag == "msqrt" or (around is not None and around.tag in ("msup", "msubsup", "mfrac")):
+        return _mark_in_formula(element, around)
     return None if tag == "sup" and len(element) else _MARKS.get(tag)
+
+
+def _mark_in_formula(element: _Element, around: _Element) -> tuple[str, str] | None:
+    """For a part of a formula, so that it is written in a line: ``(a+b)/2``, ``x^2``, ``√2`` (MathML)."""
+    last = element.getnext() is None
+    if around.tag in ("msup", "msubsup"):
+        return RAISED if last else None
+    before = "√" if element.tag == "msqrt" else "/" if last else ""
+    return (before, "") if "".join(element.itertext()).strip().isalnum() else (f"{before}(", ")")
 
 
 def _rows(table: _Element) -> Iterator[str] | None:
     """The rows of a table of data as lines; None for one that is only there for the layout."""
-    lists = () if table.find(".//th") is not None else ("ul", "ol")
-    if any(table.find(f".//{tag}") is not None for tag in ("pre", *lists, *_HEADINGS)):
+    lists = () if table.find(".//th") is not None else ("pre", "ul", "ol")
+    if any(table.find(f".//{tag}") is not None for tag in (*lists, *_HEADINGS)):
         return None
     inner = [*table.iterdescendants("table")]
     if inner and (not table.xpath("./tr/th | ./*/tr/th") or max(map(_length, inner)) > _SMALL_TABLE):
@@ -362,14 +383,16 @@ def _rows(table: _Element) -> Iterator[str] | None:
         names = row.getparent().tag == "thead" or (len(cells) > 1 and all(cell.tag == "th" for cell in cells))
         if names and headers == number:
             headers += 1
-        grid.add(
+        given = [
             Cell(
                 _cell(cell),
                 whole_number(cell.get("colspan"), 1),
                 min(whole_number(cell.get("rowspan"), 1) or len(rows), len(rows) - number),  # 0: to the end
             )
             for cell in cells
-        )
+        ]
+        anew = names and headers < number < len(rows) - 1 and not any(is_quantity(cell.text) for cell in given)
+        grid.add(given, names=anew)
     if not several:
         return None
     captions = (text for text in map(_cell, table.iterchildren("caption")) if text)
@@ -382,15 +405,34 @@ def _cell(cell: _Element) -> str:
     texts: list[str] = []
 
     def gather(element: _Element) -> None:
-        if element.tag not in _NEVER and element.tag != "button" and not _is_hidden(element):
-            before = behind = " " if element.tag in _BLOCKS or element.tag == "br" else ""
-            if mark := _mark(element, element.tag):
-                before, behind = mark
-            texts.extend((before, element.text or ""))
-            for child in element:
-                gather(child)
-                texts.append(child.tail or "")
-            texts.append(behind)
+        if element.tag in _NEVER or element.tag == "button" or _is_hidden(element):
+            return
+        if element.tag == "table" and (rows := _rows(element)) is not None:
+            texts.append(f" {nested(rows)} ")
+            return
+        before = behind = " " if element.tag in _BLOCKS or element.tag == "br" else ""
+        if mark := _mark(element, element.tag):
+            before, behind = mark
+        texts.extend((before, element.text or ""))
+        for child in element:
+            gather(child)
+            texts.append(child.tail or "")
+        texts.append(behind)
 
     gather(cell)
-    return one_line(as_seen("".join(texts)))
+    return one_line(as_seen("".join(texts))) or _icons(cell)
+
+
+def _icons(cell: _Element) -> str:
+    """What the ticks, boxes and pictures of a cell without words stand for."""
+    said = (
+        _ticked(element) if element.tag == "input" else element.get("alt") or element.get("aria-label") or ""
+        for element in cell.iterdescendants()
+        if isinstance(element.tag, str) and not _is_hidden(element)
+    )
+    return one_line(" ".join(said))
+
+
+def _ticked(element: _Element) -> str:
+    """A box to tick, as it stands there."""
+    return "☐☑"[element.get("checked") is not None] if (element.get("type") or "").lower() == "checkbox" else ""

@@ -7,9 +7,12 @@ mails, and attachments of a format that is read. Other attachments are named.
 from __future__ import annotations
 
 import re
+from base64 import b64encode
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import replace
 from email import message_from_bytes
+from email.header import decode_header
 from email.policy import EmailPolicy
 from email.utils import parseaddr
 from pathlib import PurePosixPath
@@ -34,23 +37,45 @@ _WHOLE = 0.6  # of the words that the HTML has; plain text with fewer is a stub
 MAX_HEADER = 4_000  # characters
 _MAX_DEPTH = 12
 _MAILS = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\r\n\r\n))From [^\r\n]{1,200}\d{4}[^\r\n]{0,20}\r?\n")
+_ENCODED_WORDS = re.compile(r"(?:=\?[^\s?]+\?[bq]\?[^\s?]*\?=(?:[ \t\r\n]*(?==\?))?)+", re.I)
+_UNREAD = {
+    "application/pkcs7-mime": "a part that is encrypted, or signed as a whole, not read",
+    "application/x-pkcs7-mime": "a part that is encrypted, or signed as a whole, not read",
+    "application/ms-tnef": "a part in Outlook's own format (winmail.dat) not read",
+}
 _QUOTED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
 _SOFT_BREAK = re.compile(r"(?<!^--) \n(?!\n|-- ?\n)", re.MULTILINE)
 
 
 class Bounded(EmailPolicy):
-    """The standard library parses addresses and parameters in the square of their length."""
+    """The standard library parses addresses and parameters in the square of their length.
+
+    It also decodes the words of a header one by one, though programs cut them within a character, and by the letter of
+    their charset, which often holds less than they do.
+    """
 
     def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
         name, value = super().header_source_parse(sourcelines)
-        return name, value[:MAX_HEADER]
+        return name, _ENCODED_WORDS.sub(_in_utf8, value[:MAX_HEADER])
+
+
+def _in_utf8(words: re.Match[str]) -> str:
+    """Encoded words (RFC 2047) in a row, as one."""
+    try:
+        parts = decode_header(words[0])
+        text = "".join(decode(part, charset) if isinstance(part, bytes) else part for part, charset in parts)
+    except Exception:  # as in _header
+        return words[0]
+    return f"=?utf-8?b?{b64encode(text.encode()).decode()}?="
 
 
 def read(data: bytes) -> Extract:
-    if not data.startswith(b"From "):
-        return extract_of(message_from_bytes(data, policy=Bounded()))
+    data = data.removeprefix(BOM_UTF8).lstrip(b"\r\n")
+    mails = _MAILS.split(data)[1:] if data.startswith(b"From ") else []  # a mailbox (RFC 4155)
+    if len(mails) < 2:
+        return extract_of(message_from_bytes(mails[0] if mails else data, policy=Bounded()))
     builder = TextBuilder()
-    for mail in _MAILS.split(data)[1:]:  # a mailbox (RFC 4155)
+    for mail in mails:
         _write(message_from_bytes(_QUOTED_FROM.sub(rb"\1", mail), policy=Bounded()), builder, 1)
     return builder.build()
 
@@ -82,10 +107,13 @@ def _write_part(part: Message, builder: TextBuilder, depth: int) -> None:
     elif kind == "message/rfc822":
         for forwarded in _parts(part):
             _write(_decoded(forwarded, part), builder, depth + 1)
+    elif kind in ("message/delivery-status", "message/disposition-notification"):
+        for fields in _parts(part):
+            builder.block("\n".join(f"{name}: {one_line(str(value))}" for name, value in fields.raw_items()))
     elif part.is_multipart():
         for inner in _parts(part):
             _write_part(inner, builder, depth + (kind != "multipart/mixed"))
-    elif part.get_content_disposition() == "attachment" or not kind.startswith("text/"):
+    elif part.get_content_disposition() == "attachment" or not kind.startswith(("text/", "multipart/")):
         _write_attachment(part, builder, depth)
     else:
         builder.block(_text(part))
@@ -116,6 +144,8 @@ def _write_attachment(part: Message, builder: TextBuilder, depth: int) -> None:
 
     name = one_line(_filename(part))
     kind = part.get_content_type()
+    if kind in _UNREAD:
+        remark(_UNREAD[kind])
     if not name:  # else a picture in the text, a signature
         builder.block(_text(part) if kind.startswith("text/") else "")
         return

@@ -11,7 +11,7 @@ from ..errors import DocumentError
 from ..text.numerals import in_form
 from .archive import has, member, open_archive, parse_xml
 from .extract import MAX_INDENT, Extract, TextBuilder, whole_number
-from .grid import Cell, Grid
+from .grid import Cell, Grid, nested
 from .marks import RAISED, STRUCK, as_seen, marked
 from .properties import office_properties
 
@@ -34,6 +34,7 @@ _NUMBER_FORMS = {
 }  # by the first of them, as num-format has it
 _LEVELS = 10
 _MAX_STYLES = 32  # based on each other
+_BOX = "{urn:oasis:names:tc:opendocument:xmlns:drawing:1.0}text-box"
 _UNSEEN = {f"{_TEXT}tracked-changes", f"{_OFFICE}annotation", f"{_TEXT}sequence-decls", f"{_TEXT}note-citation"}
 
 
@@ -138,6 +139,12 @@ def read(data: bytes) -> Extract:
     return builder.build(said.findtext(_TITLE) or "", office_properties(said))
 
 
+def _boxes(paragraph: _Element) -> Iterator[_Element]:
+    """The text boxes that hang on a paragraph, those in others of them left out."""
+    around = next(paragraph.iterancestors(_BOX), None)
+    return (box for box in paragraph.iter(_BOX) if next(box.iterancestors(_BOX), None) is around)
+
+
 class _Writer:
     def __init__(self, builder: TextBuilder, roots: list[_Element]) -> None:
         self.builder = builder
@@ -165,14 +172,20 @@ class _Writer:
                 text = self.text(element)
                 number = self.headings.next(level, element.get(f"{_TEXT}start-value")) if text.strip() else ""
                 self.builder.heading(f"{number} {text}", level)
+                self.write_boxes(element)
             elif element.tag == f"{_TEXT}p":
                 self.builder.block(self.text(element).rstrip())
+                self.write_boxes(element)
             elif element.tag == f"{_TEXT}list":
                 self.write_list(element, depth + 1)
             elif element.tag == f"{_TABLE}table":
                 self.builder.table(*self.grid(element))
             elif element.tag not in _UNSEEN and element.get(f"{_TEXT}display") != "none":
                 self.write(element, depth)
+
+    def write_boxes(self, paragraph: _Element) -> None:
+        for box in _boxes(paragraph):
+            self.write(box, depth=-1)
 
     def write_list(self, element: _Element, depth: int, numbers: _Numbers | None = None) -> None:
         first = depth == 0
@@ -207,7 +220,7 @@ class _Writer:
                 pieces.append(_CHARACTERS[child.tag])
             elif child.tag == f"{_TEXT}note":
                 pieces.append(f" [{self.text(child).strip()}]")
-            elif child.tag not in _UNSEEN and isinstance(child.tag, str):
+            elif child.tag not in (*_UNSEEN, _BOX) and isinstance(child.tag, str):
                 pieces.append(self._text(child))
             pieces.append(child.tail or "")
         return self._marked("".join(pieces), element)
@@ -222,6 +235,17 @@ class _Writer:
         raised = self.styles.look(element, f"{_STYLE}text-position").startswith(("super", *"123456789"))
         return marked(text, RAISED) if raised else text
 
+    def cell_texts(self, cell: _Element) -> Iterator[str]:
+        for block in cell:
+            if block.tag == f"{_TABLE}table":
+                yield nested(self.grid(block)[0].lines())
+            elif block.tag in (f"{_TEXT}p", f"{_TEXT}h"):
+                yield self.text(block)
+                for box in _boxes(block):
+                    yield from self.cell_texts(box)
+            elif block.tag not in _UNSEEN:
+                yield from self.cell_texts(block)
+
     def grid(self, table: _Element) -> tuple[Grid, int | None]:
         """The cells, and how many rows are marked as headers, if any; both may stand for several like them."""
         grid, headers = Grid(), 0
@@ -230,7 +254,7 @@ class _Writer:
                 continue
             cells: list[Cell] = []
             for cell in row.iterchildren(f"{_TABLE}table-cell"):
-                text = " ".join(" ".join(self.text(p) for p in cell.iter(f"{_TEXT}p", f"{_TEXT}h")).split())
+                text = " ".join(" ".join(self.cell_texts(cell)).split())
                 span, below = _count(cell, "number-columns-spanned"), _count(cell, "number-rows-spanned")
                 cells += [Cell(text, span, below)] * _count(cell, "number-columns-repeated")
             repeated = _count(row, "number-rows-repeated") if any(cell.text for cell in cells) else 1

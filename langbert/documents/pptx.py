@@ -11,6 +11,7 @@ from zipfile import ZipFile
 from ..errors import DocumentError
 from ..text.numerals import in_form
 from .archive import has, member, open_archive, parse_xml
+from .drawings import DRAWINGS, words_of
 from .extract import Extract, TextBuilder, whole_number
 from .grid import Cell, Grid
 from .inner_pictures import InnerPictures
@@ -83,7 +84,14 @@ def _write_slide(archive: ZipFile, name: str, builder: TextBuilder, pictures: In
         _, target = related.get("" if blip is None else blip.get(f"{_R}embed") or "", ("", ""))
         return pictures.text(target, partial(member, archive, target)) if has(archive, target) else ""
 
-    _write_shapes(parse_xml(member(archive, name)), builder, words)
+    def part(relation: str) -> bytes:
+        _, target = related.get(relation, ("", ""))
+        return member(archive, target) if has(archive, target) else b""
+
+    def seen(shape: _Element) -> str:
+        return words_of(shape, part) if shape.tag in DRAWINGS else words(shape)
+
+    _write_shapes(parse_xml(member(archive, name)), builder, seen)
     for kind, target in related.values():
         if kind.endswith("/notesSlide") and has(archive, target):
             _write_shapes(parse_xml(member(archive, target)), builder, lambda _: "")
@@ -93,23 +101,30 @@ def _write_shapes(slide: _Element, builder: TextBuilder, words: Callable[[_Eleme
     """What a slide says.
 
     Args:
-        words: what is written in a picture.
+        words: what is written in a picture, a chart or a diagram.
     """
     shapes = [
         shape
-        for shape in slide.iter(f"{_P}sp", f"{_P}pic", f"{_A}tbl")
-        if next(shape.iterancestors(_FALLBACK), None) is None
+        for shape in slide.iter(f"{_P}sp", f"{_P}pic", f"{_A}tbl", *DRAWINGS)
+        if next(shape.iterancestors(_FALLBACK), None) is None and not _is_hidden(shape)
     ]
     # The title comes first, wherever it stands among the shapes.
     for shape in sorted(shapes, key=lambda shape: not _is_title(shape)):
         if shape.tag == f"{_A}tbl":
             builder.table(*_grid(shape))
-        elif shape.tag == f"{_P}pic":
+        elif shape.tag == f"{_P}pic" or shape.tag in DRAWINGS:
             builder.block(words(shape))
         elif _is_title(shape):
             builder.heading(" ".join(_paragraphs(shape)), 2)
         elif _placeholder(shape) not in _FURNITURE:
             builder.block("\n".join(text for text in _paragraphs(shape) if text.strip()))
+
+
+def _is_hidden(shape: _Element) -> bool:
+    """Whether it, or a group that it is in, is not shown."""
+    around = (shape, *shape.iterancestors(f"{_P}grpSp", f"{_P}graphicFrame"))
+    about = (element.find(f"./*/{_P}cNvPr") for element in around)
+    return any(properties is not None and properties.get("hidden") in ("1", "true") for properties in about)
 
 
 def _placeholder(shape: _Element) -> str:

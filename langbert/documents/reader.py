@@ -82,7 +82,7 @@ def document_of(
         DocumentError: the message does not name the file.
     """
     entry = format_of(file)
-    with reading(encoding, ocr=ocr) as remarks, unfolding(len(loaded.data), max_unfolded):
+    with reading(encoding, path=file, ocr=ocr) as remarks, unfolding(len(loaded.data), max_unfolded):
         extract = _parse(loaded.data, entry, file.name)
     title = extract.title or next((heading.text for heading in extract.headings if heading.level == 1), "")
     metadata = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 
 from ..errors import DocumentError
 
@@ -17,26 +18,29 @@ _DEEPEST = 8  # files within files: archives in archives, mails in mails
 
 _remarks: ContextVar[list[str] | None] = ContextVar("remarks", default=None)
 _encoding: ContextVar[str | None] = ContextVar("encoding", default=None)
+_path: ContextVar[Path | None] = ContextVar("path", default=None)
 _ocr: ContextVar[bool] = ContextVar("ocr", default=False)
 _names: ContextVar[tuple[str, ...]] = ContextVar("names", default=())
 
 
 @contextmanager
-def reading(encoding: str | None = None, *, ocr: bool = False) -> Iterator[list[str]]:
+def reading(encoding: str | None = None, *, path: Path | None = None, ocr: bool = False) -> Iterator[list[str]]:
     """While a file is read: the remarks on it, as they come.
 
     Args:
         encoding: of texts that are not UTF-8 and name none themselves.
+        path: of the file; those beside it tell what a few letters are in.
         ocr: recognise text in pictures.
     """
     remarks: list[str] = []
-    tokens = _remarks.set(remarks), _encoding.set(encoding), _ocr.set(ocr)
+    tokens = _remarks.set(remarks), _encoding.set(encoding), _ocr.set(ocr), _path.set(path)
     try:
         yield remarks
     finally:
         _remarks.reset(tokens[0])
         _encoding.reset(tokens[1])
         _ocr.reset(tokens[2])
+        _path.reset(tokens[3])
 
 
 @contextmanager
@@ -71,6 +75,11 @@ def remark(text: str) -> None:
 def preferred_encoding() -> str | None:
     """What the user said texts are in, unless they say something else themselves."""
     return _encoding.get()
+
+
+def path_read() -> Path | None:
+    """Of the file being read, where it is one on disk."""
+    return _path.get()
 
 
 def wants_ocr() -> bool:

@@ -1,4 +1,4 @@
-"""Characters of the fonts Symbol and Wingdings, which documents write as code points of their own (U+F020–F0FF)."""
+"""Characters of Symbol, Wingdings and Webdings, which documents write as code points of their own (U+F020–F0FF)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ _SIGNS = {
     0xD7: "⋅", 0xD8: "¬", 0xD9: "∧", 0xDA: "∨", 0xDB: "⇔", 0xDE: "⇒", 0xE5: "∑", 0xF2: "∫",
 }  # fmt: skip
 _WINGDINGS = {
+    0x28: "☎", 0x2A: "✉", 0x46: "☞", 0x4A: "☺", 0x4C: "☹", 0x76: "❖", 0x9F: "•", 0xAB: "★", 0xE8: "➔", 0xF0: "⇨",
+    **dict(enumerate("⓪①②③④⑤⑥⑦⑧⑨⑩⓿❶❷❸❹❺❻❼❽❾❿", 0x80)),
     0x6C: "●", 0x6E: "■", 0x6F: "☐", 0x71: "❑", 0x75: "◆", 0xA7: "▪", 0xA8: "☐", 0xD8: "➢", 0xE0: "→", 0xDF: "←",
     0xFB: "✗", 0xFC: "✓", 0xFD: "☒", 0xFE: "☑",
 }  # fmt: skip
+_WINGDINGS_2 = {0x4F: "✗", 0x50: "✓", 0x51: "☒", 0x52: "☑", 0x53: "☒", 0x54: "☒", 0x97: "●", 0xA3: "☐"}
+_WEBDINGS = {0x61: "✓", 0x63: "☐", 0x67: "■", 0x6E: "●", 0x72: "✗"}
+_PICTURES = {"Wingdings": _WINGDINGS, "Wingdings 2": _WINGDINGS_2, "Wingdings 3": {}, "Webdings": _WEBDINGS}
 
 
 def symbol(code: int, font: str) -> str:
@@ -23,8 +28,8 @@ def symbol(code: int, font: str) -> str:
     ('β', '✓', 'A')
     """
     byte = code - 0xF000 if 0xF000 <= code <= 0xF0FF else code
-    if font.startswith("Wingdings"):
-        return _WINGDINGS.get(byte, "▪")
+    if font in _PICTURES:
+        return _PICTURES[font].get(byte, "▪")
     if font == "Symbol":
         return _GREEK[byte - 0x41] if 0x41 <= byte < 0x41 + len(_GREEK) else _SIGNS.get(byte, chr(byte))
     return chr(code) if 0 < code < 0xE000 else "\ufffd" if code > 0xF8FF or byte < 0x20 else chr(byte)

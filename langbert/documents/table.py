@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 from ..records import Heading
 from .encoding import decode
 from .extract import Extract, one_line
-from .grid import row_line
+from .grid import is_quantity, row_line
 from .limits import spend
 
+_SEPARATOR = re.compile(r"\A\s*sep=.\n", re.I)  # said to Excel
 _SAMPLE = 8192
 _MAX_CELL = 1 << 24  # characters; csv's own limit would refuse a cell with a long text
 
 
 def read(data: bytes) -> Extract:
-    text = decode(data)
+    text = _SEPARATOR.sub("", decode(data))
     names, dialect = _header(text)
     if not names or dialect is None:
         return Extract(text)
@@ -61,6 +63,6 @@ def _header(text: str) -> tuple[list[str], type[csv.Dialect] | None]:
     names = [name.strip() for name in row]
     while names and not names[-1]:
         names.pop()
-    if len(names) < 2 or not all(names) or any(name[0].isdigit() for name in names):
+    if len(names) < 2 or not all(names[1:]) or any(map(is_quantity, names)):
         return [], None
     return names, dialect
