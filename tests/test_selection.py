@@ -290,6 +290,18 @@ def test_the_fields_at_the_top_answer_what_is_asked_of_the_document(text: str, q
     assert not any(piece.is_asked_field for piece in cut_pieces([candidate], {"loop": document}))
 
 
+def test_of_front_matter_only_what_a_person_would_say_is_a_piece() -> None:
+    text = (
+        "---\ntitle: Time zones\naliases: ['/dev/time-zones', '/docs/zones']\nkeywords:\n"
+        "summary: The zone of a session shifts how moments are shown.\nowner: the calendar team\n"
+        "---\n\n# Time zones\n\nSet it.\n"
+    )
+    document = document_of(text)
+    pieces = cut_pieces(passages(document, "---", length=len(text)), {document.id: document})
+    said = [piece.text for piece in pieces if piece.kind == "fields"]
+    assert said == ["summary: The zone of a session shifts how moments are shown.", "owner: the calendar team"]
+
+
 def test_code_has_to_be_better_than_prose_and_nothing_is_shown_twice() -> None:
     text = "# Loops\n\nA loop ends at its end.\n\n```\nfor i in loop: end()\n```\n"
     pieces = pieces_of(text, "A loop", words=0)

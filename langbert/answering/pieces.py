@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..records import Candidate, Document, Heading
 from ..text.blocks import Block, BlockKind, announces_more, blocks, is_label, is_only_links
-from ..text.layout import ITEM
+from ..text.layout import FIELD_NAMES, FRONT_MATTER, ITEM
 from ..text.scripts import reading_length
 from .fields import AskedFields, head_fields
 
@@ -32,6 +32,10 @@ _READ = 700  # characters of a piece that models read: a row or an item may be a
 _ROWS = 1 / 3  # a row says enough by itself
 _MOSTLY = 0.7  # of the lines of a table of contents are links
 _LONGEST_CODE = 100.0  # words of code that are one piece
+_FILED = re.compile(
+    rf"(?:{'|'.join(FIELD_NAMES['title'])})\s*[:：].*|[^:：]*[:：]\s*(?:[\[{{].*)?", re.IGNORECASE | re.DOTALL
+)
+"""A field of front matter that says nothing: the title, which stands above every passage, and lists for programs."""
 _BULLET = re.compile(rf"^[ \t]*(?!\W?\w+[.)）、]){ITEM}")  # but no number
 
 
@@ -102,7 +106,11 @@ def cut_pieces(
     """
     pieces = {piece.place: piece for piece in (_fields(candidates, documents, asked) if asked else ())}
     for source, block, heading, start, end in blocks_of(candidates, documents) if placed is None else placed:
-        for first, last in _stretches(block, source.text, words):
+        # what a file says of itself is said line by line, and was written for programs
+        of_itself = block.kind == "fields" and not source.chunk.start and FRONT_MATTER.match(source.text) is not None
+        for first, last in _stretches(block, source.text, 0.0 if of_itself else words):
+            if of_itself and _FILED.fullmatch(source.text, first, last):
+                continue
             if first < end and start < last and _says_something(block, source.text, first, last):
                 piece = Piece(source, block.kind, first, last, block.lead, heading)
                 pieces.setdefault(piece.place, piece)
