@@ -121,6 +121,31 @@ def test_a_name_is_found_in_another_spelling(form, questions):
         assert ids(store, question)[0] == "42", question
 
 
+@pytest.mark.parametrize(
+    ("text", "questions"),
+    [
+        ("Pay into CH93 0076 2011 6238 5295 7.", ["CH9300762011623852957", "ch93-0076-2011-6238-5295-7"]),
+        ("Call +41 44 668 18 00.", ["044 668 1800", "+41446681800", "(044) 668 18 00"]),
+        ("ISBN 978-0-306-40615-7", ["9780306406157", "978 0306 406157"]),
+        ("Its address is 3C:22:FB:0A:91:7E.", ["3c22fb0a917e", "3C-22-FB-0A-91-7E"]),
+        ("Fill in form K-4DRX-7.", ["K4DRX7"]),
+        ("押金为捌仟元整。", ["8000元", "8,000 yuan", "八千元"]),
+        ("The dam cost 2.5 million.", ["2,500,000", "250万"]),
+        ("税率为百分之九。", ["9%", "9 percent"]),
+        ("Zu zahlen sind 7.310,40 Euro.", ["7,310.40", "7310.40"]),
+        ("Sales fell in Q2 2017.", ["second quarter of 2017", "2017Q2", "2017年第二季度"]),
+        ("The gate shuts at 21:45.", ["9:45 pm"]),
+        ("It is told in Chapter XVII.", ["chapter 17"]),
+        ("平成30年4月7日から施行する。", ["2018-04-07", "7 April 2018"]),
+    ],
+)
+def test_figures_are_found_in_another_spelling(text, questions):
+    others = neighbours("Form {0}, {1}:{3} pm, {0},{2}0 euros, {2}% of {1} million, Q{1} 20{3}, chapter {3}, 0{0} {0}")
+    store = store_of(*others, text)
+    for question in questions:
+        assert ids(store, question)[0] == "300", question
+
+
 @pytest.mark.parametrize("written", ["maxChunkLength", "max_chunk_length", "MAX_CHUNK_LENGTH", "max-chunk-length"])
 @pytest.mark.parametrize("asked", ["maxChunkLength", "MaxChunkLength", "max_chunk_length", "max chunk length"])
 def test_a_name_in_code_is_found_however_its_words_are_joined(written, asked):

@@ -12,6 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from ..text.figures import figures
 from ..text.names import clauses, dates, identifiers, question_identifiers
 from ..text.terms import asked_about, characters, spaced, terms, word_analyzer
 
@@ -33,10 +34,11 @@ def chunk_fields(text: str, headings: str, source: str) -> dict[str, list[str]]:
     between blanks; fields without any are left out."""
     body, title = spaced(text), spaced(f"{headings}\n{source}")
     (names, inner), (titled, _) = identifiers(body), identifiers(title)
-    exact, single = {*names, *titled, *dates(text), *clauses(text)}, characters(text)
+    whole, numbers = figures(text)
+    exact, single = {*names, *titled, *dates(text), *clauses(text), *whole}, characters(text)
     found = {BODY: [body], TITLE: [title]}
-    if inner:
-        found[BODY].append(" ".join(inner))
+    if inner or numbers:
+        found[BODY].append(" ".join((*inner, *numbers)))
     if exact:
         found[EXACT] = [" ".join(sorted(exact))]
     if single:
@@ -59,11 +61,12 @@ def question_words(question: str) -> dict[tuple[str, str], float]:
     prepared = spaced(question)
     wanted = Counter[tuple[str, str]]()
     names, inner = question_identifiers(prepared)
-    for term in terms(question) + terms(" ".join(inner)):
+    whole, numbers = figures(question)
+    for term in terms(question) + terms(" ".join((*inner, *numbers))):
         wanted[BODY, term] += 1
         wanted[TITLE, term] += 1
     wanted.update((EXACT, name) for name in names)
-    wanted.update({(EXACT, name): _A_DAY for name in (*dates(question), *clauses(question))})
+    wanted.update({(EXACT, name): _A_DAY for name in (*dates(question), *clauses(question), *whole)})
     single = characters(asked_about(question)) or characters(question)
     wanted.update((CHARACTERS, character) for character in single.split())
     named = list(wanted.items())[: 2 * _MOST_TERMS]

@@ -30,6 +30,8 @@ _RUN = re.compile(r"[^\W_]+")
 _PIECE = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\W\d_A-Z]+|[A-Z]+|\d+")  # of maxLength, HTTPServer, PX1201B
 _HAN_FIGURES = "〇○零一二三四五六七八九十百千"
 _HAN_NUMBER = re.compile(f"[{_HAN_FIGURES}]{{1,9}}(?=[年月日])")
+_ERAS = {"令和": 2018, "平成": 1988, "昭和": 1925, "民国": 1911, "民國": 1911}  # what is to be added to their years
+_ERA_YEAR = re.compile(rf"({'|'.join(_ERAS)}) ?(\d{{1,3}}) ?年")
 _CLAUSE = re.compile(rf"第\s?(\d{{1,6}}|[{_HAN_FIGURES}]{{1,9}})\s?([条條章节節款项項页頁期版])")
 _SIMPLER = str.maketrans("條節項頁", "条节项页")
 _HYPHEN = re.compile("[-‐–]")
@@ -43,7 +45,7 @@ _MONTH = (
 )
 _YEAR = re.compile(r"[12]\d{3}")
 _DATE = re.compile(
-    r"(?P<y1>[12]\d{3}) ?[年년] ?(?P<m1>\d{1,2}) ?[月월](?: ?(?P<d1>\d{1,2}) ?[日일])?"
+    r"(?P<y1>[12]\d{3}) ?[年년] ?(?P<m1>\d{1,2}) ?[月월](?: ?(?P<d1>\d{1,2}) ?[日일号號])?"
     rf"|\b(?:(?P<d2>\d{{1,2}})(?:st|nd|rd|th|\.)?\s(?:of\s)?)?{_MONTH.format('m2')},?\s(?P<y2>[12]\d{{3}})\b"
     rf"|\b{_MONTH.format('m3')}\s(?P<d3>\d{{1,2}})(?:st|nd|rd|th)?,?\s(?P<y3>[12]\d{{3}})\b"
     r"|\b(?P<y6>[12]\d{3})(?P<by>[./-])(?P<m6>\d{1,2})(?P=by)(?P<d6>\d{1,2})\b"
@@ -58,7 +60,7 @@ def identifiers(text: str) -> tuple[list[str], list[str]]:
     and that without its endings. And the words inside those that are written without a joint.
 
     >>> identifiers("see PEP-0008.rst and RFC 2119")
-    (['pep-0008.rst', 'pep-8-rst', 'pep-8', 'rfc-2119'], [])
+    (['pep-0008.rst', 'pep-8-rst', 'pep0008rst', 'pep-8', 'rfc-2119'], [])
     >>> identifiers("E1042 after 1,234 calls")
     (['e1042', 'e-1042', '1,234', '1234'], ['1042', '1234'])
     """
@@ -102,6 +104,7 @@ def dates(text: str) -> list[str]:
     """
     if not text.isascii():
         text = _HAN_NUMBER.sub(lambda number: str(from_han(number[0])), unicodedata.normalize("NFKC", text))
+        text = _ERA_YEAR.sub(lambda year: f"{_ERAS[year[1]] + int(year[2])}年", text.replace("元年", "1年"))
     if _YEAR.search(text) is None:
         return []
     found: dict[str, None] = {}
@@ -154,6 +157,8 @@ def _spellings(name: str, pieces: Sequence[str]) -> list[str]:
     own = [name.lower()]
     if 1 < len(pieces) <= _MOST_PIECES or pieces == [_THOUSANDS.sub("", name)]:
         own.append(_one_form(pieces))
+    if len(pieces) > 1 and not name.isalnum() and any(piece.isdigit() for piece in pieces):
+        own.append("".join(_RUN.findall(name)).lower())
     return own
 
 

@@ -7,11 +7,12 @@ from string import ascii_lowercase, ascii_uppercase
 _FIGURES = "零一二三四五六七八九"
 _UNITS = ("", "十", "百", "千")
 _WORTH = {"十": 10, "百": 100, "千": 1000}
-_OTHERWISE = str.maketrans("〇○两兩", "零零二二")
+_OTHERWISE = str.maketrans("〇○两兩壹贰貳叁參肆伍陆陸柒捌玖拾佰仟萬億", "零零二二一二二三三四五六六七八九十百千万亿")
 _ROMAN = (
     (1000, "m"), (900, "cm"), (500, "d"), (400, "cd"), (100, "c"), (90, "xc"), (50, "l"), (40, "xl"), (10, "x"),
     (9, "ix"), (5, "v"), (4, "iv"), (1, "i"),
 )  # fmt: skip
+_ROMAN_WORTH = {sign: value for value, sign in _ROMAN}
 _ALPHABETS = {
     "lowerLetter": ascii_lowercase,
     "upperLetter": ascii_uppercase,
@@ -78,21 +79,35 @@ def in_han(value: int, figures: str = _FIGURES, units: tuple[str, ...] = _UNITS)
 
 
 def from_han(text: str) -> int:
-    """The number that Chinese characters up to 千, or figures, write.
+    """The number that Chinese characters up to 亿, those of sums on contracts too, or figures, write.
 
-    >>> from_han("十二"), from_han("一百零五"), from_han("12"), from_han("二〇")
-    (12, 105, 12, 20)
+    >>> [from_han(text) for text in ("十二", "一百零五", "12", "二〇", "叁仟伍佰", "一亿二千万")]
+    [12, 105, 12, 20, 3500, 120000000]
     """
     if text.isdecimal():
         return int(text)
-    total, figure = 0, 0
+    total, below, figure = 0, 0, 0
     for character in text.translate(_OTHERWISE):
         if character in _WORTH:
-            total += (figure or 1) * _WORTH[character]
+            below += (figure or 1) * _WORTH[character]
             figure = 0
+        elif character == "万":
+            total, below, figure = total + (below + figure or 1) * 10**4, 0, 0
+        elif character == "亿":
+            total, below, figure = (total + below + figure or 1) * 10**8, 0, 0
         else:
             figure = 10 * figure + max(_FIGURES.find(character), 0)
-    return total + figure
+    return total + below + figure
+
+
+def from_roman(text: str) -> int:
+    """The number that Roman numerals write.
+
+    >>> from_roman("IV"), from_roman("xxi")
+    (4, 21)
+    """
+    worth = [_ROMAN_WORTH.get(sign, 0) for sign in text.lower()]
+    return sum(-own if own < after else own for own, after in zip(worth, [*worth[1:], 0], strict=True))
 
 
 def _lettered(count: int, alphabet: str) -> str:

@@ -16,7 +16,7 @@ from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
 from .scripts import UNSPACED, unwrapped
 
-ANALYSIS_VERSION = 3
+ANALYSIS_VERSION = 4
 """Raise it when the same text gives other terms: indexes made with another version are rebuilt."""
 
 _LONGEST_TERM = 128  # bytes; longer runs without a break are data, not words
