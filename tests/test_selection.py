@@ -191,6 +191,12 @@ def test_quotes_are_read_line_by_line_where_they_are_lists_tables_or_code() -> N
     assert set_out("Take:\n\n* one\n  more\n* two") == "Take:\n* one more\n* two"
     assert set_out("Run:\n\n    a = 1\n    if a:\n        b()\n") == "Run:\na = 1\nif a:\n    b()"
     assert set_out("> 第一行，\n> 第二行。") == "第一行，第二行。"
+    assert set_out('看[缓存表](/cached-tables.md#用法)与 [the `x` page](a(b)c "t").') == "看缓存表与 the `x` page."
+    assert set_out("- The `docs <https://docs.python.org/3/>`_, [1](#note) [a] (b)") == "- The docs, [1](#note) [a] (b)"
+    assert set_out("See :pep:`8`, :func:`~a.b` and :ref:`the index <genindex>`: `a`:b:`c`") == (
+        "See PEP 8, a.b and the index: `a`:b:`c`"
+    )
+    assert set_out("Run:\n\n    f[i](x)\n") == "Run:\nf[i](x)"
     nested = "1. Make a user:\n\n   ```sql\n   CREATE USER u;\n   ```\n\n   Then log in."
     assert set_out(nested) == "1. Make a user:\n  CREATE USER u;\n  Then log in."
 

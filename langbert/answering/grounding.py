@@ -30,6 +30,13 @@ _LONGEST_QUOTE = 3  # sentences
 _HELD = 0.4  # a stretch with less of the claim's weight is not worth verifying
 _WHOLE = re.compile(r"[.!?。！？…:：][\"'”’»)\]`*」』]*$")  # how a sentence ends
 _QUOTED = re.compile(r"\n[ \t]*>[ \t]?")  # as Markdown quotes, within a paragraph
+_LINK = re.compile(
+    r"!?\[(?!\d+\])(?P<markdown>[^\[\]\n]{1,300})\]"
+    r"\((?:[^()\s]|\([^()\s]{0,99}\)){1,999}(?:[ \t]\"[^\"\n]{0,300}\")?\)"
+    r"|`(?P<rest>[^`<>]{1,300}?)\s{0,9}<[^<>`\s]{1,999}>`__?"
+    r"|(?<![\w`:]):(?:(?P<series>pep|rfc)|[a-z][a-z:]{1,29}):`[~!]?(?P<role>[^`<>]{1,300}?)(?:\s{0,9}<[^<>`\s]{1,999}>)?`"
+)
+"""A link in Markdown, its words no mere number; in reStructuredText; a role there, as of "see :pep:`8`"."""
 _MARK = re.compile(r"(?:(?<!\s)\s+)?\[(?:\d+(?:\s*,\s*\d+)*|\?)\]")
 _REFUSAL = re.compile(
     r"^(?:(?:i'?m |i am )?(?:sorry|unfortunately)\W+(?:but )?)?(?:"
@@ -97,7 +104,8 @@ class Passages:
 
 
 def set_out(quote: str) -> str:
-    """A quote as it is read: lists, tables and code line by line, prose without the line breaks of its page."""
+    """A quote as it is read: lists, tables and code line by line, prose without the line breaks of its page, and links
+    without their targets."""
     shown: list[str] = []
     last: Block | None = None
     for block in blocks(quote):
@@ -109,10 +117,19 @@ def set_out(quote: str) -> str:
         elif block.kind == "list":
             shown += [line for part in parts for line in _item_lines(part)]
         else:
-            lines = [one_line(_QUOTED.sub("\n", part)) for part in parts]
+            lines = [_one_line(_QUOTED.sub("\n", part)) for part in parts]
             shown += [one_line("\n".join(lines))] if block.kind == "text" else lines
         last = block
-    return "\n".join(shown) or one_line(quote)
+    return "\n".join(shown) or _one_line(quote)
+
+
+def _one_line(text: str) -> str:
+    return one_line(_LINK.sub(_words, text))
+
+
+def _words(link: re.Match[str]) -> str:
+    series = f"{link['series'].upper()} " if link["series"] else ""
+    return series + (link["markdown"] or link["rest"] or link["role"])
 
 
 def _from_its_line(text: str, start: int, end: int) -> str:
@@ -124,7 +141,7 @@ def _from_its_line(text: str, start: int, end: int) -> str:
 def _item_lines(item: str) -> list[str]:
     """An item of a list; what is set apart in it, items and code of its own, on lines of their own."""
     first, _, rest = item.partition("\n\n")
-    lines = [one_line(first)] if len(found := blocks(first)) <= 1 else [one_line(first[: found[0].end])]
+    lines = [_one_line(first)] if len(found := blocks(first)) <= 1 else [_one_line(first[: found[0].end])]
     if len(found) > 1:
         rest = f"{first[found[0].end :]}\n\n{rest}"
     return lines + ([f"  {line}" for line in set_out(dedent(rest)).split("\n")] if rest.strip() else [])
