@@ -124,16 +124,27 @@ def environment() -> dict[str, str]:
     return {**os.environ, **SETTINGS, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
+def started(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "langbert", "index", *map(str, arguments), "--embedder", "minilm", "--json"]
+    return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def report_of(job: subprocess.Popen[str]) -> dict[str, Any]:
+    out, err = job.communicate()
+    assert job.returncode == 0, out + err
+    return json.loads(out)
+
+
 def indexed(*arguments: object) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "langbert", "index", *map(str, arguments), "--embedder", "minilm", "--json"],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
+    return report_of(started(*arguments))
+
+
+def many_files(place: Path, n: int) -> Path:
+    folder = place / "files"
+    folder.mkdir()
+    for path in sorted(DOCUMENTS.glob("*.rst"), key=lambda path: path.stat().st_size)[:n]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
 
 
 @pytest.mark.slow
@@ -150,6 +161,36 @@ def test_the_command_indexes_on_ray(files: Path, tmp_path: Path, minilm: Embedde
     with Store.open(tmp_path / "store", embedder=minilm) as store:
         assert made_of(store) == expected
     assert indexed(files, "--store", tmp_path / "store", "--ray")["unchanged"] == 3
+
+
+ONE_CORE = """
+import sys
+import ray
+from langbert import Embedder
+from langbert_scale import embed, index
+
+ray.init(num_cpus=1, include_dashboard=False)
+rows = ray.data.from_items([{"text": "a"}, {"text": "b"}]).map(lambda row: {"text": row["text"] + "!"})
+print(sorted(row["text"] for row in embed(rows, model="minilm").iter_rows()))
+index(sys.argv[1], sys.argv[2], embedder=Embedder("minilm", precision="float32"), precision="int8")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.timeout(900)
+def test_one_core_is_enough_and_computes_in_the_precision_asked_for(tmp_path: Path, minilm: Embedder) -> None:
+    pytest.importorskip("ray")
+    command = [sys.executable, "-c", ONE_CORE, many_files(tmp_path, 2), tmp_path / "store"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "['a!', 'b!']" in done.stdout
+    with Store.open(tmp_path / "store", embedder=minilm) as store, store.snapshot() as snapshot:
+        chunks = snapshot.chunks_by_id(row.id for row, _ in snapshot.stored_chunks())
+        vectors = store.vectors(list(chunks))
+    texts = [chunk.contextual_text for chunk in chunks.values()]
+    off = {p: np.abs(Embedder("minilm", precision=p).embed(texts) - vectors).max() for p in ("int8", "float32")}
+    assert off["int8"] < 0.001 < off["float32"]
 
 
 class Hosts:
@@ -240,26 +281,45 @@ def test_a_host_is_killed_in_the_middle(tmp_path: Path, minilm: Embedder) -> Non
     pytest.importorskip("ray")
     if not Path("/proc/self/cmdline").exists():
         pytest.skip("finds the hosts' processes in /proc")
-    folder = tmp_path / "files"
-    folder.mkdir()
-    for path in sorted(DOCUMENTS.glob("*.rst"), key=lambda path: path.stat().st_size)[:24]:
-        (folder / path.name).write_bytes(path.read_bytes())
+    folder = many_files(tmp_path, 24)
     with Store.open(tmp_path / "plain", embedder=minilm) as plain:
         sync([folder], plain)
         expected = made_of(plain)
     hosts = Hosts(3)
     try:
-        command = [sys.executable, "-m", "langbert", "index", folder, "--store", tmp_path / "store", "--json"]
-        command += ["--embedder", "minilm", "--ray", hosts.address]
-        job = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        job = started(folder, "--store", tmp_path / "store", "--ray", hosts.address)
         wait_for_documents(tmp_path / "store", job)
         kill(*descendants(hosts.raylets[-1]))
-        out, err = job.communicate()
-        assert job.returncode == 0, out + err
-        report = json.loads(out)
+        report = report_of(job)
     finally:
         hosts.stop()
     assert report["added"] == report["documents"] == len(list(folder.iterdir()))
+    with Store.open(tmp_path / "store", embedder=minilm) as store:
+        assert made_of(store) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.models
+@pytest.mark.timeout(900)
+def test_a_killed_driver_is_started_again_and_does_what_is_missing(tmp_path: Path, minilm: Embedder) -> None:
+    pytest.importorskip("ray")
+    if not Path("/proc/self/cmdline").exists():
+        pytest.skip("finds what the driver has started in /proc")
+    folder = many_files(tmp_path, 16)
+    with Store.open(tmp_path / "plain", embedder=minilm) as plain:
+        sync([folder], plain)
+        expected = made_of(plain)
+    job = started(folder, "--store", tmp_path / "store", "--ray")
+    wait_for_documents(tmp_path / "store", job)
+    cluster = descendants(job.pid)
+    kill(job.pid)
+    job.communicate()
+    kill(*cluster)
+    with Store.open(tmp_path / "store", create=False, read_only=True) as store:
+        stored = store.n_documents
+    assert 0 < stored < 16
+    again = indexed(folder, "--store", tmp_path / "store", "--ray")
+    assert (again["unchanged"], again["added"]) == (stored, 16 - stored)
     with Store.open(tmp_path / "store", embedder=minilm) as store:
         assert made_of(store) == expected
 

@@ -63,6 +63,7 @@ def embed(
     ray = _ray("embed")
     cluster = ray.cluster_resources()
     gpus = int(cluster.get("GPU", 0))
+    encoders = concurrency or _encoders(cluster)
     if not gpus:
         options.setdefault("threads", 1)
     return dataset.map_batches(
@@ -70,8 +71,8 @@ def embed(
         fn_constructor_args=(model, column, to, role, options),
         batch_format="numpy",
         batch_size=batch_size,
-        compute=ray.data.ActorPoolStrategy(size=concurrency or _encoders(cluster)),
-        num_cpus=_CORES,
+        compute=ray.data.ActorPoolStrategy(size=encoders),
+        num_cpus=min(_CORES, max(0, cluster.get("CPU", 1) - 1) / encoders),  # tasks before and after need a whole core
         num_gpus=1 if gpus else None,
     )
 
@@ -83,6 +84,7 @@ def index(
     embedder: Embedder | None = None,
     address: str | None = None,
     concurrency: int | None = None,
+    precision: str = "auto",
     options: SyncOptions | None = None,
     prune: bool = False,
     progress: Progress | None = None,
@@ -99,6 +101,7 @@ def index(
         address: ``HOST:PORT`` of a Ray cluster, or ``"auto"``; by default this machine's cores become one for the
             time being.
         concurrency: as for :func:`embed`.
+        precision: of the encoders; see :class:`langbert.Embedder`.
         options, prune, progress: as for :func:`langbert.sync`.
 
     Raises:
@@ -110,7 +113,9 @@ def index(
     if embedder is None:
         embedder = _as_before(place)
     with (
-        Cluster(embedder, address=address, concurrency=concurrency, limits=options.limits) as cluster,
+        Cluster(
+            embedder, address=address, concurrency=concurrency, precision=precision, limits=options.limits
+        ) as cluster,
         open_store(place, embedder=cluster.made, chunker=cluster.made, **opening) as store,
         Changes(paths, store, options) as changes,
     ):
@@ -139,7 +144,7 @@ class Cluster:
 
     Args:
         embedder: says which vectors; here it embeds nothing.
-        address, concurrency: as for :func:`index`.
+        address, concurrency, precision: as for :func:`index`.
         limits: of what a file may cost.
 
     Attributes:
@@ -156,6 +161,7 @@ class Cluster:
         *,
         address: str | None = None,
         concurrency: int | None = None,
+        precision: str = "auto",
         limits: Limits | None = None,
     ) -> None:
         self.made = Made(embedder)
@@ -164,6 +170,7 @@ class Cluster:
         if self._mine:
             _connect(self._ray, address)
         self._encoders = concurrency or _encoders(self._ray.cluster_resources())
+        self._precision = precision
         self._limits = limits or Limits()
 
     def close(self) -> None:
@@ -201,6 +208,7 @@ class Cluster:
             concurrency=self._encoders,
             batch_size=None,
             space=space,
+            precision=self._precision,
             **space.options,
         )
         yield from map(self.made.taken, embedded.iter_rows())
