@@ -418,7 +418,15 @@ async def test_documents_metadatas_and_ids_may_come_from_generators(store: LangB
     assert len(await store.aadd_documents(Document(page_content=text) for text in "ef")) == 2
     with pytest.raises(TypeError, match=r"give \['hello'\]"):
         store.add_texts("hello")
+    with pytest.raises(TypeError, match=r"give \['12'\]"):
+        store.get_by_ids("12")
+    with pytest.raises(ValueError, match="1 ids came for 2"):
+        store.add_texts(["g", "h"], ids=["7"])
+    with pytest.raises(ValueError, match="1 metadatas came for 2"):
+        store.add_texts(["g", "h"], [{}])
     assert len(store.store) == 6
+    (added,) = store.add_texts(["g"], [None])
+    assert store.get_by_ids([added])[0].metadata == {}
 
 
 @pytest.mark.parametrize("search_type", ["similarity", "hybrid", "lexical", "mmr", "similarity_score_threshold"])

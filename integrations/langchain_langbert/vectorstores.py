@@ -85,11 +85,16 @@ class LangBertVectorStore(VectorStore):
         ids: list[str] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Adds or updates ``texts``, generators too: LangChain's own reading of one leaves nothing to add."""
+        """Adds or updates ``texts``, generators too: LangChain's own reading of one leaves nothing to add, and what has
+        no id where others have one is left out."""
         if isinstance(texts, str):
             raise TypeError(f"add_texts takes texts, got one str: give [{texts!r:.40}]")
-        metadatas = list(metadatas) if metadatas is not None else None
-        return super().add_texts(list(texts), metadatas, ids=list(ids) if ids is not None else None, **kwargs)
+        texts = list(texts)
+        about = [{}] * len(texts) if metadatas is None else [metadata or {} for metadata in metadatas]
+        if len(about) != len(texts):
+            raise ValueError(f"{len(about)} metadatas came for {len(texts)} texts: give one a text, or none")
+        documents = [Document(page_content=text, metadata=said) for text, said in zip(texts, about, strict=True)]
+        return self.add_documents(documents, ids, **kwargs)
 
     async def aadd_texts(
         self,
@@ -127,6 +132,8 @@ class LangBertVectorStore(VectorStore):
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """The documents in the order of ``ids``; missing ones are left out."""
+        if isinstance(ids, str):
+            raise TypeError(f"get_by_ids takes ids, got one str: give [{ids!r:.40}]")
         return [document_of(item) for item in self.store.get(list(ids))]
 
     def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
