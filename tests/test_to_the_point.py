@@ -12,13 +12,47 @@ from langbert import Document, Embedder, Rag, Store
 from langbert.answering.cells import asked_cell, rows_of
 from langbert.answering.clauses import asked_clause
 from langbert.answering.conditions import is_of_another
+from langbert.answering.evidence import Evidence
 from langbert.answering.places import asked_place
+from langbert.answering.relative import with_its_base
 from langbert.documents import read_document
+from langbert.records import Candidate, Chunk
+from langbert.text.sentences import sentences
 
 
 def clause(question: str, sentence: str) -> str | None:
     span = asked_clause(question, sentence)
     return sentence[slice(*span)] if span else None
+
+
+def test_a_range_is_one_value() -> None:
+    said = "门诊时间为八点至十一点，急诊时间为七点至二十二点。"
+    assert clause("急诊时间是几点？", said) == "急诊时间为七点至二十二点"
+    said = "The pool opens from 7 am to 9 am for clubs and from 10 am to 8 pm for guests."
+    assert clause("When is the pool open for clubs?", said) == "The pool opens from 7 am to 9 am for clubs"
+
+
+def test_the_first_part_lacks_what_the_others_have_in_common() -> None:
+    said = "员工借用设备须填写申请表，两天以内由组长签字，两天以上由主任签字。"
+    assert clause("借用设备五天由谁签字？", said) is None
+    assert clause("两天以上由谁签字？", said) == "两天以上由主任签字"
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("The pass costs 40 euros. Foreigners pay ten euros more.", True),
+        ("Staff have 26 days. Night workers have another two days.", True),
+        ("押金为二百元。周末另加五十元。", True),
+        ("The pass costs 40 euros. Foreigners pay 50 euros, ten more than others.", False),
+        ("The pass costs 40 euros.\n\nForeigners pay ten euros more.", False),
+        ("The hall has 90 seats. It was built in 1910.", False),
+    ],
+)
+def test_what_is_said_relative_to_a_sentence_is_quoted_with_it(text: str, whole: bool) -> None:
+    chunk = Chunk("c", "d", text)
+    last = [start for start, _ in sentences(text)][-1]
+    assert with_its_base(Evidence(Candidate(chunk, 1.0), last, len(text), 1.0)).start == (0 if whole else last)
 
 
 # One clause of several
@@ -57,6 +91,13 @@ OF_TWO = [
         "schools",
         "companies",
     ),
+    (
+        "Tables by the window cost {} euros, those by the stage {} euros.",
+        "How much is a table by the {}?",
+        "window",
+        "stage",
+    ),
+    ("冬季从七点到{}点开放，夏季从六点到{}点。", "{}开放到几点？", "冬季", "夏季"),
     ("Release 4 supports {} users; release 5 supports {} users.", "How many users does release {} support?", "4", "5"),
     (
         "The deposit for a drill is {} euros, the one for a ladder {} euros.",

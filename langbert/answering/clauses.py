@@ -50,13 +50,18 @@ _COUNTED = re.compile(
     r"|[零〇一二两三四五六七八九十百千万半]+(?=个?[天日周月年元角分秒点米克斤升吨名人次件条台层倍岁度位时小公千平]))",
     re.IGNORECASE,
 )
-_RANGE = re.compile(rf"\s?(?:to|-|–|bis|至|到)\s?{NUMBER.pattern}")
+_RANGE = re.compile(
+    rf"\s?(?:[ap]\.?m\.?|Uhr|[点时月日号年天元度米岁])?\s?(?:to|until|-|–|—|~|bis|至|到)\s?(?:[上下中]午|晚上|次日)?"
+    rf"(?:{NUMBER.pattern}|{_COUNTED.pattern})",
+    re.IGNORECASE,
+)
+_CLOCK = re.compile(r"\s?(?:[ap]\.?m\b|Uhr|o'clock|点)", re.IGNORECASE)
 _NAME = re.compile(r"\b[A-ZÀ-Þ][\w'’-]+(?:\s+[A-ZÀ-Þ][\w'’-]+)*")
 _LETTER = re.compile(r"(?<![A-Za-z\d.'’-])[A-Z](?![A-Za-z\d.'’-])")  # "model A"; as a word it would be an article
 _UNIT = re.compile(rf"[ -]?(?:[%‰°€$£¥]\w?|[^\W\d_{HAN}]+|[{HAN}])")  # behind a figure
 _BEFORE = re.compile(rf"([^\W\d_]{{1,30}})[ -]?$|([{HAN}])$")
 _VERB = re.compile(
-    r"(?:^|\s)([a-z][\w'’-]*)(?:\s+(?:in|on|at|by|to|for|of|from|up|about|around|over|under|than|until|since|only))*\s*$"
+    r"(?:^|(?<!\bthe)(?<!\ba)(?<!\ban)(?<!\bper)(?<!\beach)\s)([a-z][\w'’-]*)(?:\s+(?:in|on|at|by|to|for|of|from|up|about|around|over|under|than|until|since|only))*\s*$"
 )  # or whatever stands before a value
 _KINDS = {
     stem: kind
@@ -157,6 +162,8 @@ def _values(question: str, sentence: str, who: bool) -> Iterator[tuple[int, int]
 
 def _kind(sentence: str, start: int, end: int) -> str:
     """Of what kind a figure is: by its unit, or the stem of it."""
+    if _CLOCK.match(sentence, end):
+        return "clock"
     unit = _UNIT.match(sentence, end)
     name = sentence[start - 1 : start] if sentence[:start].endswith(tuple("$€£¥")) else unit[0].strip() if unit else ""
     stems = content_terms(name.split(" ")[0]) if name.isalpha() else [name]
@@ -222,6 +229,8 @@ def _chosen(question: str, sentence: str, parts: Sequence[_Part]) -> _Part | Non
     if not best or fits.count(best) > 1:
         return None
     part = parts[fits.index(best)]
+    if part is first and any(count > 1 and word in asked and word not in part.words for word, count in counts.items()):
+        return None  # the others have in common what is asked
     years = set(YEAR.findall(question))
     if years and not _WHEN.search(question) and not years.issuperset(YEAR.findall(sentence, part.start, part.end)):
         return None  # cut in the wrong place

@@ -36,6 +36,7 @@ from .packing import pack
 from .pieces import LOOKED_AT, PIECE, Piece, blocks_of, cut_pieces
 from .prompt import FULL, SHORT, build_messages, not_found
 from .refusal import Encoder, confidence, features
+from .relative import with_its_base
 from .selection import Weighed, as_candidates, merged, select
 from .versions import newest_first, versions
 from .wants import Wants, parts, wants
@@ -224,6 +225,8 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
         chosen = found[:1]
     short = one_line(found[0].short) if found else ""
     chosen, is_new = _to_the_point(question, chosen, pieces, documents, wanted, len(in_parts) == 1)
+    if wanted.fact and chosen and (whole := with_its_base(chosen[0])) is not chosen[0]:
+        chosen, is_new = [whole, *(other for other in chosen[1:] if not whole.overlaps(other))], True
     if is_new:
         alone = as_candidates([narrowed(chosen[0])])  # what stands beside it misleads a reader
         again: list[Evidence] = yield Read(question, alone)
