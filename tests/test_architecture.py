@@ -130,7 +130,7 @@ def imported_when_loaded(file: Path, root: Path) -> set[Path]:
 
 
 MODEL_ROOMS = [
-    {"hardware"},
+    {"cores", "hardware"},
     {"layers"},  # torch, and what the processor can do
     {"files"},
     {"architectures", "llama_cpp_models", "transformers_models"},

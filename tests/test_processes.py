@@ -110,7 +110,8 @@ def test_beside_busy_processes_fewer_threads_are_taken_where_nobody_said_how_man
     """A process on every core, and one is left; before the models knew, they waited for each other on all of them."""
     program = """
 import os, subprocess, sys, time
-from langbert.models.hardware import allowed_threads, planned_threads, usable_cores
+from langbert.models.cores import usable_cores
+from langbert.models.hardware import allowed_threads, planned_threads
 every = planned_threads(None)
 assert every == usable_cores()
 busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(len(os.sched_getaffinity(0)))]

@@ -17,6 +17,7 @@ from langbert.documents.pdf_page import CHANGED, Look, Seen, draw_page, quote_bo
 from langbert.documents.reading import Reading, Task, read_one
 from langbert.documents.workers import Limits, Workers, read_in_order, workers_for
 from langbert.errors import DocumentError
+from langbert.models.cores import _cgroup_quota
 
 needs_signals = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and limits")
 
@@ -194,6 +195,25 @@ def test_limits_and_numbers_that_make_no_sense_are_refused() -> None:
         Workers(0)
     assert workers_for(2) == 0
     assert workers_for(1000) >= 1
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        ({"cpu.max": "250000 100000"}, 2.5),
+        ({"cpu.max": "max 100000"}, float("inf")),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, float("inf")),
+        ({}, float("inf")),
+    ],
+)
+def test_a_container_may_grant_fewer_processors_than_there_are(
+    tmp_path: Path, files: dict[str, str], cpus: float
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert _cgroup_quota(tmp_path) == cpus
 
 
 def look_at(file: Path, workers: Workers, page: int = 1, **asked: object) -> Seen:

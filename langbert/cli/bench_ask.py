@@ -114,6 +114,6 @@ def machine() -> dict[str, Any]:
 
     import torch
 
-    from ..models.hardware import usable_cores
+    from ..models.cores import usable_cores
 
     return {"system": platform.platform(), "cores": usable_cores(), "torch": torch.__version__}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from queue import LifoQueue
 
 from ..errors import DocumentError
+from ..models.cores import usable_cores
 from .jobs import Job, R
 from .loading import stamp_of
 from .reading import Reading, Task, read_one
@@ -59,10 +59,9 @@ class Limits:
 
 def workers_for(n_files: int) -> int:
     """How many are worth having: none for a few files, and the caller's core is left to it."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if n_files < _WORTH or not sys.executable or getattr(sys, "frozen", False):
         return 0
-    return max(1, min(_MOST, cores - 1))
+    return max(1, min(_MOST, usable_cores() - 1))
 
 
 def read_in_order(tasks: Iterable[tuple[Task, int]], workers: Workers | None) -> Iterator[Reading]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
-import math
 import os
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Literal, get_args
 import torch
 
 from ..errors import require_choice
+from .cores import bound_cores, usable_cores
 
 _LOG = logging.getLogger("langbert")
 
@@ -89,25 +89,6 @@ def _cpu_flags() -> frozenset[str]:
     return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
 
 
-@lru_cache(maxsize=1)
-def usable_cores() -> int:
-    """The cores this process may use: its CPU affinity, cut to its cgroup's quota (a container's ``--cpus``)."""
-    return max(1, math.ceil(min(_cores(), _cgroup_quota())))
-
-
-def _cgroup_quota() -> float:
-    """CPUs' worth of time the cgroup (v2, then v1) grants; infinite where it sets no limit."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text().strip()
-            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return math.inf
-    return math.inf if quota in ("max", "-1") else int(quota) / int(period)
-
-
 def release_memory() -> None:
     """Give back to the system what loading a network took and nobody needs any more; glibc would keep it."""
     if sys.platform == "linux":
@@ -172,7 +153,7 @@ def allowed_threads(threads: int) -> int:
     stayed behind, and it would wait for them for ever.
     """
     if isinstance(threads, _EveryCore):
-        threads = max(1, min(int(threads), round(_cores() - _Process.load.others())))
+        threads = max(1, min(int(threads), round(bound_cores() - _Process.load.others())))
     if threads > 1 and _Process.lost_threads:
         if not _Process.warned:
             _LOG.warning(
@@ -182,10 +163,6 @@ def allowed_threads(threads: int) -> int:
             _Process.warned = True
         return 1
     return threads
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Load:
