@@ -79,7 +79,8 @@ def test_migrate(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_rm_removes_files_folders_and_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "docs"
     (folder / "old").mkdir(parents=True)
-    for name in ("a.txt", "b.txt", "old/c.txt", "old/d.txt", "older.txt"):
+    (folder / "new").mkdir()
+    for name in ("a.txt", "b.txt", "old/c.txt", "old/d.txt", "older.txt", "new/e.txt"):
         (folder / name).write_text(f"This is {name}.")
     with Store.open(tmp_path / "s", embedder=HashEmbedder(), chunker=LineChunker()) as store:
         sync(folder, store)
@@ -91,6 +92,7 @@ def test_rm_removes_files_folders_and_names(tmp_path: Path, capsys: pytest.Captu
         0,
         f"removed from {tmp_path / 's'}: 1\n",
     )
+    assert cli(capsys, "store", "rm", "new/", "--store", tmp_path / "s")[0] == 0  # as its citations name it
     with Store.open(tmp_path / "s") as store:
         assert [row.source for row in store.documents()] == ["older.txt"]
 

@@ -501,6 +501,18 @@ def test_a_calendar_is_its_events() -> None:
     assert text == "Event: Board, long name\nBegins: 2024-03-05 14:00 UTC\n\nEvent: 体检"
 
 
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.properties"])
+def test_letters_written_as_numbers_are_read(name: str) -> None:
+    written = r'{"say": "\u95e8\u7981 \ud83d\udd11", "mark": "\u0022", "no": "\\u95e8", "half": "\ud83d"}'
+    said = r'{"say": "门禁 🔑", "mark": "\u0022", "no": "\\u95e8", "half": "\ud83d"}'
+    assert parse_as(written.encode(), name).text == said
+    assert parse_as(rb"\u95e8", "a.txt").text == r"\u95e8"
+
+
+def test_an_exponent_at_the_end_of_a_line_of_rich_text() -> None:
+    assert parse_as(rb"{\rtf1 5 m{\super 2}\par next}", "a.rtf").text == "5 m^2\n\nnext"
+
+
 def test_who_how_often_and_whether_at_all() -> None:
     event = (
         'BEGIN:VEVENT\nSUMMARY:Fair\nDTSTART;VALUE=DATE:20250301\nDTEND;VALUE=DATE:20250303\nORGANIZER;CN="Ito: A, B":'

@@ -78,6 +78,17 @@ def test_markdown_rows_stay_lines(tmp_path: Path) -> None:
     assert "| c | d |" in document.text
 
 
+def test_markdown_may_hold_tables_of_html(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    names = "".join(f"<th>{name}</th>" for name in ("Depot", "Opens", "Foreman"))
+    table = f"<table>\n<tr>{names}</tr>\n<tr><td>Mill</td><td></td><td>Ann</td></tr>\n</table>"
+    path.write_text(f"# Depots\n\n{table}\n\n## After\n\n```html\n{table}\n```\n")
+    document = read_document(path)
+    rows = "Depot | Opens | Foreman\nMill | Opens: – | Foreman: Ann"
+    assert document.text == f"# Depots\n\n{rows}\n\n## After\n\n```html\n{table}\n```\n"
+    assert document.text[document.headings[1].start :].startswith("## After")
+
+
 def test_merged_cells_count_for_all_they_cover(tmp_path: Path) -> None:
     import docx
 

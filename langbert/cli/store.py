@@ -144,7 +144,7 @@ def remove(
 
 
 def _is_meant(name: str, document_id: str, source: str, path: str) -> bool:
-    if name in (document_id, source):
+    if name in (document_id, source) or source.startswith(f"{name.rstrip('/')}/"):
         return True
     place = os.path.abspath(name)
     return path == place or path.startswith(os.path.join(place, ""))

@@ -54,7 +54,7 @@ _TEXTS = (
 
 FORMATS: tuple[Format, ...] = (
     Format("text", _TEXTS, "plain", version=2),
-    Format("markdown", (".md", ".markdown", ".mdown", ".mkd", ".mdx", ".rmd", ".qmd"), "markdown"),
+    Format("markdown", (".md", ".markdown", ".mdown", ".mkd", ".mdx", ".rmd", ".qmd"), "markdown", version=2),
     Format("rst", (".rst", ".rest"), "rst"),
     Format("html", (".html", ".htm", ".xhtml"), "html", version=4),
     Format("pdf", (".pdf",), "pdf", version=3),
@@ -66,7 +66,7 @@ FORMATS: tuple[Format, ...] = (
     Format("outlook", (".msg",), "outlook"),
     Format("csv", (".csv", ".tsv"), "table", version=2),
     Format("spreadsheet", (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "spreadsheet"),
-    Format("rtf", (".rtf",), "rtf", version=2),
+    Format("rtf", (".rtf",), "rtf", version=3),
     Format("xml", (".xml", ".opml", ".fb2", ".xliff", ".xlf", ".tmx", ".resx", ".plist", ".dita", ".svg"), "elements"),
     Format("subtitles", (".srt", ".vtt"), "subtitles"),
     Format("calendar", (".ics",), "events", version=2),

@@ -1,4 +1,4 @@
-"""Markdown (CommonMark): the text stays as it is in the file, a parser only finds the headings."""
+"""Markdown (CommonMark): the text stays as it is in the file but for its tables; a parser finds the headings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ..errors import DocumentError
 from ..records import Heading
 from ..text.layout import FRONT_MATTER
 from .encoding import decode
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _HTML_HEADING = re.compile(r"<h([1-6])\b[^>]{0,500}>(.{0,2000}?)</h\1\s{0,9}>", re.DOTALL | re.IGNORECASE)
 _DELIMITER_ROW = re.compile(r"^[ \t]*(?:\|[ \t]*)?:?-[ \t:|-]*$", re.MULTILINE)
+_GONE = "\0"  # a line of a table that is written otherwise
 _MAX_HEADING = 2_000  # characters of mark-up and words: more is not shown, and some mark-up costs its square
 _TAG = re.compile(r"<[^<>]*>")
 _ANCHOR = re.compile(r"\{#[^{}]{0,200}\}\s*$")  # "## Heading {#its-name}"
@@ -31,8 +33,8 @@ def read(data: bytes) -> Extract:
 
 
 def _with_named_cells(text: str) -> str:
-    """The rows of tables with the names of their columns beside the values; every line stays a line."""
-    if not _DELIMITER_ROW.search(text):
+    """The rows of tables with the names of their columns beside the values."""
+    if not _DELIMITER_ROW.search(text) and "</table" not in text.lower():
         return text
     lines = text.split("\n")
     names: list[str] = []
@@ -43,6 +45,8 @@ def _with_named_cells(text: str) -> str:
             names = []
         elif token.type == "tr_open" and token.map:
             row, line = [], token.map[0]
+        elif token.type == "html_block" and token.map and (written := _html_table(token.content)):
+            lines[slice(*token.map)] = [written, *[_GONE] * (token.map[1] - token.map[0] - 1)]
         elif token.type == "inline":
             row.append(token.content)
         elif token.type == "tr_close" and token.level == 2:  # not within a list or a quote
@@ -50,7 +54,19 @@ def _with_named_cells(text: str) -> str:
                 lines[line] = f"| {row_line(row, names)} |"
                 spend(len(lines[line]))
             names = names or row
-    return "\n".join(lines)
+    return "\n".join(line for line in lines if line is not _GONE)
+
+
+def _html_table(block: str) -> str:
+    """The rows of a table that is written in HTML; nothing of another block."""
+    from .html import read as read_page
+
+    if not block.lstrip().lower().startswith("<table") or "</table" not in block.lower():
+        return ""
+    try:
+        return read_page(block.encode()).text
+    except DocumentError:  # nothing in it
+        return ""
 
 
 def find_headings(text: str) -> list[Heading]:

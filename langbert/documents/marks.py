@@ -9,7 +9,7 @@ import re
 
 RAISED = ("\x0e", "\x0f")
 STRUCK = ("\x10", "\x11")
-_POWER = re.compile(r"(?<=[^\W_])\x0e\s*([+\-−–]?\d+)\s*\x0f")
+_POWER = re.compile(r"(?<=[^\W_])\x0e\s*([+\-−–]?\d+)(\s*)\x0f")
 _RUNS = re.compile(r"\x0f\x0e|\x11\x10")  # one after the other
 _OUT = re.compile(r"\x10([^\x10\x11]*)\x11")
 _LEFT = str.maketrans("", "", "".join((*RAISED, *STRUCK)))
@@ -26,4 +26,4 @@ def as_seen(text: str) -> str:
     >>> as_seen("10" + marked("-", RAISED) + marked("6", RAISED) + " " + marked("30", STRUCK) + " 25")
     '10^-6 [struck out: 30] 25'
     """
-    return _OUT.sub(r"[struck out: \1]", _POWER.sub(r"^\1", _RUNS.sub("", text))).translate(_LEFT)
+    return _OUT.sub(r"[struck out: \1]", _POWER.sub(r"^\1\2", _RUNS.sub("", text))).translate(_LEFT)
