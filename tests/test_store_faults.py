@@ -531,6 +531,15 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
         assert (tmp_path / name / "store.sqlite").read_bytes() == content  # and it is left as it was
 
 
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_database_that_was_emptied_is_no_new_store(filled: Path, tmp_path: Path, read_only: bool) -> None:
+    path = shutil.copytree(filled, tmp_path / "s")
+    (path / "store.sqlite").write_bytes(b"")
+    with pytest.raises(StoreError, match="is damaged \\(it is empty"):
+        Store.open(path, read_only=read_only)
+    assert (path / "store.sqlite").read_bytes() == b""
+
+
 # --- other processes -------------------------------------------------------------------------------------------------
 
 _READER = """

@@ -11,6 +11,7 @@ from ..errors import StoreError
 from ..files import is_leftover
 
 STORE_FILE = "store.sqlite"
+DERIVED = "derived"  # the folder of the indexes
 
 
 def check_folder(folder: Path, *, create: bool) -> None:

@@ -21,6 +21,7 @@ from typing import Literal
 from ..errors import StoreCorrupt, StoreError, StoreLocked, require_choice
 from ..files import private_folder, sync_folder
 from . import postings
+from .checks import DERIVED
 from .schema import check_format, create_tables, damage, forget_postings, is_blank, is_outdated, upgrade
 from .snapshot import Snapshot
 from .transaction import Transaction
@@ -169,6 +170,8 @@ class Database:
     def _checked(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         try:
             blank = is_blank(connection)
+            if blank and self.file is not None and self.file.with_name(DERIVED).is_dir():
+                raise self._damaged("it is empty, beside indexes of what it held")
             if blank and self.read_only:
                 raise self._unfinished()
             if blank:

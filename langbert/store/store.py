@@ -17,7 +17,7 @@ from ..errors import StoreError, require_choice
 from ..files import sweep
 from ..records import Candidate, EmbedderLike
 from .base import BaseStore, described
-from .checks import STORE_FILE, check_folder
+from .checks import DERIVED, STORE_FILE, check_folder
 from .database import Database, Durability
 from .dense import IndexPrecision
 from .filters import Where
@@ -119,7 +119,7 @@ class Store(BaseStore):
         try:
             if folder is not None and not read_only:
                 sweep(folder)
-            indexes = Indexes(database, folder and folder / "derived", index, index_precision)
+            indexes = Indexes(database, folder and folder / DERIVED, index, index_precision)
             with database.reading() as snapshot:
                 space = SpaceCheck(database.name, embedder, late_chunking, snapshot)
                 indexes.check(snapshot.dimension or (None if embedder is None else embedder.dimension))
