@@ -84,7 +84,7 @@ def read_langchain_faiss(folder: str | Path, index_name: str = "index") -> tuple
     vectors = read_faiss_vectors(vectors_file)
     if len(vectors) != len(documents):
         raise StoreCorrupt(f"{vectors_file} holds {len(vectors)} vectors, {documents_file} {len(documents)} documents")
-    lengths = np.linalg.norm(vectors, axis=1)
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))  # float32 has no room for squares
     if len(lengths) and lengths.max() > 1.01 * lengths.min():
         _LOG.warning("%s: the vectors have several lengths; only directions count here, so ranks may change", folder)
     return documents, vectors
