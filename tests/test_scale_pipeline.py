@@ -169,7 +169,7 @@ import ray
 from langbert import Embedder
 from langbert_scale import embed, index
 
-ray.init(num_cpus=1, include_dashboard=False)
+ray.init("local", num_cpus=1, include_dashboard=False)
 rows = ray.data.from_items([{"text": "a"}, {"text": "b"}]).map(lambda row: {"text": row["text"] + "!"})
 print(sorted(row["text"] for row in embed(rows, model="minilm").iter_rows()))
 index(sys.argv[1], sys.argv[2], embedder=Embedder("minilm", precision="float32"), precision="int8")

@@ -56,7 +56,7 @@ def ray_pieces(workers: int, pdfs: Path) -> Any:
     """Of each page: what Ray's script and langbert's ``embed`` have in common."""
     import ray
 
-    ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=workers, include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
 
     def pages(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
