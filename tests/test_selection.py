@@ -300,12 +300,13 @@ def test_of_front_matter_only_what_a_person_would_say_is_a_piece() -> None:
     text = (
         "---\ntitle: Time zones\naliases: ['/dev/time-zones', '/docs/zones']\nkeywords:\n"
         "summary: The zone of a session shifts how moments are shown.\nowner: the calendar team\n"
-        "---\n\n# Time zones\n\nSet it.\n"
+        "---\n\n# Time zones\n\nSet it.\n\n# The clock\n\nModel: A1\nWeight: 3 kg\nPorts: [USB, LAN]\n"
     )
     document = document_of(text)
     pieces = cut_pieces(passages(document, "---", length=len(text)), {document.id: document})
     said = [piece.text for piece in pieces if piece.kind == "fields"]
-    assert said == ["summary: The zone of a session shifts how moments are shown.", "owner: the calendar team"]
+    of_itself = ["summary: The zone of a session shifts how moments are shown.", "owner: the calendar team"]
+    assert said == [*of_itself, "Model: A1\nWeight: 3 kg\nPorts: [USB, LAN]"]
 
 
 def test_code_has_to_be_better_than_prose_and_nothing_is_shown_twice() -> None:

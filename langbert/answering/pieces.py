@@ -106,8 +106,7 @@ def cut_pieces(
     """
     pieces = {piece.place: piece for piece in (_fields(candidates, documents, asked) if asked else ())}
     for source, block, heading, start, end in blocks_of(candidates, documents) if placed is None else placed:
-        # what a file says of itself is said line by line, and was written for programs
-        of_itself = block.kind == "fields" and not source.chunk.start and FRONT_MATTER.match(source.text) is not None
+        of_itself = _is_front_matter(source, block)
         for first, last in _stretches(block, source.text, 0.0 if of_itself else words):
             if of_itself and _FILED.fullmatch(source.text, first, last):
                 continue
@@ -115,6 +114,12 @@ def cut_pieces(
                 piece = Piece(source, block.kind, first, last, block.lead, heading)
                 pieces.setdefault(piece.place, piece)
     return list(pieces.values())
+
+
+def _is_front_matter(source: Candidate, block: Block) -> bool:
+    """Whether it is what a file says of itself at its top: line by line, and for programs."""
+    front = FRONT_MATTER.match(source.text) if block.kind == "fields" and not source.chunk.start else None
+    return front is not None and block.start < front.end()
 
 
 class Placed(NamedTuple):
