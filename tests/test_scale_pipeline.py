@@ -274,17 +274,22 @@ def kill(*pids: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def to_be_indexed(place: Path, n: int, embedder: Embedder) -> tuple[Path, dict[str, tuple[Any, bytes]]]:
+    """A folder of ``n`` files for hosts that are going to be killed, and what is to be made of it."""
+    pytest.importorskip("ray")
+    if not Path("/proc/self/cmdline").exists():
+        pytest.skip("finds the hosts' processes in /proc")
+    folder = many_files(place, n)
+    with Store.open(place / "plain", embedder=embedder) as plain:
+        sync([folder], plain)
+        return folder, made_of(plain)
+
+
 @pytest.mark.slow
 @pytest.mark.models
 @pytest.mark.timeout(1800)
 def test_a_host_is_killed_in_the_middle(tmp_path: Path, minilm: Embedder) -> None:
-    pytest.importorskip("ray")
-    if not Path("/proc/self/cmdline").exists():
-        pytest.skip("finds the hosts' processes in /proc")
-    folder = many_files(tmp_path, 24)
-    with Store.open(tmp_path / "plain", embedder=minilm) as plain:
-        sync([folder], plain)
-        expected = made_of(plain)
+    folder, expected = to_be_indexed(tmp_path, 24, minilm)
     hosts = Hosts(3)
     try:
         job = started(folder, "--store", tmp_path / "store", "--ray", hosts.address)
@@ -302,13 +307,7 @@ def test_a_host_is_killed_in_the_middle(tmp_path: Path, minilm: Embedder) -> Non
 @pytest.mark.models
 @pytest.mark.timeout(900)
 def test_a_killed_driver_is_started_again_and_does_what_is_missing(tmp_path: Path, minilm: Embedder) -> None:
-    pytest.importorskip("ray")
-    if not Path("/proc/self/cmdline").exists():
-        pytest.skip("finds the host's processes in /proc")
-    folder = many_files(tmp_path, 20)
-    with Store.open(tmp_path / "plain", embedder=minilm) as plain:
-        sync([folder], plain)
-        expected = made_of(plain)
+    folder, expected = to_be_indexed(tmp_path, 20, minilm)
     hosts = Hosts(1)  # one core, wherever it runs: the last files come seconds after the first are stored
     try:
         job = started(folder, "--store", tmp_path / "store", "--ray", hosts.address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DocumentError
@@ -72,6 +73,12 @@ def spend_on_all(archive: zipfile.ZipFile) -> None:
         DocumentError: together they are too large.
     """
     spend(sum(info.file_size for info in archive.infolist()))
+
+
+def outside(box: str, element: _Element, *tags: str) -> Iterator[_Element]:
+    """What of these tags is in ``element``, but not in a ``box`` within it."""
+    around = next(element.iterancestors(box), None)
+    return (found for found in element.iter(*tags) if next(found.iterancestors(box), None) is around)
 
 
 def parse_xml(data: bytes) -> _Element:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DocumentError
-from .archive import member, open_archive, parse_xml, spend_on_all
+from .archive import member, open_archive, outside, parse_xml, spend_on_all
 from .docx_fields import FIELD_CHARACTER, Fields
 from .docx_numbers import Numbers
 from .drawings import DRAWINGS, words_of
@@ -108,6 +108,11 @@ class _Styles:
         self.known: dict[str, _Looks] = {}
         self.pictures = InnerPictures()
         self.pictured: Mapping[str, Any] = {}  # relations that lead to them
+
+    def part(self, relation: str | None) -> Any | None:
+        """The part of the file that a relation leads to."""
+        named = self.pictured.get(relation or "")
+        return None if named is None or named.is_external else named.target_part
 
     def heading_level(self, paragraph: _Element) -> int | None:
         """0 for Title, 1–9 for headings, else None. Word names its own styles in English in any language."""
@@ -221,20 +226,17 @@ def _write_blocks(parent: _Element, builder: TextBuilder, styles: _Styles) -> No
 
 def _boxes(block: _Element) -> Iterator[_Element]:
     """The text boxes of a paragraph, those in others of them left out."""
-    around = next(block.iterancestors(_BOX), None)
-    for box in block.iter(_BOX):
-        if next(box.iterancestors(_FALLBACK), None) is None and next(box.iterancestors(_BOX), None) is around:
-            yield box
+    return (box for box in outside(_BOX, block, _BOX) if next(box.iterancestors(_FALLBACK), None) is None)
 
 
 def _put_in(chunk: _Element, styles: _Styles) -> str:
     from .reader import parse_as
 
-    named = styles.pictured.get(chunk.get(f"{_R}id") or "")
-    if named is None or named.is_external:
+    part = styles.part(chunk.get(f"{_R}id"))
+    if part is None:
         return ""
     try:
-        return parse_as(named.target_part.blob, str(named.target_part.partname)).text
+        return parse_as(part.blob, str(part.partname)).text
     except DocumentError as error:
         remark(f"a part put in from another file not read ({error})")
         return ""
@@ -242,22 +244,17 @@ def _put_in(chunk: _Element, styles: _Styles) -> str:
 
 def _pictures(block: _Element, styles: _Styles) -> Iterator[str]:
     """What is written in the pictures and drawings of a paragraph, those of the boxes in it left out."""
-    around = next(block.iterancestors(_BOX), None)
 
-    def part(relation: str) -> bytes:
-        named = styles.pictured.get(relation)
-        return b"" if named is None or named.is_external else named.target_part.blob
+    def data(relation: str) -> bytes:
+        part = styles.part(relation)
+        return b"" if part is None else part.blob
 
-    for blip in block.iter(f"{_A}blip", *DRAWINGS):
-        if next(blip.iterancestors(_BOX), None) is not around:
-            continue
-        if blip.tag in DRAWINGS:
-            yield words_of(blip, part)
-            continue
-        named = styles.pictured.get(blip.get(f"{_R}embed") or "")
-        if named is None or named.is_external:
-            continue
-        if words := styles.pictures.text(str(named.target_part.partname), partial(getattr, named.target_part, "blob")):
+    for drawn in outside(_BOX, block, f"{_A}blip", *DRAWINGS):
+        if drawn.tag in DRAWINGS:
+            yield words_of(drawn, data)
+        elif (part := styles.part(drawn.get(f"{_R}embed"))) and (
+            words := styles.pictures.text(str(part.partname), partial(getattr, part, "blob"))
+        ):
             yield words
 
 

@@ -32,24 +32,8 @@ _TEXTS = (
     *(".txt", ".text", ".log", ".org", ".asc", ".adoc", ".asciidoc", ".json", ".yaml", ".yml", ".jsonl", ".ndjson"),
     *(".toml", ".ini", ".cfg", ".conf", ".properties", ".tex", ".bib", ".po", ".textile", ".wiki", ".mediawiki"),
     *(".lst", ".nfo", ".man", ".diff", ".patch", ".vcf", ".strings", ".cmake", ".tf", ".proto", ".graphql", ".nix"),
-    *(
-        ".ps1",
-        ".bat",
-        ".cmd",
-        ".m",
-        ".vb",
-        ".clj",
-        ".erl",
-        ".ml",
-        ".fs",
-        ".zig",
-        ".asm",
-        ".awk",
-        ".css",
-        ".scss",
-        ".less",
-    ),
-    *(".env", ".out", ".err"),
+    *(".ps1", ".bat", ".cmd", ".m", ".vb", ".clj", ".erl", ".ml", ".fs", ".zig", ".asm", ".awk"),
+    *(".css", ".scss", ".less", ".env", ".out", ".err"),
 )
 
 FORMATS: tuple[Format, ...] = (

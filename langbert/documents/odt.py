@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import DocumentError
 from ..text.numerals import in_form
-from .archive import has, member, open_archive, parse_xml
+from .archive import has, member, open_archive, outside, parse_xml
 from .extract import MAX_INDENT, Extract, TextBuilder, whole_number
 from .grid import Cell, Grid, nested
 from .marks import RAISED, STRUCK, as_seen, marked
@@ -139,12 +139,6 @@ def read(data: bytes) -> Extract:
     return builder.build(said.findtext(_TITLE) or "", office_properties(said))
 
 
-def _boxes(paragraph: _Element) -> Iterator[_Element]:
-    """The text boxes that hang on a paragraph, those in others of them left out."""
-    around = next(paragraph.iterancestors(_BOX), None)
-    return (box for box in paragraph.iter(_BOX) if next(box.iterancestors(_BOX), None) is around)
-
-
 class _Writer:
     def __init__(self, builder: TextBuilder, roots: list[_Element]) -> None:
         self.builder = builder
@@ -184,7 +178,7 @@ class _Writer:
                 self.write(element, depth)
 
     def write_boxes(self, paragraph: _Element) -> None:
-        for box in _boxes(paragraph):
+        for box in outside(_BOX, paragraph, _BOX):
             self.write(box, depth=-1)
 
     def write_list(self, element: _Element, depth: int, numbers: _Numbers | None = None) -> None:
@@ -241,7 +235,7 @@ class _Writer:
                 yield nested(self.grid(block)[0].lines())
             elif block.tag in (f"{_TEXT}p", f"{_TEXT}h"):
                 yield self.text(block)
-                for box in _boxes(block):
+                for box in outside(_BOX, block, _BOX):
                     yield from self.cell_texts(box)
             elif block.tag not in _UNSEEN:
                 yield from self.cell_texts(block)

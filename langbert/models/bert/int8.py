@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers.int8_projection import Int8Projection, Levels, Limits, weight_limits
+from ..layers.int8_projection import Int8Projection, Levels, Limits, nearest, weight_limits
 from ..layers.projection import ACTIVATIONS
 from ..layers.rounding import rounded
 from .network import Bert, Layer
@@ -153,7 +153,7 @@ def _ranges(layer: Layer, activation: str, seen: dict[str, Tensor], careful: boo
         neurons,
         lowered,
         taken.mean(0),
-        rounded(down, scales, taken, limits) if careful else (down / scales[:, None]).round_().to(torch.int8),
+        rounded(down, scales, taken, limits) if careful else nearest(down, scales),
     )
 
 

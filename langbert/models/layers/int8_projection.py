@@ -49,6 +49,11 @@ WIDE = Limits(127, 254)
 """All that 8 bits hold."""
 
 
+def nearest(weight: Tensor, scales: Tensor) -> Tensor:
+    """The levels of ``weight``, ``(out, in)`` int8, each number rounded by itself on the scale of its row."""
+    return (weight / scales[:, None]).round_().to(torch.int8)
+
+
 @lru_cache(maxsize=1)
 def weight_limits() -> Limits:
     """How large the integers of a weight may be on this processor: extremes are tried.
@@ -139,7 +144,7 @@ class Int8Projection:
         self._post_op = POST_OPS.get(activation)
         scales = limits.scales(weight)
         if rounded is None:
-            rounded = (weight / scales[:, None]).round_().to(torch.int8)
+            rounded = nearest(weight, scales)
         self._weight = torch.ops.onednn.qlinear_prepack(rounded, [ROWS, self.in_features])
         self._scales = scales
         self._zeros = torch.zeros(self.out_features, dtype=torch.int32)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .int8_projection import WIDE, Limits, weight_limits
+from .int8_projection import WIDE, Limits, nearest, weight_limits
 
 GROUP = 32
 """Neighbours in a row that share a grid, as in llama.cpp's formats."""
@@ -205,7 +205,7 @@ class LowBitHead:
 def _eight_bits(weight: Tensor, limits: Limits = WIDE) -> tuple[Tensor, Tensor]:
     """Levels ``(out, in)`` int8 and the scale of each row, ``(out,)`` float32; made in parts, to save memory."""
     scales = torch.cat([limits.scales(part.float()) for part in torch.split(weight.detach(), 4096)])
-    parts = [(part.float() / own[:, None]).round_().to(torch.int8) for part, own in _parts(weight, scales)]
+    parts = [nearest(part.float(), own) for part, own in _parts(weight, scales)]
     return torch.cat(parts), scales
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from ...errors import LangbertError
 from .. import postings
 from ..checked_file import Damaged
+from ..checks import DERIVED
 from ..dense import DenseIndex, IndexPrecision
 from ..faiss_index import unit
 from ..lexical import LexicalIndex
@@ -32,7 +33,7 @@ def check_derived(checkup: Checkup, snapshot: Snapshot, chunks: Rows, tell: Watc
     Args:
         chunks: the row ids of all chunks, ascending.
     """
-    folder = checkup.path / "derived"
+    folder = checkup.path / DERIVED
     dense = DenseIndex(folder / "dense.index")
     lexical = LexicalIndex(folder / "lexical", read_only=True)
     steps: list[tuple[Path, DenseIndex | LexicalIndex, Callable[[], str]]] = [

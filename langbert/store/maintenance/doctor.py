@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from ...errors import StoreCorrupt, StoreError, StoreLocked
 from ...files import is_leftover
-from ..checks import STORE_FILE, check_folder
+from ..checks import DERIVED, STORE_FILE, check_folder
 from ..database import Database, Unfinished
 from ..encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS
 from ..postings import Rows
@@ -66,7 +66,7 @@ def rebuild(folder: str | Path, *, watch: Watch | None = None) -> None:
     """
     folder = Path(folder)
     tell = watch or unwatched
-    derived = folder / "derived"
+    derived = folder / DERIVED
     tell("indexes", 0, 1)
     try:
         if derived.is_dir():
@@ -286,7 +286,7 @@ def _check_files(checkup: Checkup) -> None:
     wider = [file.name for file in files if stat.S_IMODE(file.stat().st_mode) & 0o666 & ~allowed]
     if wider:
         checkup.note("note", str(checkup.path), f"files with wider permissions than the folder's {allowed:o}", wider)
-    left = sorted(filter(is_leftover, (checkup.path / "derived").glob("*")))
+    left = sorted(filter(is_leftover, (checkup.path / DERIVED).glob("*")))
     if left:
         size = sum(file.stat().st_size for path in left for file in (path, *path.rglob("*")) if file.is_file())
         problem = f"{size / 1e6:.1f} MB that interrupted writers left; --repair removes it"
