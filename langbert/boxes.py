@@ -1,4 +1,4 @@
-"""Where the lines of a text stand on their pages, packed to a few bytes a line."""
+"""Where the lines of a text stand on their pages, packed to a few bytes a line; and where pictures are shown in it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ class Box:
     top: float
     width: float
     height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Illustration:
+    """A picture of a document's file: what the file calls it, its caption ``text[start:end]``, or where it is shown if
+    it has none, and its page, from 1."""
+
+    name: str
+    start: int
+    end: int
+    page: int | None = None
 
 
 Placed = tuple[int, int, Box]

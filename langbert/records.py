@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from .boxes import Box, boxes_between
+from .boxes import Box, Illustration, boxes_between
 from .log_odds import log_odds, sigmoid
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Document:
         page_starts: offset at which each page begins, ascending from 0; empty if the format has no pages.
         headings: the headings in order of appearance.
         line_boxes: where its lines stand on their pages, packed; :meth:`boxes` reads it. Empty if nobody knows.
+        illustrations: the pictures in its file, as far as its format tells.
     """
 
     id: str
@@ -90,6 +91,7 @@ class Document:
     page_starts: tuple[int, ...] = ()
     headings: tuple[Heading, ...] = ()
     line_boxes: str = field(default="", repr=False)
+    illustrations: tuple[Illustration, ...] = ()
 
     def page_at(self, offset: int) -> int | None:
         """The page (from 1) that holds ``offset``; None where the format has no pages."""

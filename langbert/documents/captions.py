@@ -1,7 +1,8 @@
-"""The figures of a PDF, each bound to the caption that its document's text has of it.
+"""The figures of a document, each bound to the caption that its text has of it.
 
-Most figures of papers are drawings and no pictures that could be taken out of the file. So a figure is what is drawn
-over a caption, or else below it, up to a gap; and its picture is that part of the page, as people see it.
+Most figures of papers are drawings and no pictures that could be taken out of the file. So a figure of a PDF is what is
+drawn over a caption, or else below it, up to a gap; and its picture is that part of the page, as people see it. Other
+formats hold pictures, whose captions their readers have found (:mod:`.illustrations`).
 """
 
 from __future__ import annotations
@@ -11,28 +12,37 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..boxes import Box
+from ..boxes import Box, Illustration
+from ..errors import DocumentError
 from ..records import Document
-from .image import frames
+from .illustrations import LONGEST_CAPTION
+from .image import frames, is_icon
 from .jobs import on_bytes
+from .limits import at_work, unfolding
 from .loading import Stamp
+from .parts import ARCHIVES, parts_of
 from .pdfium import box_on, opened_page
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
-ILLUSTRATED = ("pdf", "image")
+_DRAWN = ("pdf", "image")
+ILLUSTRATED = (*_DRAWN, *ARCHIVES, "html", "notebook")
 """The formats that figures are taken from."""
 
 _CAPTION = re.compile(
     r"^(?:(?:figure|fig\.?)\s*[A-Z]?\d[\d.\-]*?\s*[:.|]|[图圖]\s*\d[\d.\-]*)\s*\S.*", re.MULTILINE | re.IGNORECASE
 )
-_LONGEST = 600  # characters of a caption
-_WIDTH = 1200  # pixels of a page
+_WIDTH = 1200  # pixels of a page, or of a picture's longer side
+_MOST_PICTURES = 200  # of a document
+_MOST_BYTES = 64 << 20  # of its pictures
 _GAP = 0.06  # of the page's height: white between the parts of a figure, and between it and its caption
 _LEAST = 0.04  # of the page: less is a logo
 _MOST = 0.9
@@ -63,7 +73,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The figures of a file, or the reason why there are none of it."""
+    """The figures of a file, and the reason why there are none of it, or not all."""
 
     pictures: tuple[Picture, ...] = ()
     reason: str = ""
@@ -89,68 +99,127 @@ class Cutting:
     Attributes:
         path: absolute.
         digest: SHA-256 of the bytes that the document was read from, as hex.
-        document: id, text, format, page starts and line boxes.
+        document: id, text, format, page starts, line boxes and illustrations.
+        max_unfolded: as for :func:`read_document`.
     """
 
     path: str
     digest: str
-    document: tuple[str, str, str, tuple[int, ...], str]
+    document: tuple[str, str, str, tuple[int, ...], str, tuple[tuple[Any, ...], ...]]
+    max_unfolded: int | None = None
 
     reply: ClassVar[type[Cut]] = Cut
 
     @classmethod
-    def of(cls, document: Document) -> Cutting:
-        """Of a document as it was read from a file, with ``sha256`` in its metadata."""
+    def of(cls, document: Document, max_unfolded: int | None = None) -> Cutting | None:
+        """Of a document as it was read from a file, with ``sha256`` in its metadata; None if it can have no figures."""
         said = document.metadata
-        parts = (document.id, document.text, said["format"], document.page_starts, document.line_boxes)
-        return cls(said["path"], said["sha256"], parts)
+        if not document.illustrations and said["format"] not in _DRAWN:
+            return None
+        shown = tuple(map(astuple, document.illustrations))
+        parts = (document.id, document.text, said["format"], document.page_starts, document.line_boxes, shown)
+        return cls(said["path"], said["sha256"], parts, max_unfolded)
 
     def to_json(self) -> dict[str, Any]:
-        return {"path": self.path, "digest": self.digest, "document": self.document}
+        return {name: getattr(self, name) for name in self.__slots__}
 
     def done(self) -> Cut:
-        id, text, kind, starts, boxes = self.document
-        document = Document(id, text, metadata={"format": kind}, page_starts=tuple(starts), line_boxes=boxes)
+        id, text, kind, starts, boxes, shown = self.document
+        metadata = {"format": kind, "path": self.path}
+        document = Document(
+            id,
+            text,
+            metadata=metadata,
+            page_starts=tuple(starts),
+            line_boxes=boxes,
+            illustrations=tuple(Illustration(*one) for one in shown),
+        )
+
+        def cut(data: bytes) -> Cut:
+            size, kept = 0, []
+            with unfolding(len(data), self.max_unfolded):
+                for picture in _figures(data, document):
+                    size += len(picture.png)
+                    if len(kept) == _MOST_PICTURES or size > _MOST_BYTES:
+                        return Cut(tuple(kept), f"only the first {len(kept)} are kept")
+                    kept.append(picture)
+                    at_work()
+            return Cut(tuple(kept))
+
         return on_bytes(
             self,
             self.digest,
-            lambda data: Cut(tuple(figures(data, document))),
+            cut,
             changed="the file has changed since it was read",
             doing="cutting out its figures",
         )
 
 
 def figures(data: bytes, document: Document) -> list[Picture]:
-    """Those of a PDF that have a caption, in the order of the text; of a picture each page, with the words on it.
+    """Those of a PDF that have a caption, in the order of the text; of a picture each page, with the words on it; the
+    pictures of a Word, OpenDocument or PowerPoint file, a book, a notebook or a web page, but for icons.
 
     Args:
-        data: what the document was read from; of other formats there are none.
+        data: what the document was read from; ``document.metadata["path"]`` says where, so that a web page's pictures
+            are found beside it.
 
     Raises:
-        DocumentError: it is broken.
+        DocumentError: it is broken. A picture that is broken is left out.
         ImportError: Pillow is not installed.
     """
-    if document.metadata.get("format") not in ILLUSTRATED:
-        return []
-    if document.metadata["format"] == "image":
-        return list(_pages(data, document))
+    return list(_figures(data, document))
+
+
+def _figures(data: bytes, document: Document) -> Iterator[Picture]:
+    kind = document.metadata.get("format")
+    if kind == "pdf":
+        yield from _of_pdf(data, document)
+    elif kind == "image":
+        yield from _pages(data, document)
+    elif document.illustrations:
+        yield from _illustrations(data, document)
+
+
+def _illustrations(data: bytes, document: Document) -> Iterator[Picture]:
+    path = document.metadata.get("path")
+    part = parts_of(document.metadata["format"], data, None if path is None else Path(path))
+    for one in document.illustrations:
+        try:
+            frame = next(frames(part(one.name)))
+        except DocumentError:  # a drawing of Windows, a film, gone or broken
+            continue
+        if is_icon(frame):
+            continue
+        words = document.text[one.start : one.end]
+        id = f"{document.id}:{one.name}"
+        yield Picture(id, document.id, _png(frame), words, one.start, one.end, one.page)
+
+
+def _png(frame: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    picture = Image.fromarray(frame)
+    picture.thumbnail((_WIDTH, _WIDTH))
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()
+
+
+def _of_pdf(data: bytes, document: Document) -> Iterator[Picture]:
     captions: dict[int, list[tuple[int, int, Box]]] = defaultdict(list)
     for start, end in _captions(document.text):
         if boxes := document.boxes(start, end):
             page = min(boxes)  # it begins there
             captions[page].append((start, end, _around(boxes[page])))
-    return [picture for page in sorted(captions) for picture in _on(data, document, page, captions[page])]
+    for page in sorted(captions):
+        yield from _on(data, document, page, captions[page])
 
 
 def _pages(data: bytes, document: Document) -> Iterator[Picture]:
-    from PIL import Image
-
     starts = [*document.page_starts, len(document.text)]
     for number, (frame, start, end) in enumerate(zip(frames(data), starts, starts[1:], strict=False), 1):
-        out = io.BytesIO()
-        Image.fromarray(frame).save(out, "PNG")
         words = document.text[start:end]
-        yield Picture(f"{document.id}:page {number}", document.id, out.getvalue(), words, start, end, number)
+        yield Picture(f"{document.id}:page {number}", document.id, _png(frame), words, start, end, number)
 
 
 def _captions(text: str) -> Iterator[tuple[int, int]]:
@@ -158,7 +227,7 @@ def _captions(text: str) -> Iterator[tuple[int, int]]:
     starts = [match.start() for match in _CAPTION.finditer(text)]
     for start, following in pairwise([*starts, len(text)]):
         blank = text.find("\n\n", start, following)
-        caption = text[start : min(start + _LONGEST, following if blank < 0 else blank)]
+        caption = text[start : min(start + LONGEST_CAPTION, following if blank < 0 else blank)]
         yield start, start + len(caption.rstrip())
 
 

@@ -23,6 +23,7 @@ from .docx_numbers import Numbers
 from .drawings import DRAWINGS, words_of
 from .extract import Extract, TextBuilder, whole_number
 from .grid import Cell, Grid, nested
+from .illustrations import telling
 from .inner_pictures import InnerPictures
 from .marks import RAISED, STRUCK, as_seen, marked
 from .properties import office_properties
@@ -36,6 +37,7 @@ _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _M = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _R = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
+_DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}"
 _BOX = f"{_W}txbxContent"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 # Deleted text, and drawings in the form for old programs, are not what the reader sees.
@@ -146,6 +148,11 @@ class _Styles:
                 return name, whole_number(depth, linked or 0, most=8)
         return None
 
+    def is_caption(self, paragraph: _Element) -> bool:
+        """Word names this style in English, too."""
+        chain = self._chain(_value(paragraph.find(f"{_W}pPr/{_W}pStyle")))
+        return any(_value(style.find(f"{_W}name")).lower() == "caption" for style in chain)
+
     def looks(self, style: str) -> _Looks:
         """How the runs of a paragraph or character style look."""
         if style not in self.known:
@@ -196,6 +203,8 @@ def _write_blocks(parent: _Element, builder: TextBuilder, styles: _Styles) -> No
         if block.tag == f"{_W}tbl":
             in_list = False
             builder.table(*_grid(block, styles))
+            for name, *_ in _pictures(block, styles):
+                builder.picture(name)
             continue
         if block.tag == _CHUNK:
             builder.block(_put_in(block, styles))
@@ -215,11 +224,11 @@ def _write_blocks(parent: _Element, builder: TextBuilder, styles: _Styles) -> No
         elif depth is not None and text.strip():
             builder.block(f"{'  ' * depth}{label or '-'} {text.strip()}", tight=in_list)
         else:
-            builder.block(text.rstrip())
+            builder.block(text.rstrip(), caption=styles.is_caption(block))
         if text.strip():
             in_list = depth is not None
-        for words in _pictures(block, styles):
-            builder.block(words)
+        for picture in _pictures(block, styles):
+            builder.picture(*picture)
         for box in _boxes(block):
             _write_blocks(box, builder, styles)  # and the boxes in it
 
@@ -242,20 +251,22 @@ def _put_in(chunk: _Element, styles: _Styles) -> str:
         return ""
 
 
-def _pictures(block: _Element, styles: _Styles) -> Iterator[str]:
-    """What is written in the pictures and drawings of a paragraph, those of the boxes in it left out."""
+def _pictures(block: _Element, styles: _Styles) -> Iterator[tuple[str, str, str]]:
+    """The pictures and drawings of a paragraph, those of the boxes in it left out: their parts, what is said of them,
+    and what is written in them."""
 
     def data(relation: str) -> bytes:
         part = styles.part(relation)
         return b"" if part is None else part.blob
 
     for drawn in outside(_BOX, block, f"{_A}blip", *DRAWINGS):
+        about = next(drawn.iterancestors(f"{_DRAWING}inline", f"{_DRAWING}anchor"), drawn).find(f"{_DRAWING}docPr")
+        alt = "" if about is None else about.get("descr") or ""
         if drawn.tag in DRAWINGS:
-            yield words_of(drawn, data)
-        elif (part := styles.part(drawn.get(f"{_R}embed"))) and (
-            words := styles.pictures.text(str(part.partname), partial(getattr, part, "blob"))
-        ):
-            yield words
+            yield "", alt, words_of(drawn, data)
+        elif part := styles.part(drawn.get(f"{_R}embed")):
+            name = str(part.partname)
+            yield name, alt, styles.pictures.text(name, partial(getattr, part, "blob"))
 
 
 def _blocks(parent: _Element) -> Iterator[_Element]:
@@ -390,7 +401,8 @@ def _cell_texts(cell: _Element, styles: _Styles) -> Iterator[str]:
             yield _put_in(block, styles)
         else:
             yield _numbered(block, styles)
-            yield from _pictures(block, styles)
+            for _, alt, words in _pictures(block, styles):
+                yield from (telling(alt), words)
             for box in _boxes(block):
                 yield from _cell_texts(box, styles)
 

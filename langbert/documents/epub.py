@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from functools import partial
 from urllib.parse import unquote
 
 from ..errors import DocumentError
@@ -36,5 +37,11 @@ def read(data: bytes) -> Extract:
     spine = dict.fromkeys(items.get(reference.get("idref")) for reference in package.iter(f"{_OPF}itemref"))
     for name in spine:  # each chapter once (EPUB 3.3, 5.7.2)
         if name in names and (chapter := member(archive, name or "")).strip():
-            html.write(html.parse(chapter), builder)
+            html.write(html.parse(chapter), builder, partial(_part, names, posixpath.dirname(name or "")))
     return builder.build(package.findtext(f".//{_DC}title") or "", office_properties(package))
+
+
+def _part(names: set[str], folder: str, src: str) -> str:
+    """The part of the book that is meant by a link in a chapter of that folder; empty if there is none."""
+    name = posixpath.normpath(posixpath.join(folder, unquote(src.partition("#")[0])))
+    return name if name in names else ""

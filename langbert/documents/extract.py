@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..boxes import Placed, pack
+from ..boxes import Illustration, Placed, pack
 from ..records import Heading
 from .grid import Grid
+from .illustrations import Shown, bound, telling
 from .limits import spend
 
 MAX_INDENT = 20
@@ -24,7 +25,7 @@ _FILE_NAME = re.compile(r"\S+\.\w{2,5}")  # what exporters put where a title sho
 class Extract:
     """The text of one file with what its format knows about it; offsets are into ``text``.
 
-    ``line_boxes`` are those of :class:`~langbert.records.Document`.
+    ``line_boxes`` and ``illustrations`` are those of :class:`~langbert.records.Document`.
     """
 
     text: str
@@ -33,6 +34,7 @@ class Extract:
     title: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     line_boxes: str = ""
+    illustrations: tuple[Illustration, ...] = ()
 
 
 def whole_number(text: str | None, default: int, most: int = 1_000_000) -> int:
@@ -83,20 +85,66 @@ class TextBuilder:
         self.page_starts: list[int] = []
         self.placed: list[Placed] = []
         self._margins: set[str] = set()
+        self._blocks: list[tuple[int, int]] = []
+        self._captions: set[int] = set()  # numbers of blocks
+        self._shown: list[Shown] = []
+        self._told: set[tuple[str, str]] = set()  # what is said of pictures, each once
+        self._unsaid: list[tuple[Shown, str]] = []
 
     def __len__(self) -> int:
         """Characters so far."""
+        self._say()
         return self._length
 
-    def block(self, text: str, *, tight: bool = False) -> int:
-        """Append a block and return its offset; ``tight`` puts it on the next line, without a blank one."""
+    def block(self, text: str, *, tight: bool = False, caption: bool = False) -> int:
+        """Append a block and return its offset.
+
+        Args:
+            tight: on the next line, without a blank one.
+            caption: the file calls it the caption of what stands beside it.
+        """
         if not text or text.isspace():
             return self._length
+        self._say(text)
+        if caption:
+            self._captions.add(len(self._blocks))
+        return self._block(text, tight)
+
+    def _block(self, text: str, tight: bool = False) -> int:
         if self._parts:
             self._append("\n" if tight else "\n\n")
         start = self._length
         self._append(text)
+        self._blocks.append((start, self._length))
         return start
+
+    def picture(self, name: str, alt: str = "", words: str = "") -> None:
+        """A picture is shown here.
+
+        Args:
+            name: what the file calls it; empty if it is not in the file.
+            alt: what is said of it to whoever does not see it: a block, unless what stands beside it says the same.
+            words: what is written in it: a block.
+        """
+        self._say(words)
+        shown = Shown(name, len(self._blocks), len(self.page_starts) or None)
+        self._shown.append(shown)
+        if (alt := telling(alt)) and (name, alt) not in self._told:
+            self._told.add((name, alt))
+            self._unsaid.append((shown, alt))
+        if words and not words.isspace():
+            self._say(words)
+            shown.said.append(len(self._blocks))
+            self._block(words)
+
+    def _say(self, following: str = "") -> None:
+        """Append what is said of pictures before ``following``."""
+        unsaid, self._unsaid = self._unsaid, []
+        for shown, alt in unsaid:
+            beside = (following, self._parts[-1] if self._parts else "")
+            if not any(" ".join(alt.casefold().split()) in " ".join(text.casefold().split()) for text in beside):
+                shown.said.append(len(self._blocks))
+                self._block(alt)
 
     def margin(self, text: str) -> None:
         """Append what stands above or below every page: each text once, bare page numbers not at all."""
@@ -117,18 +165,22 @@ class TextBuilder:
 
     def page(self) -> None:
         """The next block begins a page."""
+        self._say()
         self.page_starts.append(self._length + 2 if self._parts else 0)
 
     def build(self, title: str = "", metadata: Mapping[str, Any] | None = None) -> Extract:
+        self._say()
         # An empty page at the end would begin beyond the text.
         pages = tuple(min(start, self._length) for start in self.page_starts)
+        text = "".join(self._parts)
         return Extract(
-            "".join(self._parts),
+            text,
             with_title(self.headings, title),
             pages,
             "" if _FILE_NAME.fullmatch(one_line(title)) else one_line(title),
             metadata or {},
             pack(self.placed),
+            bound(self._shown, text, self._blocks, self._captions, pages),
         )
 
     def _append(self, text: str) -> None:

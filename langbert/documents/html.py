@@ -7,7 +7,7 @@ are navigation, banners, cookie notices and what is hidden for good.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +18,9 @@ from .encoding import XML_DECLARATION, decode
 from .extract import MAX_INDENT, Extract, TextBuilder, whole_number
 from .grid import Cell, Grid, is_quantity, nested
 from .html_depth import flattened, with_few_attributes
+from .html_visible import BLOCKS, COOKIES, HEADINGS, can_be_opened, has_substance, in_heading, is_hidden, is_opener
 from .marks import RAISED, STRUCK, as_seen
+from .parts import name_in_page
 from .properties import properties
 from .remarks import remark
 
@@ -37,13 +39,6 @@ _FURNITURE = {"nav", "header", "footer", "menu", "dialog"}
 _FURNITURE_ROLES = {"navigation", "contentinfo", "search", "menu", "menubar", "dialog", "alertdialog", "banner"}
 _FURNITURE_CLASSES = {"headerlink", "mw-editsection", "navbar", "breadcrumb", "breadcrumbs", "sphinxsidebar"}
 _SIDE_CLASSES = {"sidebar", "aside"}  # a note beside the text, or navigation: its links tell
-_COOKIES = re.compile(
-    r"(?:cookie|consent|gdpr)[-_]?(?:banner|bar|notice|popup|dialog|modal|consent|message|overlay)", re.I
-)
-_OPENED = re.compile(r"accordion|collaps|answer|faq|panel|(?:^|[ _-])tab|expand|toggle|detail|spoiler", re.I)
-_NEVER_OPENED = re.compile(r"modal|popup|popover|menu|nav|lightbox|template|mobile|tooltip|loading|spinner|toast", re.I)
-_OPENERS = ("aria-controls", "aria-expanded", "data-toggle", "data-target", "data-bs-toggle", "data-bs-target")
-_SUBSTANCE = ("p", "li", "table", "pre", "dl", "blockquote")
 _MARKS = {"sup": RAISED, "s": STRUCK, "del": STRUCK, "strike": STRUCK}
 _LIST_STYLE = re.compile(r"list-style(?:-type)?\s*:\s*([\w-]+)", re.I)
 _NUMBER_FORMS = {
@@ -52,13 +47,6 @@ _NUMBER_FORMS = {
     "lower-roman": "lowerRoman", "upper-roman": "upperRoman", "cjk-ideographic": "chineseCounting",
     "simp-chinese-informal": "chineseCounting", "trad-chinese-informal": "chineseCounting",
 }  # fmt: skip
-_HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
-_BLOCKS = {
-    "address", "article", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl", "dt", "fieldset",
-    "figcaption", "figure", "footer", "form", "header", "hr", "html", "legend", "li", "main", "nav", "ol", "p", "pre",
-    "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul", "aside", "menu",
-}  # fmt: skip
-_HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _CURRENCY_CELL = re.compile(r"(?<![^ ])([$€£¥]) \| ")
 _CLOSING_CELL = re.compile(r" \| ([)%]+)(?= \||$)")
 _AUTHOR_NAMES = "citation_author author dc.creator dcterms.creator article:author parsely-author byl"
@@ -73,6 +61,7 @@ _BREAK = "\x1e"  # stands for <br> until the white space around it has been coll
 _ENOUGH = 200  # characters: a <main> with less is not where the text is
 _LABEL = 20  # characters: a header or footer with no more is the name of the page
 _SMALL_TABLE = 400  # characters: within a cell of another
+_ICON = 24  # pixels: a picture that is not as wide or high
 _HEAD = 1 << 15  # bytes: a page names its encoding within them
 _MOST_LINKS = 20_000  # characters: with more, it is no navigation
 
@@ -133,12 +122,21 @@ def _tree(text: str) -> tuple[_Element, bool]:
     return root, all(entry.type != etree.ErrorTypes.ERR_RESOURCE_LIMIT for entry in parser.error_log)
 
 
-def write(root: _Element, builder: TextBuilder) -> None:
-    """Append what a reader of the page reads; if that is nothing, then also what looked like furniture."""
-    before = len(builder)
-    _Walk(builder, furniture=False, main=_main(root)).run(root)
-    if len(builder) == before:
-        _Walk(builder, furniture=True).run(root)
+def write(root: _Element, builder: TextBuilder, name_of: Callable[[str], str] = name_in_page) -> None:
+    """Append what a reader of the page reads; if that is nothing, then also what looked like furniture.
+
+    Args:
+        name_of: what a picture is called, by where the page says that it is; empty for one that cannot be had.
+    """
+    walk = _Walk(builder, name_of, furniture=False, main=_main(root))
+    walk.run(root)
+    if not walk.has_words:
+        _Walk(builder, name_of, furniture=True).run(root)
+
+
+def source_of(image: _Element) -> str:
+    """Where the page says that a picture is; one that is loaded late has something else in its place until then."""
+    return next(filter(None, (image.get(name) for name in ("data-src", "data-original", "src"))), "").strip()
 
 
 def _main(root: _Element) -> _Element | None:
@@ -158,8 +156,19 @@ def _length(element: _Element) -> int:
 class _Walk:
     """One pass over the tree, inline text collected until a block begins or ends."""
 
-    def __init__(self, builder: TextBuilder, *, furniture: bool, main: _Element | None = None) -> None:
+    def __init__(
+        self,
+        builder: TextBuilder,
+        name_of: Callable[[str], str],
+        *,
+        furniture: bool,
+        main: _Element | None = None,
+    ) -> None:
         self.builder = builder
+        self.name_of = name_of
+        self.has_words = False
+        self.images: list[_Element] = []
+        self.caption: _Element | None = None  # that is open
         self.furniture = furniture
         self.main = main
         self.around = set() if main is None else set(main.iterancestors())
@@ -182,7 +191,9 @@ class _Walk:
                 elif tag == "table" and (rows := _rows(element)) is not None:
                     self.flush()
                     for number, row in enumerate(rows):
-                        self.builder.block(row, tight=number > 0)
+                        self.block(row, tight=number > 0)
+                    self.images += element.iter("img")
+                    self.show("in cells")
                     skipped = element
                 else:
                     self.start(tag, element)
@@ -192,7 +203,7 @@ class _Walk:
             else:
                 if element is skipped:
                     skipped = None
-                    if tag in _BLOCKS:
+                    if tag in BLOCKS:
                         self.flush()
                 else:
                     self.end(tag, element)
@@ -201,10 +212,10 @@ class _Walk:
         self.flush()
 
     def is_dropped(self, element: _Element, tag: str) -> bool:
-        if tag in _NEVER or (_is_hidden(element) and not _can_be_opened(element, tag)):
+        if tag in _NEVER or (is_hidden(element) and not can_be_opened(element, tag)):
             return tag in _NEVER or element.find(".//math") is None  # which a picture stands for
         if tag == "button":
-            return not _is_opener(element)
+            return not is_opener(element)
         if tag == "svg":  # an icon, unless it is a chart
             return element.find(".//text") is None
         if tag in ("title", "desc", "metadata", "defs", "symbol"):  # of a drawing
@@ -220,17 +231,21 @@ class _Walk:
             return not (tag in ("header", "footer") and telling)
         if tag == "aside" or not _SIDE_CLASSES.isdisjoint(names.split()):
             return _is_navigation(element)
-        if _COOKIES.search(names) or not _FURNITURE_CLASSES.isdisjoint(names.split()):
+        if COOKIES.search(names) or not _FURNITURE_CLASSES.isdisjoint(names.split()):
             return True
         # Beside the main text, a word or two are a banner or a button.
         beside = element.getparent() in self.around and element is not self.main and element not in self.around
-        return beside and tag == "div" and not _has_substance(element)
+        return beside and tag == "div" and not has_substance(element)
 
     def start(self, tag: str, element: _Element) -> None:
-        if tag in _BLOCKS or tag in _HEADINGS:
+        if tag in BLOCKS or tag in HEADINGS:
             self.flush()
+        if self.caption is None and _is_caption(tag, element):
+            self.caption = element
         if tag == "br":
             self.inline.append("\n" if self.pre else _BREAK)
+        elif tag == "img":
+            self.images.append(element)
         elif tag == "pre":
             self.pre += 1
         elif tag in ("ul", "ol"):
@@ -249,19 +264,24 @@ class _Walk:
             self.inline.append(f"{_ticked(element)} ")
         elif mark := _mark(element, tag):
             self.inline.append(mark[0])
-        elif tag == "button" and not _in_heading(element):
+        elif tag == "button" and not in_heading(element):
             self.flush()
 
     def end(self, tag: str, element: _Element) -> None:
-        if tag in _HEADINGS:
-            self.builder.heading(self.take(), _HEADINGS[tag])
-        elif tag in _BLOCKS:
+        if tag in HEADINGS:
+            words = self.take()
+            self.builder.heading(words, HEADINGS[tag])
+            self.has_words = self.has_words or bool(words)
+            self.show(words)
+        elif tag in BLOCKS:
             self.flush()
+        if element is self.caption:
+            self.caption = None
         if tag == "pre":
             self.pre -= 1
         elif mark := _mark(element, tag):
             self.inline.append(mark[1])
-        elif tag == "button" and not _in_heading(element):
+        elif tag == "button" and not in_heading(element):
             self.flush()
         elif tag in ("ul", "ol") and self.lists:
             self.lists.pop()
@@ -279,19 +299,33 @@ class _Walk:
         return "\n".join(line for line in lines if line)
 
     def flush(self) -> None:
-        if not self.inline:
-            return
         if self.pre:
             text = as_seen("".join(self.inline)).replace(_BREAK, "\n").strip("\n").rstrip()
             self.inline.clear()
-            self.builder.block(text)
-            return
-        text = self.take()
-        if text:
+            self.block(text)
+        elif text := self.take():
             # Items stand on successive lines, with a blank line before the first.
-            self.builder.block(self.bullet + text, tight=bool(self.bullet) and self.items > 0)
+            self.block(self.bullet + text, tight=bool(self.bullet) and self.items > 0)
             self.items += bool(self.bullet)
             self.bullet = ""
+        self.show(text)
+
+    def block(self, text: str, *, tight: bool = False) -> None:
+        self.builder.block(text, tight=tight, caption=self.caption is not None)
+        self.has_words = self.has_words or bool(text)
+
+    def show(self, beside: str) -> None:
+        """The pictures that were come upon. What is said of one among words is left out: it is an icon or a formula."""
+        images, self.images = self.images, []
+        for image in images:
+            alt = next((said for name in ("alt", "title", "aria-label") if (said := image.get(name)) is not None), "")
+            if min(whole_number(image.get(side), _ICON) for side in ("width", "height")) >= _ICON:
+                self.builder.picture(self.name_of(source_of(image)), "" if beside else alt)
+
+
+def _is_caption(tag: str, element: _Element) -> bool:
+    names = (element.get("class") or "").lower()
+    return tag == "figcaption" or ("caption" in names and tag in BLOCKS and element.find(".//img") is None)
 
 
 def _number_form(item: _Element) -> str:
@@ -303,42 +337,6 @@ def _number_form(item: _Element) -> str:
 
 def _in_article(element: _Element) -> bool:
     return next(element.iterancestors("article", "main", "section"), None) is not None
-
-
-def _in_heading(element: _Element) -> bool:
-    return next(element.iterancestors(*_HEADINGS, "dt", "summary", "legend"), None) is not None
-
-
-def _is_hidden(element: _Element) -> bool:
-    if element.get("hidden") is not None or element.get("aria-hidden") == "true":
-        return True
-    return _HIDDEN.search(element.get("style") or "") is not None
-
-
-def _can_be_opened(element: _Element, tag: str) -> bool:
-    """Whether a hidden part is the closed half of something: an answer, a tab, a panel."""
-    names = f"{element.get('class') or ''} {element.get('id') or ''}"
-    if tag not in _BLOCKS or element.get("role") == "dialog" or _NEVER_OPENED.search(names) or _COOKIES.search(names):
-        return False
-    if element.get("role") == "tabpanel" or element.get("hidden") == "until-found" or _OPENED.search(names):
-        return True
-    before = element.getprevious()
-    if before is not None and (before.tag in (*_HEADINGS, "dt", "summary", "button") or _is_opener(before)):
-        return True
-    if element.get("hidden") is None and not _HIDDEN.search(element.get("style") or ""):
-        return True  # hidden from screen readers only
-    return _has_substance(element)
-
-
-def _has_substance(element: _Element) -> bool:
-    return any(element.find(f".//{name}") is not None for name in _SUBSTANCE)
-
-
-def _is_opener(element: _Element) -> bool:
-    """Whether a button (or its like) says what it opens, rather than what it does."""
-    if element.get("role") == "tab" or any(element.get(name) is not None for name in _OPENERS):
-        return True
-    return element.tag == "button" and (_in_heading(element) or "".join(element.itertext()).strip()[-1:] in ("?", "？"))
 
 
 def _is_navigation(element: _Element) -> bool:
@@ -369,7 +367,7 @@ def _mark_in_formula(element: _Element, around: _Element) -> tuple[str, str] | N
 def _rows(table: _Element) -> Iterator[str] | None:
     """The rows of a table of data as lines; None for one that is only there for the layout."""
     lists = () if table.find(".//th") is not None else ("pre", "ul", "ol")
-    if any(table.find(f".//{tag}") is not None for tag in (*lists, *_HEADINGS)):
+    if any(table.find(f".//{tag}") is not None for tag in (*lists, *HEADINGS)):
         return None
     inner = [*table.iterdescendants("table")]
     if inner and (not table.xpath("./tr/th | ./*/tr/th") or max(map(_length, inner)) > _SMALL_TABLE):
@@ -378,7 +376,7 @@ def _rows(table: _Element) -> Iterator[str] | None:
     headers, several = 0, False
     rows = [row for row in table.iter("tr") if not inner or next(row.iterancestors("table")) is table]
     for number, row in enumerate(rows):
-        cells = [cell for cell in row.iterchildren("td", "th") if not _is_hidden(cell)]
+        cells = [cell for cell in row.iterchildren("td", "th") if not is_hidden(cell)]
         several = several or len(cells) > 1
         names = row.getparent().tag == "thead" or (len(cells) > 1 and all(cell.tag == "th" for cell in cells))
         if names and headers == number:
@@ -405,12 +403,12 @@ def _cell(cell: _Element) -> str:
     texts: list[str] = []
 
     def gather(element: _Element) -> None:
-        if element.tag in _NEVER or element.tag == "button" or _is_hidden(element):
+        if element.tag in _NEVER or element.tag == "button" or is_hidden(element):
             return
         if element.tag == "table" and (rows := _rows(element)) is not None:
             texts.append(f" {nested(rows)} ")
             return
-        before = behind = " " if element.tag in _BLOCKS or element.tag == "br" else ""
+        before = behind = " " if element.tag in BLOCKS or element.tag == "br" else ""
         if mark := _mark(element, element.tag):
             before, behind = mark
         texts.extend((before, element.text or ""))
@@ -428,7 +426,7 @@ def _icons(cell: _Element) -> str:
     said = (
         _ticked(element) if element.tag == "input" else element.get("alt") or element.get("aria-label") or ""
         for element in cell.iterdescendants()
-        if isinstance(element.tag, str) and not _is_hidden(element)
+        if isinstance(element.tag, str) and not is_hidden(element)
     )
     return one_line(" ".join(said))
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
+_FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP")
 _MOST_PIXELS = 80_000_000  # A3 at 600 to the inch
+_ICON = 24, 10_000  # pixels: a shorter side, or an area, of less
 _PAPER = (255, 255, 255, 255)
 
 
@@ -53,8 +54,16 @@ def frames(data: bytes) -> Iterator[NDArray[np.uint8]]:
                 yield np.asarray(page.convert("RGB"))
     except UnidentifiedImageError as error:  # whose own words name an object in memory
         raise DocumentError("it is broken or no picture at all; save it again") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (DocumentError, MemoryError):
+        raise
+    except Exception as error:  # of Pillow and its parsers: whatever the damaged bytes lead to
         raise DocumentError(f"it is broken or no picture at all ({error}); save it again") from error
+
+
+def is_icon(frame: NDArray[np.uint8]) -> bool:
+    """Whether a picture ``(h, w, 3)`` is too small to show anything."""
+    height, width = frame.shape[:2]
+    return min(height, width) < _ICON[0] or height * width < _ICON[1]
 
 
 def _plain(frame: Image) -> Image:

@@ -10,7 +10,6 @@ from .ocr import Recognised
 from .remarks import remark, wants_ocr
 
 _MOST = 200  # of a document: ten minutes
-_LEAST = 24, 10_000  # pixels of the shorter side, and of all: less is an icon
 
 
 class InnerPictures:
@@ -27,7 +26,7 @@ class InnerPictures:
             name: of the part of the document.
             data: its bytes, which are unpacked only if they are wanted.
         """
-        from .image import frames
+        from .image import frames, is_icon
         from .pdf import written
 
         if not wants_ocr() or name in self._seen:
@@ -41,8 +40,7 @@ class InnerPictures:
             frame = next(frames(data()))
         except DocumentError:  # of another format, such as a drawing of Windows, or broken
             return ""
-        height, width = frame.shape[:2]
-        if min(height, width) < _LEAST[0] or height * width < _LEAST[1]:
+        if is_icon(frame):
             return ""
         lines = self._recognised.page(number, frame)
         return written([lines]).text if lines else ""

@@ -1,4 +1,4 @@
-"""Jupyter notebooks: Markdown cells with their headings and code cells, in order; outputs are left out."""
+"""Jupyter notebooks: Markdown cells with their headings and code cells, in order; of outputs the pictures alone."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import json
 from ..errors import DocumentError
 from ..records import Heading
 from .encoding import decode
-from .extract import Extract, with_title
+from .extract import Extract, TextBuilder
 from .markdown import find_headings
+from .parts import outputs_of
 
 
 def read(data: bytes) -> Extract:
     try:
-        cells = json.loads(decode(data))["cells"]
-        sources = [(str(cell["cell_type"]), _joined(cell["source"])) for cell in cells]
+        notebook = json.loads(decode(data))
+        sources = [(str(cell["cell_type"]), _joined(cell["source"])) for cell in notebook["cells"]]
+        outputs = outputs_of(notebook)
     except (ValueError, KeyError, TypeError) as error:
         raise DocumentError("it is no Jupyter notebook (nbformat 4); open and save it in Jupyter") from error
-    parts: list[str] = []
-    headings: list[Heading] = []
-    offset = 0
-    for kind, source in sources:
-        if not source.strip():
-            continue
-        if kind == "markdown":
-            headings += [Heading(offset + h.start, h.level, h.text) for h in find_headings(source)]
-        parts.append(source)
-        offset += len(source) + 2
-    return Extract("\n\n".join(parts), with_title(headings, ""))
+    builder = TextBuilder()
+    for number, (kind, source) in enumerate(sources):
+        offset = builder.block(source)
+        if kind == "markdown" and source.strip():
+            builder.headings += [Heading(offset + h.start, h.level, h.text) for h in find_headings(source)]
+        for name in outputs:
+            if name.startswith(f"{number}/"):
+                builder.picture(name)
+    return builder.build()
 
 
 def _joined(source: str | list[str]) -> str:

@@ -3,6 +3,7 @@ footers once; no hidden text."""
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -34,7 +35,10 @@ _NUMBER_FORMS = {
 }  # by the first of them, as num-format has it
 _LEVELS = 10
 _MAX_STYLES = 32  # based on each other
-_BOX = "{urn:oasis:names:tc:opendocument:xmlns:drawing:1.0}text-box"
+_DRAW = "{urn:oasis:names:tc:opendocument:xmlns:drawing:1.0}"
+_ALT = tuple(f"{{urn:oasis:names:tc:opendocument:xmlns:svg-compatible:1.0}}{name}" for name in ("desc", "title"))
+_HREF = "{http://www.w3.org/1999/xlink}href"
+_BOX = f"{_DRAW}text-box"
 _UNSEEN = {f"{_TEXT}tracked-changes", f"{_OFFICE}annotation", f"{_TEXT}sequence-decls", f"{_TEXT}note-citation"}
 
 
@@ -131,6 +135,7 @@ def read(data: bytes) -> Extract:
     builder = TextBuilder()
     writer = _Writer(builder, [content] if styles is None else [styles, content])
     writer.margins(styles, "header")
+    writer.parts = {*archive.namelist()}  # those of margins are logos
     writer.write(body, depth=-1)
     writer.margins(styles, "footer")
     if not has(archive, "meta.xml"):
@@ -147,6 +152,7 @@ class _Writer:
             self.styles.add(root)
         self.headings = _Numbers(self.styles.lists.get("", {}))
         self.last: dict[str, _Numbers] = {}  # the last list of a style
+        self.parts: set[str] = set()  # of the file, which may be pictures
 
     def margins(self, styles: _Element | None, kind: str) -> None:
         """The headers or footers, each once."""
@@ -174,10 +180,21 @@ class _Writer:
                 self.write_list(element, depth + 1)
             elif element.tag == f"{_TABLE}table":
                 self.builder.table(*self.grid(element))
+                self.show_pictures(element)
             elif element.tag not in _UNSEEN and element.get(f"{_TEXT}display") != "none":
+                if element.tag == f"{_DRAW}frame":
+                    self.show_pictures(element)
                 self.write(element, depth)
 
+    def show_pictures(self, element: _Element) -> None:
+        """But for those of the boxes in it."""
+        for image in outside(_BOX, element, f"{_DRAW}image"):
+            alt = next(filter(None, (image.getparent().findtext(tag) for tag in _ALT)), "")
+            name = posixpath.normpath(image.get(_HREF) or "")
+            self.builder.picture(name if name in self.parts else "", alt)
+
     def write_boxes(self, paragraph: _Element) -> None:
+        self.show_pictures(paragraph)
         for box in outside(_BOX, paragraph, _BOX):
             self.write(box, depth=-1)
 
@@ -193,14 +210,16 @@ class _Writer:
             for child in item:
                 if child.tag == f"{_TEXT}list":
                     self.write_list(child, depth + 1, numbers)
-                elif child.tag in (f"{_TEXT}p", f"{_TEXT}h") and (text := self.text(child).strip()):
-                    label = "  "
-                    if not marked:
-                        counts = item.tag == f"{_TEXT}list-item"
-                        label = numbers.next(depth + 1, item.get(f"{_TEXT}start-value")) if counts else ""
-                        label = f"{label or '-'} "
-                    self.builder.block("  " * min(depth, MAX_INDENT) + label + text, tight=not first)
-                    marked, first = True, False
+                elif child.tag in (f"{_TEXT}p", f"{_TEXT}h"):
+                    if text := self.text(child).strip():
+                        label = "  "
+                        if not marked:
+                            counts = item.tag == f"{_TEXT}list-item"
+                            label = numbers.next(depth + 1, item.get(f"{_TEXT}start-value")) if counts else ""
+                            label = f"{label or '-'} "
+                        self.builder.block("  " * min(depth, MAX_INDENT) + label + text, tight=not first)
+                        marked, first = True, False
+                    self.show_pictures(child)
 
     def text(self, element: _Element) -> str:
         return as_seen(self._text(element))
@@ -214,6 +233,8 @@ class _Writer:
                 pieces.append(_CHARACTERS[child.tag])
             elif child.tag == f"{_TEXT}note":
                 pieces.append(f" [{self.text(child).strip()}]")
+            elif child.tag in _ALT and element.find(f"{_DRAW}object") is None:  # where that is a formula, it says which
+                pass
             elif child.tag not in (*_UNSEEN, _BOX) and isinstance(child.tag, str):
                 pieces.append(self._text(child))
             pieces.append(child.tail or "")

@@ -79,29 +79,34 @@ def _relations(archive: ZipFile, part: str) -> dict[str, tuple[str, str]]:
 def _write_slide(archive: ZipFile, name: str, builder: TextBuilder, pictures: InnerPictures) -> None:
     related = _relations(archive, name)
 
-    def words(picture: _Element) -> str:
-        blip = picture.find(f".//{_A}blip")
-        _, target = related.get("" if blip is None else blip.get(f"{_R}embed") or "", ("", ""))
-        return pictures.text(target, partial(member, archive, target)) if has(archive, target) else ""
-
     def part(relation: str) -> bytes:
         _, target = related.get(relation, ("", ""))
         return member(archive, target) if has(archive, target) else b""
 
-    def seen(shape: _Element) -> str:
-        return words_of(shape, part) if shape.tag in DRAWINGS else words(shape)
+    def seen(shape: _Element) -> None:
+        frame = next(shape.iterancestors(f"{_P}graphicFrame"), shape)
+        about = frame.find(f"./*/{_P}cNvPr")
+        alt = "" if about is None else about.get("descr") or ""
+        if shape.tag in DRAWINGS:
+            builder.picture("", alt, words_of(shape, part))
+            return
+        blip = shape.find(f".//{_A}blip")
+        _, target = related.get("" if blip is None else blip.get(f"{_R}embed") or "", ("", ""))
+        there = has(archive, target)
+        words = pictures.text(target, partial(member, archive, target)) if there else ""
+        builder.picture(target if there else "", alt, words)
 
     _write_shapes(parse_xml(member(archive, name)), builder, seen)
     for kind, target in related.values():
         if kind.endswith("/notesSlide") and has(archive, target):
-            _write_shapes(parse_xml(member(archive, target)), builder, lambda _: "")
+            _write_shapes(parse_xml(member(archive, target)), builder, lambda _: None)
 
 
-def _write_shapes(slide: _Element, builder: TextBuilder, words: Callable[[_Element], str]) -> None:
+def _write_shapes(slide: _Element, builder: TextBuilder, seen: Callable[[_Element], None]) -> None:
     """What a slide says.
 
     Args:
-        words: what is written in a picture, a chart or a diagram.
+        seen: told of each picture, chart and diagram.
     """
     shapes = [
         shape
@@ -113,7 +118,7 @@ def _write_shapes(slide: _Element, builder: TextBuilder, words: Callable[[_Eleme
         if shape.tag == f"{_A}tbl":
             builder.table(*_grid(shape))
         elif shape.tag == f"{_P}pic" or shape.tag in DRAWINGS:
-            builder.block(words(shape))
+            seen(shape)
         elif _is_title(shape):
             builder.heading(" ".join(_paragraphs(shape)), 2)
         elif _placeholder(shape) not in _FURNITURE:

@@ -103,6 +103,7 @@ def document_of(
         page_starts=extract.page_starts,
         headings=extract.headings,
         line_boxes=extract.line_boxes,
+        illustrations=extract.illustrations,
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..boxes import Illustration
 from ..errors import DocumentError
 from ..records import Document, Heading
 from .formats import MAX_BYTES
@@ -47,6 +48,7 @@ class Reading:
                 "page_starts": document.page_starts,
                 "headings": [(heading.start, heading.level, heading.text) for heading in document.headings],
                 "line_boxes": document.line_boxes,
+                "illustrations": [astuple(one) for one in document.illustrations],
             },
         }
 
@@ -61,6 +63,7 @@ class Reading:
             tuple(given["page_starts"]),
             tuple(Heading(*heading) for heading in given["headings"]),
             given["line_boxes"],
+            tuple(Illustration(*one) for one in given["illustrations"]),
         )
         return cls(document, record["reason"], record["digest"], record["stamp"] and Stamp(*record["stamp"]))
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..documents import Cutting, Picture, find_files
-from ..documents.captions import ILLUSTRATED
 from ..documents.files import printable
 from ..documents.formats import format_of
 from ..documents.loading import stamp_of
@@ -149,7 +148,9 @@ class Changes:
         if added:
             store.add(batch.documents, files=[record for record in batch.records if record.document_id in added])
             if isinstance(store, Store) and store.pictures.embedder is not None:
-                store.pictures.add(picture for document in batch.documents for picture in self._pictures(document))
+                for document in batch.documents:  # each by itself, so that memory holds those of one
+                    if pictures := self._pictures(document):
+                        store.pictures.add(pictures)
         store.files.record(record for record in batch.records if record.document_id not in added)
         if batch.moved:
             store.files.forget(batch.moved)
@@ -275,12 +276,11 @@ class Changes:
 
     def _pictures(self, document: Document) -> Sequence[Picture]:
         """Cut out where files are read: by the workers, if there are any."""
-        if document.metadata["format"] not in ILLUSTRATED:
+        if (job := Cutting.of(document, self._options.limits.unfolded)) is None:
             return ()
-        job = Cutting.of(document)
         cut = job.done() if self._workers is None else self._workers.submit(job).result()
         if cut.reason:
-            self.report.remarks.append((document.source, f"its pictures are left out: {cut.reason}"))
+            self.report.remarks.append((document.source, f"of its pictures: {cut.reason}"))
         return cut.pictures
 
     def _start_workers(self, n: int) -> None:

@@ -6,12 +6,13 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..boxes import Illustration
 from ..errors import StoreCorrupt, StoreError
 from ..records import Chunk, Document, Heading
 from .metadata import to_json
@@ -172,7 +173,7 @@ def chunk_from(columns: Sequence[Any]) -> Chunk:
 def document_from(columns: Sequence[Any]) -> Document:
     """A document from its :data:`DOCUMENT_COLUMNS`."""
     id, source, text, metadata, pages, headings = columns
-    page_starts, line_boxes = _pages_from(pages)
+    page_starts, line_boxes, illustrations = _pages_from(pages)
     return Document(
         id=id,
         text=text,
@@ -181,23 +182,31 @@ def document_from(columns: Sequence[Any]) -> Document:
         page_starts=page_starts,
         headings=tuple(Heading(*heading) for heading in _from_json(headings)),
         line_boxes=line_boxes,
+        illustrations=illustrations,
     )
 
 
 def _pages(name: str, document: Document) -> str:
-    """The column ``page_starts``: a list, or an object of it and the boxes, where those of the lines are known."""
-    starts = list(document.page_starts)
-    if not document.line_boxes:
-        return _json(name, "page_starts", starts)
-    _check_texts(name, line_boxes=document.line_boxes)
-    return _json(name, "page_starts", {"starts": starts, "line_boxes": document.line_boxes})
+    """The column ``page_starts``: a list, or an object of it, the boxes of the lines and the pictures, where there are
+    such."""
+    pages: dict[str, Any] = {"starts": list(document.page_starts)}
+    if document.line_boxes or document.illustrations:
+        _check_texts(name, line_boxes=document.line_boxes)
+        pages["line_boxes"] = document.line_boxes
+    if document.illustrations:
+        pages["illustrations"] = [astuple(one) for one in document.illustrations]
+    return _json(name, "page_starts", pages if len(pages) > 1 else pages["starts"])
 
 
-def _pages_from(column: object) -> tuple[tuple[int, ...], str]:
+def _pages_from(column: object) -> tuple[tuple[int, ...], str, tuple[Illustration, ...]]:
     pages = _from_json(column)
-    if isinstance(pages, dict):
-        return tuple(pages["starts"]), pages["line_boxes"]
-    return tuple(pages), ""
+    if not isinstance(pages, dict):
+        return tuple(pages), "", ()
+    return (
+        tuple(pages["starts"]),
+        pages["line_boxes"],
+        tuple(Illustration(*one) for one in pages.get("illustrations", ())),
+    )
 
 
 def _from_json(text: object) -> Any:

@@ -44,7 +44,7 @@ CREATE TABLE documents (
     source TEXT NOT NULL,
     text TEXT NOT NULL,
     metadata TEXT NOT NULL,        -- JSON object
-    page_starts TEXT NOT NULL,     -- JSON list of offsets; object of it and line_boxes where those are known
+    page_starts TEXT NOT NULL,     -- JSON list of offsets, or object of it, line_boxes and illustrations
     headings TEXT NOT NULL,        -- JSON list of [start, level, text]
     content_hash BLOB NOT NULL,
     chunking TEXT NOT NULL         -- how it was cut; '' once its chunks were changed one by one

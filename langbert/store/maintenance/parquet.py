@@ -23,7 +23,11 @@ from .copying import blocks_of
 
 _KEY = b"langbert"
 _TABLES = {"document": "documents.parquet", "chunk": "chunks.parquet", "ledger": "ledger.parquet"}
-_AS_JSON = {"document": ("metadata", "page_starts", "headings"), "chunk": ("metadata", "headings"), "ledger": ()}
+_AS_JSON = {
+    "document": ("metadata", "page_starts", "illustrations", "headings"),
+    "chunk": ("metadata", "headings"),
+    "ledger": (),
+}
 _ROWS = 4096  # in a row group
 
 Record = dict[str, Any]
@@ -43,7 +47,7 @@ def _schemas(arrow: Any, header: Record) -> dict[str, Any]:
     text, number = arrow.large_string(), arrow.int64()
     dimension = header["dimension"]
     vector = arrow.null() if dimension is None else arrow.list_(arrow.field("item", arrow.float32()), dimension)
-    names = ("id", "source", "text", "metadata", "page_starts", "line_boxes", "headings", "chunking")
+    names = ("id", "source", "text", "metadata", "page_starts", "line_boxes", "illustrations", "headings", "chunking")
     document = [(name, text) for name in names]
     chunk = [("id", text), ("document_id", text), ("source", text), ("start", number), ("end", number)]
     chunk += [("page", number), ("headings", text), ("text", text), ("metadata", text), ("embedded_hash", text)]

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from ...boxes import Illustration
 from ...errors import StoreError, require_choice
 from ...files import replacing
 from ...records import Calibration, Chunk, Document, EmbeddingSpace, Heading
@@ -155,6 +156,7 @@ def _records(snapshot: Snapshot) -> Iterator[tuple[str, Record]]:
                 "metadata": document.metadata,
                 "page_starts": list(document.page_starts),
                 "line_boxes": document.line_boxes,
+                "illustrations": [astuple(one) for one in document.illustrations],
                 "headings": [[heading.start, heading.level, heading.text] for heading in document.headings],
                 "chunking": chunking,
             },
@@ -296,9 +298,15 @@ def _document_from(record: Record) -> StoredText:
         metadata=record["metadata"],
         page_starts=tuple(map(_int, record["page_starts"])),
         headings=tuple(Heading(_int(start), _int(level), _str(text)) for start, level, text in record["headings"]),
-        line_boxes=_str(record.get("line_boxes", "")),  # older exports have none
+        line_boxes=_str(record.get("line_boxes", "")),  # older exports have none, nor the next
+        illustrations=tuple(map(_illustration, record.get("illustrations", ()))),
     )
     return encode_document(document), chunking
+
+
+def _illustration(record: Any) -> Illustration:
+    name, start, end, page = record
+    return Illustration(_str(name), _int(start), _int(end), None if page is None else _int(page))
 
 
 def _chunk_from(record: Record, dimension: int | None) -> StoredChunk:
