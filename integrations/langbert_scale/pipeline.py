@@ -13,6 +13,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,7 @@ def index(
         DocumentError: a path does not exist.
         StoreError: see :meth:`langbert.Store.add`; what was stored before stays so.
     """
-    options = options or SyncOptions()
+    options = replace(options or SyncOptions(), pictures=opening.get("image_embedder") is not None)
     if embedder is None:
         embedder = _as_before(place)
     with (

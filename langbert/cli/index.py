@@ -45,6 +45,13 @@ def index(
         str | None,
         typer.Option(help="cls, mean, max … By default what the model was trained with."),
     ] = None,
+    image_embedder: Annotated[
+        str | None,
+        typer.Option(
+            help="Also keep the figures of the files, so that words and pictures find them: a CLIP on the Hugging Face "
+            "hub, or a folder. By default what the store's pictures were embedded with."
+        ),
+    ] = None,
     late_chunking: Annotated[
         bool,
         typer.Option(
@@ -139,6 +146,8 @@ def index(
     if ray not in (None, "local", "auto") and ":" not in ray:
         raise typer.BadParameter(f"--ray {ray}: a cluster is at HOST:PORT; without one, put --ray behind the paths")
     from ..indexing import Limits, SyncOptions
+    from ..store import Store
+    from .pictures import image_model, make_image_embedder, pictured
     from .stores import WatchedEmbedder, open_store
 
     options = SyncOptions(
@@ -154,7 +163,8 @@ def index(
         workers=workers,
         limits=Limits(file_seconds, file_memory << 20, max_unfolded and max_unfolded << 20),
     )
-    changes, space = _compared(paths, store, options, output)
+    images = image_model(store, image_embedder, output)
+    changes, space = _compared(paths, store, replace(options, pictures=images is not None), output)
     with changes, ExitStack() as stack:
         encoder = cluster = None
         if ray is not None and changes.changed:
@@ -169,8 +179,12 @@ def index(
         if encoder is None and (changes.has_documents() or embedder or pooling):
             encoder = _embedder(embedder, pooling, space, output)
         watched = WatchedEmbedder(cluster.made if cluster else encoder) if encoder else None
-        late, chunker = late_chunking or None, cluster.made if cluster else None
-        with open_store(store, embedder=watched, chunker=chunker, late_chunking=late) as opened:
+        more: dict[str, Any] = {"chunker": cluster.made} if cluster else {}
+        if images is not None and encoder is not None:
+            more["image_embedder"] = make_image_embedder(images, output)
+        with open_store(store, embedder=watched, late_chunking=late_chunking or None, **more) as opened:
+            if "image_embedder" in more:
+                pictured(opened).pictures.check()
             with _bar(output, changes.changed) as bar:
                 for batch in changes.batches():
                     if watched is not None:
@@ -184,18 +198,29 @@ def index(
             if encoder is not None and not output.as_json:
                 _say_what_stays(opened, output, chosen=embedder is not None)
             documents, passages, space = opened.n_documents, len(opened), opened.space
+            pictures = len(opened.pictures) if isinstance(opened, Store) else 0
     seconds = time.perf_counter() - started
     if output.as_json:
-        holds = {"documents": documents, "passages": passages, "embedder": space.model if space else None}
+        holds = {
+            "documents": documents,
+            "passages": passages,
+            "pictures": pictures,
+            "embedder": space.model if space else None,
+        }
         output.json({**changes.report.to_dict(), **holds, "store": str(store), "seconds": round(seconds, 2)})
         return
 
     _show(output, changes.report, seconds)
-    output.say(f"{store} now holds {documents:,} documents in {passages:,} passages.", "dim")
+    with_pictures = f" and {pictures:,} pictures" if pictures else ""
+    output.say(f"{store} now holds {documents:,} documents in {passages:,} passages{with_pictures}.", "dim")
     if watch:
         encoder = encoder or _embedder(embedder, pooling, space, output)
-        with open_store(store, embedder=encoder) as opened:
-            _follow(paths, opened, replace(options, force=False, retry_failed=False), output, prune=prune)
+        if images is not None:
+            more["image_embedder"] = more.get("image_embedder") or make_image_embedder(images, output)
+        more.pop("chunker", None)
+        followed = replace(options, force=False, retry_failed=False, pictures=images is not None)
+        with open_store(store, embedder=encoder, **more) as opened:
+            _follow(paths, opened, followed, output, prune=prune)
 
 
 def _cluster(encoder: Embedder, address: str, options: SyncOptions) -> Any:

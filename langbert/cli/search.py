@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..records import Candidate, Chunk, Citation, SearchMode
+from ..text.question import checked_question
 from ..text.scripts import one_line
 from .output import Output, StorePlace, command, parse_where
 from .visible import visible
@@ -30,9 +32,9 @@ Where = Annotated[
 @command
 def search(
     output: Output,
-    question: Annotated[str, typer.Argument(help="What to look for, in your own words.")],
     store: StorePlace,
-    k: Annotated[int, typer.Option("-k", help="How many passages.", min=1)] = 5,
+    question: Annotated[str | None, typer.Argument(help="What to look for, in your own words.")] = None,
+    k: Annotated[int, typer.Option("-k", help="How many passages, or pictures.", min=1)] = 5,
     mode: Annotated[
         SearchMode, typer.Option(help="By words and meaning, by meaning (dense), or by words (lexical).")
     ] = "hybrid",
@@ -41,18 +43,47 @@ def search(
         str | None,
         typer.Option(help="Let a reranker, e.g. minilm-reranker, reorder the first 20."),
     ] = None,
+    pictures: Annotated[bool, typer.Option("--pictures", help="Find pictures instead of passages.")] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Find pictures like this one, and passages for it.", exists=True, dir_okay=False
+        ),
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Put the pictures that are found into this folder.")
+    ] = None,
+    image_embedder: Annotated[
+        str | None, typer.Option(help="Where the model of the pictures is now. By default where it was.")
+    ] = None,
 ) -> None:
-    """Find the passages nearest to a question.
+    """Find the passages, or the pictures, nearest to a question or to a picture.
 
     Examples:
 
         langbert search "maximum line length" --store my-index
 
         langbert search "两个任务" --store my-index --mode lexical --where format=pdf --json
+
+        langbert search "how input embeddings are added up" --store my-index --pictures --save found
+
+        langbert search --picture whiteboard.jpg --store my-index
     """
     wanted = parse_where(where)
+    if (question is None) == (picture is None):
+        raise typer.BadParameter("give either a question or --picture FILE")
+    if pictures or picture is not None:
+        _require_plain(where=where, rerank=rerank, mode=None if mode == "hybrid" else mode)
+        from .pictures import search_pictures
+
+        if question is not None:
+            checked_question(question)
+        search_pictures(output, question, picture, store, k, save, image_embedder)
+        return
+    if save is not None or image_embedder is not None:
+        raise typer.BadParameter("--save and --image-embedder are for --pictures and --picture FILE")
+    assert question is not None  # noqa: S101 - for the type checker
     from ..retrieval import Retriever
-    from ..text.question import checked_question
     from .stores import make_reranker, open_existing, open_plain
 
     checked_question(question)  # before anything is loaded
@@ -62,15 +93,14 @@ def search(
         started = time.perf_counter()
         candidates = Retriever(opened, mode=mode, reranker=reorders).retrieve(question, k, where=wanted)
         seconds = time.perf_counter() - started
-        lines = _lines(opened, candidates)
+        hits, lines = hits_of(opened, candidates)
     if output.as_json:
-        hits = [_hit(rank, candidate, lines[rank - 1]) for rank, candidate in enumerate(candidates, 1)]
         output.json({"question": question, "mode": mode, "hits": hits, "seconds": round(seconds, 4)})
         return
     if not candidates:
         output.note("Nothing found." + (" Try without --where." if wanted else ""), "dim")
         return
-    _show(output, question, candidates, lines)
+    show_passages(output, question, candidates, lines)
     output.note(f"{len(candidates)} passages in {1000 * seconds:.0f} ms", "dim")
 
 
@@ -79,6 +109,18 @@ def place(source: str, page: int | None, line: int | None) -> str:
     if page is not None:
         return f"{source}, page {page}"
     return f"{source}, line {line}" if line is not None else source
+
+
+def _require_plain(**given: object) -> None:
+    """Of what is for passages only."""
+    if named := ", ".join(f"--{name}" for name, value in given.items() if value):
+        raise typer.BadParameter(f"{named}: these are for passages; pictures are looked for without")
+
+
+def hits_of(store: StoreLike, candidates: Sequence[Candidate]) -> tuple[list[dict[str, Any]], list[int | None]]:
+    """The passages as JSON, and the lines on which they start."""
+    lines = _lines(store, candidates)
+    return [_hit(rank, one, lines[rank - 1]) for rank, one in enumerate(candidates, 1)], lines
 
 
 def _lines(store: StoreLike, candidates: Sequence[Candidate]) -> list[int | None]:
@@ -123,7 +165,7 @@ def _place(chunk: Chunk) -> dict[str, Any]:
     }
 
 
-def _show(output: Output, question: str, candidates: Sequence[Candidate], lines: Sequence[int | None]) -> None:
+def show_passages(output: Output, question: str, candidates: Sequence[Candidate], lines: Sequence[int | None]) -> None:
     from rich.padding import Padding
     from rich.text import Text
 

@@ -109,7 +109,7 @@ def make_embedder(name: str, output: Output, **options: Any) -> Embedder:
             from ..embedding.embedder import Embedder
 
         try:
-            return Embedder(_label(name), offline=True, **options)
+            return Embedder(label(name), offline=True, **options)
         except LangbertError:
             raise
         except ValueError as error:  # an option out of its range
@@ -136,7 +136,7 @@ def make_reranker(name: str, output: Output) -> Reranker:
     with output.waiting(f"loading {name}"):
         from ..reranking import Reranker
 
-        return Reranker(_label(name), offline=True)
+        return Reranker(label(name), offline=True)
 
 
 def make_reader(name: str, output: Output) -> Reader:
@@ -145,7 +145,7 @@ def make_reader(name: str, output: Output) -> Reader:
     with output.waiting(f"loading {name}"):
         from ..reading import Reader
 
-        return Reader(_label(name), offline=True)
+        return Reader(label(name), offline=True)
 
 
 def writer_for(mode: AnswerMode, name: str, output: Output) -> str:
@@ -236,7 +236,7 @@ class WatchedEmbedder:
         return self._embedder.room(role)
 
 
-def _label(name: str) -> str:
+def label(name: str) -> str:
     """What the store shall remember: a folder by its full path, so that it is found from anywhere."""
     from ..models import local_path
 

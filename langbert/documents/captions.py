@@ -136,7 +136,8 @@ class Cutting:
         )
 
         def cut(data: bytes) -> Cut:
-            size, kept = 0, []
+            size = 0
+            kept: list[Picture] = []
             with unfolding(len(data), self.max_unfolded):
                 for picture in _figures(data, document):
                     size += len(picture.png)

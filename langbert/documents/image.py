@@ -62,7 +62,7 @@ def frames(data: bytes) -> Iterator[NDArray[np.uint8]]:
 
 def is_icon(frame: NDArray[np.uint8]) -> bool:
     """Whether a picture ``(h, w, 3)`` is too small to show anything."""
-    height, width = frame.shape[:2]
+    height, width = map(int, frame.shape[:2])
     return min(height, width) < _ICON[0] or height * width < _ICON[1]
 
 

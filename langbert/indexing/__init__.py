@@ -12,7 +12,7 @@ from typing import Any
 
 from ..documents.workers import Limits
 from ..records import Progress
-from ..store import StoreLike
+from ..store import Store, StoreLike
 from .changes import Batch, Changes
 from .options import SyncOptions
 from .report import SyncReport
@@ -81,6 +81,7 @@ def sync(
         ocr=ocr,
         workers=workers,
         limits=limits or Limits(),
+        pictures=isinstance(store, Store) and store.pictures.embedder is not None,
     )
     with Changes(paths, store, options) as changes:
         for batch in changes.batches():

@@ -146,11 +146,14 @@ class Changes:
         """Cut, embed and store one batch: it is kept, whatever happens to the next."""
         added = {document.id for document in batch.documents}
         if added:
-            store.add(batch.documents, files=[record for record in batch.records if record.document_id in added])
-            if isinstance(store, Store) and store.pictures.embedder is not None:
+            kept = store.pictures if self._options.pictures and isinstance(store, Store) else None
+            records = [record for record in batch.records if record.document_id in added]
+            store.add(batch.documents, files=records if kept is None else [])
+            if kept is not None:
                 for document in batch.documents:  # each by itself, so that memory holds those of one
                     if pictures := self._pictures(document):
-                        store.pictures.add(pictures)
+                        kept.add(pictures)
+                store.files.record(records)  # not before: whoever is killed here goes on here
         store.files.record(record for record in batch.records if record.document_id not in added)
         if batch.moved:
             store.files.forget(batch.moved)
@@ -181,7 +184,7 @@ class Changes:
 
     def _has_to_be_read(self, file: SourceFile) -> bool:
         try:
-            reading = self._options.reading(format_of(file.path), file.inside)
+            kind = format_of(file.path)
         except DocumentError as error:
             self._refuse(file, str(error), "skipped")
             return False
@@ -189,7 +192,9 @@ class Changes:
             return True
         row = self._memory.document_of(file)
         record = self._memory.records.get(printable(file.path) if row is None else row.path)
-        if record is None or record.reading != reading or not is_same_as_then(record, file.stamp):
+        if record is None or not is_same_as_then(record, file.stamp):
+            return True
+        if not self._options.is_reading(record.reading, kind, file.inside):
             return True
         if record.state == "failed" and not self._options.retry_failed:
             self.report.skipped.append((file.source, record.reason))
@@ -209,8 +214,9 @@ class Changes:
         if row is None or self._options.force or not self._is_as_stored(file, row):
             return ""
         record = self._memory.records.get(row.path)
-        reading = self._options.reading(format_of(file.path), file.inside)
-        return row.digest if record is not None and record.reading == reading else ""
+        if record is None or not self._options.is_reading(record.reading, format_of(file.path), file.inside):
+            return ""
+        return row.digest
 
     def _pass_over(self, folder: Path, error: DocumentError) -> None:
         self._passed_over.append(folder)
@@ -278,6 +284,8 @@ class Changes:
         """Cut out where files are read: by the workers, if there are any."""
         if (job := Cutting.of(document, self._options.limits.unfolded)) is None:
             return ()
+        if self.elsewhere is not None and self._workers is None:
+            self._start_workers(1)
         cut = job.done() if self._workers is None else self._workers.submit(job).result()
         if cut.reason:
             self.report.remarks.append((document.source, f"of its pictures: {cut.reason}"))
@@ -305,7 +313,10 @@ class Changes:
         elif reading.document is None:
             self.report.unchanged += 1
             record = self._record(file, reading, "done", row.id if row else "", how)
-            batch.records.append(record if row is None else replace(record, path=row.path, source=row.source))
+            if row is not None:  # its pictures, too, are what they were
+                how = self._memory.records[row.path].reading
+                record = replace(record, path=row.path, source=row.source, reading=how)
+            batch.records.append(record)
         else:
             row = row or self._memory.former(file.source, reading.digest)
             if row is not None and row.path != printable(file.path):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from ..documents.captions import ILLUSTRATED
 from ..documents.formats import Format
 from ..documents.ocr import require_ocr
 from ..documents.reader import require_encoding
@@ -22,6 +23,9 @@ _PICTURED = {"pdf", "image", "mail", "outlook", "packed"}  # modules whose files
 @dataclass(frozen=True)
 class SyncOptions:
     """The options of :func:`langbert.sync`.
+
+    Attributes:
+        pictures: keep the figures of the files, too: the store has an embedder for them.
 
     Raises:
         DocumentError: a pattern cannot be understood, or metadata have a name that is taken.
@@ -39,6 +43,7 @@ class SyncOptions:
     ocr: bool | None = None
     workers: int | None = None
     limits: Limits = field(default_factory=Limits)
+    pictures: bool = False
 
     def __post_init__(self) -> None:
         require_encoding(self.encoding)
@@ -66,6 +71,14 @@ class SyncOptions:
 
     def reading(self, format: Format, source: str) -> str:
         """Says how a file is read: where this is another, the same bytes may become another document."""
+        return self._reading(format, source, pictures=self.pictures)
+
+    def is_reading(self, said: str, format: Format, source: str) -> bool:
+        """Whether a file that was read so need not be read again. Pictures that were kept are no reason to."""
+        return said in (self.reading(format, source), self._reading(format, source, pictures=True))
+
+    def _reading(self, format: Format, source: str, *, pictures: bool) -> str:
         more = self.metadata_of(source)
         seen = ["ocr"] if format.module in _PICTURED and require_ocr(self.ocr) else []
+        seen += ["pictures"] if pictures and format.name in ILLUSTRATED else []
         return json.dumps([format.name, format.version, self.encoding, more, *seen], sort_keys=True, default=str)

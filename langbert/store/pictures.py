@@ -89,6 +89,22 @@ class Pictures:
             (n,) = state.sql.execute(f"SELECT count(*) {_THERE}").fetchone()
             return int(n)
 
+    @property
+    def space(self) -> EmbeddingSpace | None:
+        """What made the vectors of the pictures; None before the first one."""
+        with self._database.reading() as state:
+            return state.space_called(_SPACE)
+
+    def check(self) -> None:
+        """
+        Raises:
+            StoreError: there is no image embedder.
+            StoreMismatch: the stored pictures were embedded in another space.
+        """
+        self._needed()
+        with self._database.reading() as state:
+            self._check(state)
+
     def add(self, pictures: Iterable[Picture]) -> list[str]:
         """Adds pictures of stored documents, in one commit; an id that is there is updated.
 
@@ -184,11 +200,8 @@ class Pictures:
         return self.embedder
 
     def _check(self, state: Snapshot) -> None:
-        stored = state.meta(_SPACE)
-        if stored is None:
-            return
-        differences = EmbeddingSpace(**json.loads(stored)).differences(self._needed().space)
-        if differences:
+        stored = state.space_called(_SPACE)
+        if stored is not None and (differences := stored.differences(self._needed().space)):
             raise StoreMismatch(
                 f"the pictures of {self._database.name} were embedded in another space (stored != given): "
                 f"{'; '.join(differences)}. Open it with the image embedder they were made with"

@@ -176,7 +176,10 @@ class Snapshot:
     @property
     def space(self) -> EmbeddingSpace | None:
         """What made the vectors; None where nobody said."""
-        if (text := self.meta("space")) is None:
+        return self.space_called("space")
+
+    def space_called(self, key: str) -> EmbeddingSpace | None:
+        if (text := self.meta(key)) is None:
             return None
         try:
             return EmbeddingSpace(**json.loads(text))
