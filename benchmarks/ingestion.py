@@ -1,10 +1,11 @@
 """How long reading takes beside embedding, and what a run keeps when files do harm and the process is killed.
 
-    python benchmarks/ingestion.py time FOLDER
+    python benchmarks/ingestion.py time FOLDER [--embedder NAME] [--store PLACE]
     python benchmarks/ingestion.py harm PLACE [--files 10000] [--kills 5] [--real FOLDER …]
     python benchmarks/ingestion.py rate FILE.pdf …
 
-``time``: the files of a folder read, cut, embedded and written by ``sync``, beside the time in the embedder alone.
+``time``: the files of a folder read, cut, embedded and written by ``sync``, beside the time in the embedder alone; the
+store is kept where a place is given.
 ``harm``: so many small files of eleven formats, one in a hundred of which is broken, crashes its reader or hangs, and
 those of further folders, indexed by a process that is killed on the way; the vectors are hashes, since nothing is
 searched. It fails unless all others are stored once. ``rate``: pages read in a second by one process and by two.
@@ -62,11 +63,11 @@ class Clocked:
             self.worked += time.process_time() - worked
 
 
-def measure(folder: Path, name: str, n_workers: int | None) -> None:
+def measure(folder: Path, name: str, n_workers: int | None, kept: Path | None) -> None:
     embedder = Clocked(Embedder(name))
     embedder.embed(["warm"])
     embedder.seconds = embedder.worked = 0.0
-    with tempfile.TemporaryDirectory() as place, Store.open(place, embedder=embedder) as store:  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as place, Store.open(kept or place, embedder=embedder) as store:  # type: ignore[arg-type]
         started, before = time.perf_counter(), _worked()
         report = sync(folder, store, workers=n_workers)
         seconds, worked = time.perf_counter() - started, _worked() - before
@@ -233,6 +234,7 @@ def main() -> None:
     timed.add_argument("folder", type=Path)
     timed.add_argument("--embedder", default="minilm")
     timed.add_argument("--workers", type=int)
+    timed.add_argument("--store", type=Path, help="a new folder for the store, which is kept")
     harmed = commands.add_parser("harm")
     harmed.add_argument("place", type=Path, help="a folder, in which it goes on if it was stopped")
     harmed.add_argument("--files", type=int, default=10_000)
@@ -247,7 +249,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     if options.command == "time":
-        measure(options.folder, options.embedder, options.workers)
+        measure(options.folder, options.embedder, options.workers, options.store)
     elif options.command == "harm":
         harm(options.place, options.files, options.kills, options.real)
     elif options.command == "rate":

@@ -34,6 +34,17 @@ def told(text: str, *headings: Heading) -> list[tuple[str, list[str], str]]:
             "需要以下材料：\n1. 身份证\n2. 照片\n",
             [("text", ["需要以下材料："], ""), ("list", ["1. 身份证", "2. 照片"], "需要以下材料：")],
         ),
+        (
+            "That said, @ is still a fairly arbitrary\nchoice. Some have suggested using | instead.",
+            [
+                (
+                    "text",
+                    ["That said, @ is still a fairly arbitrary\nchoice.", "Some have suggested using | instead."],
+                    "",
+                )
+            ],
+        ),
+        ("Sales:\nNorth | 5", [("text", ["Sales:"], ""), ("table", ["North | 5"], "Sales:")]),
         ("（一）身份证\n（二）照片", [("list", ["（一）身份证", "（二）照片"], "")]),
         (
             "Branch | Phone\nNorth | Phone: 1\nSouth | Phone: 2\n",

@@ -196,6 +196,7 @@ def test_quotes_are_read_line_by_line_where_they_are_lists_tables_or_code() -> N
     assert set_out("See :pep:`8`, :func:`~a.b` and :ref:`the index <genindex>`: `a`:b:`c`") == (
         "See PEP 8, a.b and the index: `a`:b:`c`"
     )
+    assert set_out("`paramstyle`_ and `A B`__ are ``code_`` and `x`_y") == "paramstyle and A B are ``code_`` and `x`_y"
     assert set_out("Run:\n\n    f[i](x)\n") == "Run:\nf[i](x)"
     nested = "1. Make a user:\n\n   ```sql\n   CREATE USER u;\n   ```\n\n   Then log in."
     assert set_out(nested) == "1. Make a user:\n  CREATE USER u;\n  Then log in."

@@ -33,7 +33,7 @@ _QUOTED = re.compile(r"\n[ \t]*>[ \t]?")  # as Markdown quotes, within a paragra
 _LINK = re.compile(
     r"!?\[(?!\d+\])(?P<markdown>[^\[\]\n]{1,300})\]"
     r"\((?:[^()\s]|\([^()\s]{0,99}\)){1,999}(?:[ \t]\"[^\"\n]{0,300}\")?\)"
-    r"|`(?P<rest>[^`<>]{1,300}?)\s{0,9}<[^<>`\s]{1,999}>`__?"
+    r"|`(?P<rest>[^`<>]{1,300}?)(?:\s{0,9}<[^<>`\s]{1,999}>)?`__?(?![\w`])"
     r"|(?<![\w`:]):(?:(?P<series>pep|rfc)|[a-z][a-z:]{1,29}):`[~!]?(?P<role>[^`<>]{1,300}?)(?:\s{0,9}<[^<>`\s]{1,999}>)?`"
 )
 """A link in Markdown, its words no mere number; in reStructuredText; a role there, as of "see :pep:`8`"."""

@@ -144,7 +144,7 @@ class _Blocks:
                 i = self._columns(lines, i)
             elif _RULE.match(line.text) or _TAG.match(line.text):
                 i += 1
-            elif _ROW.match(line.text):
+            elif _is_row(lines, i):
                 i = self._table(lines, i)
             elif self._is_code(line):
                 i = self._code(lines, i)
@@ -312,7 +312,7 @@ class _Blocks:
     def _paragraph(self, lines: Sequence[_Line], i: int) -> int:
         first = i
         i += 1
-        while i < len(lines) and not lines[i].blank and not self._begins(lines[i]):
+        while i < len(lines) and not lines[i].blank and not self._begins(lines, i):
             i += 1
         start, end = lines[first].start, lines[i - 1].end
         lead = self._lead()
@@ -323,9 +323,12 @@ class _Blocks:
         return i
 
     @staticmethod
-    def _begins(line: _Line) -> bool:
+    def _begins(lines: Sequence[_Line], i: int) -> bool:
         """Whether a line within a paragraph begins something else."""
-        return any(form.match(line.text) for form in (_FENCE, _COLUMNS, _ROW, _ITEM, _TAG, _RULE))
+        said = lines[i].text
+        if _is_row(lines, i):  # a line of a sentence that speaks of a bar is none
+            return _is_row(lines, i + 1) or said.lstrip().startswith("|") or announces_more(lines[i - 1].text)
+        return any(form.match(said) for form in (_FENCE, _COLUMNS, _ITEM, _TAG, _RULE))
 
 
 def _looks_like_heading(line: _Line, following: Sequence[_Line]) -> bool:
@@ -358,6 +361,14 @@ def is_only_links(said: str) -> bool:
     """Whether a unit is nothing but links: a line of a table of contents, a "see also"."""
     rest, links = _LINK.subn("", said)
     return links > 0 and len(letters(rest)) <= _LONGEST_LABEL * links
+
+
+def _is_row(lines: Sequence[_Line], i: int) -> bool:
+    """Whether line ``i`` is a row of a table; between bars, or with nothing but rows and rules around it."""
+    if i >= len(lines) or not _ROW.match(lines[i].text):
+        return False
+    after = lines[i + 1].text if i + 1 < len(lines) else ""
+    return lines[i].text.lstrip().startswith("|") or not after.strip() or bool(_ROW.match(after) or _RULE.match(after))
 
 
 def _is_term(lines: Sequence[_Line], i: int) -> bool:
