@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langbert import Document, Embedder, Rag, Store
-from langbert.answering.cells import asked_cell, rows_of
+from langbert.answering.cells import Row, asked_cell, named_rows, rows_of
 from langbert.answering.clauses import asked_clause
 from langbert.answering.conditions import is_of_another
 from langbert.answering.evidence import Evidence
@@ -233,12 +233,16 @@ OFFICES = """北京 | 电话: 010-1234 | 负责人: 王芳 | 员工数: 120
 上海 | 电话: – | 负责人: 李雷 | 员工数: 85"""
 
 
-def cell(question: str, table: str) -> str | None:
+def rows(table: str) -> list[Row]:
     units, at = [], 0
     for line in table.split("\n"):
         units.append((at, at + len(line)))
         at += len(line) + 1
-    found = asked_cell(question, list(rows_of(table, units)))
+    return list(rows_of(table, units))
+
+
+def cell(question: str, table: str) -> str | None:
+    found = asked_cell(question, rows(table))
     if found is None:
         return None
     assert found.said.startswith(table[found.start : found.end]) or not found.said
@@ -267,6 +271,34 @@ def cell(question: str, table: str) -> str | None:
 )
 def test_the_cell_that_was_asked_for(question: str, table: str, value: str | None) -> None:
     assert cell(question, table) == value
+
+
+FAULTS = """E3 | 原因: 盖子未盖好 | 处理: 重新盖紧
+E5 | 原因: 干烧保护 | 处理: 断电冷却后再使用，若仍显示 E3 则送修
+E7 | 原因: 电压过低 | 处理: 检查插座"""
+
+
+@pytest.mark.parametrize(
+    ("question", "table", "named", "others", "meant"),
+    [
+        ("E3是什么意思？", FAULTS, ["E3"], ["E7"], True),
+        ("显示E3和E7怎么办？", FAULTS, ["E3", "E7"], [], True),
+        ("E7 的维修费是多少？", FAULTS, ["E7"], ["E3", "E5"], False),
+        ("What does E7 mean?", FAULTS, ["E7"], ["E3", "E5"], True),
+        ("What is the colour of the Kite?", BOATS, ["Kite"], ["Heron", "Osprey"], False),
+        ("Is the kite longer than the Heron?", BOATS, [], [], False),
+        ("Which boats besides the Kite are there?", BOATS, [], [], False),
+        ("The Heron, the Osprey or the Kite?", BOATS, [], [], False),
+        ("Where are kites flown?", BOATS, [], [], False),
+        ("上海怎么样？", OFFICES, ["上海"], ["北京"], True),
+    ],
+)
+def test_rows_that_a_question_names(
+    question: str, table: str, named: list[str], others: list[str], meant: bool
+) -> None:
+    found = named_rows(question, rows(table))
+    keys = [[row.text[slice(*row.cells[0][1:])] for row in some] for some in (found.rows, found.others)]
+    assert (keys, found.are_meant) == ([named, others], meant)
 
 
 # A numbered place
@@ -378,6 +410,7 @@ def rag(tmp_path_factory: pytest.TempPathFactory) -> Rag:
     ("question", "text", "short", "quoted"),
     [
         ("What does the Osprey cost?", "31000 EUR [1]", "31000", "Osprey | Length (m): 9.8"),
+        ("What about the Kite?", "Kite | Length (m): 7.9 | Price (EUR): 14000", "Kite", "Kite | Length (m): 7.9"),
         ("How much is entry to the museum for visitors?", "20 pounds for visitors [1]", "20 pounds", "12 pounds"),
         ("What does section 1.2 say?", "(a) The gate is locked at ten. [1]", "", "The gate is locked at ten."),
         (

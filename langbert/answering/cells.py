@@ -3,7 +3,8 @@
 A row is read as our readers write it, the names of the columns beside the values (:mod:`langbert.documents.grid`). The
 row is the one whose values hold words of the question that no other row holds; the column the one whose name does, or,
 where the question only says which row is meant ("Which part has a lead time of 21 days?"), the first one, which says
-what the row is about. Where either is in doubt there is no cell, and the rows answer whole.
+what the row is about. Where either is in doubt there is no cell, and the rows answer whole; where the question says the
+first cell of some ("What does E3 mean?"), these.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ..text.sentences import stripped
 from .asked_names import asked_names, tokens
 from .conditions import NUMBER, quarters
 
-__all__ = ["Cell", "Row", "asked_cell", "rows_of"]
+__all__ = ["Cell", "NamedRows", "Row", "asked_cell", "named_rows", "rows_of"]
 
 _EMPTY = frozenset({"", "–", "-", "—", "n/a"})
 _UNIT = re.compile(r"(?<!\s)\s*[(（](?P<unit>[^()（）]{1,12})[)）]$")
@@ -46,6 +47,20 @@ _ASKED_WITH = re.compile(r"\b(?:who|when|where|owns?|how (?:many|long|heavy|high
 _HOW_MUCH = re.compile(r"\bhow much (?:is|are|for)\b|多少钱|什么价|多贵", re.IGNORECASE)
 _WHICH = re.compile(r"\b(?:who(?:se|m)?|which|we[rmn]|welche[rsnm]?)\b|谁|哪", re.IGNORECASE)
 _ASKS = frozenset({"how", "mani"})
+_ASKING = re.compile(
+    r"什么时候|什么意思|能不能|能否|可不可以|可以|是否|怎么办|怎么样?|怎样|如何|什么|为何|几天|几年|多久|多少"
+    r"|各有?|分别|显示|出现|[和与跟要吗呢]"
+    r"|\b(?:mean(?:s|ing)?|stands? for|do|shown?|displays?|appears?)\b",
+    re.IGNORECASE,
+)
+"""What a row is asked for with, where it is meant by its name."""
+_COMPARES = re.compile(
+    r"\b(?:which|than|except|besides|others?|without|before|after|above|below|most|least)\b"
+    r"|哪|比|除|以外|之外|以上|以下|超过|最|其他|其它",
+    re.IGNORECASE,
+)
+_MEANT = 0.7  # of a question's words, by a row that it means by its name
+_LONGEST_KEY = 40  # letters of a first cell that names its row
 _SAY_LITTLE = frozenset("的是有了吗呢多少几在谁哪个一")
 
 
@@ -71,6 +86,20 @@ class Cell(NamedTuple):
     start: int
     end: int
     said: str
+
+
+class NamedRows(NamedTuple):
+    """What a question's words tell of the rows of a table.
+
+    Attributes:
+        rows: those that it names.
+        others: those that it does not, and that say nothing of these.
+        are_meant: whether it speaks of little else.
+    """
+
+    rows: Sequence[Row] = ()
+    others: Sequence[Row] = ()
+    are_meant: bool = False
 
 
 def rows_of(text: str, units: Iterable[tuple[int, int]]) -> Iterator[Row]:
@@ -124,6 +153,49 @@ def asked_cell(question: str, rows: Sequence[Row], around: str = "") -> Cell | N
     if unit and NUMBER.fullmatch(value):
         value = f"{value} {unit['unit']}"
     return Cell(row, start, end, "" if value in _EMPTY else value)
+
+
+def named_rows(question: str, rows: Sequence[Row], around: str = "") -> NamedRows:
+    """The rows whose first cell ``question`` says whole; none where it says those of all, or compares.
+
+    Args:
+        around: as for :func:`asked_cell`.
+
+    >>> text = "E3 | Cause: lid open\\nE5 | Cause: no water"
+    >>> found = named_rows("What does E3 mean?", list(rows_of(text, [(0, 20), (21, 41)])))
+    >>> [text[row.start : row.end] for row in found.rows], found.are_meant
+    (['E3 | Cause: lid open'], True)
+    """
+    if _COMPARES.search(question):
+        return NamedRows()
+    said, keys = question.lower(), [_key(row) for row in rows]
+    found = {key for key in keys if key and _says(said, key)}
+    found -= {key for key in found for other in found if key != other and key in other}
+    named = [row for row, key in zip(rows, keys, strict=True) if key in found]
+    if not named or len(named) == len(rows):
+        return NamedRows()
+    others = [
+        row
+        for row, key in zip(rows, keys, strict=True)
+        if key not in found and not any(_says(row.text[row.start : row.end].lower(), name) for name in found)
+    ]
+    asked = tokens(_ASKING.sub(" ", question))
+    columns = " ".join(name for name, _, _ in named[0].cells)
+    known = tokens(" ".join((*found, columns, around, *(row.text[row.start : row.end] for row in named))))
+    known |= {word for word in asked for name, _, _ in named[0].cells if name and _named(frozenset({word}), name)}
+    enough = len(_letters(asked & known)) >= _MEANT * len(_letters(asked))
+    return NamedRows(named, others, enough and asked_names(question) <= known)
+
+
+def _key(row: Row) -> str:
+    """What a row is known by, where that is a name: its first cell, without what stands in brackets."""
+    _, start, end = row.cells[0]
+    key = _UNIT.sub("", row.text[start:end]).strip(" *`").lower()
+    return key if 1 < len(key) <= _LONGEST_KEY and not NUMBER.fullmatch(key) else ""
+
+
+def _says(question: str, key: str) -> bool:
+    return re.search(rf"(?<![a-z\d_]){re.escape(key)}(?![a-z\d_])", question) is not None
 
 
 def _fit(asked: frozenset[str], cells: Sequence[frozenset[str]], row: Row, counts: Counter[str], rows: int) -> float:

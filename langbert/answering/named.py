@@ -6,11 +6,11 @@ Models compare meanings; which row, which clause and which year was meant stands
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from ..records import Candidate, Document
 from ..text.terms import terms
-from .cells import asked_cell, rows_of
+from .cells import asked_cell, named_rows, rows_of
 from .conditions import is_of_another
 from .evidence import Evidence
 from .pieces import LOOKED_AT, Piece, Placed
@@ -21,11 +21,15 @@ __all__ = ["as_told", "is_ruled_out"]
 _NAMED = 3.0
 """Log-odds that a row, an item or a section answers which the question names."""
 
+_ROW = 1.5
+"""Of a row whose name the question says, whatever it asks of it."""
+
 _OTHER = -6.0
 """Of what is said of another year or thing, and of a table whose cell is empty."""
 
 _MOST = 3  # tables, or documents, that each have what is named
 _ABOVE = 200  # characters of what a list stands below
+_MOSTLY = 0.9  # of a piece is rows of another name
 _SUBJECT = 0.5  # of the words that say which list is meant
 
 
@@ -46,16 +50,15 @@ def as_told(
     titles = " ".join(f"{candidate.chunk.title} {candidate.chunk.source}" for candidate in candidates[:LOOKED_AT])
     place = asked_place(question, frozenset(terms(titles)))
     named = list(_places(place, candidates, documents, placed)) if place else []
-    is_empty = False
-    if not named:
-        named, is_empty = _cells(question, placed)
+    cells = _Cells() if named else _cells(question, placed)
+    named = [piece for piece in named or cells.named[:_MOST] if not _is_of_another(question, piece)]
     told = [
         replace(piece, told=_OTHER)
-        if (is_empty and piece.kind == "table") or _is_of_another(question, piece)
+        if (piece.kind == "table" and cells.rule_out(piece)) or _is_of_another(question, piece)
         else piece
         for piece in pieces
     ]
-    return [*(piece for piece in named[:_MOST] if not _is_of_another(question, piece)), *told]
+    return [*named, *cells.rows, *told]
 
 
 def is_ruled_out(evidence: Evidence, pieces: Sequence[Piece]) -> bool:
@@ -69,27 +72,58 @@ def is_ruled_out(evidence: Evidence, pieces: Sequence[Piece]) -> bool:
     )
 
 
-def _cells(question: str, placed: Sequence[Placed]) -> tuple[list[Piece], bool]:
-    """The cells that are asked for, one of each table, as pieces that are their rows; and whether one of them is empty:
-    then no other row of any table has what is asked for."""
-    found: dict[str, Piece] = {}
-    is_empty = False
-    seen = set()
+@dataclass
+class _Cells:
+    """What the question's words tell of tables.
+
+    Attributes:
+        named: the cells that are asked for, one of each table, or rows that are meant; as pieces that are these rows.
+        rows: rows that it names while it asks of other things, too.
+        others: the places of other rows of the same tables.
+        is_empty: whether a cell that is asked for is: then no other row of any table has what is asked for.
+    """
+
+    named: list[Piece] = field(default_factory=list)
+    rows: list[Piece] = field(default_factory=list)
+    others: set[tuple[str, int, int]] = field(default_factory=set)
+    is_empty: bool = False
+
+    def rule_out(self, piece: Piece) -> bool:
+        document, start, end = piece.place
+        own = (place for place in self.others if place[0] == document and start <= place[1] and place[2] <= end)
+        return self.is_empty or (
+            bool(self.others) and sum(last - first for _, first, last in own) > _MOSTLY * (end - start)
+        )
+
+
+def _cells(question: str, placed: Sequence[Placed]) -> _Cells:
+    found, seen, said = _Cells(), set(), set()
     for source, block, heading, _, _ in placed:
-        table = (source.document_id, source.chunk.start + block.start, source.chunk.start + block.end)
+        offset = source.chunk.start
+        table = (source.document_id, offset + block.start, offset + block.end)
         if block.kind != "table" or table in seen:
             continue
         seen.add(table)
         around = " ".join((heading, source.chunk.title, *source.chunk.headings))
-        cell = asked_cell(question, list(rows_of(source.text, block.units)), around)
-        if cell is None:
+        rows = list(rows_of(source.text, block.units))
+        by_name = named_rows(question, rows, around)
+        pieces = [Piece(source, "table", row.start, row.end, None, heading) for row in by_name.rows]
+        cell = asked_cell(question, rows, around) if len(pieces) < 2 else None
+        if cell is not None and cell.said:
+            row = Piece(source, "table", cell.row.start, cell.row.end, None, heading, told=_NAMED)
+            pieces = [replace(row, said=cell.said, value=(cell.start, cell.end))]
+        elif cell is not None:
+            found.is_empty = True
             continue
-        if not cell.said:
-            is_empty = True
+        elif by_name.are_meant:
+            pieces = [replace(piece, told=_ROW) for piece in pieces]
+        else:
+            found.rows += pieces
+            found.others |= {(source.document_id, offset + row.start, offset + row.end) for row in by_name.others}
             continue
-        row = Piece(source, "table", cell.row.start, cell.row.end, None, heading, told=_NAMED)
-        found.setdefault(cell.said, replace(row, said=cell.said, value=(cell.start, cell.end)))
-    return list(found.values()), is_empty
+        found.named += [piece for piece in pieces if (piece.said or piece.text) not in said]
+        said |= {piece.said or piece.text for piece in pieces}
+    return found
 
 
 def _places(
