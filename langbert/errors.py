@@ -143,3 +143,8 @@ def require_choice(name: str, given: object, choices: Iterable[str]) -> None:
     choices = tuple(choices)
     if given not in choices:
         raise ValueError(f"{name} {given!r} is unknown; expected one of {', '.join(choices)}")
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether a library failed: a panic of one written in Rust (pyo3's ``PanicException``) is no Exception."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"

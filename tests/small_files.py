@@ -220,6 +220,8 @@ def small_files() -> dict[str, bytes]:
         ".epub": book(),
         ".xlsx": workbook(),
         ".xls": (SAMPLES / "sales.xls").read_bytes(),
+        ".doc": lzma.decompress((SAMPLES / "depot-zh.doc.xz").read_bytes()),
+        ".ppt": lzma.decompress((SAMPLES / "deck.ppt.xz").read_bytes()),
         ".ods": spreadsheet(),
         ".rtf": RTF.encode(),
         ".py": PYTHON.encode(),

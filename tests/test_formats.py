@@ -139,6 +139,70 @@ def test_an_old_excel_file_and_its_dates(tmp_path: Path) -> None:
     ]
 
 
+OLD_WORD = """Confidential header
+
+仓库指南
+
+开放时间
+
+仓库六点开门，九点关门。
+
+1. 按铃。
+2. 出示工牌。
+3. 签名。
+
+仓库 | 电话 | 传真
+北仓 | 电话: 555-0101 | 传真: –
+南仓 | 电话: – | 传真: 555-0102
+
+钥匙
+
+钥匙由保安保管。 Bold end."""
+
+
+def test_a_word_file_of_before_2007(tmp_path: Path) -> None:
+    (tmp_path / "a.doc").write_bytes(lzma.decompress((SAMPLES / "depot-zh.doc.xz").read_bytes()))
+    document = read_document(tmp_path / "a.doc")
+    assert document.text == OLD_WORD
+    assert [(heading.level, heading.text) for heading in document.headings] == [
+        (1, "仓库指南"), (2, "开放时间"), (3, "钥匙"),
+    ]  # fmt: skip
+    assert (document.metadata["title"], document.metadata["authors"]) == ("仓库指南", ["Ann Lee"])
+
+
+def test_slides_of_before_2007(tmp_path: Path) -> None:
+    (tmp_path / "a.ppt").write_bytes(lzma.decompress((SAMPLES / "deck.ppt.xz").read_bytes()))
+    document = read_document(tmp_path / "a.ppt")
+    ends = [*document.page_starts[1:], len(document.text)]
+    pages = [document.text[start:end] for start, end in zip(document.page_starts, ends, strict=True)]
+    assert [page.split() for page in pages] == [
+        ["Depot", "plan", "仓库计划", "Spring", "2025"],
+        ["Goals", "Open", "two", "depots", "第二季度招聘十人", "Say", "thanks", "to", "Ann."],
+        ["Costs", "Item", "2024", "2025", "Rent", "100", "120", "Wages", "300"],
+    ]
+    assert document.metadata["created"] == "2013-01-27T09:14:16+00:00"
+
+
+@pytest.mark.parametrize(
+    "data", [rb"{\rtf1\ansi The depot opens at six.\par}", b"<html><p>The depot opens at six.</html>"]
+)
+def test_what_bears_the_suffix_of_an_old_word_file(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.doc").write_bytes(data)
+    assert read_document(tmp_path / "a.doc").text.strip() == "The depot opens at six."
+
+
+def test_what_is_no_old_office_file_is_named(tmp_path: Path) -> None:
+    whole = lzma.decompress((SAMPLES / "depot-zh.doc.xz").read_bytes())
+    for data, reason in (
+        (b"a text", "it is no Word or PowerPoint file"),
+        (whole[:3000], "broken"),
+        ((SAMPLES / "sales.xls").read_bytes(), "it holds no document of Word's, nor slides"),
+    ):
+        (tmp_path / "a.doc").write_bytes(data)
+        with pytest.raises(DocumentError, match=reason):
+            read_document(tmp_path / "a.doc")
+
+
 def test_an_open_document_spreadsheet() -> None:
     office, table, text = (f"urn:oasis:names:tc:opendocument:xmlns:{name}:1.0" for name in ("office", "table", "text"))
 

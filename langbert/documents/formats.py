@@ -45,6 +45,8 @@ FORMATS: tuple[Format, ...] = (
     Format("docx", (".docx", ".docm"), "docx", version=5),
     Format("odt", (".odt",), "odt", version=4),
     Format("pptx", (".pptx", ".pptm"), "pptx", version=5),
+    Format("word", (".doc", ".dot"), "old_office"),
+    Format("powerpoint", (".ppt", ".pps"), "old_office"),
     Format("epub", (".epub",), "epub", version=2),
     Format("email", (".eml", ".mbox", ".mht", ".mhtml"), "mail", version=4),
     Format("outlook", (".msg",), "outlook"),
@@ -66,8 +68,6 @@ _PART_OF_NAME = re.compile(r"\.\d[\d._-]*(?:st|nd|rd|th)?")  # of a date, a vers
 
 # What to do about the unsupported formats people meet most.
 _HINTS = {
-    ".doc": "save it as docx",
-    ".ppt": "save it as pptx",
     ".odp": "save it as pptx",
     ".mobi": "convert it to epub",
     ".azw3": "convert it to epub",

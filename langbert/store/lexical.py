@@ -35,7 +35,7 @@ from tantivy import (
     Tokenizer,
 )
 
-from ..errors import StoreCorrupt
+from ..errors import StoreCorrupt, is_fault
 from ..text.terms import ANALYSIS_VERSION, word_analyzer
 from .lexical_files import Unusable, check_segments, held_open, sweep_deletions
 from .postings import Rows
@@ -372,11 +372,9 @@ def _tantivy_errors() -> Iterator[None]:
     """Whatever Tantivy raises over damaged files or a full disk, its panics too, as :class:`Unusable`."""
     try:
         yield
-    except (Unusable, KeyboardInterrupt, SystemExit):
+    except Unusable:
         raise
-    except Exception as error:
-        raise Unusable(str(error)) from error
-    except BaseException as error:  # pyo3's PanicException is not an Exception
-        if type(error).__name__ != "PanicException":
+    except BaseException as error:
+        if not is_fault(error):
             raise
         raise Unusable(str(error)) from error

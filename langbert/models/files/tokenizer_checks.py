@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, is_fault
 from .limits import limit
 
 __all__ = ["check_definition", "check_pattern", "tokenizing"]
@@ -39,8 +39,8 @@ def tokenizing(place: object) -> Iterator[None]:
         yield
     except CheckpointError:
         raise
-    except BaseException as error:  # pyo3's PanicException is not an Exception
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+    except BaseException as error:
+        if not is_fault(error):
             raise
         raise CheckpointError(f"{place}: its tokenizer fails ({error}); take another copy of the model") from error
 
