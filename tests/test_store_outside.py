@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,8 +15,10 @@ from langbert import Chunk, Document, Rag, Store, open_store, sync
 from langbert.cli import run
 from langbert.errors import StoreError
 from langbert.store.maintenance.moving import move
+from langbert.store.words import idf, numbered, question_words, word_weights
 
 psycopg = pytest.importorskip("psycopg")
+from langbert_scale._postgres_state import needed_words  # noqa: E402
 
 DOCUMENTS = [
     Document("pep8", "PEP 8 was written by Guido van Rossum.\nLimit lines to 79 characters.\n", "pep_8.txt", {"n": 1}),
@@ -226,3 +229,42 @@ def test_the_server_answers_out_of_it(postgres_place: str, tmp_path: Path, minil
             client.post("/api/documents", files={"file": ("ants.txt", b"Ants live in colonies.")})
             until(lambda: store.n_documents == 3)
             assert store.search("colonies", 1, mode="lexical")[0].chunk.source == "ants.txt"
+
+
+def test_common_words_are_left_out_and_the_ranking_stays(postgres_place: str) -> None:
+    """Against BM25 reckoned here, over words with Zipf's frequencies; the commonest stand in nearly every chunk."""
+    rng = np.random.default_rng(0)
+    words = [*(f"w{i}" for i in range(300)), *"的是在有人这中大国上"]
+    rng.shuffle(words)
+    ranks = np.minimum(rng.zipf(1.3, size=(800, 60)) - 1, len(words) - 1)
+    chunks = [Chunk(f"c{i}", "d", " ".join(words[rank] for rank in row)) for i, row in enumerate(ranks)]
+    held = [word_weights(chunk.text, "", "") for chunk in chunks]
+    n_holding = Counter(word for weights in held for word in weights)
+    shortened = 0
+    with open_store(postgres_place) as store:
+        store.add(chunks)
+        for i in range(40):
+            question = " ".join(words[rank] for rank in np.minimum(rng.zipf(1.3, size=8) - 1, len(words) - 1))
+            asked = numbered(question_words(question))
+            rarity = dict(zip(asked, idf(len(chunks), (n_holding[word] for word in asked)), strict=True))
+            scores = [
+                sum(weights[word] * asked[word] * rarity[word] for word in asked if word in weights) for weights in held
+            ]
+            where = {"id": {"$in": [f"c{j}" for j in range(0, 800, 2)]}} if i % 4 == 0 else None
+            expected = sorted((score for j, score in enumerate(scores) if where is None or j % 2 == 0), reverse=True)
+            found = store.search(question, 10, mode="lexical", where=where, repeats=True)
+            assert [hit.scores["lexical"] for hit in found] == pytest.approx(
+                [score for score in expected[:10] if score > 0], rel=1e-4, abs=1e-5
+            )
+            assert all(
+                hit.scores["lexical"] == pytest.approx(scores[int(hit.chunk.id[1:])], rel=1e-4, abs=1e-5)
+                for hit in found
+            )
+            by_rarity = dict(sorted(((word, asked[word] * rarity[word]) for word in asked), key=lambda pair: -pair[1]))
+            shortened += len(needed_words(by_rarity, expected[9])) < len(asked)
+    assert shortened > 20
+
+
+@pytest.mark.parametrize(("least", "needed"), [(0.0, 3), (0.1, 3), (0.23, 2), (2.0, 2), (2.45, 1), (100.0, 0)])
+def test_words_are_needed_that_could_make_a_chunk_one_of_the_best(least: float, needed: int) -> None:
+    assert len(needed_words({1: 5.0, 2: 1.0, 3: 0.1}, least)) == needed

@@ -6,6 +6,7 @@ import json
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from langbert.records import Chunk, Document, EmbeddingSpace
 from langbert.store.outside import (
     CHUNK_COLUMNS,
     DOCUMENT_COLUMNS,
+    MOST_WEIGHT,
     N_WORDS,
     Allowed,
     ChunkRow,
@@ -44,6 +46,8 @@ from langbert.store.outside import (
 
 from ._sql import Clause, clause, hnsw_index, json_of, vector_column
 
+_DEEP, _SHARE = 4, 20  # chunks that are scored at first: so many times those wanted, or this part of all
+_ROUNDED = 1 - 1e-4  # scores are sums of float32
 _EF_SEARCH = (100, 1000)  # how many neighbours HNSW keeps in view: no fewer, and no more
 _STATE = "id, row_id, document_id, record_hash, index_hash, embedded_hash"
 _ALL = "TRUE"
@@ -177,21 +181,45 @@ class PostgresReading(OutsideReading):
         if not asked:
             return _found([])
         holding = dict(self._rows("SELECT word, chunks FROM word_counts WHERE word = ANY(%s)", [list(asked)]))
-        weights = dict(zip(asked, idf(self.n_chunks, [holding.get(word, 0) for word in asked]), strict=True))
-        vector = SparseVector({word: weight * weights[word] for word, weight in asked.items()}, N_WORDS)
+        by_rarity = sorted(asked, key=lambda word: holding.get(word, 0))
+        rarity = idf(self.n_chunks, [holding.get(word, 0) for word in by_rarity])
+        weights = {word: asked[word] * each for word, each in zip(by_rarity, rarity, strict=True)}
+        vector = SparseVector(weights, N_WORDS)
         condition, parameters = _condition(allowed)
-        return _found(
-            self._rows(
+
+        def best(words: Sequence[int]) -> list[tuple[int, float]]:
+            query = (
                 f"SELECT row_id, -(words <#> %s) AS score FROM chunks WHERE word_ids && %s AND {condition} "  # noqa: S608
-                "ORDER BY score DESC, row_id LIMIT %s",
-                [vector, list(asked), *parameters, k],
+                "ORDER BY score DESC, row_id LIMIT %s"
             )
-        )
+            return self._rows(query, [vector, list(words), *parameters, k])
+
+        few = max(_DEEP * k, self.n_chunks // _SHARE)
+        n_rare = sum(so_far <= few for so_far in accumulate(holding.get(word, 0) for word in by_rarity))
+        rare = by_rarity[: max(n_rare, 1)]
+        if rare == by_rarity or isinstance(allowed, np.ndarray):
+            return _found(best(by_rarity))
+        found = best(rare)
+        needed = needed_words(weights, found[-1][1] if len(found) == k else 0.0)
+        return _found(found if len(needed) <= len(rare) else best(needed))
 
     def matching(self, condition: Condition) -> Rows:
         where, parameters = clause(condition)
         found = self._rows(f"SELECT row_id FROM chunks WHERE {where} ORDER BY row_id", parameters)  # noqa: S608
         return np.array([row for (row,) in found], dtype=np.int64)
+
+
+def needed_words(weights: Mapping[int, float], least: float) -> list[int]:
+    """Which words to look up: a chunk that has none of them, and any of the others, has less than the score ``least``
+    (MaxScore: Turtle & Flood 1995, "Query Evaluation: Strategies and Optimizations", §4.1).
+
+    Args:
+        weights: what each word of the question counts, the rarest first.
+    """
+    words, others = list(weights), 0.0
+    while words and (others := others + MOST_WEIGHT * weights[words[-1]]) < least * _ROUNDED:
+        words.pop()
+    return words
 
 
 class PostgresWriting(PostgresReading, OutsideWriting):

@@ -45,12 +45,13 @@ from .ranking import Query, find
 from .relevance import Calibration
 from .snapshot import ChunkState, FileRecord, LedgerEntry, StoredChunk, StoredDocument, StoredText
 from .space import SpaceCheck
-from .words import N_WORDS, chunk_words, idf, numbered, question_words, word_weights
+from .words import MOST_WEIGHT, N_WORDS, chunk_words, idf, numbered, question_words, word_weights
 
 __all__ = [
     "CHUNK_COLUMNS",
     "DOCUMENT_COLUMNS",
     "FIRST_META",
+    "MOST_WEIGHT",
     "N_WORDS",
     "RANGES",
     "Allowed",

@@ -26,6 +26,7 @@ _MOST_TERMS = 256  # distinct terms of a question that are looked up, the first 
 _K1, _B = 1.2, 0.75
 _USUAL = {BODY: 150, TITLE: 8, EXACT: 8, CHARACTERS: 100}  # words
 _MOST_WORDS = 16_000  # of a chunk, the weightiest: what a sparse vector of pgvector holds
+MOST_WEIGHT = _K1 + 1  # that a word can have in a chunk, however often it stands there
 N_WORDS = 10**9  # numbers of words, the most that pgvector knows: two words share one with a probability of 10⁻⁹
 
 
