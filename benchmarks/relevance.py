@@ -111,7 +111,7 @@ def shares(pairs: Pairs) -> Scores:
 
 
 def lexical_of(store: Store) -> LexicalIndex:
-    return store._indexes._lexical
+    return store.indexes.lexical
 
 
 def fit(told: Sequence[tuple[Scores, Scores, Scores]]) -> dict[str, float]:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
-from langbert import Chunker, Embedder, Store, sync
+from langbert import Chunker, Embedder, Store, open_store, sync
 from langbert.cli import run
 from langbert.cli.output import parse_where
 
@@ -153,6 +154,22 @@ def test_index_says_what_a_store_keeps_that_a_new_one_would_have_otherwise(
     said = cli("index", docs, "--store", path, "--embedder", bert, "--force").err
     assert "stays" not in said
     assert "another length" not in said
+
+
+def test_index_into_shards_and_in_another_precision(cli: Cli, docs: Path, bert: Path, tmp_path: Path) -> None:
+    into = ("index", docs, "--embedder", bert, "--json", "--store")
+    said = cli(*into, tmp_path / "exact", "--precision", "float32").json
+    assert cli(*into, tmp_path / "s", "--precision", "bfloat16", "--shards", "2").json["passages"] == said["passages"]
+    assert cli(*into, tmp_path / "s").json["unchanged"] == 4
+    with open_store(tmp_path / "exact") as exact, open_store(tmp_path / "s") as store:
+        assert store.info()["shards"] == 2
+        assert store.space == exact.space
+        ids = [chunk.id for chunk in exact.sample(100)]
+        difference = np.abs(exact.vectors(ids) - store.vectors(ids)).max(axis=1)
+        assert 1e-5 < difference.min() < difference.max() < 0.1
+    wrong = cli(*into, tmp_path / "t", "--precision", "int3")
+    assert wrong.code == 2
+    assert "int8" in wrong.out
 
 
 def test_index_skips_names_and_goes_on(cli: Cli, docs: Path, bert: Path, tmp_path: Path) -> None:

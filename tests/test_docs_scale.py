@@ -43,10 +43,12 @@ def test_what_the_page_says_can_be_typed(
         else:
             exec(code, {"__name__": "__docs__"})
         said.append(capsys.readouterr().out)
-    assert [kind for kind, _ in blocks] == ["bash", "python no-run", "sql", "bash"]
-    assert "Tim Peters" in said[0]
-    assert said[1].split()[1] == "pep-0020.rst"
-    assert said[3].count("both read and the same") == 2
+    assert [kind for kind, _ in blocks] == ["bash", "python no-run", "bash", "python no-run", "sql", "bash"]
+    assert "Complex is better" in said[0]
+    assert said[1].split() == ["4", "pep-0020.rst"]
+    assert "Tim Peters" in said[2]
+    assert said[3].split()[1] == "pep-0020.rst"
+    assert said[5].count("both read and the same") == 2
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ def index() -> LexicalIndex:
     store.add_vectors(chunks, np.ones((N, 2), np.float32))
     store.delete([str(i) for i in range(0, N, 9)])
     store.search("word1", mode="lexical")
-    return store._indexes._lexical
+    return store.indexes.lexical
 
 
 def plain(index: LexicalIndex, question: str, k: int, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

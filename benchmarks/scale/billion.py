@@ -1,9 +1,11 @@
 """``python -m benchmarks.scale.billion``: what an index costs, measured on a few chunks and reckoned up to a billion.
 
-Every store is filled with the same chunks (random words, vectors in clusters, 384 dimensions) in two sizes; the costs a
-chunk are read off the smaller one, the larger one shows how far the reckoning errs. Seconds are the processor's, of
-this process and of the server it writes to, so that other work on the machine counts little. Reading and embedding are
-measured on PDFs. Qdrant and Milvus run as the engines in the client, not as servers.
+Every store is filled with the same chunks (random words, vectors in clusters, 384 dimensions) in several sizes; the
+costs a chunk are read off the smallest one, the larger ones show how far the reckoning errs. Seconds are the
+processor's, of this process and of the server it writes to, so that other work on the machine counts little. Reading
+and embedding are measured on PDFs. Qdrant and Milvus run as the engines in the client, not as servers.
+
+With ``--kept`` each measurement is written down as soon as it is made, and not made again: what was stopped goes on.
 """
 
 from __future__ import annotations
@@ -14,14 +16,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from benchmarks.stores.outside import made
-from langbert import Chunker, Embedder, StoreLike, open_store, read_documents
+from langbert import Chunk, Chunker, Embedder, StoreLike, open_store, read_documents
 
 _BATCH = 500
 
@@ -96,22 +99,50 @@ def seconds_of(servers: list[psutil.Process]) -> float:
     return total
 
 
+def block(start: int) -> tuple[list[Chunk], NDArray[np.float32]]:
+    """The next chunks and their vectors; all of a large store at once would not fit into memory."""
+    chunks, vectors = made(_BATCH, np.random.default_rng(start))
+    named = [replace(chunk, id=f"c{start + i}", document_id=f"d{(start + i) // 10}") for i, chunk in enumerate(chunks)]
+    return named, vectors
+
+
 def written(place: str, servers: list[psutil.Process], n: int) -> Writing:
-    chunks, vectors = made(n, np.random.default_rng(0))
     with open_store(place) as store:
-        began = seconds_of(servers)
+        seconds, asked = 0.0, []
         for start in range(0, n, _BATCH):
-            store.add_vectors(chunks[start : start + _BATCH], vectors[start : start + _BATCH])
-        store.search_vector(vectors[0], 10)  # the indexes are made
-        store.search("w1 w2", 10, mode="lexical")
-        seconds = seconds_of(servers) - began
-        searches = []
-        for row in range(0, n, max(1, n // 20)):
+            chunks, vectors = block(start)
+            asked.append(vectors[0])
             began = seconds_of(servers)
-            store.search_vector(vectors[row], 10)
+            store.add_vectors(chunks, vectors)
+            seconds += seconds_of(servers) - began
+        began = seconds_of(servers)
+        store.search_vector(asked[0], 10)  # the indexes are made
+        store.search("w1 w2", 10, mode="lexical")
+        seconds += seconds_of(servers) - began
+        searches = []
+        for vector in asked[:: max(1, len(asked) // 20)]:
+            began = seconds_of(servers)
+            store.search_vector(vector, 10)
             searches.append(seconds_of(servers) - began)
         size = size_of(store, place)
     return Writing(seconds / n, size / n, float(np.mean(searches)), n)
+
+
+def kept_of(file: Path | None) -> dict[tuple[str, int], Writing]:
+    """What was measured before, by store and chunks."""
+    lines = file.read_text().splitlines() if file is not None and file.exists() else []
+    return {(said.pop("store"), said["chunks"]): Writing(**said) for said in map(json.loads, lines)}
+
+
+def measured(name: str, n: int, kept: Path | None) -> Writing:
+    if (found := kept_of(kept).get((name, n))) is not None:
+        return found
+    with tempfile.TemporaryDirectory() as folder, places(Path(folder)) as there:
+        found = written(*there[name], n)
+    if kept is not None:
+        with kept.open("a") as lines:
+            lines.write(json.dumps({"store": name, **asdict(found)}) + "\n")
+    return found
 
 
 def size_of(store: StoreLike, place: str) -> int:
@@ -144,22 +175,22 @@ def show(reading: Reading, stores: dict[str, Writing], cores: int, hours: float,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--papers", type=Path, required=True, help="a folder of PDFs")
+    parser.add_argument("--papers", type=Path, help="a folder of PDFs; without, what reading them usually costs")
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--chunks", type=int, default=10_000, help="that the costs are read off")
-    parser.add_argument("--check", type=int, default=100_000, help="that the reckoning is held against; 0: not")
+    parser.add_argument("--check", type=int, nargs="*", default=[100_000], help="that the reckoning is held against")
+    parser.add_argument("--kept", type=Path, help="a file that keeps what was measured")
     parser.add_argument("--stores", nargs="*", default=["folder", "PostgreSQL", "Qdrant", "Milvus"])
     parser.add_argument("--cores", type=int, default=16)
     parser.add_argument("--hours", type=float, default=24)
     parser.add_argument("--largest", type=float, default=1e12, help="bytes of a shard")
     given = parser.parse_args()
-    reading = read_costs(sorted(given.papers.glob("*.pdf")), given.model)
+    reading = USUAL if given.papers is None else read_costs(sorted(given.papers.glob("*.pdf")), given.model)
     print(reading)
     costs: dict[str, Writing] = {}
     for name in given.stores:
-        for n in filter(None, (given.chunks, given.check)):
-            with tempfile.TemporaryDirectory() as folder, places(Path(folder)) as there:
-                found = written(*there[name], n)
+        for n in (given.chunks, *given.check):
+            found = measured(name, n, given.kept)
             small = costs.setdefault(name, found)
             seconds, size = reckoned(small, n)
             real, held = found.seconds_a_chunk * n, found.bytes_a_chunk * n

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..records import Candidate, Chunk, EmbedderLike, EmbeddingSpace, Progress, Role, SearchMode
-from ..store import Store
+from ..store.base import BaseStore
 from .timing import Timing
 
 SearchKind = Literal["dense", "lexical", "hybrid", "dense filtered", "lexical filtered", "hybrid filtered"]
@@ -90,7 +90,7 @@ class PreparedEmbedder:
 
 
 def make_questions(
-    store: Store, n: int, *, embedder: EmbedderLike | None = None, seed: int = 0, progress: Progress | None = None
+    store: BaseStore, n: int, *, embedder: EmbedderLike | None = None, seed: int = 0, progress: Progress | None = None
 ) -> list[StoreQuestion]:
     """At most ``n`` questions, each a few words out of a chunk chosen by chance.
 
@@ -121,7 +121,7 @@ def make_questions(
 
 
 def measure_search(
-    store: Store,
+    store: BaseStore,
     questions: Sequence[StoreQuestion],
     k: int = 10,
     *,
@@ -174,7 +174,7 @@ def measure_search(
     return speeds
 
 
-def _able(store: Store, questions: Sequence[StoreQuestion], kind: SearchKind) -> bool:
+def _able(store: BaseStore, questions: Sequence[StoreQuestion], kind: SearchKind) -> bool:
     if kind.startswith("lexical"):
         return True
     if any(question.vector is None for question in questions):
@@ -183,7 +183,7 @@ def _able(store: Store, questions: Sequence[StoreQuestion], kind: SearchKind) ->
 
 
 def _ask(
-    store: Store, question: StoreQuestion, k: int, kind: SearchKind, where: Mapping[str, Any] | None
+    store: BaseStore, question: StoreQuestion, k: int, kind: SearchKind, where: Mapping[str, Any] | None
 ) -> list[Candidate]:
     mode, _, filtered = kind.partition(" ")
     wanted: Mapping[str, Any] | None = None
@@ -198,7 +198,7 @@ def _ask(
 
 
 def _recall(
-    store: Store, questions: Sequence[StoreQuestion], found: Sequence[Sequence[Candidate]], k: int
+    store: BaseStore, questions: Sequence[StoreQuestion], found: Sequence[Sequence[Candidate]], k: int
 ) -> float | None:
     """The share of the true ``k`` nearest that was found; chunks as near as the last of them count as it does."""
     queries = np.stack([question.vector for question in questions if question.vector is not None])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .bench_ask import ask, machine
-from .output import Output, StoreFolder, command, parse_where, plain_table
+from .output import Output, StorePlace, command, parse_where, plain_table
 from .stores import DEFAULT_EMBEDDER, DEFAULT_GENERATOR
 from .visible import visible
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..embedding.embedder import Embedder
     from ..generation.generator import Generator
     from ..records import Document, EmbeddingSpace
-    from ..store import Store
+    from ..store.base import BaseStore
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 
@@ -163,7 +163,7 @@ def generate(
 @command
 def search(
     output: Output,
-    store: StoreFolder,
+    store: StorePlace,
     queries: Annotated[int, typer.Option(help="Questions, each a few words of one of its chunks.", min=1)] = 100,
     k: Annotated[int, typer.Option("-k", help="How many passages a search returns.", min=1)] = 10,
     where: Annotated[
@@ -192,9 +192,9 @@ def search(
         langbert bench search --store my-index --where format=pdf
     """
     wanted = parse_where(where)
-    from .stores import embedder_of, open_folder
+    from .stores import embedder_of, open_plain
 
-    with open_folder(store) as plain:
+    with open_plain(store) as plain:
         space = plain.space
         embedder = embedder_of(space, output) if space is not None and embed else None
         from ..bench import Timing, make_questions, measure_search, timed
@@ -244,18 +244,18 @@ def search(
     output.note(f"{chunks:,} chunks, {len(questions)} questions made of their words", "dim")
 
 
-def _prepared(path: Path, vectors: dict[str, NDArray[np.float32]], space: EmbeddingSpace | None) -> Store:
+def _prepared(place: str, vectors: dict[str, NDArray[np.float32]], space: EmbeddingSpace | None) -> BaseStore:
     """The store with an embedder that has the questions' vectors ready, and stands in the store's own space."""
     from ..bench import PreparedEmbedder
     from ..records import EmbeddingSpace
-    from ..store import Store
+    from .stores import is_url, open_store
 
     embedder = None
     if vectors:
         dimension = len(next(iter(vectors.values())))
         embedder = PreparedEmbedder(space or EmbeddingSpace("", "", "", "mean", False, dimension), vectors)
-    read_only = not os.access(path, os.W_OK)
-    return Store.open(path, embedder=embedder, late_chunking=False, create=False, read_only=read_only)
+    read_only = not is_url(place) and not os.access(place, os.W_OK)
+    return open_store(place, embedder=embedder, late_chunking=False, create=False, read_only=read_only)
 
 
 def _show_search(output: Output, k: int, speeds: Sequence[SearchSpeed]) -> None:

@@ -51,10 +51,7 @@ def ask(
         folder = store or _made(Path(temporary) / "store", model, output)
         with open_existing(str(folder), output) as opened:
             from ..bench import make_questions, measure_asking, measure_shell
-            from ..store import Store
 
-            if not isinstance(opened, Store):
-                raise typer.BadParameter("this is for stores in a folder")
             asked = question or [made.text for made in make_questions(opened, questions, embedder=opened.embedder)]
             if not asked:
                 raise typer.BadParameter(f"there is no text in the store {folder}; index something first")

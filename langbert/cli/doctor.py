@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -50,6 +51,18 @@ def doctor(
 
         langbert doctor --store my-index --repair --json
     """
+    from ..store.checks import parts_of
+
+    found = [_examined(output, part, repair=repair) for part in parts_of(store)]
+    if output.as_json:
+        output.json(found[0] if len(found) == 1 else {"path": str(store), "shards": found})
+    states = {report["state_now"] for report in found}
+    if states != {"sound"}:
+        raise typer.Exit(STORE_DAMAGED if "primary" in states else REPAIRABLE)
+
+
+def _examined(output: Output, store: Path, *, repair: bool) -> dict[str, Any]:
+    """What there is to say of one store, which is said to people at once."""
     from ..store.maintenance.doctor import examine, rebuild
     from ..store.maintenance.rescue import rescue
 
@@ -63,10 +76,7 @@ def doctor(
         ):
             rebuild(store, watch=watch)
             rebuilt, found = True, examine(store, watch=watch)
-    if output.as_json:
-        report: dict[str, Any] = {**checkup.to_dict(), "rebuilt": rebuilt, "saved": saved.to_dict() if saved else None}
-        output.json({**report, "state_now": found.state})
-    else:
+    if not output.as_json:
         _show(output, checkup)
         if rebuilt:
             done = "The store is complete now." if checkup.state == "unfinished" else "The indexes were rebuilt."
@@ -75,8 +85,8 @@ def doctor(
             _show_saved(output, saved)
         elif checkup.state != "sound" and not repair:
             output.note(_advice(checkup), "bold")
-    if found.state != "sound":
-        raise typer.Exit(STORE_DAMAGED if found.state == "primary" else REPAIRABLE)
+    report = {**checkup.to_dict(), "rebuilt": rebuilt, "saved": saved.to_dict() if saved else None}
+    return {**report, "state_now": found.state}
 
 
 def _advice(checkup: Checkup) -> str:

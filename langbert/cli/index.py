@@ -52,6 +52,13 @@ def index(
             "hub, or a folder. By default what the store's pictures were embedded with."
         ),
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="What the encoder computes in: auto, float32, bfloat16, int8; with --ray everywhere.")
+    ] = "auto",
+    shards: Annotated[
+        int | None,
+        typer.Option(min=1, help="Make the store of so many, searched as one, to be filled by several processes."),
+    ] = None,
     late_chunking: Annotated[
         bool,
         typer.Option(
@@ -136,6 +143,8 @@ def index(
 
         langbert index reports/ notes.md --store my-index --prune
 
+        langbert index archive/ --store big-index --shards 8 --precision int8
+
         langbert index archive/ --store postgresql://me@db/documents --ray 10.0.0.1:6379
 
         langbert index archive/ --store my-index --exclude drafts/ --meta-from-path "{department}/{year}/*"
@@ -168,21 +177,21 @@ def index(
     with changes, ExitStack() as stack:
         encoder = cluster = None
         if ray is not None and changes.changed:
-            encoder = _embedder(embedder, pooling, space, output)
+            encoder = _embedder(embedder, pooling, space, output, precision)
             stack.enter_context(redirect_stdout(sys.stderr))  # Ray says there what has died
             with output.waiting("reaching the cluster"):
-                cluster = stack.enter_context(_cluster(encoder, ray, options))
+                cluster = stack.enter_context(_cluster(encoder, ray, options, precision))
             changes.elsewhere = cluster.read
         if not prune:
             _require_documents(changes, paths, output)
         # loading takes seconds: not where there is nothing to embed
         if encoder is None and (changes.has_documents() or embedder or pooling):
-            encoder = _embedder(embedder, pooling, space, output)
+            encoder = _embedder(embedder, pooling, space, output, precision)
         watched = WatchedEmbedder(cluster.made if cluster else encoder) if encoder else None
         more: dict[str, Any] = {"chunker": cluster.made} if cluster else {}
         if images is not None and encoder is not None:
             more["image_embedder"] = make_image_embedder(images, output)
-        with open_store(store, embedder=watched, late_chunking=late_chunking or None, **more) as opened:
+        with open_store(store, embedder=watched, late_chunking=late_chunking or None, shards=shards, **more) as opened:
             if "image_embedder" in more:
                 pictured(opened).pictures.check()
             with _bar(output, changes.changed) as bar:
@@ -214,7 +223,7 @@ def index(
     with_pictures = f" and {pictures:,} pictures" if pictures else ""
     output.say(f"{store} now holds {documents:,} documents in {passages:,} passages{with_pictures}.", "dim")
     if watch:
-        encoder = encoder or _embedder(embedder, pooling, space, output)
+        encoder = encoder or _embedder(embedder, pooling, space, output, precision)
         if images is not None:
             more["image_embedder"] = more.get("image_embedder") or make_image_embedder(images, output)
         more.pop("chunker", None)
@@ -223,7 +232,7 @@ def index(
             _follow(paths, opened, followed, output, prune=prune)
 
 
-def _cluster(encoder: Embedder, address: str, options: SyncOptions) -> Any:
+def _cluster(encoder: Embedder, address: str, options: SyncOptions, precision: str) -> Any:
     """The :class:`langbert_scale.Cluster` there.
 
     Raises:
@@ -231,7 +240,8 @@ def _cluster(encoder: Embedder, address: str, options: SyncOptions) -> Any:
     """
     from importlib import import_module
 
-    return import_module("langbert_scale").Cluster(encoder, address=address, limits=options.limits)
+    cluster = import_module("langbert_scale").Cluster
+    return cluster(encoder, address=address, precision=precision, limits=options.limits)
 
 
 def _require_watchfiles(output: Output) -> None:
@@ -298,14 +308,16 @@ def _compared(
         return changes, plain.space if plain is not None else None
 
 
-def _embedder(name: str | None, pooling: str | None, space: EmbeddingSpace | None, output: Output) -> Embedder:
+def _embedder(
+    name: str | None, pooling: str | None, space: EmbeddingSpace | None, output: Output, precision: str
+) -> Embedder:
     """What the store was made with, unless something else is asked for."""
     from .stores import DEFAULT_EMBEDDER, embedder_of, make_embedder
 
     if name is None and pooling is None:
-        return embedder_of(space, output)
+        return embedder_of(space, output, precision=precision)
     model = name or (space.model if space else DEFAULT_EMBEDDER)
-    return make_embedder(model, output, pooling=pooling)
+    return make_embedder(model, output, pooling=pooling, precision=precision)
 
 
 def _say_what_stays(store: StoreLike, output: Output, *, chosen: bool) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SHOWN = 200  # characters of a caption
 _NAME = 60  # characters of a file's name
 _UNUSUAL = re.compile(r"[^\w.-]+")
-_OUTSIDE = "engines outside hold no pictures: they are kept by a store in a folder, --store FOLDER"
+_OUTSIDE = "engines outside hold no pictures, nor do stores in shards: one folder does, --store FOLDER"
 
 
 def search_pictures(
@@ -75,12 +75,14 @@ def image_model(store: str, name: str | None, output: Output) -> str | None:
     Raises:
         StoreError: one is named, and the store lies outside.
     """
+    from ..store import Store
+
     if is_url(store) and name is not None:
         raise StoreError(_OUTSIDE)
     if is_url(store) or name is not None or not exists(store):
         return name
-    with pictured(open_plain(store)) as plain:
-        made_by = plain.pictures.space
+    with open_plain(store) as plain:
+        made_by = plain.pictures.space if isinstance(plain, Store) else None
     if made_by is None:
         return None
     try:

@@ -41,7 +41,8 @@ def socket_of(store: str, generator: str) -> Path | None:
 
     folder = cache_dir() / "serving"
     try:
-        files = sorted(Path(store).resolve().glob("*.sqlite"))
+        root = Path(store).resolve()
+        files = sorted([*root.glob("*.sqlite"), *root.glob("shard-*/*.sqlite")])
         told = [
             __version__,
             generator,

@@ -154,9 +154,13 @@ def _is_meant(name: str, document_id: str, source: str, path: str) -> bool:
 @command
 def compact(output: Output, store: StorePlace) -> None:
     """Give back the space of what was deleted or replaced. Searching goes on meanwhile."""
-    from .stores import open_folder
+    from ..store.sharded import ShardedStore
+    from ..store.store import Store
+    from .stores import open_plain
 
-    with open_folder(store) as opened, output.waiting("compacting"):
+    with open_plain(store) as opened, output.waiting("compacting"):
+        if not isinstance(opened, Store | ShardedStore):
+            raise StoreError(f"{store} gives space back by itself; this is for folders")
         sizes = opened.compact()
     before, after = (sizes[name] / 1e6 for name in ("bytes_before", "bytes_after"))
     output.result({"path": str(store), **sizes}, f"{store}: {before:,.1f} MB before, {after:,.1f} MB now")
@@ -179,9 +183,9 @@ def export_command(
         langbert store export my-tables/ --store my-index --format parquet
     """
     from ..store.maintenance.portable import export_store
-    from .stores import open_folder
+    from .stores import open_plain
 
-    with open_folder(store) as opened, watching(output) as watch:
+    with open_plain(store) as opened, watching(output) as watch:
         counts = export_store(opened, path, format=format, watch=watch)
     _moved(output, "exported", path, counts)
 
@@ -227,6 +231,9 @@ def migrate(
         str | None,
         typer.Option(metavar="DIR|URL", help="Move it as it is: into postgresql://…, qdrant://…, milvus://…, or back."),
     ] = None,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="With --to: into a folder of so many, searched as one.")
+    ] = None,
     pooling: Annotated[str | None, typer.Option(help="As in `langbert index`; by default the model's own.")] = None,
     keep_chunks: Annotated[
         bool,
@@ -244,11 +251,13 @@ def migrate(
         langbert store migrate --store my-index --embedder BAAI/bge-small-en-v1.5
 
         langbert store migrate --store my-index --to postgresql://me@db.example.org/documents
+
+        langbert store migrate --store my-index --to big-index --shards 8
     """
     if (embedder is None) == (to is None):
         raise typer.BadParameter("give either --embedder NAME or --to PLACE")
     if to is not None:
-        _move(output, store, to)
+        _move(output, store, to, shards)
         return
     assert embedder is not None  # noqa: S101 - for the type checker
     from ..store.checks import check_folder
@@ -269,13 +278,13 @@ def migrate(
     output.result({"path": str(store), "embedder": embedder, **result.to_dict()}, said)
 
 
-def _move(output: Output, store: str, to: str) -> None:
+def _move(output: Output, store: str, to: str, shards: int | None) -> None:
     from dataclasses import asdict
 
     from ..store.maintenance.moving import move
     from .stores import open_plain, open_store
 
-    with open_plain(store) as source, open_store(to) as target, watching(output) as watch:
+    with open_plain(store) as source, open_store(to, shards=shards) as target, watching(output) as watch:
         moved = move(source, target, watch=watch)
     resumed = f" ({moved.resumed:,} chunks were there before)" if moved.resumed else ""
     said = f"{to} now holds the {moved.documents:,} documents and {moved.chunks:,} chunks of {store}{resumed}"

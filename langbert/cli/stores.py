@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ..reading import Reader
     from ..records import AnswerMode, EmbeddingSpace, GeneratorLike, Progress, Role, SpanEmbedderLike
     from ..reranking import Reranker
-    from ..store import Store
     from ..store.base import BaseStore
 
 DEFAULT_EMBEDDER = "e5-small"
@@ -57,21 +56,6 @@ def open_plain(place: str | Path) -> BaseStore:
     return open_store(place, create=False, read_only=not os.access(place, os.W_OK))
 
 
-def open_folder(place: str | Path) -> Store:
-    """:func:`open_plain`, for what only a store in a folder can do.
-
-    Raises:
-        StoreError: there is none, or it lies outside.
-    """
-    from ..store import Store
-
-    opened = open_plain(place)
-    if not isinstance(opened, Store):
-        opened.close()
-        raise StoreError(f"this is for folders: `langbert store migrate --store {place} --to FOLDER` makes one")
-    return opened
-
-
 def open_existing(place: str | Path, output: Output) -> BaseStore:
     """The store at ``place`` with the embedder it was made with."""
     with open_plain(place) as plain:
@@ -93,12 +77,12 @@ def open_store(place: str | Path, **options: Any) -> BaseStore:
     return opened(place, **options)
 
 
-def embedder_of(space: EmbeddingSpace | None, output: Output) -> Embedder:
+def embedder_of(space: EmbeddingSpace | None, output: Output, **options: Any) -> Embedder:
     """The embedder that makes vectors for ``space``, from what a store remembers of it."""
     if space is None:
-        return make_embedder(DEFAULT_EMBEDDER, output)
+        return make_embedder(DEFAULT_EMBEDDER, output, **options)
     with _without_remarks():  # on choices that were remarked upon when the store was made
-        return make_embedder(space.model, output, **space.options)
+        return make_embedder(space.model, output, **space.options, **options)
 
 
 def make_embedder(name: str, output: Output, **options: Any) -> Embedder:

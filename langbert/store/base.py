@@ -29,7 +29,7 @@ from .ingest import ChunkerLike
 from .ledger import Ledger
 from .ranking import Query
 from .repeats import different
-from .snapshot import FileRecord, StoredDocument
+from .snapshot import FileRecord, StoredChunk, StoredDocument
 from .space import SpaceCheck
 
 if TYPE_CHECKING:
@@ -273,13 +273,16 @@ class BaseStore:
             items, self._database, chunker=chunker, embedder=self.embedder, spans=self._space.span_embedder
         )
         if batch is not None or records:
-            with self.transaction() as transaction:
-                if batch is not None:
-                    if self.embedder is not None:
-                        self._space.claim(transaction, self.embedder.dimension)
-                    ingest.write(transaction, batch)
-                if records:
-                    transaction.put_files(records)
+            self._commit(batch, records)
+
+    def _commit(self, batch: ingest.Batch | None, records: Sequence[FileRecord]) -> None:
+        with self.transaction() as transaction:
+            if batch is not None:
+                if self.embedder is not None:
+                    self._space.claim(transaction, self.embedder.dimension)
+                ingest.write(transaction, batch)
+            if records:
+                transaction.put_files(records)
 
     @property
     def chunker(self) -> ChunkerLike:
@@ -308,13 +311,14 @@ class BaseStore:
         if wrong is not None:
             raise StoreError(f"add_vectors takes Chunks; got {type(wrong).__name__} {wrong!r:.60}")
         rows = {chunk.id: (encode_chunk(chunk), vector) for chunk, vector in zip(chunks, vectors, strict=True)}
-        if not rows:
-            return []
-        with self.transaction() as transaction:
-            self._space.claim(transaction, vectors.shape[1])
-            ingest.put_chunks(transaction, [(row, vector_to(vector)) for row, vector in rows.values()])
-            transaction.forget_chunking({row.document_id for row, _ in rows.values()})
+        if rows:
+            self._commit_vectors([(row, vector_to(vector)) for row, vector in rows.values()], vectors.shape[1])
         return [chunk.id for chunk in chunks]
+
+    def _commit_vectors(self, chunks: Sequence[StoredChunk], dimension: int) -> None:
+        with self.transaction() as transaction:
+            self._space.claim(transaction, dimension)
+            ingest.put_alone(transaction, chunks)
 
     # --- deleting ----------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from ..files import is_leftover
 
 STORE_FILE = "store.sqlite"
 DERIVED = "derived"  # the folder of the indexes
+MOST_SHARDS = 1000
+SHARDS_FILE = "shards.json"  # says of a folder that it is a store in shards
 
 
 def check_folder(folder: Path, *, create: bool) -> None:
@@ -22,6 +25,11 @@ def check_folder(folder: Path, *, create: bool) -> None:
         store = folder / STORE_FILE
         if store.is_file():
             return
+        if (folder / SHARDS_FILE).is_file():
+            raise StoreError(
+                f"{folder} is a store in shards, which langbert.open_store opens; this takes them one by one: "
+                f"{folder / shard_name(0)} and so on"
+            )
         if folder.exists() and not all(map(is_leftover, folder.iterdir())):
             if store.is_file():  # another process has just made it
                 return
@@ -31,6 +39,35 @@ def check_folder(folder: Path, *, create: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot use {folder} as a store: {error.strerror or error}") from error
+
+
+def shards_in(folder: Path) -> int | None:
+    """In how many shards the store in ``folder`` is; None where it is not.
+
+    Raises:
+        StoreError: what says so cannot be understood.
+    """
+    file = folder / SHARDS_FILE
+    if not file.is_file():
+        return None
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+        n = said["shards"] if said["format"] == 1 else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StoreError(f"{file} cannot be read ({error!r}): it should say how many shards there are") from error
+    if type(n) is not int or not 1 <= n <= MOST_SHARDS:
+        raise StoreError(f"{file} says {said!r:.80}; expected format 1 and from 1 to {MOST_SHARDS} shards")
+    return n
+
+
+def parts_of(folder: Path) -> list[Path]:
+    """The folders of the shards; of a store that is not in shards, its own."""
+    n = shards_in(folder)
+    return [folder] if n is None else [folder / shard_name(shard) for shard in range(n)]
+
+
+def shard_name(shard: int) -> str:
+    return f"shard-{shard:04}"
 
 
 def checked_vectors(vectors: object, count: int) -> NDArray[np.float32]:

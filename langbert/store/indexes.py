@@ -22,7 +22,54 @@ from .snapshot import Snapshot
 _ATTEMPTS = 5
 
 
-class Indexes:
+class Searcher:
+    """A dense and a lexical index, searched at one commit of the database they are derived from."""
+
+    def __init__(self, database: Any, dense: Any, lexical: Any) -> None:
+        self._database = database
+        self.dense = dense
+        self.lexical = lexical
+        self._calibration = Calibration()
+
+    def search(
+        self, query: Query, k: int, where: Where | None, check: Callable[[Any, int | None], None]
+    ) -> list[Candidate]:
+        """The ``k`` best chunks that match ``where``, all read from one commit.
+
+        Args:
+            check: raises where a vector of this dimension cannot be compared with what is stored.
+        """
+        used: list[Any] = []
+        if query.vector is not None:
+            used.append(self.dense)
+        if query.mode != "dense":
+            used.append(self.lexical)
+        candidates: list[Candidate] = []
+        for _ in range(_ATTEMPTS):
+            with self._database.reading() as snapshot:
+                if query.vector is not None:
+                    check(snapshot, len(query.vector))
+                for index in used:
+                    index.refresh(snapshot)
+                rows = None if where is None or where == {} else snapshot.matching(where)
+                try:
+                    most = min(k, max(snapshot.n_chunks, 1))
+                    nearness = self._calibration.of(snapshot, query.text)
+                    hits = find(query, self.dense, self.lexical, most, rows, snapshot, nearness)
+                except Damaged:  # the next refresh makes the index anew
+                    continue
+                chunks = snapshot.chunks(hit.row for hit in hits)
+            candidates = [
+                Candidate(chunks[hit.row], hit.score, hit.parts, relevance=hit.relevance)
+                for hit in hits
+                if hit.row in chunks
+            ]
+            if all(index.mark == snapshot.mark for index in used):
+                break  # otherwise another thread or process took an index beyond this snapshot: look again
+        return candidates
+
+
+class Indexes(Searcher):
     """The dense and the lexical index of a store. Thread-safe.
 
     Args:
@@ -31,22 +78,23 @@ class Indexes:
         precision: how an ``"auto"`` index holds vectors; None as it was made.
     """
 
+    dense: DenseIndex
+    lexical: LexicalIndex
+
     def __init__(
         self, database: Database, folder: Path | None, index: str | None, precision: IndexPrecision | None
     ) -> None:
-        self._database = database
         self._index = index
         if folder is not None and not database.read_only:
             sweep(folder)
             with suppress(OSError):  # of releases that kept the metadata by column
                 (folder / "columns.index").unlink()
-        self._dense = DenseIndex(
+        dense = DenseIndex(
             folder and folder / "dense.index",
             writing=None if database.read_only else database.writing,
             spec=spec_for(index, precision),
         )
-        self._lexical = LexicalIndex(folder and folder / "lexical", read_only=database.read_only)
-        self._calibration = Calibration()
+        super().__init__(database, dense, LexicalIndex(folder and folder / "lexical", read_only=database.read_only))
 
     def check(self, dimension: int | None) -> None:
         """Whether there is a dense index of this kind.
@@ -59,55 +107,18 @@ class Indexes:
 
     def refresh(self, snapshot: Snapshot) -> None:
         """Brings both up to date with ``snapshot``."""
-        self._dense.refresh(snapshot)
-        self._lexical.refresh(snapshot)
+        self.dense.refresh(snapshot)
+        self.lexical.refresh(snapshot)
 
     def save(self, snapshot: Snapshot, *, always: bool = False) -> None:
         """Writes the dense index where that will save the next opening more than it costs now, or ``always``; the
         lexical one is written as it goes."""
-        self._dense.save(snapshot, always=always)
+        self.dense.save(snapshot, always=always)
 
     def close(self) -> None:
-        self._lexical.close()
+        self.lexical.close()
 
     def describe(self, snapshot: Snapshot) -> dict[str, Any]:
         """The dense index, brought up to date, as JSON values."""
-        self._dense.refresh(snapshot)
-        return self._dense.describe()
-
-    def search(
-        self, query: Query, k: int, where: Where | None, check: Callable[[Snapshot, int | None], None]
-    ) -> list[Candidate]:
-        """The ``k`` best chunks that match ``where``, all read from one commit.
-
-        Args:
-            check: raises where a vector of this dimension cannot be compared with what is stored.
-        """
-        used: list[DenseIndex | LexicalIndex] = []
-        if query.vector is not None:
-            used.append(self._dense)
-        if query.mode != "dense":
-            used.append(self._lexical)
-        candidates: list[Candidate] = []
-        for _ in range(_ATTEMPTS):
-            with self._database.reading() as snapshot:
-                if query.vector is not None:
-                    check(snapshot, len(query.vector))
-                for index in used:
-                    index.refresh(snapshot)
-                rows = None if where is None or where == {} else snapshot.matching(where)
-                try:
-                    most = min(k, max(snapshot.n_chunks, 1))
-                    nearness = self._calibration.of(snapshot, query.text)
-                    hits = find(query, self._dense, self._lexical, most, rows, snapshot, nearness)
-                except Damaged:  # the next refresh makes the index anew
-                    continue
-                chunks = snapshot.chunks(hit.row for hit in hits)
-            candidates = [
-                Candidate(chunks[hit.row], hit.score, hit.parts, relevance=hit.relevance)
-                for hit in hits
-                if hit.row in chunks
-            ]
-            if all(index.mark == snapshot.mark for index in used):
-                break  # otherwise another thread or process took an index beyond this snapshot: look again
-        return candidates
+        self.dense.refresh(snapshot)
+        return self.dense.describe()

@@ -190,8 +190,13 @@ def write(transaction: Writing, batch: Batch) -> None:
         transaction.delete_chunks([state.row_id for id, state in before.items() if id not in kept])
         put_chunks(transaction, [(chunk, batch.vectors.get(chunk.embedded_hash)) for chunk in chunks])
         transaction.put_document(row, batch.chunking)
-    put_chunks(transaction, [(chunk, batch.vectors.get(chunk.embedded_hash)) for chunk in batch.chunks])
-    transaction.forget_chunking({chunk.document_id for chunk in batch.chunks})
+    put_alone(transaction, [(chunk, batch.vectors.get(chunk.embedded_hash)) for chunk in batch.chunks])
+
+
+def put_alone(transaction: Writing, chunks: Sequence[tuple[ChunkRow, Vector | None]]) -> None:
+    """Puts chunks that came without their documents, which then are not as they were cut any more."""
+    put_chunks(transaction, chunks)
+    transaction.forget_chunking({chunk.document_id for chunk, _ in chunks})
 
 
 def put_chunks(transaction: Writing, chunks: Sequence[tuple[ChunkRow, Vector | None]]) -> None:

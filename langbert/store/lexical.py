@@ -40,7 +40,7 @@ from ..text.terms import ANALYSIS_VERSION, word_analyzer
 from .lexical_files import Unusable, check_segments, held_open, sweep_deletions
 from .postings import Rows
 from .snapshot import Mark, Snapshot
-from .words import BODY, CHARACTERS, EXACT, TITLE, chunk_fields, idf, question_words
+from .words import BODY, CHARACTERS, EXACT, TITLE, Held, chunk_fields, question_words
 
 _LOG = logging.getLogger("langbert")
 
@@ -228,15 +228,21 @@ class LexicalIndex:
 
     # --- searching ---------------------------------------------------------------------------------------------------
 
-    def search(self, question: str, k: int, rows: Rows | None = None) -> tuple[Rows, NDArray[np.float64]]:
+    def search(
+        self, question: str, k: int, rows: Rows | None = None, held: Held | None = None
+    ) -> tuple[Rows, NDArray[np.float64]]:
         """The ``k`` best rows by BM25, best first, equal scores by row; only rows that share a term with the question.
 
         Args:
             rows: only these, ascending; as many come back as match, up to ``k``.
+            held: which chunks tell how rare a word is, where they are more than those of this index.
         """
         state, terms_of_question = self._state, question_words(question)
         if state is None or not terms_of_question or (rows is not None and len(rows) == 0):
             return np.empty(0, np.int64), np.empty(0, np.float64)
+        if held is not None:  # Tantivy weighs by what it holds itself
+            rarity, own = held.rarity(terms_of_question), self.held(question).rarity(terms_of_question)
+            terms_of_question = {word: weight * rarity[word] / own[word] for word, weight in terms_of_question.items()}
         query = self._any_of(terms_of_question)
         try:
             with _tantivy_errors():
@@ -279,17 +285,18 @@ class LexicalIndex:
         both = [(Occur.Must, Query.const_score_query(named, 0.0)), (Occur.Must, query)]
         return _best(state, Query.boolean_query(both), k)
 
+    def held(self, question: str) -> Held:
+        """How many chunks there are, and how many of them hold each word of the question."""
+        state = self._state
+        if state is None:
+            return Held(0, {})
+        searcher = state.searcher
+        return Held(searcher.num_docs, {word: searcher.doc_freq(*word) for word in question_words(question)})
+
     def full_score(self, question: str) -> float:
         """The BM25 score of a passage of average length that holds each of the question's words once; 0 where there is
         nothing to look up, or nothing to find it in. A word that no passage holds counts most."""
-        state = self._state
-        if state is None:
-            return 0.0
-        words = {word: weight for word, weight in question_words(question).items() if word[0] != TITLE}
-        holding = {word: state.searcher.doc_freq(*word) for word in words}
-        held = [word for word in words if holding[word] or word[0] != EXACT]  # names are looked up in every spelling
-        each = idf(state.searcher.num_docs, (holding[word] for word in held))
-        return sum(words[word] * rarity for word, rarity in zip(held, each, strict=True))
+        return self.held(question).full_score(question)
 
     def has_terms(self, question: str) -> bool:
         """Whether there is anything to look up in it."""

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import MissingExtra, StoreError
 from ..records import EmbedderLike
 from .base import BaseStore
+from .checks import shards_in
 from .ingest import ChunkerLike
 from .store import Store
 
@@ -34,12 +35,15 @@ def open_store(
     late_chunking: bool | None = None,
     create: bool = True,
     read_only: bool = False,
+    shards: int | None = None,
     **options: Any,
 ) -> BaseStore:
     """The store at ``place``, a folder or ``postgresql://…``, ``qdrant://…``, ``milvus://…``: made where there is none.
 
     Args:
         embedder, chunker, late_chunking, create, read_only: as for :meth:`Store.open`.
+        shards: makes a folder of so many stores that are searched as one (:class:`.sharded.ShardedStore`); what is
+            there says itself whether it is one.
         options: what else the kind of store takes: see :meth:`Store.open` and the databases of :mod:`langbert_scale`.
 
     Raises:
@@ -49,10 +53,16 @@ def open_store(
     """
     given: dict[str, Any] = {"embedder": embedder, "chunker": chunker, "late_chunking": late_chunking}
     if not is_url(place):
+        if shards is not None or shards_in(Path(place)) is not None:
+            from .sharded import ShardedStore
+
+            return ShardedStore.open(place, shards, **given, create=create, read_only=read_only, **options)
         return Store.open(place, **given, create=create, read_only=read_only, **options)
     from .outside import OutsideStore
 
     scheme = str(place).partition("://")[0]
+    if shards is not None:
+        raise StoreError(f"shards={shards!r} is for folders; {scheme}:// has shards or partitions of its own")
     if scheme not in _ENGINES:
         raise StoreError(f"{scheme}:// is no kind of store; there are {', '.join(_ENGINES)}, and folders")
     module, name, package, extra = _ENGINES[scheme]

@@ -287,6 +287,11 @@ class Snapshot:
         """Chunk id → row, of those that are there."""
         return {id: state.row_id for id, state in self.states(ids).items()}
 
+    def ids_of(self, rows: Iterable[int]) -> list[str]:
+        """Of the chunks in ``rows`` that are there."""
+        query = "SELECT id FROM chunks WHERE row_id IN (SELECT value FROM json_each(?))"
+        return [id for (id,) in self.sql.execute(query, (as_json(rows),))]
+
     def vectors(self, rows: Sequence[int]) -> NDArray[np.float32]:
         """``(n, dim)`` float32 in the order of ``rows``, as they were given to the store.
 

@@ -59,7 +59,7 @@ class Store(BaseStore):
         super().__init__(database, space, embedder=embedder, chunker=chunker)
         self.path = folder
         self.pictures = Pictures(self, database, image_embedder)
-        self._indexes = indexes
+        self.indexes = indexes
         self._unabsorbed = 0  # changes committed here that the indexes may not have seen
         self._closed = False
         self._options: dict[str, Any] = {}
@@ -154,12 +154,12 @@ class Store(BaseStore):
                 if self._unabsorbed:
                     self.refresh()
                 with self.snapshot() as snapshot:
-                    self._indexes.save(snapshot)
+                    self.indexes.save(snapshot)
         except StoreError as error:
             _LOG.warning("closing %s: the indexes will catch up at the next opening (%s)", self._database.name, error)
         finally:
             self._closed = True
-            self._indexes.close()
+            self.indexes.close()
             self._database.close()
 
     def __repr__(self) -> str:
@@ -188,7 +188,7 @@ class Store(BaseStore):
     def refresh(self) -> None:
         """Brings the derived indexes up to date, as the next search would."""
         with self.snapshot() as snapshot:
-            self._indexes.refresh(snapshot)
+            self.indexes.refresh(snapshot)
         self._unabsorbed = 0
 
     def _added(self) -> None:
@@ -196,7 +196,7 @@ class Store(BaseStore):
             self.refresh()
 
     def _found(self, query: Query, k: int, where: Where | None) -> list[Candidate]:
-        return self._indexes.search(query, k, where, self._space.check)
+        return self.indexes.search(query, k, where, self._space.check)
 
     # --- the whole store ---------------------------------------------------------------------------------------------
 
@@ -222,7 +222,7 @@ class Store(BaseStore):
                 "format": snapshot.format,
                 **described(snapshot),
                 "change": snapshot.mark.change,
-                "dense_index": self._indexes.describe(snapshot),
+                "dense_index": self.indexes.describe(snapshot),
                 "bytes": self._bytes(),
             }
 
@@ -242,8 +242,8 @@ class Store(BaseStore):
         before = self._bytes()
         with self._adding:
             with self.snapshot() as snapshot:
-                self._indexes.refresh(snapshot)
-                self._indexes.save(snapshot, always=True)
+                self.indexes.refresh(snapshot)
+                self.indexes.save(snapshot, always=True)
                 mark = snapshot.mark
             with self._database.writing() as transaction:
                 forgotten = transaction.forget_before(mark)

@@ -15,7 +15,17 @@ from .engine import delete_emptied
 from .filters import Where
 from .postings import fields_in
 from .schema import FILES, LEDGER, PICTURES
-from .snapshot import FILE_COLUMNS, FileRecord, LedgerEntry, Mark, Snapshot, StoredChunk, as_json, singles
+from .snapshot import (
+    FILE_COLUMNS,
+    FileRecord,
+    LedgerEntry,
+    Mark,
+    Snapshot,
+    StoredChunk,
+    as_json,
+    singles,
+    texts_as_json,
+)
 
 _BLOCK = 16_384  # rows taken out of the index of the metadata at a time
 _PAGE, _SOURCE, _METADATA = (CHUNK_COLUMNS.split(", ").index(name) for name in ("page", "source", "metadata"))
@@ -98,11 +108,11 @@ class Transaction(Snapshot):
         )
         self._changed = True
 
-    def strike_from_ledger(self, rows: Sequence[int]) -> None:
-        """In every namespace, the ids of chunks about to be deleted for good."""
+    def strike_from_ledger(self, ids: Iterable[str]) -> None:
+        """In every namespace, those of chunks that are deleted for good."""
         if self.has_ledger:
-            chunks = "SELECT id FROM chunks WHERE row_id IN (SELECT value FROM json_each(?))"
-            self.sql.execute(f"DELETE FROM ledger WHERE key IN ({chunks})", (as_json(rows),))  # noqa: S608
+            keys = texts_as_json(id for id in ids if "\0" not in id)  # where SQLite's JSON would end a text
+            self.sql.execute("DELETE FROM ledger WHERE key IN (SELECT value FROM json_each(?))", (keys,))
 
     def _count(self, key: str, by: int) -> None:
         if by:
@@ -182,14 +192,16 @@ class Transaction(Snapshot):
         Returns:
             How many chunks were removed.
         """
-        rows = self._matching(ids, where)
+        rows = self.meant(ids, where)
         parents = self.parents(rows)
-        self.strike_from_ledger(rows)
+        if self.has_ledger:
+            self.strike_from_ledger(self.ids_of(rows))
         self.delete_chunks(rows)
         delete_emptied(self, parents, ids, where)
         return len(rows)
 
-    def _matching(self, ids: Sequence[str] | None, where: Where | None) -> list[int]:
+    def meant(self, ids: Sequence[str] | None, where: Where | None) -> list[int]:
+        """The rows that a deletion is to remove."""
         matching = None if where is None else self.matching(where).tolist()
         if ids is None:
             return matching or []

@@ -11,6 +11,9 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple
 
 from ..text.figures import figures
 from ..text.names import clauses, dates, identifiers, question_identifiers
@@ -57,7 +60,8 @@ def chunk_words(text: str, headings: str, source: str) -> Counter[tuple[str, str
     return found
 
 
-def question_words(question: str) -> dict[tuple[str, str], float]:
+@lru_cache(maxsize=64)  # a search asks each index, more than once
+def question_words(question: str) -> Mapping[tuple[str, str], float]:
     """Field and term → weight, of what is looked up; nothing in a question is syntax."""
     prepared = spaced(question)
     wanted = Counter[tuple[str, str]]()
@@ -71,7 +75,7 @@ def question_words(question: str) -> dict[tuple[str, str], float]:
     single = characters(asked_about(question)) or characters(question)
     wanted.update((CHARACTERS, character) for character in single.split())
     named = list(wanted.items())[: 2 * _MOST_TERMS]
-    return {(field, term): _BOOSTS[field] * count for (field, term), count in named}
+    return MappingProxyType({(field, term): _BOOSTS[field] * count for (field, term), count in named})
 
 
 def word_weights(text: str, headings: str, source: str) -> dict[int, float]:
@@ -97,6 +101,34 @@ def numbered(words: Mapping[tuple[str, str], float]) -> dict[int, float]:
         number = zlib.crc32(f"{field}\0{term}".encode()) % N_WORDS
         found[number] = found.get(number, 0.0) + weight
     return found
+
+
+class Held(NamedTuple):
+    """How many chunks there are, and how many of them hold a word."""
+
+    n_chunks: int
+    chunks: Mapping[tuple[str, str], int]
+
+    def __add__(self, other: Held) -> Held:  # type: ignore[override]
+        words = {**self.chunks, **other.chunks}
+        return Held(
+            self.n_chunks + other.n_chunks,
+            {word: self.chunks.get(word, 0) + other.chunks.get(word, 0) for word in words},
+        )
+
+    def rarity(self, words: Iterable[tuple[str, str]]) -> dict[tuple[str, str], float]:
+        """Inverse document frequencies."""
+        wanted = list(words)
+        return dict(zip(wanted, idf(self.n_chunks, (self.chunks.get(word, 0) for word in wanted)), strict=True))
+
+    def full_score(self, question: str) -> float:
+        """See :meth:`.lexical.LexicalIndex.full_score`."""
+        if not self.n_chunks:
+            return 0.0
+        words = {word: weight for word, weight in question_words(question).items() if word[0] != TITLE}
+        # names are looked up in every spelling
+        rarity = self.rarity(word for word in words if self.chunks.get(word) or word[0] != EXACT)
+        return sum(words[word] * each for word, each in rarity.items())
 
 
 def idf(n_chunks: int, holding: Iterable[int]) -> list[float]:

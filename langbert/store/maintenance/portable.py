@@ -19,11 +19,12 @@ from ...boxes import Illustration
 from ...errors import StoreError, require_choice
 from ...files import replacing
 from ...records import Calibration, Chunk, Document, EmbeddingSpace, Heading
-from ..base import described
+from ..base import BaseStore, described
 from ..checks import checked_vectors
 from ..confidence import calibration_from, put_calibration
 from ..encoding import ChunkRow, Vector, document_from, encode_chunk, encode_document, vector_to
-from ..snapshot import LedgerEntry, Snapshot, StoredChunk, StoredText
+from ..engine import Reading
+from ..snapshot import LedgerEntry, StoredChunk, StoredText
 from ..store import Store
 from .copying import Watch, blocks_of, new_store
 
@@ -52,7 +53,9 @@ class Counts:
     dimension: int | None = None
 
 
-def export_store(store: Store, path: str | Path, *, format: Format | None = None, watch: Watch | None = None) -> Counts:
+def export_store(
+    store: BaseStore, path: str | Path, *, format: Format | None = None, watch: Watch | None = None
+) -> Counts:
     """Writes one commit of ``store`` to ``path``, which appears when it is whole.
 
     Args:
@@ -139,12 +142,11 @@ def _watched(
 # --- out -------------------------------------------------------------------------------------------------------------
 
 
-def _header(snapshot: Snapshot) -> Record:
-    entries = snapshot.sql.execute("SELECT count(*) FROM ledger").fetchone()[0] if snapshot.has_ledger else 0
-    return {"format": VERSION, "ledger": entries, **described(snapshot)}
+def _header(snapshot: Reading) -> Record:
+    return {"format": VERSION, "ledger": sum(1 for _ in snapshot.ledger_entries()), **described(snapshot)}
 
 
-def _records(snapshot: Snapshot) -> Iterator[tuple[str, Record]]:
+def _records(snapshot: Reading) -> Iterator[tuple[str, Record]]:
     for row, chunking in snapshot.stored_documents():
         document = document_from(row.columns)
         yield (
