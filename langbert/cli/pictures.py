@@ -69,6 +69,18 @@ def search_pictures(
     output.note(f"{len(pictures)} pictures{beside} in {1000 * seconds:.0f} ms", "dim")
 
 
+def embed_anew(output: Output, store: str, model: str) -> None:
+    """Give the pictures of a store the vectors of another model."""
+    from ..store import Store
+
+    pictured(open_plain(store)).close()  # before a model is loaded
+    images = make_image_embedder(model, output)
+    with Store.open(store, create=False, image_embedder=images) as opened, output.waiting("embedding"):
+        pictures = opened.pictures.embed_anew()
+    said = f"{store}: {pictures:,} pictures now have the vectors of {model}"
+    output.result({"path": store, "image_embedder": model, "pictures": pictures}, said)
+
+
 def image_model(store: str, name: str | None, output: Output) -> str | None:
     """What embeds pictures: what is named, or what the store remembers, if it can still be had.
 

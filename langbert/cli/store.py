@@ -215,7 +215,8 @@ def _moved(output: Output, what: str, where: Path, counts: Any) -> None:
     from dataclasses import asdict
 
     vectors = f" with vectors of {counts.dimension} dimensions" if counts.dimension else ""
-    said = f"{what} {counts.documents:,} documents and {counts.chunks:,} chunks{vectors}: {where}"
+    pictures = f", {counts.pictures:,} pictures" if counts.pictures else ""
+    said = f"{what} {counts.documents:,} documents and {counts.chunks:,} chunks{vectors}{pictures}: {where}"
     output.result({"path": str(where), **asdict(counts)}, said)
 
 
@@ -235,6 +236,10 @@ def migrate(
         int | None, typer.Option(min=1, help="With --to: into a folder of so many, searched as one.")
     ] = None,
     pooling: Annotated[str | None, typer.Option(help="As in `langbert index`; by default the model's own.")] = None,
+    image_embedder: Annotated[
+        str | None,
+        typer.Option(help="Another one for the pictures, which are embedded again as they lie in the store."),
+    ] = None,
     keep_chunks: Annotated[
         bool,
         typer.Option("--keep-chunks", help="Leave all passages as they are cut; by default documents are cut anew."),
@@ -254,8 +259,13 @@ def migrate(
 
         langbert store migrate --store my-index --to big-index --shards 8
     """
-    if (embedder is None) == (to is None):
-        raise typer.BadParameter("give either --embedder NAME or --to PLACE")
+    if [embedder, to, image_embedder].count(None) != 2:
+        raise typer.BadParameter("give one of --embedder NAME, --image-embedder NAME and --to PLACE")
+    if image_embedder is not None:
+        from .pictures import embed_anew
+
+        embed_anew(output, store, image_embedder)
+        return
     if to is not None:
         _move(output, store, to, shards)
         return
@@ -287,7 +297,10 @@ def _move(output: Output, store: str, to: str, shards: int | None) -> None:
     with open_plain(store) as source, open_store(to, shards=shards) as target, watching(output) as watch:
         moved = move(source, target, watch=watch)
     resumed = f" ({moved.resumed:,} chunks were there before)" if moved.resumed else ""
-    said = f"{to} now holds the {moved.documents:,} documents and {moved.chunks:,} chunks of {store}{resumed}"
+    if moved.left:
+        output.note(f"{moved.left:,} pictures stay behind: engines outside hold none.")
+    pictures = f" with {moved.pictures:,} pictures" if moved.pictures else ""
+    said = f"{to} now holds the {moved.documents:,} documents and {moved.chunks:,} chunks of {store}{pictures}{resumed}"
     output.result({"path": to, **asdict(moved)}, f"{said}; both read and the same: {moved.checksum}")
 
 

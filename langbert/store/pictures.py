@@ -13,10 +13,10 @@ from __future__ import annotations
 import json
 import threading
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +25,20 @@ from ..documents import Picture
 from ..errors import StoreCorrupt, StoreError, StoreMismatch
 from ..records import Candidate, EmbeddingSpace
 from .checks import checked_vectors
-from .encoding import vector_from, vector_to
+from .encoding import Vector, vector_from, vector_to
 from .fusion import reciprocal_ranks
 from .snapshot import Mark, Snapshot
+from .transaction import Transaction
 
 if TYPE_CHECKING:
     from .database import Database
     from .store import Store
+
+BLOCK = 16
+"""Pictures that are held in memory at a time."""
+
+StoredPicture = tuple[Picture, Vector]
+"""A picture, and its vector."""
 
 _DEPTH = 50  # of each ranking that is fused
 _SPACE = "image_space"
@@ -84,16 +91,18 @@ class Pictures:
 
     def __len__(self) -> int:
         with self._database.reading() as state:
-            if not state.has_table("pictures"):
-                return 0
-            (n,) = state.sql.execute(f"SELECT count(*) {_THERE}").fetchone()
-            return int(n)
+            return count(state)
 
     @property
     def space(self) -> EmbeddingSpace | None:
         """What made the vectors of the pictures; None before the first one."""
         with self._database.reading() as state:
-            return state.space_called(_SPACE)
+            return space_of(state)
+
+    def info(self, state: Snapshot) -> dict[str, Any]:
+        """How many there are and what made their vectors, as JSON values; nothing where there are none."""
+        space = space_of(state)
+        return {} if space is None else {"pictures": count(state), "image_space": asdict(space)}
 
     def check(self) -> None:
         """
@@ -121,20 +130,38 @@ class Pictures:
         vectors = checked_vectors(embedder.embed_images([one.png for one in added]), len(added))
         with self._database.writing() as transaction:
             self._check(transaction)
-            for one in added:
-                document = transaction.document(one.document_id)
-                if document is None or document.text[one.start : one.end] != one.caption:
-                    raise StoreError(
-                        f"picture {one.id!r}: its caption is not characters {one.start} to {one.end} of a stored "
-                        f"document {one.document_id!r}: add the document first, then its pictures"
-                    )
-            transaction.set_meta(_SPACE, json.dumps(asdict(embedder.space)))
-            rows = [
-                (one.id, one.document_id, one.png, one.caption, one.start, one.end, one.page, *vector_to(vector))
-                for one, vector in zip(added, vectors, strict=True)
-            ]
-            transaction.put_pictures(rows)
+            set_space(transaction, embedder.space)
+            put(transaction, zip(added, map(vector_to, vectors), strict=True))
         return [one.id for one in added]
+
+    def embed_anew(self) -> int:
+        """Gives all pictures vectors of this image embedder, whichever made those they have, in one commit.
+
+        Returns:
+            How many there are.
+
+        Raises:
+            StoreError: there is no image embedder.
+        """
+        embedder = self._needed()
+        vectors: dict[str, Vector] = {}
+
+        def embed(state: Snapshot) -> list[str]:
+            ids = _ids(state)
+            missing = [id for id in ids if id not in vectors]
+            for begin in range(0, len(missing), BLOCK):
+                some = list(_pictures(state, missing[begin : begin + BLOCK]).values())
+                made = checked_vectors(embedder.embed_images([one.png for one in some]), len(some))
+                vectors.update((one.id, vector_to(vector)) for one, vector in zip(some, made, strict=True))
+            return ids
+
+        with self._database.reading() as state:  # nearly all, while others may write
+            embed(state)
+        with self._database.writing() as transaction:
+            ids = embed(transaction)
+            set_space(transaction, embedder.space)
+            transaction.set_picture_vectors((*vectors[id], id) for id in ids)
+        return len(ids)
 
     def get(self, ids: Iterable[str]) -> list[Picture]:
         """Those of ``ids`` that are there, in their order."""
@@ -200,11 +227,12 @@ class Pictures:
         return self.embedder
 
     def _check(self, state: Snapshot) -> None:
-        stored = state.space_called(_SPACE)
-        if stored is not None and (differences := stored.differences(self._needed().space)):
+        made_by = space_of(state)
+        if made_by is not None and (differences := made_by.differences(self._needed().space)):
             raise StoreMismatch(
                 f"the pictures of {self._database.name} were embedded in another space (stored != given): "
-                f"{'; '.join(differences)}. Open it with the image embedder they were made with"
+                f"{'; '.join(differences)}. Open it with the image embedder they were made with; "
+                "`langbert store migrate --image-embedder NAME` gives them the vectors of another"
             )
 
     def _vectors(self) -> _Vectors:
@@ -249,6 +277,54 @@ class Pictures:
     def _found(self, words: str) -> list[Candidate]:
         """The passages for them."""
         return self._store.search(words, _DEPTH, mode="lexical" if self._store.embedder is None else "hybrid")
+
+
+def set_space(transaction: Transaction, space: EmbeddingSpace) -> None:
+    """What made the vectors of all pictures."""
+    transaction.set_meta(_SPACE, json.dumps(asdict(space)))
+
+
+def space_of(state: Snapshot) -> EmbeddingSpace | None:
+    """What made the vectors of the pictures; None before the first one."""
+    return state.space_called(_SPACE)
+
+
+def count(state: Snapshot) -> int:
+    """How many pictures count."""
+    return len(_ids(state))
+
+
+def stored(state: Snapshot) -> Iterator[StoredPicture]:
+    """All pictures that count, by id."""
+    for id in _ids(state):
+        columns = ", ".join(f"pictures.{name}" for name in _COLUMNS.split(", "))
+        query = f"SELECT {columns}, vector, checksum {_THERE} WHERE pictures.id = ?"
+        *fields, vector, checksum = state.sql.execute(query, (id,)).fetchone()
+        yield Picture(*fields), (vector, checksum)
+
+
+def put(transaction: Transaction, pictures: Iterable[StoredPicture]) -> None:
+    """Enters them, in the place of those of the same ids.
+
+    Raises:
+        StoreError: a document is not stored, or a caption is not its text's.
+    """
+    rows = []
+    for one, vector in pictures:
+        document = transaction.document(one.document_id)
+        if document is None or document.text[one.start : one.end] != one.caption:
+            raise StoreError(
+                f"picture {one.id!r}: its caption is not characters {one.start} to {one.end} of a stored "
+                f"document {one.document_id!r}: add the document first, then its pictures"
+            )
+        rows.append((one.id, one.document_id, one.png, one.caption, one.start, one.end, one.page, *vector))
+    transaction.put_pictures(rows)
+
+
+def _ids(state: Snapshot) -> list[str]:
+    if not state.has_table("pictures"):
+        return []
+    return [id for (id,) in state.sql.execute(f"SELECT pictures.id {_THERE} ORDER BY pictures.id")]
 
 
 def _pictures(state: Snapshot, ids: Sequence[str]) -> dict[str, Picture]:

@@ -222,6 +222,7 @@ class Store(BaseStore):
                 "format": snapshot.format,
                 **described(snapshot),
                 "change": snapshot.mark.change,
+                **self.pictures.info(snapshot),
                 "dense_index": self.indexes.describe(snapshot),
                 "bytes": self._bytes(),
             }
@@ -247,6 +248,7 @@ class Store(BaseStore):
                 mark = snapshot.mark
             with self._database.writing() as transaction:
                 forgotten = transaction.forget_before(mark)
+                transaction.drop_pictures()
             self._database.vacuum()
         return {"bytes_before": before, "bytes_after": self._bytes(), "forgotten": forgotten}
 

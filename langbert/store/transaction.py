@@ -102,11 +102,22 @@ class Transaction(Snapshot):
             "FROM documents WHERE id = ?2",
             rows,
         )
-        self.sql.execute(
-            "DELETE FROM pictures WHERE NOT EXISTS (SELECT 1 FROM documents "
-            "WHERE id = pictures.document_id AND content_hash = pictures.content_hash)"
-        )
+        self.drop_pictures()
         self._changed = True
+
+    def set_picture_vectors(self, rows: Iterable[tuple[bytes, int, str]]) -> None:
+        """Vector, checksum and id of each."""
+        if self.has_table("pictures"):
+            self.sql.executemany("UPDATE pictures SET vector = ?, checksum = ? WHERE id = ?", rows)
+        self._changed = True
+
+    def drop_pictures(self) -> None:
+        """Those whose documents are gone or others now."""
+        if self.has_table("pictures"):
+            self.sql.execute(
+                "DELETE FROM pictures WHERE NOT EXISTS (SELECT 1 FROM documents "
+                "WHERE id = pictures.document_id AND content_hash = pictures.content_hash)"
+            )
 
     def strike_from_ledger(self, ids: Iterable[str]) -> None:
         """In every namespace, those of chunks that are deleted for good."""

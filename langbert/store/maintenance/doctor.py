@@ -115,6 +115,7 @@ class _Examination:
         self._check_documents()
         chunks = self._check_chunks()
         vectors = self._check_vectors(chunks)
+        self._check_pictures()
         self._check_history(chunks, vectors)
         if not self._checkup.found("primary"):
             check_derived(self._checkup, self._snapshot, chunks, self._tell)
@@ -237,6 +238,15 @@ class _Examination:
         self._checkup.counts["vectors"] = len(rows)
         self._tell("vectors", len(rows), max(len(rows), 1))
         return found
+
+    def _check_pictures(self) -> None:
+        if not self._snapshot.has_table("pictures"):
+            return
+        table = Table(self._snapshot.sql, "pictures", "id, vector, checksum")
+        rows = [(label(id, row), is_sound_vector(blob, checksum)) for row, id, blob, checksum in table.rows()]
+        bad = [id for id, is_sound in rows if not is_sound]
+        self._report(table, {"fail their checksum": bad} if bad else {})
+        self._checkup.counts["pictures"] = len(rows)
 
     def _check_history(self, chunks: Rows, vectors: Rows) -> None:
         last = self._last_change()

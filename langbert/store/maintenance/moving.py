@@ -13,7 +13,9 @@ from ...errors import StoreError
 from ..base import BaseStore
 from ..confidence import put_calibration, read_calibration
 from ..engine import Reading, Writing
-from ..snapshot import StoredChunk, StoredText
+from ..pictures import BLOCK, count, put, set_space, space_of, stored
+from ..snapshot import Snapshot, StoredChunk, StoredText
+from ..store import Store
 from .copying import Watch, blocks_of, unwatched
 
 _PAGE = 500
@@ -26,13 +28,17 @@ class Moved:
 
     Attributes:
         resumed: chunks that were there before.
-        checksum: of all chunks, vectors and documents, the same on both sides, as hex.
+        checksum: of all chunks, vectors, documents and pictures, the same on both sides, as hex.
+        pictures: those of the documents.
+        left: pictures that stay behind, since engines outside hold none.
     """
 
     documents: int
     chunks: int
     resumed: int
     checksum: str
+    pictures: int = 0
+    left: int = 0
 
 
 def move(source: BaseStore, target: BaseStore, *, watch: Watch = unwatched) -> Moved:
@@ -57,17 +63,21 @@ def move(source: BaseStore, target: BaseStore, *, watch: Watch = unwatched) -> M
         for entries in blocks_of(old.ledger_entries(), _PAGE):
             with target.transaction() as new:
                 new.put_ledger(entries)
-        given = _checksum(old, watch, "reading the old")
+        pictures = count(old) if isinstance(old, Snapshot) else 0
+        kept = pictures if isinstance(target, Store) else 0
+        if isinstance(old, Snapshot) and isinstance(target, Store) and pictures:
+            _put_pictures(old, target, watch, pictures)
+        given = _checksum(old, watch, "reading the old", kept)
     for records in blocks_of(source.files, _PAGE):
         target.files.record(records)
     with target.snapshot() as moved:
         counts = moved.n_documents, moved.n_chunks
-        found = _checksum(moved, watch, "reading the new")
+        found = _checksum(moved, watch, "reading the new", kept)
     if found != given:
         raise StoreError(f"what {target} holds is not what {source} does: move it again, into an empty place")
     with target.transaction() as new:
         new.set_meta(_MARK, "")
-    return Moved(*counts, resumed, given)
+    return Moved(*counts, resumed, given, kept, pictures - kept)
 
 
 def _begin(old: Reading, target: BaseStore, source: str) -> None:
@@ -101,8 +111,18 @@ def _put_documents(new: Writing, page: list[StoredText]) -> None:
             new.put_document(row, chunking)
 
 
-def _checksum(state: Reading, watch: Watch, doing: str) -> str:
-    """The sum of the digests of everything, in whatever order it comes."""
+def _put_pictures(old: Snapshot, target: Store, watch: Watch, total: int) -> None:
+    done = 0
+    for page in blocks_of(stored(old), BLOCK):
+        with target.transaction() as new:
+            if (space := space_of(old)) is not None:
+                set_space(new, space)
+            put(new, page)
+        watch("moving pictures", done := done + len(page), total)
+
+
+def _checksum(state: Reading, watch: Watch, doing: str, pictures: int) -> str:
+    """The sum of the digests of everything, in whatever order it comes; of pictures if there are to be any."""
     total = 0
     for n, (row, vector) in enumerate(state.stored_chunks(), start=1):
         total += _digest(row.record_hash, row.embedded_hash, vector[0] if vector is not None else b"")
@@ -110,6 +130,9 @@ def _checksum(state: Reading, watch: Watch, doing: str) -> str:
             watch(doing, n, state.n_chunks)
     for document, chunking in state.stored_documents():
         total += _digest(document.id.encode(), document.content_hash, chunking.encode())
+    for picture, vector in stored(state) if pictures and isinstance(state, Snapshot) else ():
+        place = f"{picture.start} {picture.end} {picture.page}"
+        total += _digest(picture.id.encode(), picture.document_id.encode(), picture.png, place.encode(), vector[0])
     return f"{total % 2**128:032x}"
 
 

@@ -1,4 +1,5 @@
-"""A store as a folder of Parquet tables: ``documents.parquet``, ``chunks.parquet``, ``ledger.parquet``.
+"""A store as a folder of Parquet tables: ``documents.parquet``, ``chunks.parquet``, ``ledger.parquet``, and, if
+there are any, ``pictures.parquet``.
 
 Vectors are fixed-size lists of float32, metadata and headings JSON texts; what is not a row (counts, the embedding
 space, the version) stands in the schema of ``chunks.parquet`` under the key ``langbert``.
@@ -19,16 +20,24 @@ import numpy as np
 
 from ...errors import MissingExtra, StoreError
 from ...files import replacing
+from ..pictures import BLOCK
 from .copying import blocks_of
 
 _KEY = b"langbert"
-_TABLES = {"document": "documents.parquet", "chunk": "chunks.parquet", "ledger": "ledger.parquet"}
+_TABLES = {
+    "document": "documents.parquet",
+    "chunk": "chunks.parquet",
+    "ledger": "ledger.parquet",
+    "picture": "pictures.parquet",
+}
 _AS_JSON = {
     "document": ("metadata", "page_starts", "illustrations", "headings"),
     "chunk": ("metadata", "headings"),
     "ledger": (),
+    "picture": (),
 }
-_ROWS = 4096  # in a row group
+_ROWS = {"picture": BLOCK}  # in a row group
+_MOST_ROWS = 4096
 
 Record = dict[str, Any]
 
@@ -53,11 +62,17 @@ def _schemas(arrow: Any, header: Record) -> dict[str, Any]:
     chunk += [("page", number), ("headings", text), ("text", text), ("metadata", text), ("embedded_hash", text)]
     ledger = [("namespace", text), ("key", text), ("group", text), ("updated_at", arrow.float64())]
     about = {_KEY: json.dumps(header).encode()}
-    return {
+    schemas = {
         "document": arrow.schema(document),
         "chunk": arrow.schema([*chunk, ("vector", vector)], metadata=about),
         "ledger": arrow.schema(ledger),
     }
+    if header.get("pictures"):
+        image_vector = arrow.list_(arrow.field("item", arrow.float32()), header["image_space"]["dimension"])
+        picture = [("id", text), ("document_id", text), ("png", arrow.large_binary()), ("caption", text)]
+        picture += [("start", number), ("end", number), ("page", number), ("vector", image_vector)]
+        schemas["picture"] = arrow.schema(picture)
+    return schemas
 
 
 def write_tables(folder: Path, header: Record, records: Iterable[tuple[str, Record]]) -> None:
@@ -78,7 +93,7 @@ def write_tables(folder: Path, header: Record, records: Iterable[tuple[str, Reco
             for kind, schema in schemas.items()
         }
         for kind, group in groupby(records, key=itemgetter(0)):
-            for block in blocks_of((record for _, record in group), _ROWS):
+            for block in blocks_of((record for _, record in group), _ROWS.get(kind, _MOST_ROWS)):
                 writers[kind].write_table(_table(arrow, kind, block, schemas[kind]))
 
 
@@ -112,6 +127,7 @@ def read_tables(folder: Path) -> Iterator[tuple[Record, Iterator[tuple[str, Reco
         tables = {
             kind: files.enter_context(arrow.parquet.ParquetFile(str(folder / name), memory_map=False))
             for kind, name in _TABLES.items()
+            if kind != "picture" or (folder / name).exists()
         }
         about = (tables["chunk"].schema_arrow.metadata or {}).get(_KEY)
         if about is None:
@@ -124,7 +140,7 @@ def read_tables(folder: Path) -> Iterator[tuple[Record, Iterator[tuple[str, Reco
 
 def _records(arrow: Any, folder: Path, tables: dict[str, Any]) -> Iterator[tuple[str, Record]]:
     for kind, table in tables.items():
-        batches = table.iter_batches(batch_size=_ROWS)
+        batches = table.iter_batches(batch_size=_ROWS.get(kind, _MOST_ROWS))
         while True:
             with _arrow_errors(arrow, folder):
                 batch = next(batches, None)

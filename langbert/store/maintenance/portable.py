@@ -1,21 +1,25 @@
 """A store as a file that other programs read, and back: JSON Lines (one object a line), or a folder of Parquet tables.
 
-Both hold everything: documents with their texts, chunks with offsets, metadata and vectors, the ledger, and the
-embedding space. What is imported is the store that was exported, bit for bit; only change numbers start anew.
+Both hold everything: documents with their texts, chunks with offsets, metadata and vectors, pictures with theirs, the
+ledger, and the embedding spaces. What is imported is the store that was exported, bit for bit; only change numbers
+start anew.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from ...boxes import Illustration
+from ...documents import Picture
 from ...errors import StoreError, require_choice
 from ...files import replacing
 from ...records import Calibration, Chunk, Document, EmbeddingSpace, Heading
@@ -24,18 +28,22 @@ from ..checks import checked_vectors
 from ..confidence import calibration_from, put_calibration
 from ..encoding import ChunkRow, Vector, document_from, encode_chunk, encode_document, vector_to
 from ..engine import Reading
-from ..snapshot import LedgerEntry, StoredChunk, StoredText
+from ..pictures import BLOCK, StoredPicture, count, put, set_space, space_of, stored
+from ..snapshot import LedgerEntry, Snapshot, StoredChunk, StoredText
 from ..store import Store
 from .copying import Watch, blocks_of, new_store
 
 Format = Literal["jsonl", "parquet"]
 """``"jsonl"``: one file. ``"parquet"``: a folder of tables; needs the extra ``parquet``."""
 
-VERSION = 1
-"""Of both formats."""
+VERSION = 2
+"""Of both formats. What holds no pictures is of version 1, which they are not part of."""
 
-KINDS = ("document", "chunk", "ledger")
-"""What a line, or a table, can hold; documents come before chunks."""
+KINDS = ("document", "chunk", "ledger", "picture")
+"""What a line, or a table, can hold; documents come before chunks and pictures."""
+
+_COUNTED = ("documents", "chunks", "ledger", "pictures")
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 _LONGEST_LINE = 1 << 30
 
@@ -50,6 +58,7 @@ class Counts:
     documents: int = 0
     chunks: int = 0
     ledger: int = 0
+    pictures: int = 0
     dimension: int | None = None
 
 
@@ -85,7 +94,7 @@ def export_store(
                 write_tables(path, header, records)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}; nothing was left there") from error
-    return Counts(header["documents"], header["chunks"], header["ledger"], header["dimension"])
+    return Counts(**{name: header.get(name, 0) for name in _COUNTED}, dimension=header["dimension"])
 
 
 def import_store(
@@ -101,18 +110,22 @@ def import_store(
     path = Path(path)
     try:
         with _opened(path, _format(path, format)) as (header, records):
-            space = _check_header(path, header)
+            space, image_space = _check_header(path, header)
             dimension: int | None = header["dimension"]
             counts = Counts(dimension=dimension)
             with new_store(Path(folder)) as store:
                 with store.transaction() as transaction:
                     transaction.set_space(dimension, space)
                     put_calibration(transaction, _calibration(path, header))
-                for block in blocks_of(_watched(records, header, watch, "importing")):
-                    _put(store, block, dimension, counts, path)
-                missing = [name for name in ("documents", "chunks", "ledger") if getattr(counts, name) != header[name]]
+                    if image_space is not None:
+                        set_space(transaction, image_space)
+                records = _watched(records, header, watch, "importing")
+                for pictured, some in groupby(records, key=lambda record: record[0] == "picture"):
+                    for block in blocks_of(some, BLOCK if pictured else 1024):
+                        _put(store, block, dimension, image_space, counts, path)
+                missing = [name for name in _COUNTED if getattr(counts, name) != header.get(name, 0)]
                 if missing:
-                    said, found = header[missing[0]], getattr(counts, missing[0])
+                    said, found = header.get(missing[0], 0), getattr(counts, missing[0])
                     raise StoreError(f"{path} is not whole: it says {said} {missing[0]} and holds {found}")
                 if watch is not None:
                     watch("building the indexes", 0, 1)
@@ -132,7 +145,7 @@ def _format(path: Path, format: str | None) -> Format:
 def _watched(
     records: Iterable[tuple[str, Record]], header: Record, watch: Watch | None, doing: str
 ) -> Iterator[tuple[str, Record]]:
-    total = sum(header[name] for name in ("documents", "chunks", "ledger"))
+    total = sum(header.get(name, 0) for name in _COUNTED)
     for done, record in enumerate(records, 1):
         yield record
         if watch is not None and (done % 256 == 0 or done == total):
@@ -143,7 +156,10 @@ def _watched(
 
 
 def _header(snapshot: Reading) -> Record:
-    return {"format": VERSION, "ledger": sum(1 for _ in snapshot.ledger_entries()), **described(snapshot)}
+    header = {"format": 1, "ledger": sum(1 for _ in snapshot.ledger_entries()), **described(snapshot)}
+    if isinstance(snapshot, Snapshot) and (pictures := count(snapshot)) and (space := space_of(snapshot)):
+        header |= {"format": VERSION, "pictures": pictures, "image_space": asdict(space)}
+    return header
 
 
 def _records(snapshot: Reading) -> Iterator[tuple[str, Record]]:
@@ -167,6 +183,8 @@ def _records(snapshot: Reading) -> Iterator[tuple[str, Record]]:
         yield "chunk", _chunk_record(chunk, vector)
     for namespace, key, group, at in snapshot.ledger_entries():
         yield "ledger", {"namespace": namespace, "key": key, "group": group, "updated_at": at}
+    for picture, vector in stored(snapshot) if isinstance(snapshot, Snapshot) else ():
+        yield "picture", {**asdict(picture), "vector": np.frombuffer(vector[0], dtype="<f4")}
 
 
 def _chunk_record(row: ChunkRow, vector: Vector | None) -> Record:
@@ -187,9 +205,11 @@ def _chunk_record(row: ChunkRow, vector: Vector | None) -> Record:
 
 
 def _line(kind: str, record: Record) -> bytes:
-    """Vectors become lists: a float32 is a float64 exactly, and a float64 survives JSON."""
+    """Vectors become lists: a float32 is a float64 exactly, and a float64 survives JSON; a PNG becomes base64."""
     if record.get("vector") is not None:
         record = {**record, "vector": record["vector"].tolist()}
+    if "png" in record:
+        record = {**record, "png": base64.b64encode(record["png"]).decode()}
     try:
         return json.dumps({kind: record}, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     except UnicodeEncodeError:  # metadata may hold a lone surrogate, which only the escaped form can say
@@ -230,22 +250,25 @@ def _lines(path: Path, file: Any) -> Iterator[tuple[str, Record]]:
         yield kind, record
 
 
-def _check_header(path: Path, header: Record) -> EmbeddingSpace | None:
+def _check_header(path: Path, header: Record) -> tuple[EmbeddingSpace | None, EmbeddingSpace | None]:
+    """What made the vectors of the chunks, and of the pictures."""
     version, dimension, space = header.get("format"), header.get("dimension"), header.get("embedding_space")
-    if version != VERSION:
-        raise StoreError(f"{path} has export format {version!r}, this langbert reads {VERSION}: upgrade langbert")
-    counts = [header.get(name) for name in ("documents", "chunks", "ledger")]
+    if version not in (1, VERSION):
+        raise StoreError(f"{path} has export format {version!r}, this langbert reads 1 and {VERSION}: upgrade langbert")
+    counts = [header.get(name) for name in _COUNTED[:3]] + [header.get("pictures", 0)]
     if not all(type(count) is int and count >= 0 for count in counts):
         raise StoreError(f"{path}: its header counts {counts!r}; expected whole numbers")
     if dimension is not None and (type(dimension) is not int or not 0 < dimension <= 1 << 16):
         raise StoreError(f"{path}: its header has dimension {dimension!r}; expected 1 to 65536, or null")
+    image_space = header.get("image_space")
     try:
         made_by = None if space is None else EmbeddingSpace(**space)
+        images_by = None if image_space is None else EmbeddingSpace(**image_space)
     except TypeError as error:
         raise StoreError(f"{path}: its embedding space cannot be read ({error})") from error
     if made_by is not None and made_by.dimension != dimension:
         raise StoreError(f"{path}: dimension {dimension}, but its embedding space says {made_by.dimension}")
-    return made_by
+    return made_by, images_by
 
 
 def _calibration(path: Path, header: Record) -> Calibration | None:
@@ -257,7 +280,15 @@ def _calibration(path: Path, header: Record) -> Calibration | None:
         raise StoreError(f"{path}: its calibration cannot be read ({error})") from error
 
 
-def _put(store: Store, block: list[tuple[str, Record]], dimension: int | None, counts: Counts, path: Path) -> None:
+def _put(
+    store: Store,
+    block: list[tuple[str, Record]],
+    dimension: int | None,
+    image_space: EmbeddingSpace | None,
+    counts: Counts,
+    path: Path,
+) -> None:
+    pictures: list[StoredPicture] = []
     documents: list[StoredText] = []
     chunks: list[StoredChunk] = []
     ledger: list[LedgerEntry] = []
@@ -269,6 +300,8 @@ def _put(store: Store, block: list[tuple[str, Record]], dimension: int | None, c
                 chunks.append(_chunk_from(record, dimension))
             elif kind == "ledger":
                 ledger.append(_ledger_from(record))
+            elif kind == "picture":
+                pictures.append(_picture_from(record, image_space))
     with store.transaction() as transaction:
         names = [row.id for row, _ in chunks]
         if len(set(names)) < len(names) or transaction.states(names):
@@ -277,9 +310,12 @@ def _put(store: Store, block: list[tuple[str, Record]], dimension: int | None, c
             transaction.put_document(row, chunking)
         transaction.insert_chunks(chunks)
         transaction.put_ledger(ledger)
+        if pictures:
+            put(transaction, pictures)
     counts.documents += len(documents)
     counts.chunks += len(chunks)
     counts.ledger += len(ledger)
+    counts.pictures += len(pictures)
 
 
 @contextmanager
@@ -332,6 +368,28 @@ def _chunk_from(record: Record, dimension: int | None) -> StoredChunk:
         if len(vector[0]) != 4 * (dimension or 0):
             raise StoreError(f"its vector has {len(vector[0]) // 4} dimensions, the store {dimension}")
     return replace(row, embedded_hash=embedded_hash), vector
+
+
+def _picture_from(record: Record, space: EmbeddingSpace | None) -> StoredPicture:
+    png, page = record["png"], record["page"]
+    if isinstance(png, str):
+        png = base64.b64decode(png, validate=True)
+    if not isinstance(png, bytes) or not png.startswith(_PNG):
+        raise StoreError("its png is none")
+    vector = vector_to(checked_vectors([record["vector"]], 1)[0])
+    if space is None or len(vector[0]) != 4 * space.dimension:
+        expected = "the header has no image_space" if space is None else f"the others' {space.dimension}"
+        raise StoreError(f"its vector has {len(vector[0]) // 4} dimensions, {expected}")
+    picture = Picture(
+        _str(record["id"]),
+        _str(record["document_id"]),
+        png,
+        _str(record["caption"]),
+        _int(record["start"]),
+        _int(record["end"]),
+        None if page is None else _int(page),
+    )
+    return picture, vector
 
 
 def _ledger_from(record: Record) -> LedgerEntry:

@@ -121,6 +121,8 @@ class _Salvage:
             self._tell("indexes", 1, 1)
         finally:
             self._sql.execute("ROLLBACK")
+        if self._value("SELECT count(*) FROM pictures"):
+            self._result.remarks.append("pictures are not saved: `langbert index --image-embedder` takes them again")
         for name, saved, lost in (
             ("documents", self._result.documents, self._result.lost_documents),
             ("chunks", self._result.chunks, self._result.lost_chunks),
