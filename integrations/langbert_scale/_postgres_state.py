@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ from langbert.store.outside import (
 
 from ._sql import Clause, clause, hnsw_index, json_of, vector_column
 
-_DEEP, _SHARE = 4, 20  # chunks that are scored at first: so many times those wanted, or this part of all
+_DEEP, _SHARE = 4, 20  # chunks that are scored at first: at least so many times those wanted, or this part of all
 _ROUNDED = 1 - 1e-4  # scores are sums of float32
 _EF_SEARCH = (100, 1000)  # how many neighbours HNSW keeps in view: no fewer, and no more
 _STATE = "id, row_id, document_id, record_hash, index_hash, embedded_hash"
@@ -194,11 +194,11 @@ class PostgresReading(OutsideReading):
             )
             return self._rows(query, [vector, list(words), *parameters, k])
 
-        few = max(_DEEP * k, self.n_chunks // _SHARE)
-        n_rare = sum(so_far <= few for so_far in accumulate(holding.get(word, 0) for word in by_rarity))
-        rare = by_rarity[: max(n_rare, 1)]
-        if rare == by_rarity or isinstance(allowed, np.ndarray):
+        so_far = accumulate((holding.get(word, 0) for word in by_rarity), initial=0)
+        n_rare = sum(less < _DEEP * k or more <= self.n_chunks // _SHARE for less, more in pairwise(so_far))
+        if n_rare == len(by_rarity) or isinstance(allowed, np.ndarray):
             return _found(best(by_rarity))
+        rare = by_rarity[:n_rare]
         found = best(rare)
         needed = needed_words(weights, found[-1][1] if len(found) == k else 0.0)
         return _found(found if len(needed) <= len(rare) else best(needed))
