@@ -6,11 +6,13 @@ import json
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from store_tools import HashEmbedder, LineChunker
 
 from langbert import Chunk, Document, Rag, Store, StoreLike, open_store, sync
@@ -105,6 +107,7 @@ def test_a_chunk_that_goes_to_another_document_goes_to_its_shard(tmp_path: Path)
 
 WRITER = """
 import sys
+import time
 from langbert import Document, open_store
 from langbert.testing.small import HashEmbedder, LineChunker
 with open_store(sys.argv[1], embedder=HashEmbedder(), chunker=LineChunker()) as store:
@@ -241,3 +244,18 @@ def test_a_store_moves_into_shards_and_into_others(tmp_path: Path) -> None:
         five.compact()
         near = [store.search("word3 word17", mode="dense", repeats=True) for store in (five, one)]
         assert [hit.scores for hit in near[0]] == [hit.scores for hit in near[1]]
+
+
+def test_what_another_process_indexes_is_left_to_it(tmp_path: Path) -> None:
+    with opened(tmp_path / "s", 1) as store:
+        store.add([Document("first", "text\n")])
+        store.refresh()
+        index = store.shards[0].indexes.lexical
+        before = index.mark
+        with FileLock(tmp_path / "s" / "shard-0000" / "derived" / "lexical.lock"):
+            began = time.monotonic()
+            store.add(made(100))  # enough to be indexed at once
+            assert (index.mark, index._private) == (before, None)
+            assert time.monotonic() - began < 9  # which waiting for it would take
+        assert len(store.search("text", mode="lexical")) == 1
+        assert index.mark != before

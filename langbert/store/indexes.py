@@ -105,10 +105,11 @@ class Indexes(Searcher):
         if self._index is not None and dimension is not None:
             make(factory_for(self._index, 0), dimension)
 
-    def refresh(self, snapshot: Snapshot) -> None:
-        """Brings both up to date with ``snapshot``."""
+    def refresh(self, snapshot: Snapshot, *, wait: bool = True) -> None:
+        """Brings both up to date with ``snapshot``; of what all processes share, ``wait=False`` leaves to another one
+        what that is at."""
         self.dense.refresh(snapshot)
-        self.lexical.refresh(snapshot)
+        self.lexical.refresh(snapshot, wait=wait)
 
     def save(self, snapshot: Snapshot, *, always: bool = False) -> None:
         """Writes the dense index where that will save the next opening more than it costs now, or ``always``; the

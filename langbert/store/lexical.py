@@ -95,8 +95,12 @@ class LexicalIndex:
 
     # --- keeping up --------------------------------------------------------------------------------------------------
 
-    def refresh(self, snapshot: Snapshot) -> None:
-        """Absorbs what ``snapshot`` has and this has not; what is ahead of it stays."""
+    def refresh(self, snapshot: Snapshot, *, wait: bool = True) -> None:
+        """Absorbs what ``snapshot`` has and this has not; what is ahead of it stays.
+
+        Args:
+            wait: False leaves it to another process, if one is at it.
+        """
         if self.mark.change >= snapshot.mark.change:
             return
         with self._lock:
@@ -110,8 +114,9 @@ class LexicalIndex:
             with held_open(self._folder):
                 state = self._on_disk(snapshot)
                 if state is None or state.mark.change < snapshot.mark.change:
-                    state = self._catch_up_on_disk(snapshot)
-                self._state = state or self._catch_up_privately(snapshot)
+                    state = self._catch_up_on_disk(snapshot, _LOCK_SECONDS if wait else 0)
+                if state is not None or wait:
+                    self._state = state or self._catch_up_privately(snapshot)
 
     def _on_disk(self, snapshot: Snapshot) -> _State | None:
         """The folder's index as it is now; None where there is none to trust."""
@@ -137,14 +142,14 @@ class LexicalIndex:
             raise Unusable("it belongs to another history")
         return state
 
-    def _catch_up_on_disk(self, snapshot: Snapshot) -> _State | None:
-        """None where the folder may not or cannot be written."""
+    def _catch_up_on_disk(self, snapshot: Snapshot, seconds: float = _LOCK_SECONDS) -> _State | None:
+        """None where the folder may not or cannot be written, or another process has been at it for ``seconds``."""
         folder = self._folder
         if folder is None or (self._read_only and self._private is None):
             return None
         try:
             folder.parent.mkdir(folder.parent.parent.stat().st_mode & 0o777, exist_ok=True)
-            with FileLock(folder.with_name(folder.name + ".lock"), timeout=_LOCK_SECONDS):
+            with FileLock(folder.with_name(folder.name + ".lock"), timeout=seconds):
                 state = self._on_disk(snapshot)  # somebody may have done the work while this one waited
                 if state is None:
                     shutil.rmtree(folder, ignore_errors=True)
@@ -153,7 +158,7 @@ class LexicalIndex:
                 sweep_deletions(folder)
                 return self._absorbed(state, snapshot)
         except Timeout:
-            _LOG.info("another process is working on %s; searching a private copy", folder)
+            _LOG.info("another process is working on %s", folder)
         except (OSError, Unusable) as error:
             _LOG.warning("could not write %s (%s); searching a private copy", folder, error)
         return None

@@ -152,7 +152,7 @@ class Store(BaseStore):
         try:
             if self.path is not None and not self.read_only:
                 if self._unabsorbed:
-                    self.refresh()
+                    self._refresh(wait=False)
                 with self.snapshot() as snapshot:
                     self.indexes.save(snapshot)
         except StoreError as error:
@@ -187,13 +187,16 @@ class Store(BaseStore):
 
     def refresh(self) -> None:
         """Brings the derived indexes up to date, as the next search would."""
+        self._refresh(wait=True)
+
+    def _refresh(self, *, wait: bool) -> None:
         with self.snapshot() as snapshot:
-            self.indexes.refresh(snapshot)
+            self.indexes.refresh(snapshot, wait=wait)
         self._unabsorbed = 0
 
     def _added(self) -> None:
         if self._unabsorbed >= _ABSORB_NOW:
-            self.refresh()
+            self._refresh(wait=False)
 
     def _found(self, query: Query, k: int, where: Where | None) -> list[Candidate]:
         return self.indexes.search(query, k, where, self._space.check)
