@@ -399,3 +399,13 @@ def test_where_pictures_are_shown_is_kept_with_the_document(tmp_path: Path) -> N
         assert kept == document
         assert figures((tmp_path / "a.docx").read_bytes(), kept) == shown(tmp_path / "a.docx")
     assert read_document(written(tmp_path, "b.docx", word())).illustrations == ()
+
+
+def test_of_other_formats_there_are_none(tmp_path: Path) -> None:
+    """A page in a file that bears the suffix of a Word file of before 2007."""
+    written(tmp_path, "red.png", picture(RED))
+    file = written(
+        tmp_path, "a.doc", "<html><body><p>Bees.</p><img src='red.png' alt='A wood in spring'></body></html>"
+    )
+    assert len(read_document(file).illustrations) == 1
+    assert shown(file) == []

@@ -114,7 +114,7 @@ class Cutting:
     def of(cls, document: Document, max_unfolded: int | None = None) -> Cutting | None:
         """Of a document as it was read from a file, with ``sha256`` in its metadata; None if it can have no figures."""
         said = document.metadata
-        if not document.illustrations and said["format"] not in _DRAWN:
+        if said["format"] not in (ILLUSTRATED if document.illustrations else _DRAWN):
             return None
         shown = tuple(map(astuple, document.illustrations))
         parts = (document.id, document.text, said["format"], document.page_starts, document.line_boxes, shown)
@@ -177,7 +177,7 @@ def _figures(data: bytes, document: Document) -> Iterator[Picture]:
         yield from _of_pdf(data, document)
     elif kind == "image":
         yield from _pages(data, document)
-    elif document.illustrations:
+    elif kind in ILLUSTRATED and document.illustrations:
         yield from _illustrations(data, document)
 
 
