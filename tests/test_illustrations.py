@@ -331,7 +331,7 @@ def test_what_is_no_picture_is_left_out_and_the_others_stay(tmp_path: Path, name
 
 
 def test_a_bomb_among_the_parts(tmp_path: Path) -> None:
-    images = {"bomb.png": picture(RED) + b"\0" * (300 << 20), "good.png": picture(BLUE)}
+    images = {"bomb.png": picture(RED) + b"\0" * (40 << 20), "good.png": picture(BLUE)}
     file = written(tmp_path, "a.pptx", slides(line("Bees") + pic("bomb") + pic("good"), images=images))
     assert file.stat().st_size < 1 << 20
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -409,3 +409,12 @@ def test_of_other_formats_there_are_none(tmp_path: Path) -> None:
     )
     assert len(read_document(file).illustrations) == 1
     assert shown(file) == []
+
+
+@pytest.mark.timeout(60)  # minutes, were each compared with all of the long block
+def test_a_page_of_nothing_but_pictures(tmp_path: Path) -> None:
+    images = "".join(f'<img src="{i}.png" alt="picture of {i} bees">' for i in range(20_000))
+    body = f"<p>{images}</p><pre>{'word ' * 400_000}</pre><img src='{'x' * 10_000}.png'>"
+    document = read_document(written(tmp_path, "a.html", f"<html><body>{body}</body></html>"))
+    assert document.text.startswith("picture of 0 bees\n\npicture of 1 bees\n\n")
+    assert len(document.illustrations) == 1000

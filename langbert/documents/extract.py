@@ -17,6 +17,7 @@ MAX_INDENT = 20
 """Lists within lists that are set further to the right, one than the other."""
 
 _MAX_HEADING = 200
+_BESIDE = 2000  # characters beside a picture that may say what is said of it
 _OF_PAGE_NUMBERS = re.compile(r"page|seite|of|von|[第页頁共]|[\W\d]", re.I)
 _FILE_NAME = re.compile(r"\S+\.\w{2,5}")  # what exporters put where a title should be
 
@@ -140,9 +141,12 @@ class TextBuilder:
     def _say(self, following: str = "") -> None:
         """Append what is said of pictures before ``following``."""
         unsaid, self._unsaid = self._unsaid, []
+        if not unsaid:
+            return
+        beside = (following[:_BESIDE], self._parts[-1][-_BESIDE:] if self._parts else "")
+        heard = "\n".join(" ".join(text.casefold().split()) for text in beside)
         for shown, alt in unsaid:
-            beside = (following, self._parts[-1] if self._parts else "")
-            if not any(" ".join(alt.casefold().split()) in " ".join(text.casefold().split()) for text in beside):
+            if alt.casefold() not in heard:
                 shown.said.append(len(self._blocks))
                 self._block(alt)
 

@@ -13,6 +13,7 @@ from ..boxes import Illustration
 LONGEST_CAPTION = 600
 """Characters of one."""
 
+_MOST = 1000  # pictures of a document
 _CAPTION = re.compile(
     r"(?:figure|fig\.?|photo(?:graph)?|picture|image|chart|diagram|exhibit|plate|abb(?:ildung|\.)"
     r"|(?:附|示意|插)?[图圖]|照片)\s*[A-Z]?\d|[图圖]\s*[一二三四五六七八九十]{1,3}[\s:：、.．]",
@@ -74,7 +75,7 @@ def bound(
     """
     first: dict[str, Shown] = {}
     for one in shown:
-        if one.name:
+        if one.name and len(first) < _MOST:
             first.setdefault(one.name, one)
     if not first:
         return ()

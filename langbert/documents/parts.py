@@ -25,6 +25,7 @@ ARCHIVES = ("docx", "odt", "pptx", "epub")
 """Formats whose pictures are parts of a zip archive."""
 
 _MOST_BYTES = 64 << 20  # of one picture
+_LONGEST_PATH = 1000  # characters
 _OUTPUTS = ("image/png", "image/jpeg", "image/gif", "image/webp")
 
 
@@ -42,7 +43,14 @@ def name_in_page(src: str) -> str:
     except ValueError:
         return ""
     path = unquote(parts.path)
-    if parts.scheme or parts.netloc or not path or path.startswith("/") or "\\" in path or ":" in path:
+    if (
+        parts.scheme
+        or parts.netloc
+        or not 0 < len(path) < _LONGEST_PATH
+        or path.startswith("/")
+        or "\\" in path
+        or ":" in path
+    ):
         return ""
     return "" if (path := posixpath.normpath(path)).startswith("..") else path
 
