@@ -148,13 +148,14 @@ def test_the_first_vectors_are_every_shard_s(tmp_path: Path) -> None:
         open_store(tmp_path / "s")
 
 
-def test_files_are_synced_and_answers_given(tmp_path: Path) -> None:
+def test_files_are_synced_and_answers_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "notes"
     folder.mkdir()
     for i in range(8):
         (folder / f"{i}.txt").write_text(f"Note {i} says that town {i} has {i + 3} bridges.")
     (folder / "中文.txt").write_text("蜜蜂在夏天酿蜜。", encoding="utf-8")
-    with opened(tmp_path / "s") as store:
+    monkeypatch.chdir(tmp_path)
+    with opened(Path("s")) as store:
         assert sync(folder, store, workers=0).added == 9
         assert sync(folder, store, workers=0).unchanged == 9
         (folder / "3.txt").unlink()
@@ -164,6 +165,7 @@ def test_files_are_synced_and_answers_given(tmp_path: Path) -> None:
         answer = Rag(store).ask("How many bridges has town 5?", mode="extract")
         assert answer.citations[0].source == "5.txt"
         assert store.search("蜜蜂什么时候酿蜜？", 1, mode="lexical")[0].chunk.source == "中文.txt"
+        monkeypatch.chdir(folder)
         again = pickle.loads(pickle.dumps(store))
         assert len(again) == len(store)
         again.close()

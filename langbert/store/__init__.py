@@ -5,7 +5,7 @@ queries), ``transaction`` (the changes) → ``database`` (connections, locks) �
 ``ranking`` of both, ``indexes`` (kept up and searched together) → ``ingest`` (what adding means), ``space`` (what may
 be compared), ``base`` (looking up, adding, deleting, searching) → ``pictures`` (a second space), ``store`` (what users
 call). ``base`` and what is under it ask no more than ``engine`` says, so ``outside`` keeps the same promises over other
-engines; ``opening`` takes a folder or a URL.
+engines, and ``sharded`` over several stores (``shards``); ``opening`` takes a folder or a URL.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ class ShardedStore(BaseStore):
         late_chunking: bool | None = None,
     ) -> None:
         self.path = folder
+        self._place = folder.absolute()  # wherever the process goes
         self.shards = shards
         self._options: dict[str, Any] = {}
         database = ShardedDatabase(str(folder), shards)
@@ -113,7 +114,7 @@ class ShardedStore(BaseStore):
 
     def __reduce__(self) -> tuple[Callable[[Path], ShardedStore], tuple[Path]]:
         """Pickled and copied by its folder, which is opened again where it arrives."""
-        return partial(type(self).open, create=False, **self._options), (self.path.absolute(),)
+        return partial(type(self).open, create=False, **self._options), (self._place,)
 
     def __repr__(self) -> str:
         return f"ShardedStore({str(self.path)!r})"

@@ -1,4 +1,4 @@
-"""``StoreSuite``: what every store keeps, as tests; embedded, PostgreSQL, Qdrant and Milvus run them all."""
+"""``StoreSuite``: what every store keeps, as tests; embedded, in shards, PostgreSQL, Qdrant and Milvus run them all."""
 
 from __future__ import annotations
 
