@@ -625,8 +625,8 @@ def test_a_binary_posing_as_text(tmp_path: Path, content: bytes) -> None:
 
 
 def test_unsupported_formats_say_which_are_read(tmp_path: Path) -> None:
-    with pytest.raises(DocumentError, match=r"\.odp files are not read; save it as pptx .*md.*pdf.*docx"):
-        read_document(write(tmp_path, "a.odp", b"x"))
+    with pytest.raises(DocumentError, match=r"\.djvu files are not read; convert it to pdf .*md.*pdf.*docx"):
+        read_document(write(tmp_path, "a.djvu", b"x"))
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,31 @@ def test_an_old_excel_file_and_its_dates(tmp_path: Path) -> None:
     ]
 
 
+_ODF = "urn:oasis:names:tc:opendocument:xmlns"
+ODP = f"""<office:document-content xmlns:office="{_ODF}:office:1.0" xmlns:text="{_ODF}:text:1.0"
+ xmlns:draw="{_ODF}:drawing:1.0" xmlns:table="{_ODF}:table:1.0" xmlns:show="{_ODF}:presentation:1.0"><office:body>
+<office:presentation><draw:page><draw:frame show:class="title"><draw:text-box><text:p>Goals 目标</text:p>
+</draw:text-box></draw:frame>
+<draw:frame show:class="outline"><draw:text-box><text:list><text:list-item><text:p>Open two depots</text:p>
+</text:list-item></text:list></draw:text-box></draw:frame><show:notes><draw:page-thumbnail show:class="page"/>
+<draw:frame show:class="notes"><draw:text-box><text:p>Thank Ann.</text:p></draw:text-box></draw:frame>
+<draw:frame show:class="page-number"><draw:text-box><text:p>1</text:p></draw:text-box></draw:frame></show:notes>
+</draw:page><draw:page><draw:frame><table:table><table:table-row><table:table-cell><text:p>Item</text:p></table:table-cell>
+<table:table-cell><text:p>2024</text:p></table:table-cell></table:table-row><table:table-row><table:table-cell>
+<text:p>租金</text:p></table:table-cell><table:table-cell><text:p>100</text:p></table:table-cell></table:table-row>
+</table:table></draw:frame></draw:page></office:presentation></office:body></office:document-content>"""
+
+
+def test_open_document_slides() -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("content.xml", ODP)
+    document = parse_as(packed.getvalue(), "a.odp")
+    assert document.text == "Goals 目标\n\n- Open two depots\n\nThank Ann.\n\nItem | 2024\n租金 | 100"
+    assert [(heading.level, heading.text) for heading in document.headings] == [(2, "Goals 目标")]
+    assert [document.text[start:][:4] for start in document.page_starts] == ["Goal", "Item"]
+
+
 OLD_WORD = """Confidential header
 
 仓库指南

@@ -43,7 +43,7 @@ FORMATS: tuple[Format, ...] = (
     Format("html", (".html", ".htm", ".xhtml"), "html", version=5),
     Format("pdf", (".pdf",), "pdf", version=3),
     Format("docx", (".docx", ".docm"), "docx", version=5),
-    Format("odt", (".odt",), "odt", version=4),
+    Format("odt", (".odt", ".odp"), "odt", version=4),
     Format("pptx", (".pptx", ".pptm"), "pptx", version=5),
     Format("word", (".doc", ".dot"), "old_office"),
     Format("powerpoint", (".ppt", ".pps"), "old_office"),
@@ -68,7 +68,6 @@ _PART_OF_NAME = re.compile(r"\.\d[\d._-]*(?:st|nd|rd|th)?")  # of a date, a vers
 
 # What to do about the unsupported formats people meet most.
 _HINTS = {
-    ".odp": "save it as pptx",
     ".mobi": "convert it to epub",
     ".azw3": "convert it to epub",
     ".djvu": "convert it to pdf",

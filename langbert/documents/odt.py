@@ -1,5 +1,5 @@
-"""OpenDocument text (ODF 1.2, part 1): headings and lists with their numbers, paragraphs, tables by rows, headers and
-footers once; no hidden text."""
+"""OpenDocument text and slides (ODF 1.2, part 1): headings and lists with their numbers, paragraphs, tables by rows,
+headers and footers once; a page for each slide, with its notes; no hidden text."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ _DRAW = "{urn:oasis:names:tc:opendocument:xmlns:drawing:1.0}"
 _ALT = tuple(f"{{urn:oasis:names:tc:opendocument:xmlns:svg-compatible:1.0}}{name}" for name in ("desc", "title"))
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _BOX = f"{_DRAW}text-box"
+_CLASS = "{urn:oasis:names:tc:opendocument:xmlns:presentation:1.0}class"  # what a part of a slide is
+_FURNITURE = {"page", "page-number", "date-time", "header", "footer"}
 _UNSEEN = {f"{_TEXT}tracked-changes", f"{_OFFICE}annotation", f"{_TEXT}sequence-decls", f"{_TEXT}note-citation"}
 
 
@@ -128,9 +130,9 @@ def read(data: bytes) -> Extract:
     ):
         raise DocumentError("it is encrypted; save it without a password")
     content = parse_xml(member(archive, "content.xml"))
-    body = content.find(f".//{_OFFICE}text")
+    body = next(content.iter(f"{_OFFICE}text", f"{_OFFICE}presentation"), None)
     if body is None:
-        raise DocumentError("it is no OpenDocument text; give it the suffix of its real format")
+        raise DocumentError("it is no OpenDocument text, nor slides; give it the suffix of its real format")
     styles = parse_xml(member(archive, "styles.xml")) if has(archive, "styles.xml") else None
     builder = TextBuilder()
     writer = _Writer(builder, [content] if styles is None else [styles, content])
@@ -181,8 +183,16 @@ class _Writer:
             elif element.tag == f"{_TABLE}table":
                 self.builder.table(*self.grid(element))
                 self.show_pictures(element)
-            elif element.tag not in _UNSEEN and element.get(f"{_TEXT}display") != "none":
-                if element.tag == f"{_DRAW}frame":
+            elif element.get(_CLASS) == "title":
+                self.builder.heading(" ".join(self.text(line) for line in element.iter(f"{_TEXT}p")), 2)
+            elif (
+                element.tag not in _UNSEEN
+                and element.get(f"{_TEXT}display") != "none"
+                and element.get(_CLASS) not in _FURNITURE
+            ):
+                if element.tag == f"{_DRAW}page":
+                    self.builder.page()
+                elif element.tag == f"{_DRAW}frame":
                     self.show_pictures(element)
                 self.write(element, depth)
 
