@@ -44,6 +44,15 @@ def told(text: str, *headings: Heading) -> list[tuple[str, list[str], str]]:
                 )
             ],
         ),
+        (
+            "可以退票吗？\n\n单程票不能退。\n\nHow do I pay?\n\n1. Open the menu.\n2. Tap Pay.",
+            [
+                ("text", ["可以退票吗？"], ""),
+                ("text", ["单程票不能退。"], "可以退票吗？"),
+                ("text", ["How do I pay?"], ""),
+                ("list", ["1. Open the menu.", "2. Tap Pay."], "How do I pay?"),
+            ],
+        ),
         ("Sales:\nNorth | 5", [("text", ["Sales:"], ""), ("table", ["North | 5"], "Sales:")]),
         ("（一）身份证\n（二）照片", [("list", ["（一）身份证", "（二）照片"], "")]),
         (

@@ -22,6 +22,7 @@ def split(text: str) -> list[str]:
         [
             "Dr. Smith met J. K. Rowling in the U.S. Navy base.",
             "They talked, e.g. about Fig. 3 and PEP 8.",
+            "Ask Tomasz (ext. 3307).",
             "The end?!",
         ],
         ["Limit all lines to 79 characters.", "It cost 3.14 dollars at 5 p.m. on Tuesday.", "See python.org for more."],

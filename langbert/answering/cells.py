@@ -48,18 +48,18 @@ _HOW_MUCH = re.compile(r"\bhow much (?:is|are|for)\b|多少钱|什么价|多贵"
 _WHICH = re.compile(r"\b(?:who(?:se|m)?|which|we[rmn]|welche[rsnm]?)\b|谁|哪", re.IGNORECASE)
 _ASKS = frozenset({"how", "mani"})
 _ASKING = re.compile(
-    r"什么时候|什么意思|能不能|能否|可不可以|可以|是否|怎么办|怎么样?|怎样|如何|什么|为何|几天|几年|多久|多少"
+    r"什么时候|哪些|什么意思|能不能|能否|可不可以|可以|是否|怎么办|怎么样?|怎样|如何|什么|为何|几天|几年|多久|多少"
     r"|各有?|分别|显示|出现|[和与跟要吗呢]"
     r"|\b(?:mean(?:s|ing)?|stands? for|do|shown?|displays?|appears?)\b",
     re.IGNORECASE,
 )
 """What a row is asked for with, where it is meant by its name."""
 _COMPARES = re.compile(
-    r"\b(?:which|than|except|besides|others?|without|before|after|above|below|most|least)\b"
-    r"|哪|比|除|以外|之外|以上|以下|超过|最|其他|其它",
+    r"\b(?:than|except|besides|others?|without|before|after|above|below|most|least)\b"
+    r"|比|除|以外|之外|以上|以下|超过|最|其他|其它",
     re.IGNORECASE,
 )
-_MEANT = 0.7  # of a question's words, by a row that it means by its name
+_MEANT = 0.65  # of a question's words, by a row that it means by its name
 _LONGEST_KEY = 40  # letters of a first cell that names its row
 _SAY_LITTLE = frozenset("的是有了吗呢多少几在谁哪个一")
 
@@ -156,7 +156,8 @@ def asked_cell(question: str, rows: Sequence[Row], around: str = "") -> Cell | N
 
 
 def named_rows(question: str, rows: Sequence[Row], around: str = "") -> NamedRows:
-    """The rows whose first cell ``question`` says whole; none where it says those of all, or compares.
+    """The rows whose first cell ``question`` says whole, or, where it asks which, some other cell; none where it says
+    those of all, or compares.
 
     Args:
         around: as for :func:`asked_cell`.
@@ -168,11 +169,17 @@ def named_rows(question: str, rows: Sequence[Row], around: str = "") -> NamedRow
     """
     if _COMPARES.search(question):
         return NamedRows()
-    said, keys = question.lower(), [_key(row) for row in rows]
-    found = {key for key in keys if key and _says(said, key)}
-    found -= {key for key in found for other in found if key != other and key in other}
-    named = [row for row, key in zip(rows, keys, strict=True) if key in found]
-    if not named or len(named) == len(rows):
+    width = min((len(row.cells) for row in rows), default=0)
+    for column in range(1, width) if _WHICH.search(question) else range(min(width, 1)):
+        keys = [_key(row, column) for row in rows]
+        found = {key for key in keys if key and _says(question.lower(), key)}
+        found -= {key for key in found for other in found if key != other and key in other}
+        named = [row for row, key in zip(rows, keys, strict=True) if key in found]
+        if named:
+            break
+    else:
+        return NamedRows()
+    if len(named) == len(rows):
         return NamedRows()
     others = [
         row
@@ -187,9 +194,9 @@ def named_rows(question: str, rows: Sequence[Row], around: str = "") -> NamedRow
     return NamedRows(named, others, enough and asked_names(question) <= known)
 
 
-def _key(row: Row) -> str:
-    """What a row is known by, where that is a name: its first cell, without what stands in brackets."""
-    _, start, end = row.cells[0]
+def _key(row: Row, column: int) -> str:
+    """What stands in a cell without brackets, where that is a name: in the first one, what the row is known by."""
+    _, start, end = row.cells[column]
     key = _UNIT.sub("", row.text[start:end]).strip(" *`").lower()
     return key if 1 < len(key) <= _LONGEST_KEY and not NUMBER.fullmatch(key) else ""
 

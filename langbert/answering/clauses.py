@@ -42,6 +42,13 @@ _WHY = re.compile(
     r"\b(?:why|warum|pourquoi|reason|explanation|explain|cause[sd]?|purpose|mean)\b|原因|理由|目的|意思|导致|为什么|为何",
     re.IGNORECASE,
 )
+_CHANGED = re.compile(
+    r"\b(?:postponed?|brought forward|rescheduled|originally|formerly|instead"
+    r"|(?:changed|moved|raised|reduced|cut) (?:from|to)|verschoben|ursprünglich|statt)\b"
+    r"|原定|原计划|原本|推迟|延期|提前到|改为|改到|改成|调整[为到]|[减降增升]为",
+    re.IGNORECASE,
+)
+"""That a value has taken the place of another: neither says anything alone."""
 _BOTH = re.compile(r"\b(?:and|or|than|versus|und|oder|et|ou)\b|[和与及比]|还是", re.IGNORECASE)
 _COUNTED = re.compile(
     r"\b(?:zero|no|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen"
@@ -104,6 +111,8 @@ def asked_clause(question: str, sentence: str) -> tuple[int, int] | None:
     '7 euros for children'
     >>> asked_clause("What is the fee?", said)
     """
+    if _CHANGED.search(sentence):
+        return None
     who = _WHO.search(question) is not None
     parts = _parts(sentence, list(_values(question, sentence, who)), who)
     part = _chosen(question, sentence, parts)

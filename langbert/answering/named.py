@@ -51,7 +51,7 @@ def as_told(
     place = asked_place(question, frozenset(terms(titles)))
     named = list(_places(place, candidates, documents, placed)) if place else []
     cells = _Cells() if named else _cells(question, placed)
-    named = [piece for piece in named or cells.named[:_MOST] if not _is_of_another(question, piece)]
+    named = [piece for piece in named or cells.named if not _is_of_another(question, piece)]
     told = [
         replace(piece, told=_OTHER)
         if (piece.kind == "table" and cells.rule_out(piece)) or _is_of_another(question, piece)
@@ -121,6 +121,8 @@ def _cells(question: str, placed: Sequence[Placed]) -> _Cells:
             found.rows += pieces
             found.others |= {(source.document_id, offset + row.start, offset + row.end) for row in by_name.others}
             continue
+        if len(said) >= _MOST:
+            break
         found.named += [piece for piece in pieces if (piece.said or piece.text) not in said]
         said |= {piece.said or piece.text for piece in pieces}
     return found

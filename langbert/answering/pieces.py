@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..records import Candidate, Document, Heading
-from ..text.blocks import Block, BlockKind, announces_more, blocks, is_label, is_only_links
+from ..text.blocks import Block, BlockKind, announces_more, blocks, is_label, is_only_links, is_question
 from ..text.layout import FIELD_NAMES, FRONT_MATTER, ITEM
 from ..text.scripts import reading_length
 from .fields import AskedFields, head_fields
@@ -165,12 +165,13 @@ def _fields(
 
 
 def _says_something(block: Block, text: str, start: int, end: int) -> bool:
-    """Whether units say something by themselves: they do not only announce, and are no title or table of contents."""
+    """Whether units say something by themselves: they do more than announce or ask, and are no title or contents."""
     own = [text[first:last] for first, last in block.units if start <= first and last <= end]
     if block.kind in ("text", "list") and own and sum(map(is_only_links, own)) >= _MOSTLY * len(own):
         return False
     alone = block.kind == "text" and len(own) == 1
-    return not (alone and (announces_more(own[0]) or (len(block.units) == 1 and is_label(own[0]))))
+    says_nothing = alone and (announces_more(own[0]) or is_question(own[0]))
+    return not (says_nothing or (alone and len(block.units) == 1 and is_label(own[0])))
 
 
 def _widened(candidate: Candidate, document: Document | None) -> tuple[Candidate, list[Heading]]:

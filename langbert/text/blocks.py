@@ -39,6 +39,7 @@ _LINK = re.compile(
 _TAG = re.compile(r"[ \t]*(?:</?[A-Za-z][^<>]*>|\{\{.*\}\}|\{%.*%\})[ \t]*$")
 _QUOTED = re.compile(r"[ \t]{0,3}>(?!>>)[ \t]?")
 _ANNOUNCES = re.compile(r"[:：][\"'”’*_`）)]*$")
+_ASKS = re.compile(r"[?？][\"'”’*_`）)」』]*$")
 _FEWEST_FIELDS = 3
 _LONGEST_LEAD = 400  # characters
 _FIGURE = re.compile(r"(?<![\w-])\d")
@@ -175,7 +176,8 @@ class _Blocks:
             return None
         start, end = self.found[-1].units[-1]
         said = self.text[start:end]
-        announces = self._announced or announces_more(said) or (len(self.found[-1].units) == 1 and is_label(said))
+        alone = len(self.found[-1].units) == 1
+        announces = self._announced or announces_more(said) or (alone and (is_label(said) or is_question(said)))
         return (start, end) if len(said) <= _LONGEST_LEAD and (announces or any_sentence) else None
 
     def _fenced(self, lines: Sequence[_Line], i: int, mark: str) -> int:
@@ -343,6 +345,15 @@ def _looks_like_heading(line: _Line, following: Sequence[_Line]) -> bool:
 def announces_more(said: str) -> bool:
     """Whether a sentence, a label or a line only announces what follows: it ends with a colon."""
     return _ANNOUNCES.search(said.rstrip()) is not None
+
+
+def is_question(said: str) -> bool:
+    """Whether a sentence asks, and so says nothing: that of a list of questions and answers, which stand below.
+
+    >>> is_question("Can I cancel a ticket?"), is_question("“可以退票吗？”"), is_question("Why? Because it is so.")
+    (True, True, False)
+    """
+    return _ASKS.search(said.rstrip()) is not None
 
 
 def is_label(said: str) -> bool:

@@ -35,7 +35,7 @@ _ABBREVIATIONS = frozenset(
     e.g i.e cf v vs viz al resp approx ca etc dr mr mrs ms prof st jr sr rev gen col sgt capt lt hon gov sen rep pres
     fig figs eq eqs eqn sec sect ch chap vol vols no nos p pp ed eds trans ref refs tab app par para art ex def thm
     jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri sat sun
-    inc ltd co corp dept univ assn bros est ave blvd rd mt ft oz lb lbs min max avg
+    inc ltd co corp dept univ assn bros est ave blvd rd mt ft oz lb lbs min max avg ext tel
     u.s u.k u.n e.u a.m p.m ph.d m.d b.a m.a b.sc m.sc d.c b.c a.d
     z.b d.h u.a bzw usw vgl nr bd hrsg evtl ggf inkl abb mme mlle
     """.split()  # noqa: SIM905
