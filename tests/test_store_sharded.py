@@ -91,6 +91,16 @@ def test_words_are_as_rare_as_in_all_shards_together(tmp_path: Path) -> None:
             assert sorted(mine.values()) == pytest.approx(sorted(theirs.values()), rel=0.02)
 
 
+def test_words_are_as_rare_where_most_shards_are_empty(tmp_path: Path) -> None:
+    documents = [Document(f"d{i}", text) for i, text in enumerate(("common rare text", "common text 蜜", "common 蜜"))]
+    found = []
+    for shards in (None, 30):
+        with open_store(tmp_path / str(shards), chunker=LineChunker(), shards=shards) as store:
+            store.add(documents)
+            found += [hit.scores["lexical"] for hit in store.search("common rare 蜜", mode="lexical", repeats=True)]
+    assert found[:3] == pytest.approx(found[3:], rel=0.25)  # but for the lengths, measured by each shard's average
+
+
 def test_a_chunk_that_goes_to_another_document_goes_to_its_shard(tmp_path: Path) -> None:
     homes = {shard_of(name, SHARDS): name for name in ("a", "b", "c", "d", "e", "f", "g")}
     assert len(homes) == SHARDS

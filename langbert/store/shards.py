@@ -13,12 +13,11 @@ from __future__ import annotations
 import hashlib
 import heapq
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import reduce
 from itertools import chain, islice
-from operator import add
 from typing import Any, TypeVar
 
 import numpy as np
@@ -362,9 +361,12 @@ class ShardedLexical(_Sharded):
         return self._held(question).full_score(question)
 
     def _held(self, question: str) -> Held:
-        """One marker is counted, as in one index, not one a shard."""
-        found: Held = reduce(add, (index.held(question) for index in self._indexes))
-        return found._replace(n_chunks=found.n_chunks - len(self._indexes) + 1)
+        """One marker is counted, as in one index, not one of each that was ever written."""
+        each = [held for index in self._indexes if (held := index.held(question)).n_chunks]
+        chunks = Counter[tuple[str, str]]()
+        for held in each:
+            chunks.update(held.chunks)
+        return Held(sum(held.n_chunks - 1 for held in each) + bool(each), chunks)
 
 
 def _own(rows: Rows | None, shard: int, n_shards: int) -> Rows | None:

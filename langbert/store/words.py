@@ -109,13 +109,6 @@ class Held(NamedTuple):
     n_chunks: int
     chunks: Mapping[tuple[str, str], int]
 
-    def __add__(self, other: Held) -> Held:  # type: ignore[override]
-        words = {**self.chunks, **other.chunks}
-        return Held(
-            self.n_chunks + other.n_chunks,
-            {word: self.chunks.get(word, 0) + other.chunks.get(word, 0) for word in words},
-        )
-
     def rarity(self, words: Iterable[tuple[str, str]]) -> dict[tuple[str, str], float]:
         """Inverse document frequencies."""
         wanted = list(words)
