@@ -195,6 +195,20 @@ def test_a_word_file_of_before_2007(tmp_path: Path) -> None:
     assert (document.metadata["title"], document.metadata["authors"]) == ("仓库指南", ["Ann Lee"])
 
 
+@pytest.mark.parametrize(
+    ("code_page", "encoding"),
+    [(936, "gbk"), (1200, "utf-16-le"), (10000, "mac_roman"), (54936, "gb18030"), (99, "cp1252")],
+)
+def test_properties_of_an_old_file_in_any_code_page(code_page: int, encoding: str) -> None:
+    """10000 is what Word for Mac writes."""
+    title = "仓库".encode(encoding) if encoding.startswith(("gb", "utf")) else "Dépôt".encode(encoding)
+    data = lzma.decompress((SAMPLES / "depot-zh.doc.xz").read_bytes())
+    changed = data.replace(b"\x02\0\0\0\xe9\xfd\0\0", b"\x02\0\0\0" + code_page.to_bytes(4, "little"))
+    changed = changed.replace("仓库指南".encode(), title.ljust(12, b"\0"))
+    assert changed != data
+    assert parse_as(changed, "a.doc").title == title.decode(encoding)
+
+
 def test_slides_of_before_2007(tmp_path: Path) -> None:
     (tmp_path / "a.ppt").write_bytes(lzma.decompress((SAMPLES / "deck.ppt.xz").read_bytes()))
     document = read_document(tmp_path / "a.ppt")

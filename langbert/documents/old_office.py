@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 from datetime import datetime, timedelta, timezone
@@ -20,6 +21,8 @@ _TEXT, _TIME = 30, 64  # types of properties
 _MOST, _LONGEST = 64, 1000  # properties that are looked through, and bytes of one
 _EPOCH, _LATEST = datetime(1601, 1, 1, tzinfo=timezone.utc), 10**18
 _FAR = 0x10000  # code pages above 32,767 are written as negative numbers
+_CODE_PAGES = {1200: "utf-16-le", 10000: "mac_roman", 54936: "gb18030"}
+"""Those that Python has under other names than ``cp`` and their number."""
 _CORE = (
     '<cp:coreProperties xmlns:cp="http://schemas.openxmlformats.org/package/2006/metadata/core-properties" '
     'xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:dcterms="http://purl.org/dc/terms/">'
@@ -41,7 +44,7 @@ def read(data: bytes) -> Extract:
     check_compound(data)
     try:
         return _converted(data)
-    except DocumentError:
+    except (DocumentError, MemoryError):
         raise
     except BaseException as error:
         if not is_fault(error):
@@ -71,12 +74,12 @@ def _core_properties(said: bytes) -> bytes:
     begin = _number(said, 44)
     pairs = range(begin + 8, begin + 8 + 8 * min(_number(said, begin + 4), _MOST), 8)
     places = {_number(said, at): begin + _number(said, at + 4) for at in pairs}
-    code_page = _number(said, places[1] + 4) % _FAR if 1 in places else 1252
+    encoding = _encoding(_number(said, places[1] + 4) % _FAR if 1 in places else 1252)
 
     def text(at: int) -> str:
         if _number(said, at) != _TEXT:
             return ""
-        words = said[at + 8 : at + 8 + min(_number(said, at + 4), _LONGEST)].decode(f"cp{code_page}", "replace")
+        words = said[at + 8 : at + 8 + min(_number(said, at + 4), _LONGEST)].decode(encoding, "replace")
         return escape(_UNWRITABLE.sub("", words.partition("\0")[0]))
 
     def time(at: int) -> str:
@@ -93,6 +96,14 @@ def _core_properties(said: bytes) -> bytes:
     found = {name: read(places[key]) for name, (key, read) in told.items() if key in places}
     written = "".join(f"<{name}>{value}</{name}>" for name, value in found.items() if value)
     return f"{_CORE}{written}</cp:coreProperties>".encode()
+
+
+def _encoding(code_page: int) -> str:
+    name = _CODE_PAGES.get(code_page, f"cp{code_page}")
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        return "cp1252"
 
 
 def _number(data: bytes, at: int) -> int:
