@@ -9,6 +9,7 @@ import io
 import json
 import random
 import struct
+import time
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from store_tools import HashEmbedder, LineChunker
 from langbert import Document, Store
 from langbert.documents import Cutting, Picture, Workers, figures, read_document
 from langbert.documents.captions import Cut
+from langbert.documents.reader import parse_as
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -285,7 +287,7 @@ def test_notebook(tmp_path: Path) -> None:
         {
             "cell_type": "code",
             "source": "plot(honey)",
-            "outputs": [{"output_type": "stream", "text": ["1"]}, plot, None, {"data": 3}],
+            "outputs": [{"output_type": "stream", "text": ["1"]}, plot, None, {"data": 3}, {"data": {"image/png": 3}}],
         },
         {"cell_type": "markdown", "source": "图 1 按月份的蜂蜜"},
         {"cell_type": "code", "source": "plot(wax)", "outputs": [{**plot, "data": {"image/svg+xml": "<svg/>"}}]},
@@ -293,6 +295,13 @@ def test_notebook(tmp_path: Path) -> None:
     file = written(tmp_path, "a.ipynb", json.dumps({"cells": cells}))
     assert [one.caption for one in shown(file)] == ["图 1 按月份的蜂蜜"]
     assert read_document(file).text == "# Honey\na year\n\nplot(honey)\n\n图 1 按月份的蜂蜜\n\nplot(wax)"
+
+
+def test_a_notebook_of_many_pictures_is_read_in_one_go() -> None:
+    cell = {"cell_type": "code", "source": "plot()", "outputs": [{"data": {"image/png": "x"}}]}
+    began = time.process_time()
+    assert len(parse_as(json.dumps({"cells": [cell] * 20_000}).encode(), "a.ipynb").illustrations) == 1000
+    assert time.process_time() - began < 10
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

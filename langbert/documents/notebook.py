@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 
 from ..errors import DocumentError
 from ..records import Heading
@@ -16,7 +17,9 @@ def read(data: bytes) -> Extract:
     try:
         notebook = json.loads(decode(data))
         sources = [(str(cell["cell_type"]), _joined(cell["source"])) for cell in notebook["cells"]]
-        outputs = outputs_of(notebook)
+        outputs = defaultdict(list)
+        for name in outputs_of(notebook):
+            outputs[name.partition("/")[0]].append(name)
     except (ValueError, KeyError, TypeError) as error:
         raise DocumentError("it is no Jupyter notebook (nbformat 4); open and save it in Jupyter") from error
     builder = TextBuilder()
@@ -24,9 +27,8 @@ def read(data: bytes) -> Extract:
         offset = builder.block(source)
         if kind == "markdown" and source.strip():
             builder.headings += [Heading(offset + h.start, h.level, h.text) for h in find_headings(source)]
-        for name in outputs:
-            if name.startswith(f"{number}/"):
-                builder.picture(name)
+        for name in outputs[str(number)]:
+            builder.picture(name)
     return builder.build()
 
 

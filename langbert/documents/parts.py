@@ -82,7 +82,7 @@ def outputs_of(notebook: Mapping[str, Any]) -> dict[str, str]:
         for place, output in enumerate(outputs if isinstance(outputs, list) else ()):
             shown = output.get("data") if isinstance(output, dict) else None
             forms = [shown.get(form) for form in _OUTPUTS] if isinstance(shown, dict) else []
-            if content := next((form for form in forms if form), None):
+            if content := next((form for form in forms if form and isinstance(form, str | list)), None):
                 found[f"{number}/{place}"] = content if isinstance(content, str) else "".join(map(str, content))
     return found
 
