@@ -180,6 +180,26 @@ def test_a_busy_index_folder_is_searched_in_a_private_copy(filled, tmp_path, mon
         assert (path / "derived" / "lexical" / "meta.json").read_bytes() == before
 
 
+def test_of_two_that_close_a_store_one_writes_its_dense_index(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("langbert.store.dense._LOCK_SECONDS", 0.1)
+    file = tmp_path / "s" / "derived" / "dense.index"
+    one, two, three = (Store.open(tmp_path / "s", embedder=HashEmbedder()) for _ in range(3))
+    one.add([Chunk("c", "d", "a platypus")])
+    for store in (one, two, three):
+        assert store.search("platypus", mode="dense")
+    with FileLock(f"{file}.lock"):
+        one.close()
+        assert not file.exists()
+    two.close()
+    written = file.stat()
+    three.close()
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
+    with Store.open(tmp_path / "s", embedder=HashEmbedder()) as again, FileLock(f"{file}.lock"):
+        assert again.search("platypus", mode="dense")
+        assert again.compact()["bytes_after"] > 0
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_a_damaged_truth_is_named(filled, tmp_path):
     path = tmp_path / "s"
     shutil.copytree(filled[0], path)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from ..errors import StoreError
 from .checked_file import Damaged
@@ -42,6 +43,7 @@ _DEAD_SHARE = 4  # all is built anew when more than a quarter is dead
 _FEW = 1024  # dead positions that do not matter
 _SAVED_SHARE = 20  # closing writes the file when a twentieth is new, or there are at most TAIL
 _BLOCK = 8192  # vectors given at a time
+_LOCK_SECONDS = 10.0
 
 
 def spec_for(index: str | None, precision: IndexPrecision | None) -> str | None:
@@ -75,6 +77,7 @@ class DenseIndex:
     def __init__(self, file: Path | None, *, writing: Writing | None = None, spec: str | None = None) -> None:
         self.distrusted = ""
         self._file = file
+        self._guard = file and FileLock(file.with_name(file.name + ".lock"))
         self._begin = writing
         self._wanted = spec
         self._spec = spec or "auto"
@@ -188,16 +191,19 @@ class DenseIndex:
         saved = False
         if self._file is not None and self._begin is not None:
             try:
-                record = write_index(self._file, base, rows, snapshot.mark, self._spec, self._begin)
-                base, rows = open_index(self._file, record)
+                with self._alone():
+                    record = write_index(self._file, base, rows, snapshot.mark, self._spec, self._begin)
+                    base, rows = open_index(self._file, record)
                 saved = True
+            except Timeout:
+                _LOG.info("another process is writing %s", self._file)
             except (OSError, StoreError, Damaged) as error:
                 _LOG.warning("could not write %s (%s); it will be rebuilt when needed", self._file, error)
         return View.of(base, rows, snapshot.mark, saved=saved)
 
     def save(self, snapshot: Snapshot, *, always: bool = False) -> None:
-        """Writes the file where that will save the next opening more than it costs now, or ``always``. Never raises
-        for want of space: the vectors are elsewhere.
+        """Writes the file where that will save the next opening more than it costs now and nobody else is at it, or
+        ``always``. Never raises for want of space: the vectors are elsewhere.
 
         Raises:
             StoreCorrupt: a vector is damaged.
@@ -206,8 +212,32 @@ class DenseIndex:
             view = self._view
             if view is None or self._begin is None or view.n_unsaved == 0 or snapshot.mark.change < view.mark.change:
                 return
-            if always or view.n_alive <= TAIL or view.n_unsaved * _SAVED_SHARE >= view.n_alive:
-                self._view = self._settled(snapshot, always=True)
+            if not (always or view.n_alive <= TAIL or view.n_unsaved * _SAVED_SHARE >= view.n_alive):
+                return
+            try:
+                with self._alone(_LOCK_SECONDS if always else 0):
+                    if not always and (there := self._opened(snapshot)).mark.change >= view.mark.change:
+                        self._view = there  # somebody has done the work
+                    else:
+                        self._view = self._settled(snapshot, always=True)
+            except OSError as error:
+                _LOG.info("%s is not written now (%s)", self._file, error)
+
+    @contextmanager
+    def _alone(self, seconds: float = 0) -> Iterator[None]:
+        """Keeps other processes from writing the file.
+
+        Raises:
+            Timeout: one has been at it for ``seconds``.
+            OSError: the folder cannot be written.
+        """
+        if self._guard is None:
+            yield
+            return
+        folder = Path(self._guard.lock_file).parent
+        folder.mkdir(folder.parent.stat().st_mode & 0o777, exist_ok=True)
+        with self._guard.acquire(timeout=seconds):
+            yield
 
     # --- searching ---------------------------------------------------------------------------------------------------
 

@@ -101,7 +101,6 @@ def write_index(path: Path, index: FaissIndex, rows: Rows, mark: Mark, spec: str
         OSError: the file cannot be written.
         StoreError: nor can the record.
     """
-    path.parent.mkdir(path.parent.parent.stat().st_mode & 0o777, exist_ok=True)
     name = secrets.token_bytes(_NAME)
     try:
         with replacing(path) as fresh, fresh.open("wb") as file:

@@ -74,7 +74,7 @@ def rebuild(folder: str | Path, *, watch: Watch | None = None) -> None:
                 for path in derived.iterdir():
                     if path.is_dir():
                         shutil.rmtree(path)
-                    elif path.name != "lexical.lock":
+                    elif path.suffix != ".lock":
                         path.unlink()
     except Timeout as error:
         raise StoreLocked(
