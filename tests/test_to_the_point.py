@@ -410,6 +410,10 @@ def rag(tmp_path_factory: pytest.TempPathFactory) -> Rag:
         "# Starting the pump\n\nTo start the pump, take these steps:\n\n1. Close the drain.\n2. Open the inlet.\n"
         "3. Press the green button.\n"
     )
+    (folder / "tram.md").write_text(
+        "# Tram app\n\nCan I cancel a ticket?\n\nSingle tickets cannot be cancelled.\n\n"
+        "What happens if my phone battery dies?\n\nThen you travel without a ticket and pay a fine.\n"
+    )
     store = Store.open(embedder=Embedder("e5-small"))
     store.add(read_document(path) for path in sorted(folder.iterdir()))
     return Rag(store)
@@ -439,6 +443,12 @@ def test_an_answer_says_that_alone_and_quotes_where_it_stands(
     assert short in answer.short
     assert quoted in answer.citations[0].quote
     assert len(answer.citations) == 1
+
+
+def test_the_answer_to_a_question_that_stands_there_is_what_stands_below_it(rag: Rag) -> None:
+    assert rag.ask("What if my phone dies?").text.startswith(
+        "What happens if my phone battery dies?\nThen you travel without a ticket and pay a fine. [1]"
+    )
 
 
 @pytest.mark.parametrize("question", ["What does clause 1.1(b) say?", "What does paragraph (a) of section 1.2 say?"])
