@@ -37,7 +37,7 @@ from .pieces import LOOKED_AT, PIECE, Piece, blocks_of, cut_pieces
 from .prompt import FULL, SHORT, build_messages, not_found
 from .refusal import Encoder, confidence, features
 from .relative import with_its_base
-from .selection import Weighed, as_candidates, merged, select
+from .selection import Weighed, as_candidates, is_among_the_best, merged, select
 from .versions import newest_first, versions
 from .wants import Wants, parts, wants
 
@@ -149,7 +149,8 @@ class Policy:
             which holds more of the facts that are asked for.
         threshold: refuse below this confidence.
         sure: a question for a name, a number or a date is answered with the one sentence that a reader points at, where
-            that is at least so probably right; every other with all the evidence there is room for.
+            that is at least so probably right, and no other piece clearly better; every other with all the evidence
+            there is room for.
         unsupported: what becomes of a decoder's sentence that no source supports.
         rewrites: whether follow-up questions are rewritten by a chat model.
         writer: the decoder's name: in mode ``auto`` :data:`SMALL_DECODER` is not asked, for it writes less well than
@@ -221,13 +222,15 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     sure = confidence(known, policy.encoder or "minilm", policy.calibration)
     clock.lap("read")
     best = chosen = select(pieces, by_part, wanted, read=found)
-    if wanted.fact and found and found[0].score >= policy.sure and not (best and best[0].told > 0):
+    is_sure = wanted.fact and bool(found) and found[0].score >= policy.sure and not (best and best[0].told > 0)
+    is_disputed = is_sure and not is_among_the_best(found[0], pieces, by_part[0], found)
+    if is_sure and not is_disputed:
         chosen = found[:1]
     short = one_line(found[0].short) if found else ""
     chosen, is_new = _to_the_point(question, chosen, pieces, documents, wanted, len(in_parts) == 1)
     if wanted.fact and chosen and (whole := with_its_base(chosen[0])) is not chosen[0]:
         chosen, is_new = [whole, *(other for other in chosen[1:] if not whole.overlaps(other))], True
-    if is_new:
+    if is_new or (is_disputed and chosen):
         alone = as_candidates([narrowed(chosen[0])])  # what stands beside it misleads a reader
         again: list[Evidence] = yield Read(question, alone)
         short = one_line(again[0].short if again else chosen[0].said or chosen[0].quote)

@@ -36,6 +36,7 @@ and answers are no better for it."""
 
 _DOCUMENTS = 4  # that are named where documents are asked for
 _CLOSER = 2.0  # without a cross-encoder the scores of what answers and what does not lie closer together
+_ABOUT = 1.0  # logits between pieces that are about as good
 _LEAD_GAP = 40.0  # words between a list's lead and an item, where both are shown
 
 
@@ -186,12 +187,11 @@ def select(
     shown = faint is None  # not given to a decoder, which may see more
     named = shown and any(piece.told > 0 for piece in pieces)  # what is named answers alone
     faint = (math.inf if named else FAINT / 2 if wanted.fact else FAINT) if faint is None else faint
-    bonus = np.array([_read_bonus(piece, read, weights.read) for piece in pieces])
     taken: list[int] = []
     said: set[str] = set()
     documents: set[str] = set()
     room = wanted.words
-    for i in _in_turn([_among_sections(pieces, own, weights.section) + bonus for own in scores], faint):
+    for i in _in_turn([_with_all(pieces, own, read, weights) for own in scores], faint):
         piece = pieces[i]
         if named and piece.told <= 0:
             continue
@@ -209,6 +209,22 @@ def select(
         if room <= 0:
             break
     return _joined([pieces[i] for i in taken])
+
+
+def is_among_the_best(
+    evidence: Evidence, pieces: Sequence[Piece], scores: NDArray[np.float64], read: Sequence[Evidence] = ()
+) -> bool:
+    """Whether what a reader points at stands in a piece about as good as any: a reader may be sure of a name that
+    answers another question.
+
+    Args:
+        scores, read: as for :func:`select`.
+    """
+    if not pieces:
+        return True
+    told = _with_all(pieces, scores, read, WEIGHTS)
+    own = [score for piece, score in zip(pieces, told.tolist(), strict=True) if _points_into(evidence, piece)]
+    return max(own, default=-math.inf) >= told.max() - _ABOUT
 
 
 def as_candidates(chosen: Sequence[Evidence]) -> list[Candidate]:
@@ -246,15 +262,21 @@ def _in_turn(scores: Sequence[NDArray[np.float64]], faint: float) -> Iterator[in
                 yield order[rank]
 
 
-def _read_bonus(piece: Piece, read: Sequence[Evidence], weight: float) -> float:
+def _with_all(
+    pieces: Sequence[Piece], scores: NDArray[np.float64], read: Sequence[Evidence], weights: Weights
+) -> NDArray[np.float64]:
+    """``(n,)``: scores with what their sections and a reader add."""
+    found = [
+        max((evidence.score for evidence in read if _points_into(evidence, piece)), default=0.0) for piece in pieces
+    ]
+    return _among_sections(pieces, scores, weights.section) + weights.read * np.array(found)
+
+
+def _points_into(evidence: Evidence, piece: Piece) -> bool:
     document, start, end = piece.place
-    best = 0.0
-    for evidence in read:
-        offset = evidence.candidate.chunk.start
-        first, last = evidence.answer or (evidence.start, evidence.end)
-        if evidence.candidate.document_id == document and start <= offset + first and offset + last <= end:
-            best = max(best, evidence.score)
-    return weight * best
+    offset = evidence.candidate.chunk.start
+    first, last = evidence.answer or (evidence.start, evidence.end)
+    return evidence.candidate.document_id == document and start <= offset + first and offset + last <= end
 
 
 def _joined(pieces: Sequence[Piece]) -> list[Evidence]:
