@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -308,6 +309,23 @@ def test_rows_that_a_question_names(
     found = named_rows(question, rows(table))
     keys = [[row.text[slice(*row.cells[0][1:])] for row in some] for some in (found.rows, found.others)]
     assert (keys, found.are_meant) == ([named, others], meant)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "| Candidate | Votes Received |\n| Ann Lee | 61 |\n| 王芳 | 48 |",
+        "Candidate  Votes Received\nAnn Lee    61\n王芳       48",
+    ],
+)
+def test_a_header_names_the_columns_of_rows_that_do_not(table: str) -> None:
+    first, *spans = [(found.start(), found.end()) for found in re.finditer(".+", table)]
+    votes = list(rows_of(table, spans, first))
+    for question, value in (("How many votes did Ann Lee receive?", "61"), ("王芳有多少votes？", "48")):
+        found = asked_cell(question, votes)
+        assert found is not None
+        assert found.said == table[found.start : found.end] == value
+    assert not list(rows_of(table, spans))
 
 
 # A numbered place

@@ -22,6 +22,8 @@ from .conditions import NUMBER, quarters
 
 __all__ = ["Cell", "NamedRows", "Row", "asked_cell", "named_rows", "rows_of"]
 
+_BARRED = re.compile(r"[^|]*[^|\s][^|]*")
+_SPACED = re.compile(r"\S+(?: \S+)*")
 _EMPTY = frozenset({"", "–", "-", "—", "n/a"})
 _UNIT = re.compile(r"(?<!\s)\s*[(（](?P<unit>[^()（）]{1,12})[)）]$")
 _EXPLAINED = 0.5  # of a question's words, by the row, its columns and what the table stands under
@@ -102,19 +104,25 @@ class NamedRows(NamedTuple):
     are_meant: bool = False
 
 
-def rows_of(text: str, units: Iterable[tuple[int, int]]) -> Iterator[Row]:
-    """The rows among ``units`` of a table that name their columns."""
+def rows_of(text: str, units: Iterable[tuple[int, int]], header: tuple[int, int] | None = None) -> Iterator[Row]:
+    """The rows among ``units`` of a table that name their columns, or whose columns the ``header`` names."""
+    names = [text[start:end] for start, end in _cells(text, *header)] if header else []
     for start, end in units:
         cells: list[tuple[str, int, int]] = []
-        at = start
-        for cell in text[start:end].split("|"):
-            name, colon, _ = cell.partition(": ")
-            own = (name.strip(), at + len(name) + len(colon)) if colon and cells else ("", at)
-            if cell.strip():
-                cells.append((own[0], *stripped(text, own[1], at + len(cell))))
-            at += len(cell) + 1
+        for first, last in _cells(text, start, end):
+            name, colon, _ = text[first:last].partition(": ")
+            at = first + len(name) + len(colon) if colon and cells else first
+            cells.append((name.strip() if at > first else "", *stripped(text, at, last)))
+        if len(cells) == len(names) and not any(name for name, _, _ in cells):
+            cells = [cells[0], *((name, *cell[1:]) for name, cell in zip(names[1:], cells[1:], strict=True))]
         if len(cells) > 1 and any(name for name, _, _ in cells):
             yield Row(text, start, end, tuple(cells))
+
+
+def _cells(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """What stands between bars, or, where there are none, between two blanks or more."""
+    for cell in (_BARRED if "|" in text[start:end] else _SPACED).finditer(text, start, end):
+        yield stripped(text, *cell.span())
 
 
 def asked_cell(question: str, rows: Sequence[Row], around: str = "") -> Cell | None:

@@ -105,7 +105,7 @@ def _cells(question: str, placed: Sequence[Placed]) -> _Cells:
             continue
         seen.add(table)
         around = " ".join((heading, source.chunk.title, *source.chunk.headings))
-        rows = list(rows_of(source.text, block.units))
+        rows = list(rows_of(source.text, block.units, block.lead))
         by_name = named_rows(question, rows, around)
         pieces = [Piece(source, "table", row.start, row.end, None, heading) for row in by_name.rows]
         cell = asked_cell(question, rows, around) if len(pieces) < 2 else None
