@@ -162,6 +162,24 @@ def test_one_column_is_a_list_of_lines() -> None:
     assert list(grid(["Monday"], ["six"], ["seven"]).lines()) == ["Monday", "six", "seven"]
 
 
+def test_a_row_of_units_below_the_names_belongs_to_them() -> None:
+    def lines(*rows: tuple[str, ...]) -> list[str]:
+        grid = Grid()
+        for row in rows:
+            grid.add(Cell(text) for text in row)
+        return list(grid.lines())
+
+    assert lines(("Form", "Strength", "Price"), ("-", "N/mm 2", "€/kg"), ("Bar", "890", "3")) == [
+        "Form | Strength | Price",
+        "Bar | Strength (N/mm 2): 890 | Price (€/kg): 3",
+    ]
+    assert lines(("项目", "收入", "增长"), ("单位", "万元", "%"), ("云服务", "120", "8")) == [
+        "项目 | 收入 | 增长",
+        "云服务 | 收入 (万元): 120 | 增长 (%): 8",
+    ]
+    assert lines(("Ship", "Flag", "Size"), ("-", "Red", "L"), ("Kite", "Blue", "M"))[1] == "- | Flag: Red | Size: L"
+
+
 def test_names_beside_values_are_no_header() -> None:
     assert list(grid(["Owner", "Jane Roe"], ["Floor", "third"]).lines()) == ["Owner | Jane Roe", "Floor | third"]
     assert list(grid(["Item", "Price"], ["Tea", "3"], ["Salt", "1"]).lines())[1] == "Tea | Price: 3"

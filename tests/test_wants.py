@@ -82,6 +82,24 @@ def test_the_questions_in_a_question(question: str, expected: list[str]) -> None
     assert parts(question) == expected
 
 
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("What do E3 and E5 mean?", ["What do E3 mean?", "What do E5 mean?"]),
+        ("显示E3和E7怎么办？", ["显示E3怎么办？", "显示E7怎么办？"]),
+        (
+            "release managers of python 3.8, 3.10 and 3.13",
+            [f"release managers of python {version}" for version in ("3.8", "3.10", "3.13")],
+        ),
+        ("What was the revenue in 2021 and 2022?", ["What was the revenue in 2021 and 2022?"]),
+        ("What is the difference between 3.8 and 3.10?", ["What is the difference between 3.8 and 3.10?"]),
+        ("A-1和B-2有什么区别？", ["A-1和B-2有什么区别？"]),
+    ],
+)
+def test_things_with_numbers_are_asked_one_by_one(question: str, expected: list[str]) -> None:
+    assert parts(question) == expected
+
+
 @given(st.text(min_size=1, max_size=120))
 def test_any_question_has_parts(question: str) -> None:
     found = parts(question)

@@ -50,6 +50,12 @@ _ASKS = re.compile(
     "|什么|什麼|怎么|怎麼|如何|哪|多少|几|幾|为何|为啥|為什|吗|嗎|谁|誰|是否|多[大长高久]",
     re.IGNORECASE,
 )
+_NUMBERED = r"(?:[A-Za-z]{1,8}[-.]?)?\d{1,6}(?:[.-]\d{1,6}){0,3}[A-Za-z]{0,4}(?![A-Za-z\d])"
+_LISTED = re.compile(
+    rf"(?<![A-Za-z\d.-]){_NUMBERED}(?:\s?[,，、]\s?{_NUMBERED}){{0,2}}"
+    rf"(?:,?\s(?:and|or)\s|\s?[和与及、]\s?){_NUMBERED}"
+)
+_COMPARES = re.compile(r"\b(?:differ|compar|versus|vs|between|than)|区别|區別|不同|比|差", re.IGNORECASE)
 _MOST_PARTS = 3
 _FEWEST_TERMS = 2  # of a part that can be understood alone
 _TITLES = re.compile(
@@ -92,11 +98,18 @@ def wants(question: str) -> Wants:
 def parts(question: str) -> list[str]:
     """The questions in a question that asks several things; itself where it asks one.
 
-    >>> parts("When was the bridge built, and who paid for it?")
-    ['When was the bridge built', 'who paid for it?']
-    >>> parts("怎么安装？安装后要改哪些配置")
-    ['怎么安装？', '安装后要改哪些配置']
+    >>> parts("When was the bridge built, and who paid for the work?")
+    ['When was the bridge built', 'who paid for the work?']
+    >>> parts("怎么安装 DM？安装后要改哪些配置")
+    ['怎么安装 DM？', '安装后要改哪些配置']
+    >>> parts("Who maintains 3.8 and 3.10?")
+    ['Who maintains 3.8?', 'Who maintains 3.10?']
     """
+    listed = _LISTED.search(question)
+    if listed and not _COMPARES.search(question):
+        each = [found[0] for found in re.finditer(_NUMBERED, listed[0])]
+        if len(each) <= _MOST_PARTS and not any(map(str.isdigit, each)):
+            return [question[: listed.start()] + one + question[listed.end() :] for one in each]
     found: list[str] = []
     for part in _BETWEEN.split(question):
         if not part or not part.strip(" ,，?？"):

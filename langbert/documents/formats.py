@@ -38,7 +38,7 @@ _TEXTS = (
 
 FORMATS: tuple[Format, ...] = (
     Format("text", _TEXTS, "plain", version=2),
-    Format("markdown", (".md", ".markdown", ".mdown", ".mkd", ".mdx", ".rmd", ".qmd"), "markdown", version=2),
+    Format("markdown", (".md", ".markdown", ".mdown", ".mkd", ".mdx", ".rmd", ".qmd"), "markdown", version=3),
     Format("rst", (".rst", ".rest"), "rst"),
     Format("html", (".html", ".htm", ".xhtml"), "html", version=5),
     Format("pdf", (".pdf",), "pdf", version=3),
@@ -50,8 +50,8 @@ FORMATS: tuple[Format, ...] = (
     Format("epub", (".epub",), "epub", version=2),
     Format("email", (".eml", ".mbox", ".mht", ".mhtml"), "mail", version=4),
     Format("outlook", (".msg",), "outlook"),
-    Format("csv", (".csv", ".tsv"), "table", version=2),
-    Format("spreadsheet", (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "spreadsheet"),
+    Format("csv", (".csv", ".tsv"), "table", version=3),
+    Format("spreadsheet", (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "spreadsheet", version=2),
     Format("rtf", (".rtf",), "rtf", version=3),
     Format("xml", (".xml", ".opml", ".fb2", ".xliff", ".xlf", ".tmx", ".resx", ".plist", ".dita", ".svg"), "elements"),
     Format("subtitles", (".srt", ".vtt"), "subtitles"),

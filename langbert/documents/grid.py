@@ -20,6 +20,12 @@ _MAX_COLUMNS = 1_000  # a row may say that it is wider, and cost more than it ho
 _MAX_NAME = 60  # characters: a longer first row is text, no names
 _YEAR = re.compile(r"(?:19|20)\d\d(?:[/–-]\d\d(?:\d\d)?)?")
 _QUANTITY = re.compile(r"[^\w\s]{0,3}\s?\d")
+_ONE = (
+    r"(?:%|‰|°[CF]|℃|[€$£¥]|[munkKMGdch]?(?:m|g|l|L|s|N|Pa|W|V|A|J|Hz|B|Wh|Ω)|t|h|min|d|bar|K|EUR|USD|CNY|RMB|GBP|pcs"
+    r"|[千万亿]?(?:元|吨|人|个|台|件|次)|千克|公斤|克|[毫厘千]?米|公里|升|毫升|天|小时|分钟|秒)(?:\s?\^?[-−]?[23]|[²³])?"
+)
+_UNIT = re.compile(rf"{_ONE}(?:\s?[/·]\s?{_ONE})?|[-–]")
+_UNITS_NAMED = frozenset({"", "unit", "units", "单位"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,10 @@ class Grid:
             headers = rows.index(body[0]) + 1 if named else 0
         headers = max(headers, self._depth(rows))
         names = _column_names([row for i, row in enumerate(rows[:headers]) if i not in self._whole])
+        if 0 < headers < len(rows) - 1 and _are_units(rows[headers]):
+            units = (f" ({unit})" if unit.strip("-– ") else "" for unit in ("", *rows[headers][1:]))
+            names = [name + unit for name, unit in zip(names, units, strict=True)]
+            rows[headers] = []  # every row says them
         for i, row in enumerate(rows):
             if i in self._naming:
                 names = _column_names([rows[i - 1], row] if i - 1 in self._naming else [row])
@@ -149,6 +159,12 @@ def is_quantity(text: str) -> bool:
 def _column_names(headers: list[list[str]]) -> list[str]:
     """Names over each other become one: "2024" above "Sales" is "2024 Sales"."""
     return [" ".join(dict.fromkeys(name for name in column if name)) for column in zip(*headers, strict=True)]
+
+
+def _are_units(row: Sequence[str]) -> bool:
+    """Whether a row below the names says in which units the values of its columns are."""
+    units = [unit for text in row[1:] if (unit := text.strip("()（）[] "))]
+    return row[0].strip("-–:： ").lower() in _UNITS_NAMED and bool(units) and all(map(_UNIT.fullmatch, units))
 
 
 def _are_names(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
