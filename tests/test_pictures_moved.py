@@ -13,7 +13,7 @@ import pytest
 from store_tools import HashEmbedder, LineChunker
 from test_pictures import BLUE, RED, clip, made_clip, png  # noqa: F401 - one is a fixture
 
-from langbert import Document, ImageEmbedder, Store
+from langbert import Document, ImageEmbedder, Store, open_store
 from langbert.cli import run
 from langbert.documents import Picture
 from langbert.errors import StoreError
@@ -128,6 +128,24 @@ def test_moved_to_another_folder(tmp_path: Path, store: Path, clip: ImageEmbedde
             assert move(new, third).checksum == moved.checksum
 
 
+@pytest.mark.parametrize("kind", ["qdrant", "shards"])
+def test_what_holds_no_pictures_leaves_them_behind(
+    tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    if kind == "qdrant":
+        pytest.importorskip("qdrant_client")
+    place = [f"qdrant://{tmp_path}/q"] if kind == "qdrant" else [str(tmp_path / "new"), "--shards", "2"]
+    assert run(["store", "migrate", "--store", str(store), "--to", *place, "--json"]) == 0
+    said = capsys.readouterr()
+    moved = json.loads(said.out)
+    assert (moved["documents"], moved["pictures"], moved["left"]) == (2, 0, 2)
+    assert "2 pictures stay behind: only a store in one folder holds any" in said.err
+    with open_store(place[0]) as new:
+        assert (new.n_documents, new.document("d").text) == (2, TEXT)
+    with opened(store) as old:
+        assert len(old.pictures) == 2
+
+
 def test_pictures_get_the_vectors_of_another_model(
     tmp_path: Path, store: Path, clip: ImageEmbedder, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,7 +159,34 @@ def test_pictures_get_the_vectors_of_another_model(
         with new.snapshot() as state:
             (blob,) = state.sql.execute("SELECT vector FROM pictures WHERE id = 'd:river'").fetchone()
         np.testing.assert_allclose(np.frombuffer(blob, "<f4"), images.embed_images([RIVER.png])[0], atol=1e-5)
-    assert run(["store", "migrate", "--store", str(store), "--image-embedder", str(other), "--to", "x"]) == 2
+    for more in (["--to", "x"], ["--shards", "2"]):
+        assert run(["store", "migrate", "--store", str(store), "--image-embedder", str(other), *more]) == 2
+
+
+def test_what_changes_before_and_while_pictures_are_embedded_anew(
+    tmp_path: Path, store: Path, clip: ImageEmbedder
+) -> None:
+    """What was gone by then comes back, and another process has put another picture in the place of one."""
+    images = ImageEmbedder(made_clip(tmp_path / "other", 1), device="cpu")
+
+    class Interrupted:
+        space = images.space
+
+        def embed_images(self, pngs: Any) -> Any:
+            vectors = images.embed_images(pngs)
+            with opened(store, images) as other:
+                if len(pngs) == 2:
+                    other.pictures.add([replace(HONEY, png=png(BLUE))])
+            return vectors
+
+    with opened(store, images) as new:
+        new.pictures.embed_anew()
+        new.add([Document("gone", "Wax.")])
+        assert [picture.id for picture in new.pictures.get(["d:honey", "gone:0"])] == ["d:honey"]
+    with opened(store, Interrupted()) as new:
+        assert new.pictures.embed_anew() == 2
+        honey, river = (np.frombuffer(row[1], "<f4") for row in content(new)[1])
+        np.testing.assert_allclose(honey, river, atol=1e-5)
 
 
 def test_compacting_forgets_pictures_of_what_is_gone(store: Path) -> None:

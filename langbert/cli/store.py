@@ -261,6 +261,8 @@ def migrate(
     """
     if [embedder, to, image_embedder].count(None) != 2:
         raise typer.BadParameter("give one of --embedder NAME, --image-embedder NAME and --to PLACE")
+    if shards is not None and to is None:
+        raise typer.BadParameter("--shards is for --to FOLDER")
     if image_embedder is not None:
         from .pictures import embed_anew
 
@@ -298,7 +300,7 @@ def _move(output: Output, store: str, to: str, shards: int | None) -> None:
         moved = move(source, target, watch=watch)
     resumed = f" ({moved.resumed:,} chunks were there before)" if moved.resumed else ""
     if moved.left:
-        output.note(f"{moved.left:,} pictures stay behind: engines outside hold none.")
+        output.note(f"{moved.left:,} pictures stay behind: only a store in one folder holds any.")
     pictures = f" with {moved.pictures:,} pictures" if moved.pictures else ""
     said = f"{to} now holds the {moved.documents:,} documents and {moved.chunks:,} chunks of {store}{pictures}{resumed}"
     output.result({"path": to, **asdict(moved)}, f"{said}; both read and the same: {moved.checksum}")

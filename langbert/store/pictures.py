@@ -144,24 +144,27 @@ class Pictures:
             StoreError: there is no image embedder.
         """
         embedder = self._needed()
-        vectors: dict[str, Vector] = {}
+        vectors: dict[tuple[str, int], Vector] = {}  # by id and the checksum of the one before
 
-        def embed(state: Snapshot) -> list[str]:
-            ids = _ids(state)
-            missing = [id for id in ids if id not in vectors]
+        def embed(state: Snapshot) -> list[tuple[str, int]]:
+            query = f"SELECT pictures.id, checksum {_THERE} ORDER BY pictures.id"
+            keys = state.sql.execute(query).fetchall() if state.has_table("pictures") else []
+            missing = [key for key in keys if key not in vectors]
             for begin in range(0, len(missing), BLOCK):
-                some = list(_pictures(state, missing[begin : begin + BLOCK]).values())
+                block = missing[begin : begin + BLOCK]
+                some = _pictures(state, [id for id, _ in block]).values()
                 made = checked_vectors(embedder.embed_images([one.png for one in some]), len(some))
-                vectors.update((one.id, vector_to(vector)) for one, vector in zip(some, made, strict=True))
-            return ids
+                vectors.update(zip(block, map(vector_to, made), strict=True))
+            return keys
 
         with self._database.reading() as state:  # nearly all, while others may write
             embed(state)
         with self._database.writing() as transaction:
-            ids = embed(transaction)
+            keys = embed(transaction)
             set_space(transaction, embedder.space)
-            transaction.set_picture_vectors((*vectors[id], id) for id in ids)
-        return len(ids)
+            transaction.drop_pictures()  # whose vectors stay as they are, also where their documents come back
+            transaction.set_picture_vectors((*vectors[key], key[0]) for key in keys)
+        return len(keys)
 
     def get(self, ids: Iterable[str]) -> list[Picture]:
         """Those of ``ids`` that are there, in their order."""

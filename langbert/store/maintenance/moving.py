@@ -30,7 +30,7 @@ class Moved:
         resumed: chunks that were there before.
         checksum: of all chunks, vectors, documents and pictures, the same on both sides, as hex.
         pictures: those of the documents.
-        left: pictures that stay behind, since engines outside hold none.
+        left: pictures that stay behind, since engines outside and stores in shards hold none.
     """
 
     documents: int
