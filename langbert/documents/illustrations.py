@@ -22,8 +22,9 @@ _CAPTION = re.compile(
 _OF_TABLE = re.compile(r"tab(?:le|elle|\.)|表", re.IGNORECASE)
 _TELLS_NOTHING = re.compile(
     r"[^/\\]{0,120}\.(?:png|jpe?g|gif|webp|bmp|tiff?|svg|emf|wmf|ico)|https?://\S*"
-    r"|(?:image|img|picture|photo|figure|icon|logo|avatar|thumbnail|screenshot|graphic|图片|圖片|图像|圖像|照片|图|圖)"
-    r"[\s_-]{0,3}\d{0,6}",
+    r"|(?:image|img|picture|photo|figure|cover|banner|thumbnail|screenshot|graphic|图片|圖片|图像|圖像|照片|图|圖|封面)"
+    r"[\s_-]{0,3}\d{0,6}"
+    r"|(?:\S{1,30}\s){0,4}\S{0,12}?(?:logo|icon|avatar|badge|图标|圖標|徽标|徽標|头像|頭像)s?[\s_-]{0,3}\d{0,6}",
     re.IGNORECASE,
 )
 _OF_MACHINES = re.compile(
@@ -48,10 +49,11 @@ class Shown:
 
 
 def telling(alt: str) -> str:
-    """What is said of a picture, in one line; empty if that is the name of its file, or no more than that it is one.
+    """What is said of a picture, in one line; empty if that is the name of its file, or no more than that it is one, or
+    whose logo or icon.
 
-    >>> telling("IMG_0042.jpg"), telling("Image 7"), telling("Honey gathered by month")
-    ('', '', 'Honey gathered by month')
+    >>> telling("IMG_0042.jpg"), telling("Red Hat Logo"), telling("公司图标"), telling("Honey gathered by month")
+    ('', '', '', 'Honey gathered by month')
     """
     alt = _OF_MACHINES.sub("", " ".join(alt.split())[: 2 * LONGEST_CAPTION])
     return "" if len(alt) < 2 or _TELLS_NOTHING.fullmatch(alt) else alt[:LONGEST_CAPTION].rstrip()
