@@ -19,6 +19,7 @@ from langbert.answering.relative import with_its_base
 from langbert.documents import read_document
 from langbert.records import Candidate, Chunk
 from langbert.text.sentences import sentences
+from langbert.text.terms import terms
 
 
 def clause(question: str, sentence: str) -> str | None:
@@ -328,6 +329,16 @@ def test_a_header_names_the_columns_of_rows_that_do_not(table: str) -> None:
     assert not list(rows_of(table, spans))
 
 
+def test_the_only_row_of_a_table_need_not_be_named() -> None:
+    row = "Bars | Strength (N/mm 2): 890 | Elongation (%): 12"
+    around = "Mechanical properties of grade SNB22-3"
+    found = asked_cell("strength of steel grade SNB22-3", rows(row), around)
+    assert found is not None
+    assert found.said == "890 N/mm 2"
+    assert asked_cell("strength of steel grade SNB99-9", rows(row), around) is None
+    assert asked_cell("colour of steel grade SNB22-3", rows(row), around) is None
+
+
 # A numbered place
 
 RULES = """# House rules
@@ -374,6 +385,14 @@ def test_a_section_by_its_number(tmp_path: Path, question: str, said: str) -> No
     (tmp_path / "rules.md").write_text(RULES)
     document = read_document(tmp_path / "rules.md")
     assert at_place(question, document) == said
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Who is the release manager of 3.8?", "release managers of python 3.8, 3.10 and 3.13", "3.8 由谁维护？"],
+)
+def test_the_number_of_a_version_is_no_place(question: str) -> None:
+    assert asked_place(question, frozenset(terms("Python 3.8 Release Schedule"))) is None
 
 
 def test_an_article_in_figures_and_in_characters() -> None:

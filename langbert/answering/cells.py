@@ -141,11 +141,11 @@ def asked_cell(question: str, rows: Sequence[Row], around: str = "") -> Cell | N
     counts = Counter(word for words in of_rows for word in words)
     fits = [_fit(asked, cells, row, counts, len(rows)) for cells, row in zip(held, rows, strict=True)]
     best = max(fits, default=0.0)
-    if best <= 0 or sum(fit > best - 1e-9 for fit in fits) > 1:
+    if len(rows) != 1 and (best <= 0 or sum(fit > best - 1e-9 for fit in fits) > 1):
         return None
     row, cells = rows[fits.index(best)], held[fits.index(best)]
     telling = asked & of_rows[fits.index(best)]
-    if all(counts[word] > 1 for word in telling) and len(telling) < 2:
+    if len(rows) != 1 and all(counts[word] > 1 for word in telling) and len(telling) < 2:
         return None
     at = _column(asked, row, [bool(telling & words) for words in cells], _WHICH.search(question) is not None)
     if at is None:

@@ -120,7 +120,11 @@ def asked_place(question: str, names: frozenset[str] = frozenset()) -> AskedPlac
         return AskedPlace(None, item=_item(ordinal), subject=subject - _SAYING)
     for pattern in (_LABEL, _BARE):
         label = pattern.search(question)
-        if label is not None and _says_no_more(pattern.sub(" ", question), names):
+        if label is None or (
+            pattern is _BARE and not (label["inner"] or _SAYING.intersection(content_terms(question)))
+        ):
+            continue  # a bare number may be a version's
+        if _says_no_more(pattern.sub(" ", question), names):
             outer = label["outer"] or "" if pattern is _LABEL else ""
             inner = re.findall(r"\([a-z\d]+\)", (label["inner"] + outer).lower())
             heading = _line(rf"(?:(?:{_SECTIONS})\s+|§+\s*)?{re.escape(label['label'])}(?![.\d]*\d)")
