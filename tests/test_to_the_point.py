@@ -187,6 +187,7 @@ def test_of_two_people_the_one_who_does_what_was_asked() -> None:
         ("Which versions are supported?", "Versions 3.8, 3.9 and 3.10 are supported."),
         ("How high is the tower?", "The tower, built in 1889, is 330 metres high and weighs 10,100 tons."),
         ("利润是多少？", "2019年利润为37万元，2020年为58万元。"),
+        ("number of tweets that were read", "We read all of them2, and summarized these tweets by their risks [15]."),
         ("3.4 版什么时候发布？", "3.4 版原定 6 月 20 日发布，因接口未完成，推迟到 7 月 4 日。"),
         ("When is the fair?", "The fair, originally on 3 May, was postponed to 10 May."),
     ],

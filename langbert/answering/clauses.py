@@ -62,6 +62,7 @@ _RANGE = re.compile(
     rf"(?:{NUMBER.pattern}|{_COUNTED.pattern})",
     re.IGNORECASE,
 )
+_CITED = re.compile(r"\[\d{1,3}(?:\s?[,–-]\s?\d{1,3}){0,9}\]")
 _CLOCK = re.compile(r"\s?(?:[ap]\.?m\b|Uhr|o'clock|点)", re.IGNORECASE)
 _NAME = re.compile(r"\b[A-ZÀ-Þ][\w'’-]+(?:\s+[A-ZÀ-Þ][\w'’-]+)*")
 _LETTER = re.compile(r"(?<![A-Za-z\d.'’-])[A-Z](?![A-Za-z\d.'’-])")  # "model A"; as a word it would be an article
@@ -270,8 +271,11 @@ def _has_digit(word: str) -> bool:
 
 
 def _counts(text: str) -> Iterator[re.Match[str]]:
-    """Figures, and numbers written as words, as they come."""
-    yield from sorted((*NUMBER.finditer(text), *_COUNTED.finditer(text)), key=lambda found: found.start())
+    """Figures, and numbers written as words, as they come; but for those of works that are cited: [15], [3, 7]."""
+    cited = [found.span() for found in _CITED.finditer(text)]
+    for found in sorted((*NUMBER.finditer(text), *_COUNTED.finditer(text)), key=lambda found: found.start()):
+        if not any(start < found.start() < end for start, end in cited):
+            yield found
 
 
 def _figures(text: str) -> set[str]:
