@@ -149,6 +149,10 @@ def test_the_first_vectors_are_every_shard_s(tmp_path: Path) -> None:
     with opened(tmp_path / "s") as store:
         store.add([Document("d", "text\n")])
         assert {shard.dimension for shard in store.shards} == {16}
+    with opened(tmp_path / "two") as first, opened(tmp_path / "two") as second:
+        first.add([Document("d", "text\n")])
+        with pytest.raises(StoreMismatch, match="16"):
+            second.add_vectors([Chunk("c", "d", "text")], np.ones((1, 24), np.float32))
     with pytest.raises(StoreMismatch, match="pooling"):
         open_store(tmp_path / "s", embedder=HashEmbedder(pooling="cls"))
     other = HashEmbedder(pooling="cls")

@@ -52,7 +52,8 @@ class Reading(Protocol):
 
     def states_of_document(self, document_id: str) -> dict[str, ChunkState]: ...
 
-    def rows_of(self, ids: Iterable[str]) -> dict[str, int]: ...
+    def rows_of(self, ids: Iterable[str]) -> dict[str, int]:
+        return {id: state.row_id for id, state in self.states(ids).items()}
 
     def vectors(self, rows: Sequence[int]) -> NDArray[np.float32]: ...
 

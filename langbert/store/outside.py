@@ -149,9 +149,6 @@ class OutsideReading(Reading):
     def space(self) -> EmbeddingSpace | None:
         return None if (text := self.meta("space")) is None else EmbeddingSpace(**json.loads(text))
 
-    def rows_of(self, ids: Iterable[str]) -> dict[str, int]:
-        return {id: state.row_id for id, state in self.states(ids).items()}
-
     def allowed(self, where: Where | None) -> Allowed:
         """What ``where`` lets through; a function is asked about every chunk.
 

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import StoreError, StoreMismatch
+from ..errors import StoreError
 from ..records import Chunk, Document, EmbeddingSpace
 from .encoding import ChunkRow, DocumentRow, vector_to
 from .engine import DatabaseLike, Reading, Writing
@@ -136,9 +136,6 @@ class ShardedReading(Reading):
     def _states(self, states: Mapping[str, ChunkState], shard: int) -> dict[str, ChunkState]:
         return {id: replace(state, row_id=self._whole(state.row_id, shard)) for id, state in states.items()}
 
-    def rows_of(self, ids: Iterable[str]) -> dict[str, int]:
-        return {id: state.row_id for id, state in self.states(ids).items()}
-
     def matching(self, where: Where) -> Rows:
         n = len(self.parts)
         return np.sort(np.concatenate([part.matching(where) * n + shard for shard, part in enumerate(self.parts)]))
@@ -216,17 +213,7 @@ class ShardedWriting(ShardedReading, Writing):
         self._at(0).set_meta(key, value)
 
     def set_space(self, dimension: int | None, space: EmbeddingSpace | None) -> None:
-        """In every shard; what counts is the first one's, which is looked at again under its lock.
-
-        Raises:
-            StoreMismatch: another process was quicker, and its vectors are others.
-        """
-        first, seen = self._at(0), self.dimension
-        if first.dimension not in (None, seen, dimension):
-            raise StoreMismatch(
-                f"another process has just put vectors of {first.dimension} dimensions into the store; these have "
-                f"{dimension}"
-            )
+        """In every shard; what counts is the first one's."""
         for shard in range(len(self.parts)):
             self._at(shard).set_space(dimension, space)
 
