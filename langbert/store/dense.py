@@ -77,7 +77,7 @@ class DenseIndex:
     def __init__(self, file: Path | None, *, writing: Writing | None = None, spec: str | None = None) -> None:
         self.distrusted = ""
         self._file = file
-        self._guard = file and FileLock(file.with_name(file.name + ".lock"))
+        self._guard = None if file is None else FileLock(file.with_name(file.name + ".lock"))
         self._begin = writing
         self._wanted = spec
         self._spec = spec or "auto"
