@@ -53,6 +53,11 @@ def told(text: str, *headings: Heading) -> list[tuple[str, list[str], str]]:
                 ("list", ["1. Open the menu.", "2. Tap Pay."], "How do I pay?"),
             ],
         ),
+        (
+            '.. csv-table:: Ports\n   :header: "Name", "Open to"\n   :widths: 1, 1\n\n'
+            '   http,all\n   ssh,"us, them"\n\nEnd.',
+            [("table", ["http,all", 'ssh,"us, them"'], '"Name", "Open to"'), ("text", ["End."], "")],
+        ),
         ("Sales:\nNorth | 5", [("text", ["Sales:"], ""), ("table", ["North | 5"], "Sales:")]),
         ("（一）身份证\n（二）照片", [("list", ["（一）身份证", "（二）照片"], "")]),
         (
@@ -102,6 +107,14 @@ def told(text: str, *headings: Heading) -> list[tuple[str, list[str], str]]:
 )
 def test_what_stands_as_one_thing(text: str, expected: list[tuple[str, list[str], str]]) -> None:
     assert told(text) == expected
+
+
+@pytest.mark.parametrize("over", ["", "~~~\n"])
+def test_what_underlines_a_heading_is_no_fence(over: str) -> None:
+    text = f"{over}One\n~~~\n\nBees make honey.\n\n{over}Two\n~~~\n\nThey live in hives.\n"
+    expected = [("text", ["Bees make honey."], ""), ("text", ["They live in hives."], "")]
+    headings = [Heading(text.index(title), 1, title) for title in ("One", "Two")]
+    assert told(text) == told(text, *headings) == expected
 
 
 def test_no_block_reaches_over_a_heading_nor_is_one() -> None:

@@ -318,6 +318,7 @@ def test_rows_that_a_question_names(
     [
         "| Candidate | Votes Received |\n| Ann Lee | 61 |\n| 王芳 | 48 |",
         "Candidate  Votes Received\nAnn Lee    61\n王芳       48",
+        '"Candidate", "Votes Received"\nAnn Lee,61\n"王芳",48',
     ],
 )
 def test_a_header_names_the_columns_of_rows_that_do_not(table: str) -> None:

@@ -24,6 +24,7 @@ __all__ = ["Cell", "NamedRows", "Row", "asked_cell", "named_rows", "rows_of"]
 
 _BARRED = re.compile(r"[^|]*[^|\s][^|]*")
 _SPACED = re.compile(r"\S+(?: \S+)*")
+_COMMAS = re.compile(r"[ \t]*\"[^\"\n]*\"[ \t]*(?=,|$)|[^,\"\s][^,\n]*", re.MULTILINE)
 _EMPTY = frozenset({"", "–", "-", "—", "n/a"})
 _UNIT = re.compile(r"(?<!\s)\s*[(（](?P<unit>[^()（）]{1,12})[)）]$")
 _EXPLAINED = 0.5  # of a question's words, by the row, its columns and what the table stands under
@@ -120,9 +121,12 @@ def rows_of(text: str, units: Iterable[tuple[int, int]], header: tuple[int, int]
 
 
 def _cells(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """What stands between bars, or, where there are none, between two blanks or more."""
-    for cell in (_BARRED if "|" in text[start:end] else _SPACED).finditer(text, start, end):
-        yield stripped(text, *cell.span())
+    """What stands between bars; where there are none, between two blanks or more, or else between commas."""
+    row = text[start:end]
+    form = _BARRED if "|" in row else _SPACED if "  " in row.strip() or "," not in row else _COMMAS
+    for cell in form.finditer(text, start, end):
+        first, last = stripped(text, *cell.span())
+        yield (first + 1, last - 1) if form is _COMMAS and text[first] == '"' else (first, last)
 
 
 def asked_cell(question: str, rows: Sequence[Row], around: str = "") -> Cell | None:
@@ -210,7 +214,14 @@ def _key(row: Row, column: int) -> str:
 
 
 def _says(question: str, key: str) -> bool:
-    return re.search(rf"(?<![a-z\d_]){re.escape(key)}(?![a-z\d_])", question) is not None
+    """Whether ``key`` stands in ``question`` as a word; a table may have thousands."""
+    at = question.find(key)
+    while at >= 0:
+        around = question[at - 1 : at] if at else "", question[at + len(key) : at + len(key) + 1]
+        if not any(letter.isascii() and (letter.isalnum() or letter == "_") for letter in around):
+            return True
+        at = question.find(key, at + 1)
+    return False
 
 
 def _fit(asked: frozenset[str], cells: Sequence[frozenset[str]], row: Row, counts: Counter[str], rows: int) -> float:

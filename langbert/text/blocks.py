@@ -22,6 +22,7 @@ Span = tuple[int, int]
 
 _MARKED_HEADING = re.compile(r"#{1,6}[ \t]+\S")
 _UNDERLINES = "=-~^*+#"
+_UNDERLINE = re.compile(r"(?P<mark>[=\-~^\"'`+*#.:_])(?P=mark){2,}[ \t]*")
 _FENCE = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})")
 _ITEM = re.compile(rf"[ \t\u3000]*{ITEM}(?=\s*\S)")
 _ROW = re.compile(r"[ \t]*\|.*\||[^|\n]*\S \| \S")
@@ -29,6 +30,7 @@ _RULE = re.compile(r"(?=.{3})[|+:\-= \t]+$|[ \t]*(?P<mark>[=\-~^\"'`+*#.:_])(?P=
 _COLUMNS = re.compile(r"[ \t]*={2,}(?:[ \t]+={2,})+[ \t]*$")  # of a simple table of reStructuredText
 _FIELD = re.compile(rf":?(?:[A-Z][\w-]{{1,30}}(?: [\w-]{{1,20}})?: {{1,20}}|[{HAN}]{{2,8}}[:：] ?)\S")
 _DIRECTIVE = re.compile(r"[ \t]*\.\. (?:(?P<name>[\w-]+)::[ \t]*|_|\[[#\w]*\])")
+_OPTION = re.compile(r"[ \t]*:(?P<name>[\w-]{1,30}):")
 _CODE_DIRECTIVES = frozenset({"code", "code-block", "sourcecode", "parsed-literal", "doctest"})
 _PROSE_DIRECTIVES = frozenset(
     "note warning important caution tip hint attention danger deprecated versionadded versionchanged".split()  # noqa: SIM905
@@ -117,13 +119,20 @@ class _Blocks:
         titles = {heading.start: letters(heading.text) for heading in headings if start <= heading.start < end}
         lines: list[_Line] = []
         every = list(_lines(text, start, end))
+        below = -1
         for i, line in enumerate(every):
+            if i == below:
+                continue
             title = next((titles.pop(at) for at in [*titles] if at <= line.end), None)
             if title is None and not headings and _looks_like_heading(line, every[i + 1 : i + 2]):
                 title = letters(line.text)
             if title is None or _FIELD.match(line.text):  # the title may be one of the fields at the top
                 lines.append(line)
                 continue
+            if i + 1 < len(every) and _UNDERLINE.fullmatch(every[i + 1].text):
+                below = i + 1  # of "~" it would fence what follows
+                if lines and _UNDERLINE.fullmatch(lines[-1].text):
+                    lines.pop()
             self._take(lines)
             lines = []
             self._section += 1
@@ -287,8 +296,24 @@ class _Blocks:
         if directive["name"] in _PROSE_DIRECTIVES and line.text[directive.end() :].strip():
             begun = _Line(line.start + directive.end(), line.end, line.text[directive.end() :])
             return i + self._paragraph([begun, *lines[i + 1 :]], 0)
+        if directive["name"] == "csv-table":
+            return self._csv(lines, i + 1, line.indent)
         self._announced = directive["name"] in _CODE_DIRECTIVES
         return i + 1
+
+    def _csv(self, lines: Sequence[_Line], i: int, indent: int) -> int:
+        """Rows with commas between their cells, below the options of their table."""
+        lead, rows = None, []
+        while i < len(lines) and (lines[i].blank or lines[i].indent > indent):
+            line = lines[i]
+            if option := _OPTION.match(line.text):
+                if option["name"] == "header":
+                    lead = self._stripped(line.start + option.end(), line.end)
+            elif not line.blank:
+                rows.append((line.start, line.end))
+            i += 1
+        self._add("table", rows, lead)
+        return i
 
     def _definitions(self, lines: Sequence[_Line], i: int) -> int:
         """Terms, each on a line of its own, what they mean being indented below them."""
