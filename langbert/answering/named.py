@@ -97,7 +97,7 @@ class _Cells:
 
 
 def _cells(question: str, placed: Sequence[Placed]) -> _Cells:
-    found, seen, said = _Cells(), set(), set()
+    found, seen, said = _Cells(), set[tuple[str, int, int]](), set[str]()
     for source, block, heading, _, _ in placed:
         offset = source.chunk.start
         table = (source.document_id, offset + block.start, offset + block.end)

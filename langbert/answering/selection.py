@@ -224,7 +224,7 @@ def is_among_the_best(
         return True
     told = _with_all(pieces, scores, read, WEIGHTS)
     own = [score for piece, score in zip(pieces, told.tolist(), strict=True) if _points_into(evidence, piece)]
-    return max(own, default=-math.inf) >= told.max() - _ABOUT
+    return max(own, default=-math.inf) >= float(told.max()) - _ABOUT
 
 
 def as_candidates(chosen: Sequence[Evidence]) -> list[Candidate]:
