@@ -24,7 +24,7 @@ __all__ = ["Cell", "NamedRows", "Row", "asked_cell", "named_rows", "rows_of"]
 
 _BARRED = re.compile(r"[^|]*[^|\s][^|]*")
 _SPACED = re.compile(r"\S+(?: \S+)*")
-_COMMAS = re.compile(r"[ \t]*\"[^\"\n]*\"[ \t]*(?=,|$)|[^,\"\s][^,\n]*", re.MULTILINE)
+_COMMAS = re.compile(r"[ \t]{0,9}\"[^\"\n]{0,999}\"[ \t]{0,9}(?=,|$)|[^,\"\s][^,\n]*", re.MULTILINE)
 _EMPTY = frozenset({"", "–", "-", "—", "n/a"})
 _UNIT = re.compile(r"(?<!\s)\s*[(（](?P<unit>[^()（）]{1,12})[)）]$")
 _EXPLAINED = 0.5  # of a question's words, by the row, its columns and what the table stands under
