@@ -146,5 +146,10 @@ def require_choice(name: str, given: object, choices: Iterable[str]) -> None:
 
 
 def is_fault(error: BaseException) -> bool:
-    """Whether a library failed: a panic of one written in Rust (pyo3's ``PanicException``) is no Exception."""
-    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+    """Whether a library failed, be it by a panic."""
+    return isinstance(error, Exception) or is_panic(error)
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a library written in Rust panicked: pyo3's ``PanicException`` is no Exception."""
+    return type(error).__name__ == "PanicException"

@@ -155,8 +155,7 @@ def asked_cell(question: str, rows: Sequence[Row], around: str = "") -> Cell | N
     if at is None:
         return None
     name, start, end = row.cells[at]
-    named = {word for word in asked for name, _, _ in row.cells if name and _named(frozenset({word}), name)}
-    explained = telling | named | (asked & tokens(around))
+    explained = telling | _of_columns(asked, row) | (asked & tokens(around))
     said = tokens(question) - _ASKS
     if len(_letters(explained)) < _EXPLAINED * len(_letters(said)) or not asked_names(question) <= explained:
         return None
@@ -198,12 +197,11 @@ def named_rows(question: str, rows: Sequence[Row], around: str = "") -> NamedRow
         for row, key in zip(rows, keys, strict=True)
         if key not in found and not any(_says(row.text[row.start : row.end].lower(), name) for name in found)
     ]
-    asked = tokens(_ASKING.sub(" ", question))
-    columns = " ".join(name for name, _, _ in named[0].cells)
-    known = tokens(" ".join((*found, columns, around, *(row.text[row.start : row.end] for row in named))))
-    known |= {word for word in asked for name, _, _ in named[0].cells if name and _named(frozenset({word}), name)}
+    asked, names = tokens(_ASKING.sub(" ", question)), asked_names(question)
+    known = tokens(" ".join((around, *(row.text[row.start : row.end] for row in named))))
+    known |= _of_columns(asked | names, named[0])
     enough = len(_letters(asked & known)) >= _MEANT * len(_letters(asked))
-    return NamedRows(named, others, enough and asked_names(question) <= known)
+    return NamedRows(named, others, enough and names <= known)
 
 
 def _key(row: Row, column: int) -> str:
@@ -249,6 +247,12 @@ def _column(asked: frozenset[str], row: Row, meant: Sequence[bool], which: bool)
     if best <= 0 and which and not meant[0]:
         return 0
     return others.index(best) if best > 0 and others.count(best) == 1 else None
+
+
+def _of_columns(asked: frozenset[str], row: Row) -> frozenset[str]:
+    """The words of a question that stand in the names of a row's columns, or are of their kin."""
+    names = [name for name, _, _ in row.cells if name]
+    return frozenset(word for word in asked if any(_named(frozenset({word}), name) for name in names))
 
 
 def _named(asked: frozenset[str], name: str) -> float:

@@ -91,9 +91,7 @@ class _Cells:
     def rule_out(self, piece: Piece) -> bool:
         document, start, end = piece.place
         own = (place for place in self.others if place[0] == document and start <= place[1] and place[2] <= end)
-        return self.is_empty or (
-            bool(self.others) and sum(last - first for _, first, last in own) > _MOSTLY * (end - start)
-        )
+        return self.is_empty or sum(last - first for _, first, last in own) > _MOSTLY * (end - start)
 
 
 def _cells(question: str, placed: Sequence[Placed]) -> _Cells:

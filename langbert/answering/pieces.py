@@ -170,8 +170,8 @@ def _says_something(block: Block, text: str, start: int, end: int) -> bool:
     if block.kind in ("text", "list") and own and sum(map(is_only_links, own)) >= _MOSTLY * len(own):
         return False
     alone = block.kind == "text" and len(own) == 1
-    says_nothing = alone and (announces_more(own[0]) or is_question(own[0]))
-    return not (says_nothing or (alone and len(block.units) == 1 and is_label(own[0])))
+    is_title = alone and len(block.units) == 1 and is_label(own[0])
+    return not (is_title or (alone and (announces_more(own[0]) or is_question(own[0]))))
 
 
 def _widened(candidate: Candidate, document: Document | None) -> tuple[Candidate, list[Heading]]:

@@ -28,9 +28,9 @@ def check_compound(data: bytes) -> None:
     Raises:
         DocumentError: not so.
     """
-    shift = _number(data, 30) & 0xFFFF
+    shift = number(data, 30) & 0xFFFF
     most = len(data) >> max(shift, 1)
-    if len(data) < 512 or shift not in (9, 12) or any(_number(data, at) > most for at in _COUNTS):
+    if len(data) < 512 or shift not in (9, 12) or any(number(data, at) > most for at in _COUNTS):
         raise _broken("its header is damaged")
 
     def words(sector: int) -> Table:
@@ -39,7 +39,7 @@ def check_compound(data: bytes) -> None:
         return np.frombuffer(data, "<u4", whole, begin) if whole else np.empty(0, np.uint32)
 
     lies = [np.frombuffer(data[_IN_HEADER], "<u4")]
-    sector = _number(data, 68)
+    sector = number(data, 68)
     while sector < most:
         if len(lies) > most:
             raise _broken("its table of sectors leads in a circle")
@@ -47,11 +47,11 @@ def check_compound(data: bytes) -> None:
         sector = int(words(sector)[-1]) if len(words(sector)) else most
     table = _joined(words(int(sector)) for sector in np.concatenate(lies) if sector < most)
     _check_ends(table)
-    _check_ends(_joined(words(sector) for sector in _chain(table, _number(data, 60), most)))
-    for sector in _chain(table, _number(data, 48), most):
+    _check_ends(_joined(words(sector) for sector in _chain(table, number(data, 60), most)))
+    for sector in _chain(table, number(data, 48), most):
         begin = sector + 1 << shift
         for at in range(begin, min(begin + (1 << shift), len(data) - _ENTRY + 1), _ENTRY):
-            if data[at + 66] in (2, 5) and _number(data, at + 120) > len(data):
+            if data[at + 66] in (2, 5) and number(data, at + 120) > len(data):
                 raise _broken("a part of it is said to be longer than the file")
 
 
@@ -75,7 +75,8 @@ def _joined(parts: Iterator[Table]) -> Table:
     return np.concatenate([np.empty(0, np.uint32), *parts])
 
 
-def _number(data: bytes, at: int) -> int:
+def number(data: bytes, at: int) -> int:
+    """The 32 bits at ``at``; 0 beyond the end."""
     return int.from_bytes(data[at : at + 4], "little")
 
 

@@ -13,7 +13,7 @@ from zipfile import ZipFile
 
 from ..errors import DocumentError, is_fault
 from . import docx, html, pptx, rtf
-from .compound import MAGIC, check_compound
+from .compound import MAGIC, check_compound, number
 from .extract import Extract
 
 _SAID = "\x05SummaryInformation"
@@ -71,20 +71,20 @@ def _converted(data: bytes) -> Extract:
 
 def _core_properties(said: bytes) -> bytes:
     """Title, author and dates, of the property set of a file ([MS-OLEPS] §2.21), as new files have them."""
-    begin = _number(said, 44)
-    pairs = range(begin + 8, begin + 8 + 8 * min(_number(said, begin + 4), _MOST), 8)
-    places = {_number(said, at): begin + _number(said, at + 4) for at in pairs}
-    encoding = _encoding(_number(said, places[1] + 4) % _FAR if 1 in places else 1252)
+    begin = number(said, 44)
+    pairs = range(begin + 8, begin + 8 + 8 * min(number(said, begin + 4), _MOST), 8)
+    places = {number(said, at): begin + number(said, at + 4) for at in pairs}
+    encoding = _encoding(number(said, places[1] + 4) % _FAR if 1 in places else 1252)
 
     def text(at: int) -> str:
-        if _number(said, at) != _TEXT:
+        if number(said, at) != _TEXT:
             return ""
-        words = said[at + 8 : at + 8 + min(_number(said, at + 4), _LONGEST)].decode(encoding, "replace")
+        words = said[at + 8 : at + 8 + min(number(said, at + 4), _LONGEST)].decode(encoding, "replace")
         return escape(_UNWRITABLE.sub("", words.partition("\0")[0]))
 
     def time(at: int) -> str:
-        tenths = _number(said, at + 4) + (_number(said, at + 8) << 32)  # of a microsecond
-        known = _number(said, at) == _TIME and 0 < tenths < _LATEST
+        tenths = number(said, at + 4) + (number(said, at + 8) << 32)  # of a microsecond
+        known = number(said, at) == _TIME and 0 < tenths < _LATEST
         return (_EPOCH + timedelta(microseconds=tenths // 10)).isoformat() if known else ""
 
     told = {
@@ -104,10 +104,6 @@ def _encoding(code_page: int) -> str:
         return codecs.lookup(name).name
     except LookupError:
         return "cp1252"
-
-
-def _number(data: bytes, at: int) -> int:
-    return int.from_bytes(data[at : at + 4], "little")
 
 
 def _with(about: bytes, path: Path) -> bytes:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DocumentError
+from ..errors import DocumentError, is_panic
 from .archive import member, open_archive, parse_xml, spend_on_all
 from .compound import MAGIC, check_compound
 from .extract import Extract, TextBuilder
@@ -69,8 +69,8 @@ def read(data: bytes) -> Extract:
 
 
 def _panicked(error: BaseException) -> BaseException:
-    """A fault in calamine itself is no Exception; anything else is as it came."""
-    if type(error).__name__ != "PanicException":
+    """What is to be raised for a panic of calamine's; anything else is as it came."""
+    if not is_panic(error):
         return error
     return DocumentError(f"it is broken or no spreadsheet ({error}); save it again")
 

@@ -26,7 +26,7 @@ _UNDERLINE = re.compile(r"(?P<mark>[=\-~^\"'`+*#.:_])(?P=mark){2,}[ \t]*")
 _FENCE = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})")
 _ITEM = re.compile(rf"[ \t\u3000]*{ITEM}(?=\s*\S)")
 _ROW = re.compile(r"[ \t]*\|.*\||[^|\n]*\S \| \S")
-_RULE = re.compile(r"(?=.{3})[|+:\-= \t]+$|[ \t]*(?P<mark>[=\-~^\"'`+*#.:_])(?P=mark){2,}[ \t]*$")
+_RULE = re.compile(rf"(?=.{{3}})[|+:\-= \t]+$|[ \t]*{_UNDERLINE.pattern}$")
 _COLUMNS = re.compile(r"[ \t]*={2,}(?:[ \t]+={2,})+[ \t]*$")  # of a simple table of reStructuredText
 _FIELD = re.compile(rf":?(?:[A-Z][\w-]{{1,30}}(?: [\w-]{{1,20}})?: {{1,20}}|[{HAN}]{{2,8}}[:：] ?)\S")
 _DIRECTIVE = re.compile(r"[ \t]*\.\. (?:(?P<name>[\w-]+)::[ \t]*|_|\[[#\w]*\])")
