@@ -180,6 +180,11 @@ def test_index_skips_names_and_goes_on(cli: Cli, docs: Path, bert: Path, tmp_pat
     assert result.code == 0
     assert "4 added, 3 skipped" in result.out
     assert all(name in result.err for name in ("empty.txt", "broken.pdf", "binary.txt", "reason"))
+    assert "Read are" not in result.err
+    for name in ("song.ogg", "film.avi"):
+        (docs / name).write_bytes(b"")
+    assert cli("index", docs, "--store", tmp_path / "s").err.count("Read are txt text log") == 1
+    (docs / "song.ogg").unlink(), (docs / "film.avi").unlink()
     again = cli("index", docs, "--store", tmp_path / "s", "--json").json
     assert again["unchanged"] == 4
     assert {skipped["file"] for skipped in again["skipped"]} == {"empty.txt", "broken.pdf", "binary.txt"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import ingest_killed
 import pytest
 from store_tools import HashEmbedder, LineChunker
 
-from langbert import Store, read_documents, sync
+from langbert import Store, open_store, read_documents, sync
 from langbert.documents import formats
 from langbert.indexing import Changes, Limits, SyncOptions, SyncReport
 from langbert.store.maintenance.doctor import examine
@@ -283,3 +284,31 @@ def test_killed_five_times_nothing_is_twice_and_nothing_lost(tmp_path: Path, mon
     assert len(embedded) == 236
     assert sum(embedded.values()) <= 236 + kills * 2 * ingest_killed.FEW
     assert examine(tmp_path / "store").state == "sound"
+
+
+@pytest.mark.parametrize("shards", [None, 2])
+def test_another_store_among_the_files_is_passed_over_as_a_whole(
+    folder: Path, store: Store, shards: int | None
+) -> None:
+    inner = folder / "older" / "index"
+    with open_store(inner, embedder=HashEmbedder(), chunker=LineChunker(), shards=shards) as other:
+        sync(folder / "fox.txt", other)
+    (folder / "older" / "notes.txt").write_text("Kept beside the store.\n")
+    report = sync(folder, store)
+    assert counts(report) == (4, 0, 0, [str(inner), "song.ogg", "broken.pdf"])
+    assert "store of langbert" in dict(report.skipped)[str(inner)]
+    assert not any("index" in record.path for record in store.files)
+
+
+def test_a_folder_with_a_database_of_that_name_is_none(folder: Path, store: Store) -> None:
+    sqlite3.connect(folder / "store.sqlite").execute("CREATE TABLE shop (id)").connection.close()
+    report = sync(folder, store)
+    assert counts(report)[0] == 3
+    assert "store.sqlite" in dict(report.skipped)
+
+
+def test_the_store_itself_is_passed_over_by_whichever_path(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    with Store.open(tmp_path / "link" / "store", embedder=HashEmbedder(), chunker=LineChunker()) as own:
+        sync(folder, own)
+        assert counts(sync(folder, own))[:3] == (0, 0, 3)

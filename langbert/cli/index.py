@@ -425,7 +425,11 @@ def _show_files(output: Output, header: str, reason_header: str, files: Iterable
 def _show(output: Output, report: SyncReport, seconds: float) -> None:
     from rich.text import Text
 
+    from ..documents.formats import NOT_READ, supported_suffixes
+
     _show_files(output, "skipped", "reason", report.skipped)
+    if any(NOT_READ in reason for _, reason in report.skipped):  # said once, not of each file
+        output.note(f"Read are {' '.join(suffix[1:] for suffix in supported_suffixes())}.", "dim")
     _show_files(output, "read", "remark", report.remarks)
     counts = [
         f"{count:,} {word}"

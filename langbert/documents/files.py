@@ -29,6 +29,7 @@ def find_files(
     on_skip: OnSkip | None = None,
     selection: Selection | None = None,
     follow_links: bool = False,
+    leave_out: Callable[[Path], bool] = lambda folder: False,
 ) -> list[tuple[Path, str]]:
     """Every file under ``paths`` with its source name, sorted within each folder.
 
@@ -42,6 +43,7 @@ def find_files(
             them; by default a warning is logged.
         selection: which files of folders are meant; by default all.
         follow_links: also those that lead out of the folder: whoever can write there can then have any file read.
+        leave_out: asked of each folder whether it is passed over with all that is in it.
 
     Returns:
         Pairs of the absolute file and its source: the path relative to the folder that was named, with ``/``, or the
@@ -60,7 +62,7 @@ def find_files(
                 raise DocumentError(
                     f"{path}: there is no such file or folder (looked in {Path.cwd()}); check the spelling"
                 )
-            files = _walk(root, on_skip or log_skip, follow_links=follow_links) if is_folder else [root]
+            files = _walk(root, on_skip or log_skip, leave_out, follow_links=follow_links) if is_folder else [root]
         except PermissionError as error:
             raise DocumentError(f"{path}: no permission to read it; change its permissions (chmod u+rX)") from error
         for file in files:
@@ -98,7 +100,7 @@ def printable(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def _walk(root: Path, on_skip: OnSkip, *, follow_links: bool) -> list[Path]:
+def _walk(root: Path, on_skip: OnSkip, leave_out: Callable[[Path], bool], *, follow_links: bool) -> list[Path]:
     files: list[Path] = []
     inside = os.path.join(os.path.realpath(root), "")
     entered: set[str] = set()
@@ -127,6 +129,9 @@ def _walk(root: Path, on_skip: OnSkip, *, follow_links: bool) -> list[Path]:
             continue
         entered.add(real)
         here = Path(folder)
+        if leave_out(here):
+            folders.clear()
+            continue
         if IGNORE_FILE in names:
             ignored.read(here)
         folders[:] = sorted(

@@ -62,6 +62,9 @@ FORMATS: tuple[Format, ...] = (
     Format("archive", (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz"), "packed"),
 )
 
+NOT_READ = "files are not read"
+"""In what is said of a file of an unknown kind."""
+
 _BY_SUFFIX = {suffix: entry for entry in FORMATS for suffix in entry.suffixes}
 
 _PART_OF_NAME = re.compile(r"\.\d[\d._-]*(?:st|nd|rd|th)?")  # of a date, a version, read.1st
@@ -89,10 +92,9 @@ def format_of(path: Path) -> Format:
     suffix = path.suffix.lower()
     if not suffix or " " in suffix or _PART_OF_NAME.fullmatch(suffix):
         return FORMATS[0]
-    readable = supported_suffixes()
-    if suffix in readable:
+    if suffix in supported_suffixes():
         return _BY_SUFFIX[suffix]
     if suffix in _BY_SUFFIX:
         raise DocumentError(f'{suffix} files are pictures; to have their text recognised: pip install "langbert[ocr]"')
     hint = f"; {_HINTS[suffix]} and try again" if suffix in _HINTS else ""
-    raise DocumentError(f"{suffix} files are not read{hint} (read are: {' '.join(known[1:] for known in readable)})")
+    raise DocumentError(f"{suffix} {NOT_READ}{hint}")

@@ -20,6 +20,7 @@ from ..documents.workers import Workers, read_in_order, workers_for
 from ..errors import DocumentError
 from ..records import Document, Progress
 from ..store import Store, StoreLike
+from ..store.checks import is_store
 from ..store.snapshot import FileRecord, FileState
 from .options import SyncOptions
 from .report import SyncReport
@@ -91,14 +92,15 @@ class Changes:
         self._began = time.time()
         self._paths = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
         folder = folder if store is None else store.path
-        own = None if folder is None else Path(os.path.abspath(folder))
+        self._own = None if folder is None else os.path.realpath(folder)
         found = find_files(
             self._paths,
             on_skip=self._pass_over,
             selection=self._options.selection,
             follow_links=self._options.follow_links,
+            leave_out=self._is_of_a_store,
         )
-        files = [SourceFile(path, source, stamp_of(path), source) for path, source in found if own not in path.parents]
+        files = [SourceFile(path, source, stamp_of(path), source) for path, source in found]
         self._memory = Memory(store, files)
         self.files = self._memory.told_apart(files)
         self._taken = set(self._memory.ids)  # ids that a further document cannot have
@@ -221,6 +223,14 @@ class Changes:
     def _pass_over(self, folder: Path, error: DocumentError) -> None:
         self._passed_over.append(folder)
         self.report.skipped.append((printable(folder), str(error).removeprefix(f"{printable(folder)}: ")))
+
+    def _is_of_a_store(self, folder: Path) -> bool:
+        """Whether a folder is a store, whose files are no documents; of another than this one the report says so."""
+        if os.path.realpath(folder) == self._own:
+            return True
+        if found := is_store(folder):
+            self.report.skipped.append((printable(folder), "it is a store of langbert, whose files are no documents"))
+        return found
 
     def _refuse(self, file: SourceFile, reason: str, state: FileState) -> None:
         """Note what is not even opened; the store hears of it where it does not know it yet."""

@@ -14,6 +14,8 @@ from ..files import is_leftover
 STORE_FILE = "store.sqlite"
 DERIVED = "derived"  # the folder of the indexes
 MOST_SHARDS = 1000
+APPLICATION_ID = 0x4C424552  # "LBER"
+_AT_APPLICATION_ID = 68  # of the bytes that an SQLite database begins with
 SHARDS_FILE = "shards.json"  # says of a folder that it is a store in shards
 
 
@@ -39,6 +41,20 @@ def check_folder(folder: Path, *, create: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot use {folder} as a store: {error.strerror or error}") from error
+
+
+def is_store(folder: Path) -> bool:
+    """Whether there is a store in ``folder``, in shards or not, of whatever format; nothing of it is opened."""
+    try:
+        with (folder / STORE_FILE).open("rb") as file:
+            file.seek(_AT_APPLICATION_ID)
+            return file.read(4) == APPLICATION_ID.to_bytes(4, "big")
+    except OSError:
+        pass
+    try:
+        return shards_in(folder) is not None
+    except StoreError:
+        return False
 
 
 def shards_in(folder: Path) -> int | None:

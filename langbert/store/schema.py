@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 from ..errors import StoreCorrupt, StoreError
 from . import postings
+from .checks import APPLICATION_ID
 
 FORMAT = 4
 """The version of the layout. Raise it for changes that older versions of langbert cannot read or keep up. What a store
@@ -27,8 +28,6 @@ INDEXED_METADATA = 4
 """The first format with ``postings`` as they are looked up."""
 
 OLDEST_FORMAT = 1
-
-_APPLICATION_ID = 0x4C424552  # "LBER"
 
 _TABLES = """
 CREATE TABLE meta (
@@ -151,7 +150,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
     connection.execute(postings.TABLE)
     connection.execute("INSERT INTO meta VALUES ('chunks', 0)")
     connection.execute("INSERT INTO meta VALUES ('documents', 0)")
-    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {FORMAT}")
 
 
@@ -162,7 +161,7 @@ def check_format(connection: sqlite3.Connection, where: str) -> None:
         StoreError: another program's database, or a newer format.
         StoreCorrupt: a store that lacks a table.
     """
-    if _pragma(connection, "application_id") != _APPLICATION_ID:
+    if _pragma(connection, "application_id") != APPLICATION_ID:
         raise StoreError(f"{where} is an SQLite database but not a langbert store; choose another folder")
     version = _pragma(connection, "user_version")
     if not OLDEST_FORMAT <= version <= FORMAT:
