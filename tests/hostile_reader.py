@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,6 +28,9 @@ def read_one(task: Task) -> Reading:
         os._exit(3)
     while told.startswith(b"HANG"):
         pass
+    if told.startswith(b"LITTER"):
+        Path(tempfile.mkdtemp(), "half").write_bytes(b"half of a file")
+        os.kill(os.getpid(), signal.SIGKILL)
     if told.startswith(b"STEPS"):  # work that takes long, and says that it goes on
         for _ in range(8):
             time.sleep(0.4)

@@ -131,6 +131,17 @@ def test_a_file_that_cannot_be_read_says_why(client: httpx.Client) -> None:
 
 
 @pytest.mark.models
+def test_a_server_over_a_store_in_memory_leaves_no_folder_behind(
+    minilm, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with running(create_app(Store.open(embedder=minilm))) as url:
+        assert httpx.get(f"{url}/api/documents", **PATIENT).status_code == 200
+        assert any(tmp_path.glob("langbert-uploads-*"))
+    assert not any(tmp_path.glob("langbert-uploads-*"))
+
+
+@pytest.mark.models
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_a_file_that_crashes_its_reader_or_hangs_is_refused_and_the_server_lives(
     minilm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

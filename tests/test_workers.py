@@ -86,6 +86,17 @@ def test_a_file_that_crashes_or_hangs_costs_itself_only(tmp_path: Path) -> None:
     assert all(reading.stamp is not None for reading in readings)
 
 
+@needs_signals
+@pytest.mark.usefixtures("hostile")
+def test_a_killed_reader_leaves_no_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    read_all(written(tmp_path, {"a.txt": "LITTER", "b.txt": "LITTER"}), 1)
+    assert list(scratch.iterdir()) == []
+
+
 @pytest.mark.usefixtures("hostile")
 def test_long_work_that_says_it_goes_on_is_not_ended(tmp_path: Path) -> None:
     (file,) = written(tmp_path, {"scan.txt": "STEPS of work that take longer together than any may."})

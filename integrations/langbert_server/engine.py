@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -197,6 +198,9 @@ class Engine:
             self._thread.join()
         if self._loaded is not None:
             self._loaded.uploads.stop()
+            if self.settings.uploads is None and self._loaded.store.path is None:
+                with suppress(OSError):  # a folder that holds what is not stored yet stays
+                    self._loaded.uploads.folder.rmdir()
             self._loaded.pages.close()
             if self._owns:
                 self._loaded.store.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import LifoQueue
+from tempfile import TemporaryDirectory
 
 from ..errors import DocumentError
 from ..models.cores import usable_cores
@@ -176,11 +178,14 @@ class _Worker:
         self.n_read = 0
         self._limits = limits
         self._late = False
+        self._scratch = TemporaryDirectory(prefix="langbert-", ignore_cleanup_errors=True)
+        own = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self._scratch.name)  # what a killed process left goes with it
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START.format(f"{__package__}.worker")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env={**os.environ, **own},
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
         settings = {"seconds": limits.seconds, "memory": limits.memory, "reader": _READER}
@@ -231,6 +236,7 @@ class _Worker:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+        self._scratch.cleanup()
 
     def _say(self, line: str) -> None:
         if self._process.stdin is not None:
