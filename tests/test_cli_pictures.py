@@ -11,7 +11,7 @@ from test_illustrations import BLUE, RED, picture, report, written
 from test_pictures import made_clip
 from test_pictures import report as pdf_report
 
-from langbert import Store
+from langbert import Store, open_store
 from langbert.store.snapshot import FileRecord
 
 Image = pytest.importorskip("PIL.Image")
@@ -148,7 +148,8 @@ def test_another_model_is_refused_before_anything_is_done(
         ([], 2, "either a question or --picture FILE"),
         (["bees", "--picture", "{file}"], 2, "either a question or --picture FILE"),
         (["bees", "--save", "x"], 2, "are for --pictures"),
-        (["bees", "--pictures", "--where", "a=1", "--mode", "lexical"], 2, "--where, --mode: these are for passages"),
+        (["bees", "--pictures", "--rerank", "x", "--mode", "lexical"], 2, "--rerank, --mode: these are for passages"),
+        (["bees", "--pictures", "--where", "nothing"], 2, "nothing"),
         (["  ", "--pictures"], 1, "the question is empty"),
         (["--picture", "{file}"], 1, "no picture"),
         (["--picture", "none.png"], 2, "does not exist"),
@@ -170,6 +171,29 @@ def test_bad_input(
 def test_engines_outside_hold_none(cli: Cli, folder: Path, clip: Path) -> None:
     result = cli("index", folder, "--store", "postgresql://nobody@127.0.0.1:9/none", "--image-embedder", clip)
     assert (result.code, "engines outside hold no pictures" in result.err) == (1, True)
+
+
+def test_shards_hold_none_and_say_so_before_a_store_is_made(
+    cli: Cli, folder: Path, clip: Path, tmp_path: Path
+) -> None:
+    into = ["index", folder, "--store", tmp_path / "s", "--image-embedder", clip, "--embedder", tmp_path / "none"]
+    result = cli(*into, "--shards", 2)
+    assert (result.code, "nor do stores in shards" in result.err) == (1, True), result.err
+    assert not (tmp_path / "s").exists()
+    open_store(tmp_path / "s", shards=2).close()
+    assert "nor do stores in shards" in cli(*into).err
+
+
+def test_a_filter_leaves_the_pictures_of_what_it_leaves(cli: Cli, store: Path, tmp_path: Path) -> None:
+    asked = written(tmp_path, "asked.jpg", picture(BLUE, "JPEG"))
+    for question in (["河流", "--pictures"], ["--picture", asked]):
+        for wanted, pictures in (("format=pdf", 2), ("format=docx", 3), ("format=odt", 0)):
+            found = cli("search", *question, "--store", store, "--where", wanted, "--json").json
+            shown = [*found["pictures"], *found.get("hits", [])]
+            assert len(found["pictures"]) == pictures
+            assert {one["source"].rpartition(".")[2] for one in shown} <= {wanted.partition("=")[2]}
+    none = cli("search", "river", "--pictures", "--store", store, "--where", "format=odt")
+    assert "Try without --where" in none.err
 
 
 def test_names_of_files_are_harmless(cli: Cli, bert: Path, clip: Path, tmp_path: Path) -> None:

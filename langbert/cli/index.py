@@ -172,7 +172,7 @@ def index(
         workers=workers,
         limits=Limits(file_seconds, file_memory << 20, max_unfolded and max_unfolded << 20),
     )
-    images = image_model(store, image_embedder, output)
+    images = image_model(store, image_embedder, shards, output)
     changes, space = _compared(paths, store, replace(options, pictures=images is not None), output)
     with changes, ExitStack() as stack:
         encoder = cluster = None

@@ -30,11 +30,19 @@ _OUTSIDE = "engines outside hold no pictures, nor do stores in shards: one folde
 
 
 def search_pictures(
-    output: Output, question: str | None, file: Path | None, store: str, k: int, save: Path | None, model: str | None
+    output: Output,
+    question: str | None,
+    file: Path | None,
+    store: str,
+    k: int,
+    where: dict[str, Any] | None,
+    save: Path | None,
+    model: str | None,
 ) -> None:
     """The pictures nearest to words, or to the picture in a file, and then passages, too.
 
     Args:
+        where: a filter on the metadata of their passages.
         save: a folder for the pictures that are found; new, or empty.
         model: what embeds them, where it is not where the store remembers it.
     """
@@ -44,8 +52,8 @@ def search_pictures(
     with open_pictured(store, model, output) as opened:
         started = time.perf_counter()
         try:
-            found = opened.pictures.search(question or "" if given is None else given, k)
-            passages = [] if given is None else opened.pictures.passages(given, k)
+            found = opened.pictures.search(question or "" if given is None else given, k, where=where)
+            passages = [] if given is None else opened.pictures.passages(given, k, where=where)
         except DocumentError as error:
             raise DocumentError(f"{file}: {error}") from error
         seconds = time.perf_counter() - started
@@ -60,7 +68,7 @@ def search_pictures(
         output.json({**asked, "pictures": pictures, **told, "seconds": round(seconds, 4)})
         return
     if not pictures:
-        output.note("Nothing found.", "dim")
+        output.note("Nothing found." + (" Try without --where." if where else ""), "dim")
         return
     _show(output, pictures, saved)
     if passages:
@@ -81,15 +89,19 @@ def embed_anew(output: Output, store: str, model: str) -> None:
     output.result({"path": store, "image_embedder": model, "pictures": pictures}, said)
 
 
-def image_model(store: str, name: str | None, output: Output) -> str | None:
+def image_model(store: str, name: str | None, shards: int | None, output: Output) -> str | None:
     """What embeds pictures: what is named, or what the store remembers, if it can still be had.
 
+    Args:
+        shards: in how many a store that is not there yet will be.
+
     Raises:
-        StoreError: one is named, and the store lies outside.
+        StoreError: one is named, and the store lies outside or is in shards.
     """
     from ..store import Store
+    from ..store.checks import shards_in
 
-    if is_url(store) and name is not None:
+    if name is not None and (is_url(store) or shards is not None or shards_in(Path(store)) is not None):
         raise StoreError(_OUTSIDE)
     if is_url(store) or name is not None or not exists(store):
         return name

@@ -73,12 +73,12 @@ def search(
     if (question is None) == (picture is None):
         raise typer.BadParameter("give either a question or --picture FILE")
     if pictures or picture is not None:
-        _require_plain(where=where, rerank=rerank, mode=None if mode == "hybrid" else mode)
+        _require_plain(rerank=rerank, mode=None if mode == "hybrid" else mode)
         from .pictures import search_pictures
 
         if question is not None:
             checked_question(question)
-        search_pictures(output, question, picture, store, k, save, image_embedder)
+        search_pictures(output, question, picture, store, k, wanted, save, image_embedder)
         return
     if save is not None or image_embedder is not None:
         raise typer.BadParameter("--save and --image-embedder are for --pictures and --picture FILE")

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from ..documents import Picture
 from ..errors import StoreCorrupt, StoreError, StoreMismatch
-from ..records import Candidate, EmbeddingSpace
+from ..records import Candidate, EmbeddingSpace, SearchMode
 from .checks import checked_vectors
 from .encoding import Vector, vector_from, vector_to
+from .filters import Where
 from .fusion import reciprocal_ranks
 from .snapshot import Mark, Snapshot
 from .transaction import Transaction
@@ -184,40 +185,51 @@ class Pictures:
             ids = [id for (id,) in state.sql.execute(query, (document_id, last, start))]
             return list(_pictures(state, ids).values())
 
-    def search(self, query: str | bytes, k: int = 10) -> list[FoundPicture]:
+    def search(self, query: str | bytes, k: int = 10, *, where: Where | None = None) -> list[FoundPicture]:
         """The ``k`` best pictures, best first, for words or for a picture (the bytes of its file).
 
         For words, what the pictures show and what the passages with their captions say are two rankings, fused.
 
+        Args:
+            where: only pictures whose captions stand in passages that satisfy this filter.
+
         Raises:
+            FilterError: ``where`` cannot be understood.
             StoreError: there is no image embedder.
             StoreMismatch: the stored pictures were embedded in another space.
         """
         held = self._vectors()
-        near = self._nearest(query, held)
-        told = self._told(query, held) if isinstance(query, str) else []
+        allowed = self._allowed(held, where)
+        near = self._nearest(query, held, allowed)
+        told = self._told(query, held, where) if isinstance(query, str) else []
         fused = _fused(near, told, 0.5 if told else 1.0)[:k]
         pictures = self.get(held.ids[i] for i, _ in fused)
         scores = {held.ids[i]: score for i, score in fused}
         return [FoundPicture(picture, scores[picture.id]) for picture in pictures]
 
-    def passages(self, picture: bytes, k: int = 10) -> list[Candidate]:
+    def passages(self, picture: bytes, k: int = 10, *, where: Where | None = None) -> list[Candidate]:
         """The ``k`` best passages for a picture (the bytes of its file): those that hold the captions of the pictures
         most like it, fused with those that the best caption finds.
 
+        Args:
+            where: only passages that satisfy this filter, and the pictures in them.
+
         Raises:
-            StoreError, StoreMismatch: as in :meth:`search`.
+            FilterError, StoreError, StoreMismatch: as in :meth:`search`.
         """
         held = self._vectors()
-        near = self._nearest(picture, held)
+        near = self._nearest(picture, held, self._allowed(held, where))
         if not near:
             return []
         with self._database.reading() as state:
             rows = list(dict.fromkeys(row for i in near for row in _rows_at(state, *held.places[i])))
+            if where is not None:
+                passing = set(state.matching(where).tolist())
+                rows = [row for row in rows if row in passing]
             known = state.chunks(rows)
             beside = [known[row] for row in rows if row in known]
         caption = self.get([held.ids[near[0]]])[0].caption
-        said = self._found(caption) if caption.strip() else []
+        said = self._found(caption, where) if caption.strip() else []
         chunks = {chunk.id: chunk for chunk in [*(one.chunk for one in said), *beside]}
         number = {id: i for i, id in enumerate(chunks)}
         fused = _fused([number[chunk.id] for chunk in beside], [number[one.chunk.id] for one in said], 0.5)
@@ -257,29 +269,39 @@ class Pictures:
             self._held = state.mark, held
             return held
 
-    def _nearest(self, query: str | bytes, held: _Vectors) -> list[int]:
-        """Numbers of the nearest pictures, best first."""
+    def _allowed(self, held: _Vectors, where: Where | None) -> list[int]:
+        """Numbers of the pictures whose captions stand in passages that satisfy ``where``."""
+        if where is None:
+            return list(range(len(held.ids)))
+        with self._database.reading() as state:
+            passing = set(state.matching(where).tolist())
+            return [i for i, place in enumerate(held.places) if not passing.isdisjoint(_rows_beside(state, *place))]
+
+    def _nearest(self, query: str | bytes, held: _Vectors, allowed: Sequence[int]) -> list[int]:
+        """Numbers of the nearest of the ``allowed`` pictures, best first."""
         embedder = self._needed()
-        if not held.ids:
+        if not allowed:
             return []
         vector = embedder.embed_texts([query]) if isinstance(query, str) else embedder.embed_images([query])
-        norms = np.linalg.norm(held.matrix, axis=1)
-        order = np.argsort(-(held.matrix @ vector[0]) / np.maximum(norms, 1e-12), kind="stable")
-        return [int(i) for i in order[:_DEPTH]]
+        matrix = held.matrix[allowed]
+        norms = np.linalg.norm(matrix, axis=1)
+        order = np.argsort(-(matrix @ vector[0]) / np.maximum(norms, 1e-12), kind="stable")
+        return [allowed[i] for i in order[:_DEPTH]]
 
-    def _told(self, question: str, held: _Vectors) -> list[int]:
+    def _told(self, question: str, held: _Vectors, where: Where | None) -> list[int]:
         """Numbers of the pictures whose captions stand in the passages that the question finds, in their order."""
         numbers = (
             i
-            for one in self._found(question)
+            for one in self._found(question, where)
             for i, (document, start, end) in enumerate(held.places)
             if document == one.document_id and start < one.chunk.end and end > one.chunk.start
         )
         return list(dict.fromkeys(numbers))
 
-    def _found(self, words: str) -> list[Candidate]:
+    def _found(self, words: str, where: Where | None) -> list[Candidate]:
         """The passages for them."""
-        return self._store.search(words, _DEPTH, mode="lexical" if self._store.embedder is None else "hybrid")
+        mode: SearchMode = "lexical" if self._store.embedder is None else "hybrid"
+        return self._store.search(words, _DEPTH, mode=mode, where=where)
 
 
 def set_space(transaction: Transaction, space: EmbeddingSpace) -> None:
@@ -343,6 +365,12 @@ def _rows_at(state: Snapshot, document_id: str, start: int, end: int) -> list[in
     """The chunks that share characters with a place."""
     query = "SELECT row_id FROM chunks WHERE document_id = ? AND start < ? AND start + length(text) > ? ORDER BY start"
     return [row for (row,) in state.sql.execute(query, (document_id, max(end, start + 1), start))]
+
+
+def _rows_beside(state: Snapshot, document_id: str, start: int, end: int) -> list[int]:
+    """The chunks at a place; all of the document where none stands there, as beside a picture without a caption."""
+    query = "SELECT row_id FROM chunks WHERE document_id = ?"
+    return _rows_at(state, document_id, start, end) or [row for (row,) in state.sql.execute(query, (document_id,))]
 
 
 def _fused(first: Sequence[int], second: Sequence[int], weight: float) -> list[tuple[int, float]]:
