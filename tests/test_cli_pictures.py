@@ -173,9 +173,7 @@ def test_engines_outside_hold_none(cli: Cli, folder: Path, clip: Path) -> None:
     assert (result.code, "engines outside hold no pictures" in result.err) == (1, True)
 
 
-def test_shards_hold_none_and_say_so_before_a_store_is_made(
-    cli: Cli, folder: Path, clip: Path, tmp_path: Path
-) -> None:
+def test_shards_hold_none_and_say_so_before_a_store_is_made(cli: Cli, folder: Path, clip: Path, tmp_path: Path) -> None:
     into = ["index", folder, "--store", tmp_path / "s", "--image-embedder", clip, "--embedder", tmp_path / "none"]
     result = cli(*into, "--shards", 2)
     assert (result.code, "nor do stores in shards" in result.err) == (1, True), result.err

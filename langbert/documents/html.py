@@ -18,6 +18,7 @@ from .encoding import XML_DECLARATION, decode
 from .extract import MAX_INDENT, Extract, TextBuilder, whole_number
 from .grid import Cell, Grid, is_quantity, nested
 from .html_depth import flattened, with_few_attributes
+from .html_roles import with_tables
 from .html_visible import BLOCKS, COOKIES, HEADINGS, can_be_opened, has_substance, in_heading, is_hidden, is_opener
 from .marks import RAISED, STRUCK, as_seen
 from .parts import name_in_page
@@ -39,6 +40,7 @@ _FURNITURE = {"nav", "header", "footer", "menu", "dialog"}
 _FURNITURE_ROLES = {"navigation", "contentinfo", "search", "menu", "menubar", "dialog", "alertdialog", "banner"}
 _FURNITURE_CLASSES = {"headerlink", "mw-editsection", "navbar", "breadcrumb", "breadcrumbs", "sphinxsidebar"}
 _SIDE_CLASSES = {"sidebar", "aside"}  # a note beside the text, or navigation: its links tell
+_END_OF_PAGE = re.compile(r"</(?:body|html)\s{0,9}>", re.I)  # libxml2 loses what follows, which browsers show
 _MARKS = {"sup": RAISED, "s": STRUCK, "del": STRUCK, "strike": STRUCK}
 _LIST_STYLE = re.compile(r"list-style(?:-type)?\s*:\s*([\w-]+)", re.I)
 _NUMBER_FORMS = {
@@ -99,11 +101,12 @@ def parse(data: bytes, declared: str | None = None) -> _Element:
     found = _META_CHARSET.search(data, 0, _HEAD)
     named = declared or (next(name for name in found.groups() if name).decode("ascii") if found else None)
     text = XML_DECLARATION.sub("", decode(data, named), count=1).replace("\0", "")
-    text = with_few_attributes(text)
+    text = with_few_attributes(_END_OF_PAGE.sub("", text))
     root, whole = _tree(text)
     if not whole:
         remark("its mark-up nests deeper than any page does; what is deeper is read without it")
         root, _ = _tree(flattened(text))
+    with_tables(root)
     return root
 
 
