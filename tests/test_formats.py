@@ -86,6 +86,41 @@ def lines(data: bytes, name: str = "a.xlsx") -> list[str]:
     return [line for line in parse_as(data, name).text.split("\n") if line]
 
 
+@pytest.mark.parametrize(
+    ("sheet", "said"),
+    [
+        (  # other rows
+            "Fruit Price  Staff Phone/Fig 3  Ann 11/Plum 4  Bob 22/x 5/y 5",
+            ["Fruit | Price", "Fig | Price: 3", "Staff | Phone", "Ann | Phone: 11", "Bob | Phone: 22"],
+        ),
+        (  # the same names
+            "资产 2023 2024  负债 2023 2024/现金 1 2  借款 5 6/存货 3 4  股本 7 8",
+            ["资产 | 2023 | 2024", "存货 | 2023: 3 | 2024: 4", "负债 | 2023 | 2024", "借款 | 2023: 5 | 2024: 6"],
+        ),
+        (  # titles of their own
+            "Fees   Desk/Room Fee  Hour Who/A 1  early Ann/B 2  late Bo",
+            ["Fees", "Room | Fee", "A | Fee: 1", "Desk", "Hour | Who", "late | Bo"],
+        ),
+        (  # remarks on the rows
+            "Stock/Fruit Price  Remark By/Fig 3  old x/Plum 4/Kiwi 6  new y",
+            ["Stock", "Fig | Price: 3 | Remark: old | By: x", "Kiwi | Price: 6 | Remark: new | By: y"],
+        ),
+        (  # a column for looks
+            "Fruit Price  Colour Shape/Fig 3  blue round/Plum 4  red long",
+            ["Fig | Price: 3 | Colour: blue | Shape: round"],
+        ),
+    ],
+)
+def test_tables_beside_each_other_in_a_sheet_are_read_one_by_one(sheet: str, said: list[str]) -> None:
+    rows: list[list[Value]] = [
+        [int(value) if len(value) < 3 and value.isdigit() else value or None for value in row.split(" ")]
+        for row in sheet.split("/")
+    ]
+    found = lines(workbook({"Sheet": [["All"], [], *rows, [], ["End", "x"]]}))
+    assert [line for line in found if line in said] == said
+    assert (found[1], found[-1]) == ("All", "End | x")
+
+
 def test_every_row_of_a_spreadsheet_names_its_columns(tmp_path: Path) -> None:
     rows: list[list[Value]] = [
         ["销售 2024", None, None],

@@ -81,14 +81,14 @@ def text_of(folder: Path, body: str) -> str:
             "列表说明。\n\nSecond page",
         ),
         (
-            "<div role='table'><div role='rowgroup'><div role='row'><b role='columnheader'>Depot</b><b role='columnheader'>"
-            "Head</b><b role='columnheader'>Bays</b></div></div><ul role='rowgroup'><li role='row'><div><i role='cell'>Lund"
-            "</i></div><i role='cell'></i><i role='cell'>14</i></ul></div>",
+            "<div role='table'><div role='rowgroup'><div role='row'><b role='columnheader'>Depot</b>"
+            "<b role='columnheader'>Head</b><b role='columnheader'>Bays</b></div></div>"
+            "<ul role='rowgroup'><li role='row'><div><i role='cell'>Lund</i></div>"
+            "<i role='cell'></i><i role='cell'>14</i></ul></div>",
             "Depot | Head | Bays\nLund | Head: – | Bays: 14",
         ),
         (
-            "<div role='grid'><p role='row'><b role='rowheader'>甲</b><span role='gridcell' aria-colspan='2'>9 元</span>"
-            "</p></div>",
+            "<div role='grid'><p role='row'><b role='rowheader'>甲</b><i role='cell' aria-colspan='2'>9 元</i></div>",
             "甲 | 9 元 | 9 元",
         ),
         ("<div role='grid'><p role='row'><b role='gridcell'>A</b> beside</p></div>", "A beside"),

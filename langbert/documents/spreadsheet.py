@@ -19,6 +19,7 @@ from .extract import Extract, TextBuilder
 from .grid import Cell, Grid
 from .properties import office_properties
 from .remarks import remark
+from .sheet_parts import Row, blocks, columns_of, parts
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet
@@ -29,7 +30,6 @@ _PLACE = re.compile(rb'<(?:\w+:)?c\s[^<>]*?\br="([A-Z]{1,3})(\d{1,7})"')
 _TABLE, _OFFICE = (f"{{urn:oasis:names:tc:opendocument:xmlns:{name}:1.0}}" for name in ("table", "office"))
 _TITLE = ".//{http://purl.org/dc/elements/1.1/}title"
 
-Row = Sequence[Any]
 Merged = dict[tuple[int, int], tuple[int, int]]  # row and column of the first cell → rows and columns
 
 
@@ -133,41 +133,30 @@ def _write(name: str, sheet: CalamineSheet, builder: TextBuilder) -> None:
     merged: Merged = {
         begin: (end[0] - begin[0] + 1, end[1] - begin[1] + 1) for begin, end in sheet.merged_cell_ranges or ()
     }
-    tables = list(_tables(rows))
+    tables = [(part, *table) for part in parts(rows) for table in _tables(part)]
     if tables:
         builder.heading(name, 2)
-    for first, last, headers in tables:
-        builder.table(_grid(rows[first:last], first, merged), headers)
+    for part, first, last, headers in tables:
+        builder.table(_grid(part[first:last], first, merged), headers)
 
 
 def _tables(rows: Sequence[Row]) -> Iterator[tuple[int, int, int | None]]:
     """The first row of each table, the one after its last, and how many are headers where that is sure."""
-    blocks = list(_blocks(rows))
+    found = [*blocks(rows)]
     index = 0
-    while index < len(blocks):
-        first, last = blocks[index]
+    while index < len(found):
+        first, last = found[index]
         headers = _headers(rows[first:last])
-        after = blocks[index + 1] if index + 1 < len(blocks) else None
+        after = found[index + 1] if index + 1 < len(found) else None
         if after is not None and after[0] == last + 1 and _names_columns(rows[first:last], rows[after[0] : after[1]]):
             headers, last, index = last - first, after[1], index + 1  # an empty row below the names
         yield first, last, headers
         index += 1
 
 
-def _blocks(rows: Sequence[Row]) -> Iterator[tuple[int, int]]:
-    """The first row and the one after the last of each run of rows that are not empty."""
-    first = None
-    for number, row in enumerate([*rows, ()]):
-        if any(value != "" for value in row):
-            first = number if first is None else first
-        elif first is not None:
-            yield first, number
-            first = None
-
-
 def _headers(rows: Sequence[Row]) -> int | None:
     """How many rows name the columns, where that takes several: up to one that names all, or to the first figures."""
-    width = len(_columns(rows))
+    width = len(columns_of(rows))
     count, said = 0, 0
     for row in rows[:_MOST_HEADERS]:
         if any(map(_is_figure, row)):
@@ -182,13 +171,8 @@ def _names_columns(above: Sequence[Row], below: Sequence[Row]) -> bool:
     """Whether a block without figures says what the columns of the next one are."""
     if len(above) > _MOST_HEADERS or any(_is_figure(value) for row in above for value in row):
         return False
-    named, filled = set(_columns(above[-1:])), set(_columns(below))
+    named, filled = set(columns_of(above[-1:])), set(columns_of(below))
     return len(named) > 1 and named <= filled and any(_is_figure(value) for row in below for value in row)
-
-
-def _columns(rows: Sequence[Row]) -> list[int]:
-    """Those in which anything stands."""
-    return sorted({column for row in rows for column, value in enumerate(row) if value != ""})
 
 
 def _is_figure(value: object) -> bool:
@@ -198,7 +182,7 @@ def _is_figure(value: object) -> bool:
 
 def _grid(rows: Sequence[Row], first: int, merged: Merged) -> Grid:
     """Rows of the sheet, from ``first`` on, without columns in which nothing stands."""
-    columns = _columns(rows)
+    columns = columns_of(rows)
     grid = Grid()
     covered: set[tuple[int, int]] = set()
     for number, row in enumerate(rows, first):
