@@ -178,3 +178,12 @@ def test_a_report_and_parts_without_their_boundary(tmp_path: Path) -> None:
 @pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b"\r\n\n", b"From a@b.c Tue Mar  5 10:00 2024\n"])
 def test_what_stands_before_the_headers(tmp_path: Path, before: bytes) -> None:
     assert read(tmp_path, before + b"Subject: Keys\nFrom: a@b.c\n\nAt the desk.\n").metadata["title"] == "Keys"
+
+
+def test_mail_of_apples_program(tmp_path: Path) -> None:
+    mail = "Subject: 进度\nFrom: a@b.c\n\nThe ferry leaves at 7. 渡轮七点开。\n".encode()
+    notes = b'<?xml version="1.0"?><plist><dict><key>flags</key><integer>8590195713</integer></dict></plist>\n'
+    (tmp_path / "1.emlx").write_bytes(b"%-10d\n" % len(mail) + mail + notes)
+    document = read_document(tmp_path / "1.emlx")
+    assert (document.metadata["title"], document.metadata["format"]) == ("进度", "email")
+    assert document.text.rstrip().endswith("The ferry leaves at 7. 渡轮七点开。")

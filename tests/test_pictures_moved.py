@@ -208,7 +208,34 @@ def test_damage_is_found_and_told(tmp_path: Path, store: Path) -> None:
     sql.close()
     (finding,) = examine(store).found("primary")
     assert (finding.where, finding.items) == ("table pictures", ("d:river",))
-    assert any("pictures are not saved" in remark for remark in rescue(store, tmp_path / "saved").remarks)
+
+
+@pytest.mark.parametrize(
+    "damage", ["vector = zeroblob(length(vector))", "png = substr(png, 1, 60)", "caption = 'no such'", "\"end\" = 'x'"]
+)
+def test_a_damaged_picture_costs_itself_alone(tmp_path: Path, store: Path, clip: ImageEmbedder, damage: str) -> None:
+    with opened(store, clip) as old:
+        pictures, vectors, space = content(old)
+    sql = sqlite3.connect(store / "store.sqlite")
+    sql.execute(f"UPDATE pictures SET {damage} WHERE id = 'd:river'")
+    sql.commit()
+    sql.close()
+    saved = rescue(store, tmp_path / "saved")
+    assert (saved.pictures, saved.lost_pictures, saved.remarks) == (1, ["d:river"], [])
+    assert saved.to_dict()["lost_pictures"] == ["d:river"]
+    with opened(tmp_path / "saved", clip) as new:
+        assert content(new) == (pictures[:1], vectors[:1], space)
+        new.pictures.add([RIVER])
+        assert new.pictures.get(["d:honey", "d:river"]) == pictures
+
+
+def test_pictures_of_an_unknown_model_are_not_saved(tmp_path: Path, store: Path) -> None:
+    sql = sqlite3.connect(store / "store.sqlite")
+    sql.execute("UPDATE meta SET value = 'x' WHERE key = 'image_space'")
+    sql.commit()
+    sql.close()
+    remarks = rescue(store, tmp_path / "saved").remarks
+    assert any("pictures are not saved" in remark for remark in remarks)
 
 
 def test_a_caption_is_checked_wherever_a_picture_comes_from(store: Path, clip: ImageEmbedder) -> None:

@@ -119,13 +119,19 @@ def _first(names: Sequence[str], count: int) -> str:
 def _show_saved(output: Output, saved: Rescue) -> None:
     from rich.text import Text
 
-    said = f"{saved.documents:,} documents and {saved.chunks:,} chunks are whole and were saved in "
+    with_pictures = f" and {saved.pictures:,} pictures" if saved.pictures else ""
+    said = f"{saved.documents:,} documents, {saved.chunks:,} chunks{with_pictures} are whole and were saved in "
     output.say(Text.assemble(said, (str(saved.path), "bold green")))
-    for what, names in (("documents", saved.lost_documents), ("chunks", saved.lost_chunks)):
+    lost_ones = (
+        ("documents", saved.lost_documents),
+        ("chunks", saved.lost_chunks),
+        ("pictures", saved.lost_pictures),
+    )
+    for what, names in lost_ones:
         if names:
             lost = Text.assemble((f"{len(names):,} {what} are lost: ", "bold red"), visible(_first(names, len(names))))
             output.say(lost)
     for remark in saved.remarks:
         output.say(Text(visible(remark), "dim"))
-    if saved.lost_chunks or saved.lost_documents or saved.remarks:
+    if any(names for _, names in lost_ones) or saved.remarks:
         output.note("Index the sources again into the new folder: only what is missing will be embedded.", "bold")

@@ -48,7 +48,7 @@ FORMATS: tuple[Format, ...] = (
     Format("word", (".doc", ".dot"), "old_office"),
     Format("powerpoint", (".ppt", ".pps"), "old_office"),
     Format("epub", (".epub",), "epub", version=2),
-    Format("email", (".eml", ".mbox", ".mht", ".mhtml"), "mail", version=5),
+    Format("email", (".eml", ".emlx", ".mbox", ".mht", ".mhtml"), "mail", version=5),
     Format("outlook", (".msg",), "outlook"),
     Format("csv", (".csv", ".tsv"), "table", version=3),
     Format("spreadsheet", (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "spreadsheet", version=3),

@@ -37,6 +37,7 @@ _WHOLE = 0.6  # of the words that the HTML has; plain text with fewer is a stub
 MAX_HEADER = 4_000  # characters
 _MAX_DEPTH = 12
 _MAILS = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\r\n\r\n))From [^\r\n]{1,200}\d{4}[^\r\n]{0,20}\r?\n")
+_COUNT = re.compile(rb"(\d{1,12})[ \t]*\r?\n")  # of the mail's bytes: Apple's program writes its own notes behind them
 _ENCODED_WORDS = re.compile(r"(?:=\?[^\s?]+\?[bq]\?[^\s?]*\?=(?:[ \t\r\n]*(?==\?))?)+", re.I)
 _UNREAD = {
     "application/pkcs7-mime": "a part that is encrypted, or signed as a whole, not read",
@@ -71,6 +72,8 @@ def _in_utf8(words: re.Match[str]) -> str:
 
 def read(data: bytes) -> Extract:
     data = data.removeprefix(BOM_UTF8).lstrip(b"\r\n")
+    if counted := _COUNT.match(data):
+        data = data[counted.end() : counted.end() + int(counted[1])]
     mails = _MAILS.split(data)[1:] if data.startswith(b"From ") else []  # a mailbox (RFC 4155)
     if len(mails) < 2:
         return extract_of(message_from_bytes(mails[0] if mails else data, policy=Bounded()))

@@ -41,9 +41,13 @@ BLOCK = 16
 StoredPicture = tuple[Picture, Vector]
 """A picture, and its vector."""
 
+SPACE = "image_space"
+"""Where the metadata of a store tell what made the vectors of its pictures."""
+
+COLUMNS = 'id, document_id, png, caption, start, "end", page'
+"""A picture's, in the order of its fields."""
+
 _DEPTH = 50  # of each ranking that is fused
-_SPACE = "image_space"
-_COLUMNS = 'id, document_id, png, caption, start, "end", page'
 _THERE = (
     "FROM pictures JOIN documents ON documents.id = pictures.document_id "
     "AND documents.content_hash = pictures.content_hash"
@@ -306,12 +310,12 @@ class Pictures:
 
 def set_space(transaction: Transaction, space: EmbeddingSpace) -> None:
     """What made the vectors of all pictures."""
-    transaction.set_meta(_SPACE, json.dumps(asdict(space)))
+    transaction.set_meta(SPACE, json.dumps(asdict(space)))
 
 
 def space_of(state: Snapshot) -> EmbeddingSpace | None:
     """What made the vectors of the pictures; None before the first one."""
-    return state.space_called(_SPACE)
+    return state.space_called(SPACE)
 
 
 def count(state: Snapshot) -> int:
@@ -322,7 +326,7 @@ def count(state: Snapshot) -> int:
 def stored(state: Snapshot) -> Iterator[StoredPicture]:
     """All pictures that count, by id."""
     for id in _ids(state):
-        columns = ", ".join(f"pictures.{name}" for name in _COLUMNS.split(", "))
+        columns = ", ".join(f"pictures.{name}" for name in COLUMNS.split(", "))
         query = f"SELECT {columns}, vector, checksum {_THERE} WHERE pictures.id = ?"
         *fields, vector, checksum = state.sql.execute(query, (id,)).fetchone()
         yield Picture(*fields), (vector, checksum)
@@ -355,7 +359,7 @@ def _ids(state: Snapshot) -> list[str]:
 def _pictures(state: Snapshot, ids: Sequence[str]) -> dict[str, Picture]:
     if not state.has_table("pictures"):
         return {}
-    columns = ", ".join(f"pictures.{name}" for name in _COLUMNS.split(", "))
+    columns = ", ".join(f"pictures.{name}" for name in COLUMNS.split(", "))
     query = f"SELECT {columns} {_THERE} WHERE pictures.id = ?"
     rows = (state.sql.execute(query, (id,)).fetchone() for id in ids)
     return {row[0]: Picture(*row) for row in rows if row is not None}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,8 +16,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import StoreCorrupt
+from ...documents import Picture
+from ...errors import StoreCorrupt, StoreError
 from ...records import EmbeddingSpace
+from .. import pictures
 from ..checks import STORE_FILE
 from ..encoding import CHUNK_COLUMNS, DOCUMENT_COLUMNS, DocumentRow, Vector, encode_chunk
 from ..snapshot import Snapshot, StoredChunk, StoredText
@@ -25,6 +28,7 @@ from .copying import Watch, blocks_of, new_store, unwatched
 from .scanning import UNREADABLE, Table, is_sound_vector, label, sound_chunk, sound_document
 
 _NAMED = 1000
+_PNG = b"\x89PNG\r\n\x1a\n"
 _TEXT = CHUNK_COLUMNS.split(", ").index("text")
 
 
@@ -37,6 +41,7 @@ class Rescue:
         lost_documents: ids (or rows) of documents whose text is damaged.
         lost_chunks: ids (or rows) of chunks whose text, or vector, is damaged. Where their document was saved, adding
             it again cuts and embeds it again.
+        lost_pictures: ids (or rows) of those that are damaged, or whose document is lost.
         restored: chunks whose damaged text could be taken from their document.
         remarks: what else could not be read.
     """
@@ -45,14 +50,17 @@ class Rescue:
     documents: int = 0
     chunks: int = 0
     restored: int = 0
+    pictures: int = 0
     lost_documents: list[str] = field(default_factory=list)
     lost_chunks: list[str] = field(default_factory=list)
+    lost_pictures: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form that ``langbert doctor --repair --json`` prints."""
-        lost = {"lost_documents": self.lost_documents[:_NAMED], "lost_chunks": self.lost_chunks[:_NAMED]}
-        return {**asdict(self), **lost, "path": str(self.path)}
+        said = asdict(self)
+        lost = {name: names[:_NAMED] for name, names in said.items() if name.startswith("lost_")}
+        return {**said, **lost, "path": str(self.path)}
 
 
 def rescue(folder: str | Path, target: str | Path | None = None, *, watch: Watch | None = None) -> Rescue:
@@ -109,7 +117,7 @@ class _Salvage:
         self._sql.execute("BEGIN")
         self._sql.execute("SELECT count(*) FROM sqlite_master").fetchone()  # not even that: there is nothing to save
         try:
-            dimension, space = self._dimension(), self._space()
+            dimension, space = self._dimension(), self._space("space", "the vectors")
             with new_store(self._result.path) as store:
                 self._save_documents(store)
                 self._save_chunks(store, dimension)
@@ -117,12 +125,11 @@ class _Salvage:
                     transaction.set_space(dimension, space)
                     transaction.forget_chunking(self._incomplete)
                 self._save_ledger(store)
+                self._save_pictures(store)
                 self._tell("indexes", 0, 1)
             self._tell("indexes", 1, 1)
         finally:
             self._sql.execute("ROLLBACK")
-        if self._value("SELECT count(*) FROM pictures"):
-            self._result.remarks.append("pictures are not saved: `langbert index --image-embedder` takes them again")
         for name, saved, lost in (
             ("documents", self._result.documents, self._result.lost_documents),
             ("chunks", self._result.chunks, self._result.lost_chunks),
@@ -153,12 +160,12 @@ class _Salvage:
                 lengths[length] += 1
         return lengths.most_common(1)[0][0] // 4 if lengths else None
 
-    def _space(self) -> EmbeddingSpace | None:
-        said = self._meta("space")
+    def _space(self, key: str, of: str) -> EmbeddingSpace | None:
+        said = self._meta(key)
         try:
             return None if said is None else EmbeddingSpace(**json.loads(said))
         except UNREADABLE:
-            self._result.remarks.append("which model made the vectors can no longer be read")
+            self._result.remarks.append(f"which model made {of} can no longer be read")
             return None
 
     # --- what it holds -----------------------------------------------------------------------------------------------
@@ -248,6 +255,40 @@ class _Salvage:
         with store.transaction() as transaction:
             transaction.put_ledger(row for row in rows if _is_ledger(row) and row[1] not in lost)
 
+    def _save_pictures(self, store: Store) -> None:
+        """Those that are whole; whoever reads the files again takes the others again."""
+        if self._value("SELECT 1 FROM sqlite_master WHERE name = 'pictures'") is None:
+            return
+        if (space := self._space(pictures.SPACE, "the vectors of the pictures")) is None:
+            self._result.remarks.append("pictures are not saved: `langbert index --image-embedder` takes them again")
+            return
+        table = Table(self._sql, "pictures", f"{pictures.COLUMNS}, content_hash, vector, checksum", self._most)
+        size = 0  # of a vector, as the first that is whole has it
+        for row_id, *columns, content_hash, vector, checksum in table.rows():
+            with store.snapshot() as snapshot:
+                now = snapshot.document_states([columns[1]]) if _is_text(columns[1]) else {}
+            if now and now[columns[1]][0] != content_hash:  # the document is another since
+                continue
+            is_whole = is_sound_vector(vector, checksum) and len(vector) == (size or len(vector))
+            if not (now and is_whole and _is_png(columns[2]) and self._put_picture(store, columns, vector, checksum)):
+                self._result.lost_pictures.append(label(columns[0], row_id))
+                continue
+            size = len(vector)
+            self._result.pictures += 1
+        self._result.remarks += [f"table pictures: {problem}" for problem in table.problems]
+        if self._result.pictures:
+            with store.transaction() as transaction:
+                pictures.set_space(transaction, space)
+
+    def _put_picture(self, store: Store, columns: Sequence[Any], vector: bytes, checksum: int) -> bool:
+        """Whether it fits its document, in which it is now."""
+        try:
+            with store.transaction() as transaction:
+                pictures.put(transaction, [(Picture(*columns), (vector, checksum))])
+        except (StoreError, sqlite3.Error, *UNREADABLE):
+            return False
+        return True
+
     def _total(self, name: str, done: int) -> int:
         expected = self._expected[name]
         return max(expected, done) if isinstance(expected, int) else done
@@ -257,6 +298,24 @@ def _is_ledger(row: Sequence[Any]) -> bool:
     namespace, key, group, at = row
     texts = (namespace, key, "" if group is None else group)
     return isinstance(at, float) and all(isinstance(text, str) and _is_unicode(text) for text in texts)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and _is_unicode(value)
+
+
+def _is_png(data: object) -> bool:
+    """Whether every chunk of a PNG fits its checksum."""
+    if not isinstance(data, bytes) or not data.startswith(_PNG):
+        return False
+    at, name = len(_PNG), b""
+    while at + 12 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        name, end = data[at + 4 : at + 8], at + 8 + length
+        if zlib.crc32(data[at + 4 : end]).to_bytes(4, "big") != data[end : end + 4]:
+            return False
+        at = end + 4
+    return name == b"IEND"
 
 
 def _is_unicode(text: str) -> bool:
