@@ -191,6 +191,17 @@ def test_index_skips_names_and_goes_on(cli: Cli, docs: Path, bert: Path, tmp_pat
     assert all(skipped["reason"] and skipped["file"] not in skipped["reason"] for skipped in again["skipped"])
 
 
+def test_subtitles_are_cited_by_their_time(cli: Cli, bert: Path, tmp_path: Path) -> None:
+    cue = "{n}\n00:0{n}:05,000 --> 00:0{n}:09,000\n{text}\n\n"
+    said = enumerate(("Welcome to the depot.", "The crane lifts nine tons.", "仓库六点开门。"), 1)
+    (tmp_path / "tour.srt").write_text("".join(cue.format(n=n, text=text) for n, text in said), encoding="utf-8")
+    into = ["--store", tmp_path / "s"]
+    assert cli("index", tmp_path / "tour.srt", *into, "--embedder", bert).code == 0
+    shown = cli("search", "crane", *into, "--mode", "lexical").out
+    assert "tour.srt, 0:02:05–0:02:09" in shown
+    assert cli("search", "仓库", *into, "--mode", "lexical", "--json").json["hits"][0]["line"] is None
+
+
 def test_index_takes_patterns_and_metadata_and_reads_in_processes(
     cli: Cli, docs: Path, bert: Path, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from ..errors import GenerationError, LangbertError, QuestionError
 from ..records import Answer, Message
 from ..text.scripts import one_line
 from .output import Output, StorePlace, command, parse_where
-from .search import Where, also_in, place
+from .search import Where, also_in, line_or_time, place
 from .visible import visible
 from .writers import ApiKey, BaseUrl, GeneratorName
 
@@ -198,9 +198,9 @@ def _show_citations(answer: Answer, store: StoreLike, output: Output) -> None:
         return
     output.out.print()
     for number, citation in enumerate(answer.citations or answer.nearest, 1):
-        line = None
+        line: int | str | None = None
         if citation.page is None and (document := store.document(citation.document_id)):
-            line = document.line_at(citation.start)
+            line = line_or_time(document, citation.start)
         mark = f"[{number}] " if answer.citations else "    "
         head = Text.assemble((mark, "cyan"), (visible(place(citation.source, citation.page, line)), "bold"))
         output.out.print(head, soft_wrap=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..records import Candidate, Chunk, Citation, SearchMode
+from ..records import Candidate, Chunk, Citation, Document, SearchMode
 from ..text.question import checked_question
 from ..text.scripts import one_line
 from .output import Output, StorePlace, command, parse_where
@@ -104,11 +105,22 @@ def search(
     output.note(f"{len(candidates)} passages in {1000 * seconds:.0f} ms", "dim")
 
 
-def place(source: str, page: int | None, line: int | None) -> str:
-    """Where to look, in words: ``report.pdf, page 3``."""
+def place(source: str, page: int | None, line: int | str | None) -> str:
+    """Where to look, in words: ``report.pdf, page 3``; see :func:`line_or_time`."""
     if page is not None:
         return f"{source}, page {page}"
+    if isinstance(line, str):
+        return f"{source}, {line}"
     return f"{source}, line {line}" if line is not None else source
+
+
+def line_or_time(document: Document, offset: int) -> int | str:
+    """The line that holds ``offset``; of subtitles, whose text has other lines than their file, the time."""
+    if document.metadata.get("format") == "subtitles":
+        at = bisect_right(document.headings, offset, key=lambda heading: heading.start)
+        if at:
+            return document.headings[at - 1].text
+    return document.line_at(offset)
 
 
 def _require_plain(**given: object) -> None:
@@ -117,23 +129,23 @@ def _require_plain(**given: object) -> None:
         raise typer.BadParameter(f"{named}: these are for passages; pictures are looked for without")
 
 
-def hits_of(store: StoreLike, candidates: Sequence[Candidate]) -> tuple[list[dict[str, Any]], list[int | None]]:
-    """The passages as JSON, and the lines on which they start."""
+def hits_of(store: StoreLike, candidates: Sequence[Candidate]) -> tuple[list[dict[str, Any]], list[int | str | None]]:
+    """The passages as JSON, and the lines on which they start, or the times."""
     lines = _lines(store, candidates)
     return [_hit(rank, one, lines[rank - 1]) for rank, one in enumerate(candidates, 1)], lines
 
 
-def _lines(store: StoreLike, candidates: Sequence[Candidate]) -> list[int | None]:
-    """The line each passage starts on; None where its document was not given as a whole."""
+def _lines(store: StoreLike, candidates: Sequence[Candidate]) -> list[int | str | None]:
+    """The line each passage starts on, or the time; None where its document was not given as a whole."""
     documents = {name: store.document(name) for name in {candidate.document_id for candidate in candidates}}
-    lines = []
+    lines: list[int | str | None] = []
     for candidate in candidates:
         document = documents[candidate.document_id]
-        lines.append(document.line_at(candidate.chunk.start) if document else None)
+        lines.append(line_or_time(document, candidate.chunk.start) if document else None)
     return lines
 
 
-def _hit(rank: int, candidate: Candidate, line: int | None) -> dict[str, Any]:
+def _hit(rank: int, candidate: Candidate, line: int | str | None) -> dict[str, Any]:
     chunk = candidate.chunk
     return {
         "rank": rank,
@@ -142,7 +154,7 @@ def _hit(rank: int, candidate: Candidate, line: int | None) -> dict[str, Any]:
         "scores": {name: round(score, 4) for name, score in candidate.scores.items()},
         "source": chunk.source,
         "page": chunk.page,
-        "line": line,
+        "line": line if isinstance(line, int) else None,
         "start": chunk.start,
         "end": chunk.end,
         "headings": list(chunk.headings),
@@ -165,7 +177,9 @@ def _place(chunk: Chunk) -> dict[str, Any]:
     }
 
 
-def show_passages(output: Output, question: str, candidates: Sequence[Candidate], lines: Sequence[int | None]) -> None:
+def show_passages(
+    output: Output, question: str, candidates: Sequence[Candidate], lines: Sequence[int | str | None]
+) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
