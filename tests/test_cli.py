@@ -19,6 +19,7 @@ import pytest
 from langbert import Chunker, Embedder, Store, open_store, sync
 from langbert.cli import run
 from langbert.cli.output import parse_where
+from langbert.cli.search import line_or_time
 
 _SENTENCES = """the a of to and in is it cat dog fox river mountain lazy quick brown jumps over sleeps near
 line length maximum characters limit python style guide code bert pre training tasks masked language model next
@@ -198,7 +199,11 @@ def test_subtitles_are_cited_by_their_time(cli: Cli, bert: Path, tmp_path: Path)
     into = ["--store", tmp_path / "s"]
     assert cli("index", tmp_path / "tour.srt", *into, "--embedder", bert).code == 0
     shown = cli("search", "crane", *into, "--mode", "lexical").out
-    assert "tour.srt, 0:02:05–0:02:09" in shown
+    assert "tour.srt, 0:01:05–0:01:09" in shown  # where the passage begins
+    with Store.open(tmp_path / "s", read_only=True) as store:
+        (document,) = (store.document(row.id) for row in store.documents())
+    assert document is not None
+    assert line_or_time(document, document.text.index("crane")) == "0:02:05–0:02:09"
     assert cli("search", "仓库", *into, "--mode", "lexical", "--json").json["hits"][0]["line"] is None
 
 
