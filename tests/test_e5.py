@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 from langbert.errors import CheckpointError
 from langbert.models.bert.checkpoint import parse_config
 from langbert.models.bert.e5 import E5_WEIGHTS
+from langbert.models.bert.evidence import HEADS, EvidenceEncoder, load_evidence_encoder
 from langbert.models.bert.inference import PreparedBert
+from langbert.models.bert.int8 import activation_ranges, int8_weights
 from langbert.models.bert.loading import load_bert, load_cross_encoder
 from langbert.models.bert.network import Bert, BertConfig
 from langbert.models.encoder import load_encoder
@@ -24,7 +27,7 @@ from langbert.models.files.digests import remembered
 from langbert.models.files.e5_file import E5File
 from langbert.models.files.json_files import write_json
 from langbert.models.files.tokenizer import TextTokenizer
-from langbert.models.files.weights import tensors_sha256
+from langbert.models.files.weights import save_tensors, tensors_sha256
 from langbert.models.layers.low_bit_table import BLOCK_BYTES, LowBitTable, decode_q4_0
 
 SIZES = {
@@ -223,6 +226,34 @@ def test_xlm_roberta_cross_encoders_too(tmp_path: Path) -> None:
     ids = torch.tensor([[0, 5, 6, 2, 2, 8, 2]])
     with torch.no_grad():
         torch.testing.assert_close(ours(ids), theirs(ids).logits, atol=1e-5, rtol=0)
+
+
+def test_matrices_that_are_there_in_8_bits_are_neither_decoded_nor_merged(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    heads = EvidenceEncoder(load_bert(folder)).state_dict()
+    tensors = {name: tensor for name, tensor in heads.items() if name.startswith(HEADS)}
+    for part, size in (("attention.qkv", 3 * SIZES["hidden_size"]), ("up", SIZES["intermediate_size"])):
+        tensors[f"bert.layers.1.{part}.lora_A.weight"] = torch.randn(4, SIZES["hidden_size"])
+        tensors[f"bert.layers.1.{part}.lora_B.weight"] = torch.randn(size, 4)
+    tensors["bert.layers.1.output_norm.bias"] = torch.randn(SIZES["hidden_size"])
+    adapters = tmp_path / "adapters"
+    adapters.mkdir()
+    file = adapters / "adapter_model.safetensors"
+    save_tensors({f"base_model.model.{name}": tensor for name, tensor in tensors.items()}, file)
+    (adapters / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 8}))
+    whole, light = (load_evidence_encoder(adapters, folder, matrices=matrices) for matrices in (True, False))
+    assert {name for name, tensor in light.state_dict().items() if tensor.is_meta} == {
+        f"bert.layers.{i}.{part}.weight" for i in (0, 1) for part in ("attention.qkv", "attention.output", "up", "down")
+    }
+    sequences = [[2, *range(5, 30), 3], [2, 3]]
+    int8 = int8_weights(whole.bert, activation_ranges(whole.bert, sequences))
+    expected, found = (PreparedBert(each.bert, dtype=torch.int8, int8=int8)(sequences) for each in (whole, light))
+    assert torch.equal(found, expected)
+    assert not torch.allclose(found, PreparedBert(load_bert(folder))(sequences), atol=0.1)  # the adapters count
+    save_tensors({f"base_model.model.{name}": tensor[:3] for name, tensor in tensors.items()}, file)
+    for matrices in (True, False):
+        with pytest.raises(CheckpointError):
+            load_evidence_encoder(adapters, folder, matrices=matrices)
 
 
 def test_positions_that_are_all_unused_are_an_error() -> None:

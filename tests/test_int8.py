@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,17 +14,16 @@ from torch.nn import functional as F
 from langbert.models.bert.calibration import (
     Calibration,
     calibrate,
-    calibrated,
     calibration_pairs,
     calibration_sequences,
 )
 from langbert.models.bert.inference import PreparedBert
-from langbert.models.bert.int8 import Int8Layer, _split, activation_ranges, int8_layers
+from langbert.models.bert.int8 import Int8Layer, _split, activation_ranges, int8_layers, int8_weights
 from langbert.models.bert.loading import load_bert
 from langbert.models.bert.network import Bert, BertConfig
 from langbert.models.files.tokenizer import TextTokenizer
 from langbert.models.layers.attention import attend
-from langbert.models.layers.int8_projection import Int8Projection, Levels, Limits, weight_limits
+from langbert.models.layers.int8_projection import Int8Projection, Int8Weight, Levels, Limits, weight_limits
 from langbert.models.layers.projection import ACTIVATIONS
 from langbert.models.layers.rounding import rounded
 
@@ -83,14 +80,6 @@ def bert() -> Bert:
     return network.eval()
 
 
-def tiny_tokenizer(folder: Path) -> Path:
-    folder.mkdir()
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "of", "a", "in", "old", "light"]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    return folder
-
-
 @pytest.fixture(scope="module")
 def sequences() -> list[list[int]]:
     generator = torch.Generator().manual_seed(1)
@@ -105,7 +94,8 @@ def test_the_product_is_that_of_the_rounded_numbers(rows, activation):
     limits = weight_limits()
     weight, bias, x, residual = torch.randn(48, 20), torch.randn(48), torch.randn(rows, 20), torch.randn(rows, 48)
     levels, out_levels = Levels(0.03, 120), Levels(0.02, 10)
-    projection = Int8Projection(weight, bias, levels, out_levels=out_levels, activation=activation, limits=limits)
+    made = Int8Weight.of(weight, bias, levels, limits=limits)
+    projection = Int8Projection(made, out_levels=out_levels, activation=activation)
     before = x.clone()
     seen = levels.of(x)
     assert torch.equal(x, before)
@@ -137,7 +127,8 @@ def test_levels_centre_and_scale_each_channel():
 
 def test_a_row_does_not_depend_on_its_company():
     torch.manual_seed(0)
-    projection = Int8Projection(torch.randn(96, 64), torch.randn(96), Levels(0.03, 128), out_levels=Levels(0.02, 10))
+    weight = Int8Weight.of(torch.randn(96, 64), torch.randn(96), Levels(0.03, 128))
+    projection = Int8Projection(weight, out_levels=Levels(0.02, 10))
     x = torch.randn(50, 64)
     for method in (projection, projection.activated):
         together = method(x)
@@ -146,7 +137,7 @@ def test_a_row_does_not_depend_on_its_company():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_network_stays_close_to_float32(bert, sequences, dtype):
-    layers = int8_layers(bert, activation_ranges(bert, sequences), dtype=dtype)
+    layers = int8_layers(int8_weights(bert, activation_ranges(bert, sequences)), "gelu", dtype=dtype)
     generator = torch.Generator().manual_seed(2)  # other sequences than those it has seen
     for length in (1, 2, 13, 60):
         ids = torch.randint(0, 99, (length,), generator=generator).tolist()
@@ -156,8 +147,8 @@ def test_a_network_stays_close_to_float32(bert, sequences, dtype):
 
 
 def test_queries_are_scaled_and_nothing_else(bert, sequences):
-    ranges = activation_ranges(bert, sequences)
-    plain, scaled = int8_layers(bert, ranges)[0].qkv, int8_layers(bert, ranges, query_scale=4.0)[0].qkv
+    weights = int8_weights(bert, activation_ranges(bert, sequences))
+    plain, scaled = (int8_layers(weights, "gelu", query_scale=scale)[0].qkv for scale in (1.0, 4.0))
     x = torch.randn(5, 64)
     torch.testing.assert_close(scaled(x), torch.cat([plain(x)[:, :64] * 4, plain(x)[:, 64:]], dim=1))
 
@@ -183,7 +174,7 @@ def test_a_neuron_that_reaches_far_does_not_coarsen_the_rest():
 
 def test_the_network_is_left_as_it_was(bert, sequences):
     before = {name: tensor.clone() for name, tensor in bert.state_dict().items()}
-    int8_layers(bert, activation_ranges(bert, sequences))
+    int8_weights(bert, activation_ranges(bert, sequences))
     assert all(torch.equal(tensor, before[name]) for name, tensor in bert.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in bert.modules())
 
@@ -196,7 +187,7 @@ def test_it_needs_a_sequence(bert):
 
 def test_it_needs_the_ranges_of_every_layer(bert, sequences):
     with pytest.raises(ValueError, match="ranges of 3 layers, got those of 2"):
-        int8_layers(bert, activation_ranges(bert, sequences)[:2])
+        int8_weights(bert, activation_ranges(bert, sequences)[:2])
     with pytest.raises(ValueError, match="got those of 0"):
         PreparedBert(bert, dtype=torch.int8)
 
@@ -222,7 +213,7 @@ def test_a_processor_without_vnni_gets_smaller_weights_and_right_products():
 import os
 os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
 import torch
-from langbert.models.layers.int8_projection import Int8Projection, Levels, weight_limits
+from langbert.models.layers.int8_projection import Int8Projection, Int8Weight, Levels, weight_limits
 limits = weight_limits()
 print(limits.each, limits.pair)
 torch.manual_seed(0)
@@ -231,7 +222,8 @@ for rows, width, out in ((16, 64, 8), (300, 1552, 48), (1, 384, 32), (40, 388, 3
     pairs = torch.stack([first, 127 - first], dim=2) * torch.randint(0, 2, (out, width // 2, 1)).mul(2).sub(1)
     weight = torch.nn.functional.pad(pairs.flatten(1), (0, width % 2)).float()  # all of them as large as may be
     levels = torch.randint(0, 2, (rows, width), dtype=torch.uint8) * 255
-    found = Int8Projection(weight, torch.zeros(out), Levels(1.0, 0), limits=limits).levels_projected(levels)
+    made = Int8Weight.of(weight, torch.zeros(out), Levels(1.0, 0), limits=limits)
+    found = Int8Projection(made).levels_projected(levels)
     scales = limits.scales(weight)[:, None].double()
     exact = levels.double() @ ((weight / scales).round() * scales).T
     print(float((found - exact).abs().max() / exact.abs().max()))
@@ -257,8 +249,8 @@ def test_the_bias_takes_up_what_rounding_makes_of_the_mean():
     levels = Levels(float(x.abs().max()) / 127, 128)
     exact, limits = (x @ weight.T + bias).mean(0), weight_limits()
     errors = [
-        float((Int8Projection(weight, bias, levels, mean=known, limits=limits)(x).mean(0) - exact).norm())
-        for known in (None, mean)
+        float((Int8Projection(made)(x).mean(0) - exact).norm())
+        for made in (Int8Weight.of(weight, bias, levels, mean=known, limits=limits) for known in (None, mean))
     ]
     assert errors[1] < errors[0] / 2
 
@@ -295,33 +287,6 @@ def test_what_loses_too_much_is_rounded_with_more_care(minilm_folder, tokenizer,
     assert 1 - careful.cosines.mean() < (1 - plain.cosines.mean()) * 0.8
 
 
-def test_what_calibrating_finds_is_kept_as_long_as_the_files_are_the_same(bert, tmp_path, monkeypatch):
-    monkeypatch.setenv("LANGBERT_CACHE", str(tmp_path / "cache"))
-    tokenizer = TextTokenizer.from_folder(tiny_tokenizer(tmp_path / "model"))
-    loaded: list[Bert] = []
-
-    def found() -> Calibration:
-        from langbert.models.bert import calibration
-
-        calibration._known.clear()  # as in another process
-        return calibrated(lambda: loaded.append(bert) or bert, lambda: tokenizer, [tmp_path / "model"])
-
-    first = found()
-    assert len(loaded) == 1
-    again = found()
-    assert len(loaded) == 1
-    assert torch.equal(first.cosines, again.cosines)
-    for one, other in zip(first.ranges, again.ranges, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-    (kept,) = (tmp_path / "cache" / "int8").glob("*.safetensors")
-    kept.write_bytes(kept.read_bytes()[:100])
-    assert torch.equal(found().cosines, first.cosines)
-    assert len(loaded) == 2
-    (tmp_path / "model" / "config.json").write_text("{}")
-    found()
-    assert len(loaded) == 3
-
-
 def test_close_is_as_close_as_was_agreed():
     assert Calibration([], torch.tensor([0.9995, 0.9985, 0.998])).is_close
     assert not Calibration([], torch.tensor([0.9999, 0.9999, 0.989])).is_close
@@ -355,7 +320,7 @@ def test_calibration_pairs(tokenizer):
 def test_vectors_of_a_real_model_stay_close_to_float32(minilm_folder, tokenizer):
     real = load_bert(minilm_folder)
     ranges = activation_ranges(real, calibration_sequences(tokenizer, real.config.max_positions))
-    layers = int8_layers(real, ranges)
+    layers = int8_layers(int8_weights(real, ranges), "gelu")
     cosines = []
     with torch.inference_mode():
         for encoding in tokenizer.encode(TEXTS):

@@ -19,10 +19,24 @@ from ..errors import CheckpointError
 from .architectures.recurrent import RecurrentTextEncoder, is_recurrent, load_recurrent
 from .bert.calibration import calibrated
 from .bert.checkpoint import is_bert
-from .bert.evidence import ROWS, EvidenceStates, is_evidence, load_evidence_encoder, shared_evidence
+from .bert.evidence import (
+    ROWS,
+    EvidenceCalibration,
+    EvidenceStates,
+    is_evidence,
+    load_evidence_encoder,
+    shared_evidence,
+)
 from .bert.inference import PreparedBert
-from .bert.int8 import Ranges
-from .bert.loading import ReaderCheckpoint, load_bert, load_cross_encoder, load_span_reader, save_bert
+from .bert.int8 import Int8Weights
+from .bert.loading import (
+    ReaderCheckpoint,
+    load_bert,
+    load_cross_encoder,
+    load_span_reader,
+    read_calibration,
+    save_bert,
+)
 from .bert.network import Bert
 from .files.adapters import base_of
 from .files.json_files import read_json
@@ -79,22 +93,22 @@ class BertEncoder:
     """Our BERT, run without padding.
 
     Args:
-        load: gives the network, now, and again when its weights are asked for: only what inference needs stays in
-            memory.
-        dtype, device, ranges: as :class:`~langbert.models.bert.inference.PreparedBert` takes them.
+        load: gives the network, now, without ``matrices`` if they are there in 8 bits, and again when its weights are
+            asked for: only what inference needs stays in memory.
+        dtype, device, int8: as :class:`~langbert.models.bert.inference.PreparedBert` takes them.
     """
 
     def __init__(
         self,
-        load: Callable[[], Bert],
+        load: Callable[..., Bert],
         *,
         dtype: torch.dtype,
         device: torch.device,
-        ranges: Sequence[Ranges] = (),
+        int8: Sequence[Int8Weights] = (),
     ) -> None:
         self._load = load
-        bert = load()
-        self._prepared = PreparedBert(bert, dtype=dtype, device=device, ranges=ranges)
+        bert = load(matrices=not int8)
+        self._prepared = PreparedBert(bert, dtype=dtype, device=device, int8=int8)
         self.hidden_size, self.dtype = bert.config.hidden_size, dtype
         self._n_tokens = bert.config.vocab_size
         self.max_length: int | None = bert.config.max_positions
@@ -179,8 +193,8 @@ def load_encoder(
     config = read_json(folder / "config.json")
     if is_bert(config):
         load = partial(load_bert, folder, low_bit=True)
-        dtype, ranges = _chosen(dtype, device, load, [folder])
-        return BertEncoder(load, dtype=dtype, device=device, ranges=ranges)
+        dtype, int8 = _chosen(dtype, device, load, [folder])
+        return BertEncoder(load, dtype=dtype, device=device, int8=int8)
     dtype = dtype or resolve_precision("auto", device)
     if dtype == torch.int8:
         raise CheckpointError(f"{folder}: precision 'int8' is for BERT checkpoints; choose 'auto' for others")
@@ -214,8 +228,8 @@ def load_pair_scorer(
     if is_bert(read_json(base / "config.json")):
         network = load_cross_encoder(folder, base=base if base != folder else None).to(device)
         _check_labels(folder, network.classifier.linear.out_features)
-        dtype, ranges = _chosen(dtype, device, lambda: network.bert, [base, folder], pairs=True)
-        prepared = PreparedBert(network.bert, dtype=dtype, device=device, ranges=ranges)
+        dtype, int8 = _chosen(dtype, device, lambda: network.bert, [base, folder], pairs=True)
+        prepared = PreparedBert(network.bert, dtype=dtype, device=device, int8=int8)
         head = nn.Sequential(network.pooler, network.classifier)
         return PairScorer(prepared, lambda first: head(first.float())[:, 0], prepared.config.max_positions, dtype)
     dtype = dtype or resolve_precision("auto", device)
@@ -247,10 +261,10 @@ def load_span_scorer(
     loaded = source if isinstance(source, ReaderCheckpoint) else load_span_reader(source, offline=offline)
     bert = loaded.network.bert
     if isinstance(source, Path):
-        dtype, ranges = _chosen(dtype, device, lambda: bert, [base_of(source, offline=offline), source], pairs=True)
+        dtype, int8 = _chosen(dtype, device, lambda: bert, [base_of(source, offline=offline), source], pairs=True)
     else:
-        dtype, ranges = dtype or resolve_precision("auto", device), ()
-    prepared = PreparedBert(bert, dtype=dtype, device=device, ranges=ranges)
+        dtype, int8 = dtype or resolve_precision("auto", device), ()
+    prepared = PreparedBert(bert, dtype=dtype, device=device, int8=int8)
     weight, bias = (
         tensor.detach().to(device, torch.float32) for tensor in (loaded.network.head.weight, loaded.network.head.bias)
     )
@@ -259,11 +273,17 @@ def load_span_scorer(
 
 def load_evidence(folder: Path, base: Path, *, dtype: torch.dtype | None, device: torch.device) -> EvidenceStates:
     """The evidence encoder in ``folder``, in memory once for all who use it; arguments as for the others."""
-    load = partial(load_evidence_encoder, folder, base)
-    dtype, ranges = _chosen(dtype, device, lambda: load().bert, [base, folder], pairs=True)
-    states = shared_evidence(folder, load, dtype=dtype, device=device, ranges=ranges)
-    release_memory()
-    return states
+
+    def loaded() -> EvidenceStates:
+        load = partial(load_evidence_encoder, folder, base)
+        chosen, int8 = _chosen(dtype, device, lambda: load().bert, [base, folder], pairs=True)
+        calibration = EvidenceCalibration(**read_calibration(folder, **EvidenceCalibration()._asdict()))
+        network = load(matrices=not int8)
+        states = EvidenceStates(network, dtype=chosen, device=device, calibration=calibration, int8=int8)
+        release_memory()
+        return states
+
+    return shared_evidence(folder, dtype, device, loaded)
 
 
 def _chosen(
@@ -273,8 +293,8 @@ def _chosen(
     folders: Sequence[Path],
     *,
     pairs: bool = False,
-) -> tuple[torch.dtype, Sequence[Ranges]]:
-    """What a BERT computes in, and the ranges of its activations if that is int8.
+) -> tuple[torch.dtype, Sequence[Int8Weights]]:
+    """What a BERT computes in, and its layers if that is int8.
 
     Args:
         folders: where network and tokenizer come from, the tokenizer from the first.
@@ -294,7 +314,7 @@ def _chosen(
     if dtype is None and not found.is_close:
         log.info("%s computes in %s: in int8 it has a %s", folders[-1], other, found)
         return other, ()
-    return torch.int8, found.ranges
+    return torch.int8, found.layers
 
 
 def _check_labels(folder: Path, n_labels: int) -> None:

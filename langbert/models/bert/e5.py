@@ -23,12 +23,13 @@ _LINEAR = {"attention.output": "ao", "up": "fi", "down": "fo"}
 _NORMS = {"attention_norm": "aln", "output_norm": "oln"}
 
 
-def load_e5(path: Path, config: BertConfig, *, low_bit: bool) -> Bert:
+def load_e5(path: Path, config: BertConfig, *, low_bit: bool, matrices: bool = True) -> Bert:
     """The encoder in an e5 file, in float32 and evaluation mode.
 
     Args:
         config: the sizes, which must be those of the file.
         low_bit: whether the word table stays in few bits, which nothing can train.
+        matrices: False leaves those of the layers on the meta device.
 
     Raises:
         CheckpointError: the file is not one whole BERT of this config.
@@ -44,7 +45,7 @@ def load_e5(path: Path, config: BertConfig, *, low_bit: bool) -> Bert:
     table = LowBitTable(blocks.view(config.vocab_size, -1))
     bert = build_empty(lambda: Bert(config, pooler=False), path, n_layers=config.n_layers, n_tensors=len(file.names))
     del bert.embeddings.tokens  # the others are checked by name and shape
-    tensors = {name: file.tensor(name) for name in file.names - {"emb.word"}}
+    tensors = {name: file.tensor(name, low_bit=matrices) for name in file.names - {"emb.word"}}
     load_strict(bert, tensors, _table(config), source=path)
     bert.embeddings.tokens = table if low_bit else nn.Embedding(*table.shape, _weight=table.weight)  # type: ignore[misc]
     return bert.eval()
@@ -70,6 +71,8 @@ def _table(config: BertConfig) -> NameTable:
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
+    if len(parts) > 1 and any(part.is_meta for part in parts):  # ``cat`` would import torch's compiler: a second
+        return torch.empty(sum(map(len, parts)), device="meta")
     return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
 
 

@@ -17,8 +17,8 @@ from ..files.json_files import read_json
 from ..files.lora import merge_adapters
 from .heads import SequenceClassifier
 from .inference import PreparedBert
-from .int8 import Ranges
-from .loading import load_bert, read_calibration
+from .int8 import Int8Weights
+from .loading import load_bert
 from .network import Bert, Pooler
 
 __all__ = [
@@ -116,7 +116,7 @@ class EvidenceStates:
 
     Args:
         network: whose weights are copied.
-        dtype, device, ranges: as :class:`~langbert.models.bert.inference.PreparedBert` takes them.
+        dtype, device, int8: as :class:`~langbert.models.bert.inference.PreparedBert` takes them.
         calibration: as it was trained.
 
     Attributes:
@@ -131,10 +131,10 @@ class EvidenceStates:
         dtype: torch.dtype,
         device: torch.device,
         calibration: EvidenceCalibration,
-        ranges: Sequence[Ranges] = (),
+        int8: Sequence[Int8Weights] = (),
     ) -> None:
         self.dtype = dtype
-        self._prepared = PreparedBert(network.bert, dtype=dtype, device=device, ranges=ranges)
+        self._prepared = PreparedBert(network.bert, dtype=dtype, device=device, int8=int8)
         self._span, self._relevance, self._entailment = (
             head.to(device) for head in (network.span_head, network.relevance_head, network.entailment_head)
         )
@@ -173,7 +173,7 @@ class EvidenceStates:
         return torch.split(rows, lengths)
 
 
-_shared: WeakValueDictionary[tuple[Path, torch.dtype, torch.device], EvidenceStates] = WeakValueDictionary()
+_shared: WeakValueDictionary[tuple[Path, torch.dtype | None, torch.device], EvidenceStates] = WeakValueDictionary()
 _sharing = Lock()
 
 
@@ -185,36 +185,32 @@ def is_evidence(folder: Path) -> bool:
     return isinstance(saved, list) and all(head in saved for head in HEADS)
 
 
-def load_evidence_encoder(folder: Path, base: Path) -> EvidenceEncoder:
+def load_evidence_encoder(folder: Path, base: Path, *, matrices: bool = True) -> EvidenceEncoder:
     """The network that the adapters in ``folder`` make of the encoder in ``base``, in float32 and evaluation mode.
+
+    Args:
+        matrices: as :func:`~langbert.models.bert.loading.load_bert` takes it.
 
     Raises:
         CheckpointError: the folders' files are not whole, or do not belong together.
     """
-    network = EvidenceEncoder(load_bert(base, pooler=False, low_bit=True))
+    network = EvidenceEncoder(load_bert(base, pooler=False, low_bit=True, matrices=matrices))
     merge_adapters(network, folder, heads=HEADS)
     return network.eval()
 
 
 def shared_evidence(
-    folder: Path,
-    load: Callable[[], EvidenceEncoder],
-    *,
-    dtype: torch.dtype,
-    device: torch.device,
-    ranges: Sequence[Ranges] = (),
+    folder: Path, dtype: torch.dtype | None, device: torch.device, load: Callable[[], EvidenceStates]
 ) -> EvidenceStates:
     """The network in ``folder``, in memory once for all who use it.
 
     Args:
+        dtype: what was asked for.
         load: gives it, where it is not in memory yet.
-        dtype, device, ranges: as :class:`EvidenceStates` takes them.
     """
     key = (folder.resolve(), dtype, device)
     with _sharing:
         states = _shared.get(key)
         if states is None:
-            calibration = EvidenceCalibration(**read_calibration(folder, **EvidenceCalibration()._asdict()))
-            states = EvidenceStates(load(), dtype=dtype, device=device, calibration=calibration, ranges=ranges)
-            _shared[key] = states
+            states = _shared[key] = load()
     return states

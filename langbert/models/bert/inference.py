@@ -21,7 +21,7 @@ from ..hardware import multiplies_bfloat16
 from ..layers.attention import attend, attend_base_two
 from ..layers.int8_projection import Int8Projection
 from ..layers.projection import Projection
-from .int8 import Ranges, int8_layers
+from .int8 import Int8Weights, int8_layers
 from .network import Bert, Layer
 
 __all__ = ["PreparedBert"]
@@ -89,13 +89,14 @@ class PreparedBert:
         dtype: what to compute in: float32, bfloat16 where the hardware multiplies it, or int8, which is for CPUs: the
             linear layers then multiply 8-bit integers (:mod:`langbert.models.bert.int8`), and states are float32.
         device: where to compute.
-        ranges: of the activations, which int8 needs to know (:mod:`langbert.models.bert.calibration` finds them).
+        int8: the layers in 8 bits, where that is asked for (:mod:`langbert.models.bert.calibration` makes them);
+            the matrices of ``bert`` are then not looked at.
 
     Attributes:
         dtype: of the states.
 
     Raises:
-        ValueError: int8 is asked for, and this processor cannot, or there are no ranges.
+        ValueError: int8 is asked for, and these are not the weights of as many layers.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class PreparedBert:
         *,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
-        ranges: Sequence[Ranges] = (),
+        int8: Sequence[Int8Weights] = (),
     ) -> None:
         self.config = bert.config
         self.device = torch.device(device)
@@ -115,17 +116,19 @@ class PreparedBert:
             for table in (embeddings.tokens, embeddings.positions, embeddings.segments)
         )
         self._norm = _Norm(embeddings.norm, torch.float32, self.device)
-        int8 = dtype == torch.int8
-        self._rows = 1 if int8 else _ROWS
-        self.dtype = torch.float32 if int8 else dtype
-        within = (torch.bfloat16 if multiplies_bfloat16() else torch.float32) if int8 else dtype  # within attention
+        integers = dtype == torch.int8
+        if integers and len(int8) != len(bert.layers):
+            raise ValueError(f"8 bits need the weights of {len(bert.layers)} layers, got those of {len(int8)}")
+        self._rows = 1 if integers else _ROWS
+        self.dtype = torch.float32 if integers else dtype
+        within = (torch.bfloat16 if multiplies_bfloat16() else torch.float32) if integers else dtype  # within attention
         self._base_two = within == torch.bfloat16 and self.device.type == "cpu"  # elsewhere torch's kernels are quicker
         width = self.config.hidden_size // self.config.n_heads
         scale = math.log2(math.e) / math.sqrt(width) if self._base_two else 1.0
         layers = [cast(Layer, layer) for layer in bert.layers]
         found: Sequence[tuple[Projection | Int8Projection, ...]] = (
-            int8_layers(bert, ranges, dtype=within, query_scale=scale)
-            if int8
+            int8_layers(int8, self.config.activation, dtype=within, query_scale=scale)
+            if integers
             else [_projections(layer, self.config.activation, dtype, self.device, scale) for layer in layers]
         )
         self._layers = [

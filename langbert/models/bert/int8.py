@@ -18,19 +18,19 @@ thousandth, and cost next to no time:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..layers.int8_projection import Int8Projection, Levels, Limits, nearest, weight_limits
+from ..layers.int8_projection import Int8Projection, Int8Weight, Levels, Limits, nearest, weight_limits
 from ..layers.projection import ACTIVATIONS
 from ..layers.rounding import rounded
 from .network import Bert, Layer
 
-__all__ = ["Int8Layer", "Ranges", "activation_ranges", "int8_layers"]
+__all__ = ["Int8Layer", "Int8Weights", "Ranges", "activation_ranges", "int8_layers", "int8_weights"]
 
 _SMOOTHING = 0.8
 """How much of the difference between channels goes from the activations into the weight: α in SmoothQuant's eq. 4."""
@@ -71,6 +71,42 @@ class Ranges(NamedTuple):
     lowered: Tensor
     inner_mean: Tensor
     down: Tensor
+
+
+class Int8Weights(NamedTuple):
+    """The four linear layers of one layer."""
+
+    qkv: Int8Weight  # H → 3H
+    output: Int8Weight
+    up: Int8Weight  # H → I and copies of neurons
+    down: Int8Weight
+
+    def tensors(self, prefix: str) -> dict[str, Tensor]:
+        """All of it under names that begin with ``prefix``, to be kept in a file."""
+        found = {}
+        for part, weight in self._asdict().items():
+            levels = weight.levels
+            grid = torch.tensor([levels.scale, levels.zero_point], dtype=torch.float64)
+            channels = {} if levels.shift is None else {"shift": levels.shift, "stretch": levels.stretch}
+            own = {"rounded": weight.rounded, "scales": weight.scales, "bias": weight.bias, "grid": grid, **channels}
+            found.update({f"{prefix}{part}.{name}": tensor for name, tensor in own.items()})
+        return found
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], prefix: str) -> Int8Weights:
+        """What :meth:`tensors` gave.
+
+        Raises:
+            KeyError: one is missing.
+        """
+
+        def weight(part: str) -> Int8Weight:
+            name = f"{prefix}{part}."
+            scale, zero_point = tensors[f"{name}grid"].tolist()
+            levels = Levels(scale, int(zero_point), tensors.get(f"{name}shift"), tensors.get(f"{name}stretch"))
+            return Int8Weight(tensors[f"{name}rounded"], tensors[f"{name}scales"], tensors[f"{name}bias"], levels)
+
+        return cls(*map(weight, cls._fields))
 
 
 class Int8Layer(NamedTuple):
@@ -163,16 +199,12 @@ def _with_copies(down: nn.Linear, neurons: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def int8_layers(
-    bert: Bert, ranges: Sequence[Ranges], *, dtype: torch.dtype = torch.float32, query_scale: float = 1.0
-) -> list[Int8Layer]:
+def int8_weights(bert: Bert, ranges: Sequence[Ranges]) -> list[Int8Weights]:
     """The layers of ``bert`` in 8 bits.
 
     Args:
         bert: a network in float32, on the CPU.
         ranges: of its layers.
-        dtype: of queries, keys and values, for attention.
-        query_scale: what the queries are multiplied by.
 
     Raises:
         ValueError: this processor cannot (see :func:`weight_limits`), or the ranges are not those of as many layers.
@@ -180,37 +212,28 @@ def int8_layers(
     limits = weight_limits()
     if len(ranges) != len(bert.layers):
         raise ValueError(f"8-bit layers need the ranges of {len(bert.layers)} layers, got those of {len(ranges)}")
-    layers = zip(bert.layers, ranges, strict=True)
-    activation = bert.config.activation
-    return [_int8_layer(cast(Layer, layer), activation, own, dtype, query_scale, limits) for layer, own in layers]
+    return [_int8_weights(cast(Layer, layer), own, limits) for layer, own in zip(bert.layers, ranges, strict=True)]
 
 
-def _int8_layer(
-    layer: Layer, activation: str, ranges: Ranges, dtype: torch.dtype, query_scale: float, limits: Limits
-) -> Int8Layer:
-    hidden_size = layer.up.in_features
+def _int8_weights(layer: Layer, ranges: Ranges, limits: Limits) -> Int8Weights:
     qkv_weight, qkv_bias, qkv_levels, qkv_mean = _smoothed(layer.attention.qkv, ranges.qkv)
-    for tensor in (qkv_weight, qkv_bias):
-        tensor[:hidden_size] *= query_scale
     output = layer.attention.output
     up_weight, up_bias, up_levels, up_mean = _smoothed(layer.up, ranges.up)
     scale, zero_point = ranges.inner.tolist()
     inner, neurons = Levels(scale, int(zero_point)), ranges.neurons
-    return Int8Layer(
-        Int8Projection(qkv_weight, qkv_bias, qkv_levels, mean=qkv_mean, dtype=dtype, limits=limits),
-        Int8Projection(
+    return Int8Weights(
+        Int8Weight.of(qkv_weight, qkv_bias, qkv_levels, mean=qkv_mean, limits=limits),
+        Int8Weight.of(
             output.weight, output.bias, _grid(*ranges.output.tolist()), mean=ranges.output_mean, limits=limits
         ),
-        Int8Projection(
+        Int8Weight.of(
             torch.cat([up_weight, up_weight[neurons]]),
             torch.cat([up_bias, up_bias[neurons] - ranges.lowered]),
             up_levels,
             mean=up_mean,
-            out_levels=inner,
-            activation=activation,
             limits=limits,
         ),
-        Int8Projection(
+        Int8Weight.of(
             _with_copies(layer.down, neurons),
             layer.down.bias,
             inner,
@@ -219,6 +242,36 @@ def _int8_layer(
             limits=limits,
         ),
     )
+
+
+def int8_layers(
+    weights: Sequence[Int8Weights],
+    activation: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    query_scale: float = 1.0,
+) -> list[Int8Layer]:
+    """Layers laid out for this processor.
+
+    Args:
+        weights: of each.
+        activation: between ``up`` and ``down``.
+        dtype: of queries, keys and values, for attention.
+        query_scale: what the queries are multiplied by.
+    """
+
+    def laid_out(layer: Int8Weights) -> Int8Layer:
+        qkv = layer.qkv
+        rows = torch.ones_like(qkv.scales)
+        rows[: qkv.rounded.shape[1]] = query_scale
+        return Int8Layer(
+            Int8Projection(qkv._replace(scales=qkv.scales * rows, bias=qkv.bias * rows), dtype=dtype),
+            Int8Projection(layer.output),
+            Int8Projection(layer.up, out_levels=layer.down.levels, activation=activation),
+            Int8Projection(layer.down),
+        )
+
+    return [laid_out(layer) for layer in weights]
 
 
 def _smoothed(linear: nn.Linear, ranges: Tensor) -> tuple[Tensor, Tensor, Levels, Tensor]:

@@ -108,12 +108,14 @@ class TaggerCheckpoint(NamedTuple):
     words: WordKind = "words"
 
 
-def load_bert(folder: str | Path, *, pooler: bool = True, low_bit: bool = False) -> Bert:
+def load_bert(folder: str | Path, *, pooler: bool = True, low_bit: bool = False, matrices: bool = True) -> Bert:
     """The encoder in a checkpoint folder, in float32 and evaluation mode; task heads in it are left aside.
 
     Args:
         pooler: False leaves the pooler aside too, where the checkpoint has one.
         low_bit: leave a word table of few bits as it is, which nothing can train.
+        matrices: False, for whoever has those of the layers in 8 bits, leaves them on the meta device where decoding
+            them would take time.
 
     Raises:
         CheckpointError: the folder's files are not one whole BERT.
@@ -121,7 +123,7 @@ def load_bert(folder: str | Path, *, pooler: bool = True, low_bit: bool = False)
     folder = Path(folder)
     if (folder / E5_WEIGHTS).is_file():
         config = parse_config(read_json(folder / "config.json"), folder / "config.json")
-        return load_e5(folder / E5_WEIGHTS, config, low_bit=low_bit)
+        return load_e5(folder / E5_WEIGHTS, config, low_bit=low_bit, matrices=matrices)
     config, tensors = read_bert(folder)
     table = bert_table(config)
     has_pooler = "pooler.dense.weight" in table.canonical(tensors)

@@ -6,6 +6,7 @@ model's name is whole, at every moment, whoever is killed. One process fetches a
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 from ...files import private_folder, sweep
 from .catalogue import CatalogueEntry
 
-__all__ = ["cache_dir", "cached", "entry_folder", "staging"]
+__all__ = ["cache_dir", "cached", "entry_folder", "staging", "trim"]
 
 log = logging.getLogger("langbert")
 
@@ -47,6 +48,22 @@ def cached(entry: CatalogueEntry) -> Path | None:
     except OSError:
         return None
     return folder if whole else None
+
+
+def trim(folder: Path, most: int) -> None:
+    """Keep of the files in ``folder`` those that were touched last, ``most`` bytes of them, and the last one anyway.
+
+    Never raises: what cannot be removed, or is being used where that keeps it, stays.
+    """
+    sweep(folder)
+    with contextlib.suppress(OSError):
+        found = [(file.stat().st_mtime_ns, file.stat().st_size, file) for file in folder.iterdir() if file.is_file()]
+        kept = 0
+        for number, (_, size, file) in enumerate(sorted(found, reverse=True)):
+            kept += size
+            if number and kept > most:
+                with contextlib.suppress(OSError):
+                    file.unlink()
 
 
 @contextmanager

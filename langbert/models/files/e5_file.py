@@ -67,9 +67,15 @@ class E5File:
     def names(self) -> set[str]:
         return set(self._tensors)
 
-    def tensor(self, name: str) -> Tensor:
-        """The tensor ``name``, decoded: float32, flat, as the file says nothing of shapes."""
+    def tensor(self, name: str, *, low_bit: bool = True) -> Tensor:
+        """The tensor ``name``, decoded: float32, flat, as the file says nothing of shapes.
+
+        Args:
+            low_bit: False leaves one of few bits on the meta device.
+        """
         found = self._found(name)
+        if found.kind == _Q4_0 and not low_bit:
+            return torch.empty(found.size, device="meta")
         if found.kind == _Q4_0:
             return decode_q4_0(self._raw(found).view(-1, BLOCK_BYTES)).flatten()
         return self._raw(found).view(torch.float32)

@@ -27,7 +27,8 @@ def merge_adapters(network: nn.Module, folder: str | Path, *, heads: Sequence[st
     """Add the adapters of ``folder`` to ``network``'s matrices, and put its fully trained heads in place.
 
     Args:
-        network: the base network in float32 with the heads it was trained with; changed in place.
+        network: the base network in float32 with the heads it was trained with; changed in place. Matrices that are on
+            the meta device stay there.
         heads: submodules of ``network`` that the base does not have: they must be in ``folder``.
 
     Raises:
@@ -60,7 +61,8 @@ def merge_adapters(network: nn.Module, folder: str | Path, *, heads: Sequence[st
                         f"{folder}: the adapters of {path} have shapes {tuple(up.shape)} and {tuple(tensor.shape)}"
                     )
                 weight = _fitting(parameters, f"{path}.weight", (len(up), tensor.shape[1]), folder)
-                weight.add_(scale * (up.float() @ tensor.float()))  # (out, r) (r, in)
+                if not weight.is_meta:
+                    weight.add_(scale * (up.float() @ tensor.float()))  # (out, r) (r, in)
             else:
                 _fitting(parameters, name, tuple(tensor.shape), folder).copy_(tensor)
 

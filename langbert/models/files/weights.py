@@ -281,13 +281,20 @@ def _read_file(file: Path) -> dict[str, Tensor]:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], file: str | Path) -> None:
-    """Write one ``.safetensors`` file, whole or not at all."""
+    """Write one ``.safetensors`` file, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     # clone: tensors split from one matrix share memory, which safetensors refuses
     owned = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
     with replacing(Path(file)) as fresh:
-        save_file(owned, fresh, metadata={"format": "pt"})
+        try:
+            save_file(owned, fresh, metadata={"format": "pt"})
+        except SafetensorError as error:  # so it calls a full disk, too
+            raise OSError(f"{file}: cannot be written: {error}") from error
 
 
 def tensors_sha256(tensors: Mapping[str, Weight]) -> str:

@@ -70,7 +70,9 @@ def weight_limits() -> Limits:
         weight = torch.cat([weight, -weight]).repeat(8, 1)
         try:
             own = Limits(most, 2 * most)  # which every row reaches: 1 stands for 1
-            projection = Int8Projection(weight.float(), torch.zeros(len(weight)), Levels(1.0, 0), limits=own)
+            projection = Int8Projection(
+                Int8Weight.of(weight.float(), torch.zeros(len(weight)), Levels(1.0, 0), limits=own)
+            )
             product = projection.levels_projected(torch.full((16, weight.shape[1]), 255, dtype=torch.uint8))
         except (AttributeError, RuntimeError, NotImplementedError):
             break
@@ -91,6 +93,7 @@ class Levels:
         self, scale: float, zero_point: int, shift: Tensor | None = None, stretch: Tensor | None = None
     ) -> None:
         self.scale, self.zero_point = scale, zero_point
+        self.shift, self.stretch = shift, stretch
         self._factor: Tensor | None = None
         self._offset = torch.tensor(zero_point - 128.0)
         if shift is not None and stretch is not None:
@@ -108,49 +111,78 @@ class Levels:
         return placed.clamp_(-128, 127).round_().to(torch.int8).view(torch.uint8).bitwise_xor_(128)
 
 
-class Int8Projection:
-    """A :class:`~langbert.models.layers.projection.Projection` in 8-bit integers: ``x Wᵀ + b``, also activated, or
-    added to a residual.
+class Int8Weight(NamedTuple):
+    """A linear layer in 8-bit integers, before it is laid out for a processor.
 
-    Args:
-        weight: ``(out, in)`` float32, for ``(x - shift) / stretch`` if ``levels`` has those.
+    Attributes:
+        rounded: ``(out, in)`` int8.
+        scales: what 1 stands for in each row, ``(out,)`` float32.
         bias: ``(out,)`` float32.
-        levels: of ``x``.
-        mean: ``(in,)`` of what it is usually given: the bias takes up what rounding the weight makes of that (Nagel et
-            al. 2019, "Data-Free Quantization", §4.2), which averages over tokens would not get rid of.
-        rounded: ``(out, in)`` int8, the weight's levels on the scales of ``limits``; None rounds each to the nearest.
-        out_levels: of what :meth:`activated` returns.
-        activation: of :meth:`activated`: a key of :data:`~langbert.models.layers.projection.ACTIVATIONS`.
-        dtype: of what calling it returns.
-        limits: of the weight's integers; see :func:`weight_limits`.
+        levels: of what the layer is given.
     """
 
-    def __init__(
-        self,
+    rounded: Tensor
+    scales: Tensor
+    bias: Tensor
+    levels: Levels
+
+    @classmethod
+    def of(
+        cls,
         weight: Tensor,
         bias: Tensor,
         levels: Levels,
         *,
         mean: Tensor | None = None,
         rounded: Tensor | None = None,
-        out_levels: Levels | None = None,
-        activation: str = "gelu",
-        dtype: torch.dtype = torch.float32,
         limits: Limits = WIDE,
-    ) -> None:
-        self.out_features, self.in_features = weight.shape
-        self._levels, self._out_levels, self._dtype = levels, out_levels, dtype
-        self._activation: Callable[[Tensor], Tensor] = ACTIVATIONS[activation]
-        self._post_op = POST_OPS.get(activation)
+    ) -> Int8Weight:
+        """Quantise a layer.
+
+        Args:
+            weight: ``(out, in)`` float32, for ``(x - shift) / stretch`` if ``levels`` has those.
+            bias: ``(out,)`` float32.
+            levels: of ``x``.
+            mean: ``(in,)`` of what it is usually given: the bias takes up what rounding the weight makes of that (Nagel
+                et al. 2019, "Data-Free Quantization", §4.2), which averages over tokens would not get rid of.
+            rounded: ``(out, in)`` int8, the weight's levels on the scales of ``limits``; None rounds each to the
+                nearest.
+            limits: of the weight's integers; see :func:`weight_limits`.
+        """
         scales = limits.scales(weight)
         if rounded is None:
             rounded = nearest(weight, scales)
-        self._weight = torch.ops.onednn.qlinear_prepack(rounded, [ROWS, self.in_features])
-        self._scales = scales
-        self._zeros = torch.zeros(self.out_features, dtype=torch.int32)
         if mean is not None:
             bias = bias + weight @ mean - scales * (rounded.float() @ mean)
-        self._bias = bias.detach().float().contiguous()
+        return cls(rounded, scales, bias.detach().float().contiguous(), levels)
+
+
+class Int8Projection:
+    """A :class:`~langbert.models.layers.projection.Projection` in 8-bit integers: ``x Wᵀ + b``, also activated, or
+    added to a residual.
+
+    Args:
+        weight: it is copied, its scales and bias are not.
+        out_levels: of what :meth:`activated` returns.
+        activation: of :meth:`activated`: a key of :data:`~langbert.models.layers.projection.ACTIVATIONS`.
+        dtype: of what calling it returns.
+    """
+
+    def __init__(
+        self,
+        weight: Int8Weight,
+        *,
+        out_levels: Levels | None = None,
+        activation: str = "gelu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.out_features, self.in_features = weight.rounded.shape
+        self._levels, self._out_levels, self._dtype = weight.levels, out_levels, dtype
+        self._activation: Callable[[Tensor], Tensor] = ACTIVATIONS[activation]
+        self._post_op = POST_OPS.get(activation)
+        self._weight = torch.ops.onednn.qlinear_prepack(weight.rounded, [ROWS, self.in_features])
+        self._scales, self._bias = weight.scales, weight.bias
+        self._zeros = torch.zeros(self.out_features, dtype=torch.int32)
 
     def __call__(self, x: Tensor) -> Tensor:
         """``(n, in)`` → ``(n, out)`` in ``dtype``."""
