@@ -187,3 +187,27 @@ def test_mail_of_apples_program(tmp_path: Path) -> None:
     document = read_document(tmp_path / "1.emlx")
     assert (document.metadata["title"], document.metadata["format"]) == ("进度", "email")
     assert document.text.rstrip().endswith("The ferry leaves at 7. 渡轮七点开。")
+
+
+def test_quotes_that_flow_keep_one_mark(tmp_path: Path) -> None:
+    body = "> When does \n> the ferry leave?\n>> 渡轮几点 \n> Bye. \nAt seven. \n From the pier.\n> \n> x"
+    (tmp_path / "a.eml").write_text(
+        f"Subject: x\nContent-Type: text/plain; format=flowed\n\n{body}\n", encoding="utf-8"
+    )
+    said = "> When does the ferry leave?\n>> 渡轮几点 \n> Bye. \nAt seven. From the pier.\n> \n> x"
+    assert read_document(tmp_path / "a.eml").text.endswith(said)
+
+
+def test_an_address_that_was_encoded_with_its_name(tmp_path: Path) -> None:
+    sender = encoded('"Müller, Ann" <ann@example.org>'.encode(), "utf-8")
+    document = read(tmp_path, f"Subject: x\nFrom: {sender}\n\nhi\n".encode())
+    assert document.text == 'Subject: x\nFrom: "Müller, Ann" <ann@example.org>\n\nhi'
+    assert document.metadata["authors"] == ["Müller Ann"]
+
+
+def test_a_signature_of_numbers_is_no_attachment(tmp_path: Path) -> None:
+    mail = (
+        "Subject: x\nContent-Type: multipart/signed; boundary=b\n\n--b\nContent-Type: text/plain\n\nSigned words.\n"
+        "--b\nContent-Type: application/pgp-signature; name=signature.asc\n\n-----BEGIN PGP SIGNATURE-----\niQ\n--b--\n"
+    )
+    assert read(tmp_path, mail.encode()).text == "Subject: x\n\nSigned words."

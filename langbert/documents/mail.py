@@ -12,7 +12,7 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import replace
 from email import message_from_bytes
-from email.header import decode_header
+from email.header import decode_header, make_header
 from email.policy import EmailPolicy
 from email.utils import parseaddr
 from pathlib import PurePosixPath
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from email.message import Message
 
 _HEADERS = ("Subject", "From", "To", "Cc", "Date")
+_ADDRESSES = ("From", "To", "Cc")
 _WHOLE = 0.6  # of the words that the HTML has; plain text with fewer is a stub
 MAX_HEADER = 4_000  # characters
 _MAX_DEPTH = 12
@@ -45,7 +46,7 @@ _UNREAD = {
     "application/ms-tnef": "a part in Outlook's own format (winmail.dat) not read",
 }
 _QUOTED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
-_SOFT_BREAK = re.compile(r"(?<!^--) \n(?!\n|-- ?\n)", re.MULTILINE)
+_SIGNATURES = ("application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature")
 
 
 class Bounded(EmailPolicy):
@@ -149,6 +150,8 @@ def _write_attachment(part: Message, builder: TextBuilder, depth: int) -> None:
     kind = part.get_content_type()
     if kind in _UNREAD:
         remark(_UNREAD[kind])
+    if kind in _SIGNATURES:
+        return
     if not name:  # else a picture in the text, a signature
         builder.block(_text(part) if kind.startswith("text/") else "")
         return
@@ -200,9 +203,30 @@ def _text(part: Message) -> str:
     if part.get_content_type() == "text/html":
         return read_html(data, charset).text.strip("\n")
     text = decode(data, charset).strip("\n")
-    if part.get_param("format") == "flowed":  # RFC 3676: a line that ends with a blank goes on
-        text = _SOFT_BREAK.sub("" if part.get_param("delsp") == "yes" else " ", text)
+    if part.get_param("format") == "flowed":
+        text = _flowed(text, "" if part.get_param("delsp") == "yes" else " ")
     return events(text) if part.get_content_type() == "text/calendar" else text
+
+
+def _flowed(text: str, blank: str) -> str:
+    """Paragraphs in one line, quoted ones too (RFC 3676): what ends with a blank goes on in the next line of its depth.
+
+    >>> _flowed("> a \\n> b\\nc \\n d\\n-- \\ne", " ")
+    '> a b\\nc d\\n-- \\ne'
+    """
+    lines: list[str] = []
+    open_at = -1  # how deep the line is quoted that goes on
+    for line in text.split("\n"):
+        said = line.lstrip(">")
+        depth = len(line) - len(said)
+        said = said.removeprefix(" ")  # put before what would be taken for a mark
+        signed = said.rstrip() == "--"
+        if depth == open_at and not signed and said:
+            lines[-1] = lines[-1].removesuffix(" ") + blank + said
+        else:
+            lines.append(">" * depth + " " * (depth > 0) + said)
+        open_at = depth if said.endswith(" ") and not signed else -1
+    return "\n".join(lines)
 
 
 def _payload(part: Message) -> bytes:
@@ -219,6 +243,8 @@ def _header(message: Message, name: str) -> str:
         line = " ".join(raw.split()).encode("utf-8", "surrogateescape")
         return one_line(decode(b"\n".join([line, *map(_payload, texts)]), charset).split("\n")[0])
     try:
+        if name in _ADDRESSES and _ENCODED_WORDS.fullmatch(raw.strip()):  # with the address, against RFC 2047
+            return one_line(str(make_header(decode_header(raw.strip()))))
         return one_line(str(message[name] or ""))
     except Exception:  # the standard library trips over some malformed headers
         return one_line(raw)
