@@ -66,6 +66,11 @@ def test_english_with_one_sign_is_windows_1252(sign: str, lines: int) -> None:
         ("El año próximo habrá más plazas.", "cp1252"),
         ("Η αίθουσα πρέπει να κρατηθεί μία ημέρα νωρίτερα.", "cp1253"),
         ("Toplantı odası bir gün önceden ayrılmalı, ışıklar söndürülmelidir.", "cp1254"),
+        ("Lütfen değerin doğru olduğundan emin olun.", "cp1254"),
+        ("Šis slaptažodis yra per trumpas, įveskite naują.", "cp1257"),
+        ("Atslēga ir pie sētnieka, lūdzu paņemiet to šodien.", "cp1257"),
+        ("Vinsamlegast lokið glugganum þegar fundi er lokið.", "cp1252"),
+        ("café £10", "cp1252"),
     ],
 )
 def test_small_files_are_told_apart(tmp_path: Path, text: str, encoding: str) -> None:
