@@ -229,6 +229,15 @@ def test_importing_langbert_loads_nothing_heavy() -> None:
     assert heavy_modules_after("import langbert") == set()
 
 
+def test_a_question_reads_no_document() -> None:
+    """What only reading files needs is not imported by who opens a store and asks."""
+    asking = "import langbert.store.store, langbert.answering.rag, langbert.embedding.embedder, langbert.reranking"
+    code = f"import sys, langbert.cli.ask; {asking}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert [name for name in loaded if name.startswith("langbert.documents.")] == ["langbert.documents.picture"]
+    assert not {"langbert.answering.claims", "langbert.answering.follow_up"} & set(loaded)
+
+
 def test_documents_and_the_store_do_without_torch() -> None:
     assert "torch" not in heavy_modules_after("import langbert.documents, langbert.chunking, langbert.store")
 

@@ -28,7 +28,6 @@ from ..text.scripts import one_line, reading_length
 from .clauses import in_clause
 from .evidence import Evidence, narrowed
 from .fields import asked_fields
-from .follow_up import rewriting_messages, standalone_question, with_key_words
 from .grounding import Grounder
 from .missing import missing_words
 from .named import as_told, is_ruled_out
@@ -183,9 +182,13 @@ def answer_flow(asked: str, policy: Policy, history: Sequence[Message] = ()) -> 
     """
     clock = _Clock()
     asked = checked_question(asked)
-    question = with_key_words(asked, history)
-    if policy.rewrites and history:
-        question = standalone_question(asked, (yield Rewrite(rewriting_messages(asked, history))), history)
+    question = asked
+    if history:
+        from .follow_up import rewriting_messages, standalone_question, with_key_words
+
+        question = with_key_words(asked, history)
+        if policy.rewrites:
+            question = standalone_question(asked, (yield Rewrite(rewriting_messages(asked, history))), history)
     candidates: list[Candidate] = yield Retrieve(question)
     in_parts = parts(question)
     if len(in_parts) > 1:

@@ -12,7 +12,7 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,6 +27,7 @@ from .limits import at_work, unfolding
 from .loading import Stamp
 from .parts import ARCHIVES, parts_of
 from .pdfium import box_on, opened_page
+from .picture import Picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,27 +49,6 @@ _LEAST = 0.04  # of the page: less is a logo
 _MOST = 0.9
 _RULE = (0.3, 0.004)  # wider than this and lower: what sets a running head apart
 _MARGIN = (0.02, 0.006)  # of the page's width and height: the numbers beside an axis are text
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A figure of a document: ``document.text[start:end] == caption``. A notebook shows it.
-
-    Attributes:
-        png: the bytes of a PNG.
-        page: from 1; None where the format has no pages.
-    """
-
-    id: str
-    document_id: str
-    png: bytes = field(repr=False)
-    caption: str = ""
-    start: int = 0
-    end: int = 0
-    page: int | None = None
-
-    def _repr_png_(self) -> bytes:
-        return self.png
 
 
 @dataclass(frozen=True, slots=True)
