@@ -65,7 +65,7 @@ _LARGE = 4 << 20
 _LITTLE = 300_000
 """Characters that are cut lightly: further ones would take longer than loading the library's tokenizer."""
 
-_VERSION = 1
+_VERSION = 2
 """Of what is kept of large tokenizers."""
 
 _open: WeakValueDictionary[tuple[object, ...], TextTokenizer] = WeakValueDictionary()
@@ -172,7 +172,7 @@ class TextTokenizer:
             return read_text(file).encode()
 
         digest = remembered(file.name, file.parent, lambda: hashlib.sha256(definition()).hexdigest())
-        kept = cache_dir() / "tokenizers" / f"v{_VERSION}-{digest}.json"
+        kept = cache_dir() / "tokenizers" / f"v{_VERSION}-{digest}.zip"
         light = LightUnigram.kept_in(kept)
         if light is None:
             check_definition(definition(), file)

@@ -3,7 +3,8 @@
 The ``tokenizers`` library builds a trie of hash tables: of 250,000 pieces it takes a second and 280 MB, most of what a
 question costs that is asked in a process of its own. Here the pieces are the keys of one dictionary, and words are cut
 in Python: loaded in a twentieth of the time and an eighth of the memory, four times as slow from then on. Normalising
-and splitting stay the library's, and so do the encodings. What is needed is kept in the cache folder.
+and splitting stay the library's, and so do the encodings. What is needed is kept in the cache folder, in a zip file:
+that has checksums.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ from __future__ import annotations
 import contextlib
 import json
 from array import array
-from base64 import b64decode, b64encode
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+from zipfile import ZipFile, ZipInfo
 
 from tokenizers import Encoding, PreTokenizedString, Token, Tokenizer
 
@@ -27,6 +27,7 @@ _UNKNOWN = 10.0  # what an unknown character is worth less than the least likely
 _WORDS = 50_000  # that are remembered
 _MODEL = {"type": "WordLevel", "vocab": {"": 0}, "unk_token": ""}  # cuts nothing
 _SEPARATOR = "\n"
+_RULES, _PIECE_TEXT, _SCORES = "rules.json", "pieces.txt", "scores.f64"
 
 
 class TokenizerFacts(NamedTuple):
@@ -49,20 +50,21 @@ class LightUnigram:
     """Cuts texts exactly as the library does.
 
     Args:
-        kept: what :meth:`keep` wrote.
+        file: what :meth:`keep` wrote.
 
     Attributes:
         facts: what it was kept with.
     """
 
-    def __init__(self, kept: Mapping[str, Any]) -> None:
+    def __init__(self, file: ZipFile) -> None:
+        kept = json.loads(file.read(_RULES))
         self.facts = TokenizerFacts(*kept["facts"])
-        pieces = kept["pieces"].split(_SEPARATOR)
+        pieces = file.read(_PIECE_TEXT).decode().split(_SEPARATOR)
         self._ids = dict(zip(pieces, range(len(pieces)), strict=True))  # a sixth quicker than one by one
-        self._scores = array("d", b64decode(kept["scores"]))
+        self._scores = array("d", file.read(_SCORES))
         self._longest = int(kept["longest"])
         self._unknown = int(kept["unknown"])
-        self._unknown_score = min(self._scores) - _UNKNOWN
+        self._unknown_score = float(kept["least"]) - _UNKNOWN
         self._added: list[str] = kept["added"]
         rules = Tokenizer.from_str(json.dumps(kept["rules"]))
         self._normalizer, self._splitter = rules.normalizer, rules.pre_tokenizer
@@ -72,8 +74,9 @@ class LightUnigram:
     def kept_in(cls, file: Path) -> LightUnigram | None:
         """The one kept there; None where there is none, or it cannot be read."""
         try:
-            return cls(json.loads(file.read_bytes()))
-        except (OSError, ValueError, KeyError, TypeError):
+            with ZipFile(file) as kept:
+                return cls(kept)
+        except Exception:  # a damaged file is called a dozen things
             return None
 
     @staticmethod
@@ -88,10 +91,10 @@ class LightUnigram:
         pieces = [piece for piece, _ in vocabulary]
         if any(_SEPARATOR in piece for piece in pieces) or len(set(pieces)) < len(pieces):
             return
+        scores = [score for _, score in vocabulary]
         kept = {
             "facts": facts,
-            "pieces": _SEPARATOR.join(pieces),
-            "scores": b64encode(array("d", [score for _, score in vocabulary]).tobytes()).decode(),
+            "least": min(scores),
             "longest": max(map(len, pieces)),
             "unknown": unknown,
             "added": [token["content"] for token in rules.get("added_tokens") or ()],
@@ -99,8 +102,10 @@ class LightUnigram:
         }
         with contextlib.suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(file) as fresh:
-                fresh.write_text(json.dumps(kept, ensure_ascii=False), encoding="utf-8")
+            with replacing(file) as fresh, ZipFile(fresh, "w") as parts:
+                parts.writestr(ZipInfo(_RULES), json.dumps(kept))
+                parts.writestr(ZipInfo(_PIECE_TEXT), _SEPARATOR.join(pieces))
+                parts.writestr(ZipInfo(_SCORES), array("d", scores).tobytes())
 
     def encode(self, text: str) -> Encoding | None:
         """One text without special tokens; None where such are written out in it: the library tells what is meant."""
