@@ -14,10 +14,11 @@ from typing import NoReturn
 
 __all__ = ["main", "run"]
 
-_QUIET_LIBRARIES = {
+_LIBRARIES = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # ours are drawn instead
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",  # it would look through every installed package; no command takes a device
     "TRANSFORMERS_VERBOSITY": "error",
 }
 
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; the exit code."""
-    for name, value in _QUIET_LIBRARIES.items():
+    for name, value in _LIBRARIES.items():
         os.environ.setdefault(name, value)
     for stream in (sys.stdout, sys.stderr):  # a file name or a page must never break the output of the rest
         if hasattr(stream, "reconfigure"):

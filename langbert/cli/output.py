@@ -111,6 +111,9 @@ class Output:
     @contextmanager
     def waiting(self, doing: str) -> Iterator[None]:
         """A spinner and the seconds that pass, while something goes on whose end is not known."""
+        if not self.live:
+            yield
+            return
         from rich.markup import escape
         from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
