@@ -136,6 +136,13 @@ def test_a_name_is_found_in_another_spelling(form, questions):
         ("Sales fell in Q2 2017.", ["second quarter of 2017", "2017Q2", "2017年第二季度"]),
         ("The gate shuts at 21:45.", ["9:45 pm"]),
         ("It is told in Chapter XVII.", ["chapter 17"]),
+        ("请拨打0755-8203-4417咨询。", ["075582034417", "8203 4417"]),
+        ("電話番号は０３－８２０３－４４１７です。", ["0382034417"]),
+        ("自2017Q2起下降。", ["second quarter of 2017", "2017年二季度"]),
+        ("Sales fell in Q2 FY2017.", ["Q2 2017", "2Q 2017"]),
+        ("会议定于下午九点三刻。", ["21:45", "9:45 pm", "晚上9点45分", "二十一点四十五分"]),
+        ("会议定于下午9:45举行。", ["21:45", "晚上九点四十五"]),
+        ("Bags of 77kg.", ["77 kg"]),
         ("平成30年4月7日から施行する。", ["2018-04-07", "7 April 2018"]),
     ],
 )
@@ -176,13 +183,20 @@ def written_as(form: str, year: int, month: int, day: int) -> str:
     return form.format(d=day, m=month, y=year, name=("March", "April", "May")[month - 3])
 
 
+@pytest.mark.parametrize("around", ["来自 {}: the minutes", "会议于{}举行"])
 @pytest.mark.parametrize("written", DAYS)
-def test_a_day_is_found_in_another_spelling(written):
+def test_a_day_is_found_in_another_spelling(written, around):
     days = [(year, month, day) for year in (2023, 2024) for month in (3, 4, 5) for day in range(4, 29)]
-    store = store_of(*(f"来自 {written_as(written, *day)}: the minutes" for day in days))
+    store = store_of(*(around.format(written_as(written, *day)) for day in days))
     for form in [*DAYS, "{d:02} {name} {y}", "{y}{m:02}{d:02}"]:
         asked = written_as(form, 2024, 4, 17)
         assert ids(store, f"what happened on {asked}?")[0] == str(days.index((2024, 4, 17))), asked
+
+
+def test_what_is_raised_is_no_more_of_the_number():
+    store = store_of("in 2017 it was 11 to 12", "In 2019¹² it was 5½ inches.", "20191 and 51")
+    assert ids(store, "2019")[0] == "1"
+    assert "1" not in ids(store, "51")
 
 
 def test_a_month_finds_its_days():

@@ -10,11 +10,11 @@ first.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from .numerals import from_han
+from .scripts import apart, folded
 
 _LONGEST = 128  # characters; longer runs without a blank are data, not names
 _MOST_PIECES = 8  # likewise: "a3f9c2b1e4"
@@ -88,6 +88,8 @@ def question_identifiers(text: str) -> tuple[list[str], list[str]]:
         words.append(name.lower() if len(pieces) == 1 and name.isalpha() and name.isascii() else "")
         if name[0].isdigit() and before.isalpha():
             found[_one_form([before, *pieces])] = None
+        if before.isdigit() and name.isalpha() and len(name) <= _PREFIX:  # of 50kg
+            found[_one_form([before, name])] = None
         found.update(dict.fromkeys(_spellings(name, pieces)))
         inner += _inner(name, pieces)
     for neighbours in (pairwise(words), zip(words, words[1:], words[2:], strict=False)):
@@ -103,8 +105,9 @@ def dates(text: str) -> list[str]:
     ['2024-3-5', '2024-3', '2024-4']
     """
     if not text.isascii():
-        text = _HAN_NUMBER.sub(lambda number: str(from_han(number[0])), unicodedata.normalize("NFKC", text))
+        text = _HAN_NUMBER.sub(lambda number: str(from_han(number[0])), folded(text))
         text = _ERA_YEAR.sub(lambda year: f"{_ERAS[year[1]] + int(year[2])}年", text.replace("元年", "1年"))
+        text = apart(text)
     if _YEAR.search(text) is None:
         return []
     found: dict[str, None] = {}

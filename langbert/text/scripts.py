@@ -6,6 +6,7 @@ The constants are ranges for a regular expression's character class, ``re.compil
 from __future__ import annotations
 
 import re
+import unicodedata
 
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Chinese characters, with those of Japanese and old Korean."""
@@ -31,6 +32,8 @@ UNSPACED = (
 
 _SET_SOLID = f"{CJK}\u3001-\u3011\u3014-\u301b\u30fb\u30fc\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65…—“”‘’"
 _WRAP = re.compile(rf"(?<=[{_SET_SOLID}])[ \t\u3000]*\n[ \t\u3000]*(?=[{_SET_SOLID}])")
+_BORDER = re.compile(rf"(?<=[{UNSPACED}])(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])(?=[{UNSPACED}])")
+_RAISED = re.compile("(?<=[0-9０-９])(?=[¼-¾⅐-⅞⁰¹²³⁴-⁹])")
 _FEW_KANA = 6  # Chinese characters to one kana, where it is Chinese that quotes a word
 _HAN = re.compile(f"[{HAN}]")
 _UNSPACED = re.compile(f"[{UNSPACED}]")
@@ -79,6 +82,24 @@ def is_latin(text: str) -> bool:
     [True, False, True]
     """
     return len(_LATIN_WORD.findall(text)) >= len(_OTHER_WORD.findall(text))
+
+
+def folded(text: str) -> str:
+    """Wide, raised and joined forms as plain characters (NFKC); what is raised behind a number is no more of it.
+
+    >>> folded("２０１９¹, 5½ m²")
+    '2019 1, 5 1⁄2 m2'
+    """
+    return text if text.isascii() else unicodedata.normalize("NFKC", _RAISED.sub(" ", text))
+
+
+def apart(text: str) -> str:
+    """With a blank wherever Latin letters or figures meet a script without spaces: there words begin and end.
+
+    >>> apart("会议于2024-03-05举行")
+    '会议于 2024-03-05 举行'
+    """
+    return text if text.isascii() else _BORDER.sub(" ", text)
 
 
 def unwrapped(text: str) -> str:

@@ -9,14 +9,13 @@ questions only, so that the index still holds every word for phrases.
 from __future__ import annotations
 
 import re
-import unicodedata
 from functools import lru_cache
 
 from tantivy import Filter, TextAnalyzer, TextAnalyzerBuilder, Tokenizer
 
-from .scripts import UNSPACED, unwrapped
+from .scripts import UNSPACED, folded, unwrapped
 
-ANALYSIS_VERSION = 4
+ANALYSIS_VERSION = 5
 """Raise it when the same text gives other terms: indexes made with another version are rebuilt."""
 
 _LONGEST_TERM = 128  # bytes; longer runs without a break are data, not words
@@ -46,7 +45,7 @@ def spaced(text: str) -> str:
     """``text`` as the analyser should see it: NFKC, runs of unspaced scripts as overlapping pairs between blanks."""
     if text.isascii():
         return text
-    return _RUN.sub(_pairs, unwrapped(unicodedata.normalize("NFKC", text)))
+    return _RUN.sub(_pairs, unwrapped(folded(text)))
 
 
 def _pairs(run: re.Match[str]) -> str:
@@ -60,7 +59,7 @@ def characters(text: str) -> str:
     """The single characters of unspaced scripts in ``text``, between blanks: what a question of one character finds."""
     if text.isascii():
         return ""
-    return " ".join(" ".join(run) for run in _RUN.findall(unicodedata.normalize("NFKC", text)))
+    return " ".join(" ".join(run) for run in _RUN.findall(folded(text)))
 
 
 @lru_cache(maxsize=1)
@@ -101,4 +100,4 @@ def content_terms(text: str) -> list[str]:
 
 def asked_about(question: str) -> str:
     """``question`` without the words Chinese and Japanese ask with."""
-    return question if question.isascii() else _ASKING.sub(" ", unicodedata.normalize("NFKC", question))
+    return question if question.isascii() else _ASKING.sub(" ", folded(question))
