@@ -228,3 +228,27 @@ def test_slides_have_tables_too(tmp_path: Path) -> None:
         "Mill | Shift: early | Crew: –",
         "Mill | Shift: closed | Crew: closed",
     ]
+
+
+@pytest.mark.parametrize(
+    ("above", "separator"),
+    [
+        ("Stock of May\n\n", ","),
+        ("账户;6222\n期间;2024-01\n\n", ";"),
+        ("Stock of May,,,\n,,,\n", ","),
+        ("# stock list, all depots\n", "\t"),
+    ],
+)
+def test_names_of_a_csv_below_other_lines(tmp_path: Path, above: str, separator: str) -> None:
+    rows = "".join(f"{separator.join(row)}\n" for row in ROWS)
+    (tmp_path / "a.csv").write_text(above + rows, encoding="utf-8")
+    document = read_document(tmp_path / "a.csv")
+    assert document.text == above + "\n".join(LINES) + "\n"
+    (heading,) = document.headings
+    assert document.text[heading.start :].startswith(LINES[0])
+
+
+@pytest.mark.parametrize("text", ["Ann,,x\nBob,b,c\nCid,d,e\n", "One, two\nthree\nfour, five, six\n", "1,2\n3,4\n"])
+def test_a_csv_without_names_stays_as_it_is(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    assert read_document(tmp_path / "a.csv").text == text

@@ -50,7 +50,7 @@ FORMATS: tuple[Format, ...] = (
     Format("epub", (".epub",), "epub", version=2),
     Format("email", (".eml", ".emlx", ".mbox", ".mht", ".mhtml"), "mail", version=5),
     Format("outlook", (".msg",), "outlook"),
-    Format("csv", (".csv", ".tsv"), "table", version=3),
+    Format("csv", (".csv", ".tsv"), "table", version=4),
     Format("spreadsheet", (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), "spreadsheet", version=3),
     Format("rtf", (".rtf",), "rtf", version=3),
     Format("xml", (".xml", ".opml", ".fb2", ".xliff", ".xlf", ".tmx", ".resx", ".plist", ".dita", ".svg"), "elements"),
