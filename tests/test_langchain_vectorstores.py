@@ -492,3 +492,12 @@ def test_dates_and_numpys_numbers_filter(store: LangBertVectorStore) -> None:
 def test_half_an_emoji_in_a_question_is_no_error(store: LangBertVectorStore, mode: Any) -> None:
     store.add_texts(["bees make honey"])
     assert store.similarity_search("honey \ud83d bees", k=1, mode=mode)
+
+
+def test_halves_of_characters_and_numbers_as_names_stop_nothing(store: LangBertVectorStore) -> None:
+    store.add_texts(
+        ["whole 完整", "half \ud83d 半"], [{}, {0: "a", np.int64(7): 3, "source": "\udc80.txt", "说": "\ud83d"}]
+    )
+    found = store.similarity_search("half", k=1, filter={"7": 3})
+    assert [document.page_content for document in found] == ["half \ufffd 半"]
+    assert {"0", "7", "source", "说"} == found[0].metadata.keys()

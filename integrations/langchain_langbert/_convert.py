@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,8 @@ from langbert import Document as CoreDocument
 
 _UNKNOWN = 0.5  # the score of a document of which nobody has said how relevant it is
 
+_HALVES = re.compile("[\ud800-\udfff]")
+
 _ROLES = {
     "system": "system",
     "user": "user",
@@ -25,14 +28,15 @@ _ROLES = {
 
 
 def chunk_of(document: Document, id: str) -> Chunk:
-    """A LangChain Document, stored as given: one chunk that is its own document."""
+    """A LangChain Document, stored as given: one chunk that is its own document. Halves of characters, which loaders
+    leave in broken texts, become U+FFFD; names of metadata that are numbers, as pandas gives columns, text."""
     source = document.metadata.get("source")
     return Chunk(
         id=id,
         document_id=id,
-        text=document.page_content,
-        source=source if isinstance(source, str) else "",
-        metadata=document.metadata,
+        text=_HALVES.sub("\ufffd", document.page_content),
+        source=_HALVES.sub("\ufffd", source) if isinstance(source, str) else "",
+        metadata={str(name): value for name, value in document.metadata.items()},
     )
 
 

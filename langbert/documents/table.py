@@ -19,7 +19,7 @@ from .limits import spend
 _SEPARATOR = re.compile(r"\A\s*sep=.\n", re.I)  # said to Excel
 _CELLS = re.compile("[,;\t|]")
 _SAMPLE = 8192
-_MOST_ABOVE = 20  # lines
+_MOST_ABOVE = 10  # lines
 _ALIKE = 5  # rows below the header that have as many cells
 _MAX_CELL = 1 << 24  # characters; csv's own limit would refuse a cell with a long text
 
