@@ -192,3 +192,15 @@ def test_announcements_and_links() -> None:
     assert is_only_links("详见[缓存表](/cached-tables.md)。")
     assert not is_only_links("The rate is 5 %, see [the table](/rates.md) for what it was in other years.")
     assert not is_only_links("No link.")
+
+
+def test_a_heading_with_a_colon_is_a_heading_and_one_among_fields_counts() -> None:
+    text = "Steels: grades and alloys\n\nAbout us.\n\nPart 2: strength\n\nStrong enough."
+    headings = [Heading(0, 1, "Steels: grades and alloys"), Heading(text.index("Part"), 2, "Part 2: strength")]
+    assert [(text[block.start : block.end], block.section) for block in blocks(text, headings)] == [
+        ("About us.", 1),
+        ("Strong enough.", 2),
+    ]
+    text = "Number: 8\nTitle: Style\nAuthor: Guido\n\nAbstract\n========\n\nRead this."
+    headings = [Heading(text.index("Title"), 1, "Style"), Heading(text.index("Abstract"), 2, "Abstract")]
+    assert [(block.kind, block.section) for block in blocks(text, headings)] == [("fields", 1), ("text", 2)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,8 +12,8 @@ from langbert.answering.evidence import Evidence
 from langbert.answering.fields import asked_fields
 from langbert.answering.grounding import Grounder, set_out
 from langbert.answering.pieces import Piece, cut_pieces
-from langbert.answering.selection import CROSS_ENCODED, merged, select, weigh
-from langbert.answering.wants import Wants
+from langbert.answering.selection import CROSS_ENCODED, merged, select, weigh, with_headings
+from langbert.answering.wants import Wants, wants
 from langbert.documents.markdown import read
 from langbert.text.scripts import reading_length
 
@@ -87,7 +89,7 @@ def test_a_list_is_whole_though_its_passage_was_cut_and_has_its_lead() -> None:
     assert steps.text.startswith("1. Ask your team")
     assert steps.text.endswith("answer of your manager.")
     above, said = steps.read.splitlines()  # as one sentence, which is what cross-encoders know
-    assert above == "Annual leave"
+    assert above == "Leave > Annual leave"
     assert said.startswith("To apply for leave, take these steps: 1. Ask your team whether the days suit them; 2.")
     (evidence,) = select([steps], [np.zeros(1)], WIDE)
     assert evidence.quote.startswith("To apply for leave, take these steps:\n\n1. Ask")
@@ -318,3 +320,49 @@ def test_code_has_to_be_better_than_prose_and_nothing_is_shown_twice() -> None:
     whole, part = pieces_of(LEAVE, "Every")[0], pieces_of(LEAVE, "Every", words=0)[0]
     (evidence,) = select([whole, part], [np.array([1.0, 0.9])], WIDE)
     assert evidence.quote == whole.text
+
+
+def test_pieces_stand_under_their_own_headings_where_small_sections_are_one_passage() -> None:
+    changes = """# Changes
+
+## 3.6.2
+
+### Security
+
+- Names of jobs are escaped in the log.
+
+## 3.6.0
+
+### Added
+
+- Priorities from 0 to 9; the default is 5.
+
+## 3.5.0
+
+### Added
+
+- Expressions with seconds.
+"""
+    document = document_of(changes)
+    passage = replace(passages(document, "###", length=len(changes))[0].chunk, headings=("Changes", "3.6.2"))
+    pieces = cut_pieces([Candidate(passage, 0.5)], {document.id: document})
+    assert [piece.read for piece in pieces] == [
+        "Changes > 3.6.2\nSecurity: Names of jobs are escaped in the log.",
+        "Changes > 3.6.0\nAdded: Priorities from 0 to 9; the default is 5.",
+        "Changes > 3.5.0\nAdded: Expressions with seconds.",
+    ]
+    shown = select(pieces, [np.array([3.0, 2.0, 1.0])], WIDE)
+    assert [evidence.heading for evidence in shown] == ["Security", "3.6.0 > Added", "3.5.0 > Added"]
+
+
+def test_where_a_version_is_asked_for_the_headings_that_say_it_are_shown() -> None:
+    document = document_of(
+        "# Changes\n\n## 3.6.0\n\n### Added\n\n- Priorities from 0 to 9; the default is 5.\n", "c.md"
+    )
+    passage = passages(document, "- Priorities", length=30)
+    pieces = cut_pieces(passage, {document.id: document})
+    (evidence,) = select(pieces, [np.zeros(1)], wants("In which version were priorities added?"))
+    assert evidence.heading == "Added"
+    assert with_headings(evidence, pieces).heading == "3.6.0 > Added"
+    assert wants("哪个版本加入了优先级？").headings
+    assert not wants("What is the default priority?").headings

@@ -36,7 +36,7 @@ from .pieces import LOOKED_AT, PIECE, Piece, blocks_of, cut_pieces
 from .prompt import FULL, SHORT, build_messages, not_found
 from .refusal import Encoder, confidence, features
 from .relative import with_its_base
-from .selection import Weighed, as_candidates, is_among_the_best, merged, select
+from .selection import Weighed, as_candidates, is_among_the_best, merged, select, with_headings
 from .versions import newest_first, versions
 from .wants import Wants, parts, wants
 
@@ -291,6 +291,8 @@ def _to_the_point(
     and whether the best is another now."""
     if not chosen or wanted.titles:
         return chosen, False
+    if wanted.headings and chosen[0].told <= 0:
+        return [with_headings(evidence, pieces) for evidence in chosen], False
     if chosen[0].told > 0:
         return newest_first(chosen, documents), False
     best = versions(question, chosen[0], pieces, documents)

@@ -7,6 +7,7 @@ that announces it (:mod:`langbert.text.blocks`), what a document says of itself 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -47,7 +48,7 @@ class Piece:
         source: the candidate it is of, widened to its document where a block goes on beyond it.
         start, end: of its units.
         lead: what introduces its block, if anything does.
-        heading: what it stands under.
+        heading: what it stands under, with what is above that where several have the same name.
         is_asked_field: whether it is a field at the top of a document, of the kind that the question asks for.
         told: what the question's words alone tell of it, in log-odds: that they name it (:mod:`.named`), or that it is
             of another year or thing.
@@ -73,7 +74,7 @@ class Piece:
     @property
     def read(self) -> str:
         """As models read it, who know prose: under its headings, behind its lead, a list as one sentence."""
-        above = list(dict.fromkeys((*self.source.chunk.headings, *([self.heading] if self.heading else []))))
+        above = [*self.source.chunk.headings] or [self.heading]
         lead = self.source.text[slice(*self.lead)] if self.lead else ""
         text = self.text[:_READ]
         if self.kind == "list":
@@ -138,11 +139,33 @@ def blocks_of(candidates: Sequence[Candidate], documents: Mapping[str, Document 
         source, headings = _widened(candidate, documents.get(candidate.document_id))
         start = candidate.chunk.start - source.chunk.start
         end = start + len(candidate.text)
+        paths = _paths(documents.get(candidate.document_id)) if headings else {}
         for block in blocks(source.text, headings):
             if block.start < end and start < block.end:
-                above = headings[block.section - 1].text if block.section and headings else ""
-                heading = above or (candidate.chunk.headings[-1] if candidate.chunk.headings else "")
-                yield Placed(source, block, heading, start, end)
+                above = headings[block.section - 1].start + source.chunk.start if block.section and headings else -1
+                path, heading = paths.get(above, (source.chunk.headings, "".join(source.chunk.headings[-1:])))
+                yield Placed(_under(path, source), block, heading, start, end)
+
+
+def _paths(document: Document | None) -> dict[int, tuple[tuple[str, ...], str]]:
+    """Where each heading of a document starts → the headings from the outermost to it, and what it is called: with
+    the one above it where it is not the only one of its name."""
+    headings = document.headings if document is not None else ()
+    names = Counter(heading.text for heading in headings)
+    found: dict[int, tuple[tuple[str, ...], str]] = {}
+    stack: list[Heading] = []
+    for heading in headings:
+        while stack and stack[-1].level >= heading.level:
+            stack.pop()
+        stack.append(heading)
+        path = tuple(one.text for one in stack)
+        found[heading.start] = path, " > ".join(path[-2:] if names[heading.text] > 1 else path[-1:])
+    return found
+
+
+def _under(path: tuple[str, ...], source: Candidate) -> Candidate:
+    """A chunk of several small sections bears what they have in common; a piece of it, all that it stands under."""
+    return source if path == source.chunk.headings else replace(source, chunk=replace(source.chunk, headings=path))
 
 
 def _fields(

@@ -27,7 +27,7 @@ from .wants import Wants
 if TYPE_CHECKING:
     from ..reranking import Reranker
 
-__all__ = ["CROSS_ENCODED", "Weighed", "as_candidates", "merged", "select", "signals", "weigh"]
+__all__ = ["CROSS_ENCODED", "Weighed", "as_candidates", "merged", "select", "signals", "weigh", "with_headings"]
 
 CROSS_ENCODED = 16
 """Pieces that a cross-encoder reads, the best by their words and passages: the others would seldom be shown whatever it
@@ -227,22 +227,28 @@ def is_among_the_best(
     return max(own, default=-math.inf) >= float(told.max()) - _ABOUT
 
 
+def with_headings(evidence: Evidence, pieces: Sequence[Piece]) -> Evidence:
+    """Evidence under the two innermost headings that it stands under."""
+    of = next((piece.source for piece in pieces if _points_into(evidence, piece)), evidence.candidate)
+    return replace(evidence, heading=" > ".join(of.chunk.headings[-2:]))
+
+
 def as_candidates(chosen: Sequence[Evidence]) -> list[Candidate]:
     """Evidence as the passages of a prompt, in the order given, each under its headings."""
     found = []
     for evidence in chosen:
         chunk, quote = evidence.candidate.chunk, evidence.quote
-        above = dict.fromkeys((*chunk.headings, *([evidence.heading] if evidence.heading else [])))
+        above = chunk.headings or ((evidence.heading,) if evidence.heading else ())
         start, end = chunk.start + evidence.start, chunk.start + evidence.end
-        part = replace(chunk, text=quote, start=start, end=end, headings=tuple(above))
+        part = replace(chunk, text=quote, start=start, end=end, headings=above)
         found.append(replace(evidence.candidate, chunk=part, score=chosen[0].candidate.score))
     return found
 
 
 def _among_sections(pieces: Sequence[Piece], scores: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
     """``(n,)``: scores with a share of the best one of the same section."""
-    best: dict[tuple[str, str], float] = {}
-    sections = [(piece.source.document_id, piece.heading) for piece in pieces]
+    best: dict[tuple[str, tuple[str, ...]], float] = {}
+    sections = [(piece.source.document_id, piece.source.chunk.headings) for piece in pieces]
     for section, score in zip(sections, scores.tolist(), strict=True):
         best[section] = max(best.get(section, -math.inf), score)
     return scores + weight * np.array([best[section] for section in sections])

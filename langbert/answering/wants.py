@@ -63,6 +63,11 @@ _TITLES = re.compile(
     r"|哪一?(?:篇|份|本)|(?:哪|几)(?:些|个|几个|两个|一个)? ?(?:文档|文件|文章|论文|PEP|报告|手册|合同|制度|页面)",
     re.IGNORECASE,
 )
+_UNDER = re.compile(
+    r"\b(?:which|what) (?:\w+ )?(?:version|release|chapter|section|part|phase|stage)s?\b"
+    r"|哪一?个?(?:版本|版|章|节|部分|阶段)|第几(?:版|章|节|部分|阶段)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +79,14 @@ class Wants:
         fact: a name, a number, a date: a sure reader's words answer it.
         titles: the documents are asked for, so that their names are part of the answer.
         several: more than one thing is asked for, or how and why.
+        headings: what the answer stands under may be asked for, a version or a chapter, so that it is shown.
     """
 
     words: float
     fact: bool = False
     titles: bool = False
     several: bool = False
+    headings: bool = False
 
 
 def wants(question: str) -> Wants:
@@ -92,7 +99,8 @@ def wants(question: str) -> Wants:
     clauses = _CLAUSE.split(question) if not question.isascii() else [question]
     asked = len(_FACT_EN.findall(question)) + sum(_FACT_ZH.search(clause) is not None for clause in clauses)
     fact = asked == 1 and not several
-    return Wants(_FACT if fact else _FULL, fact, _TITLES.search(question) is not None, several or asked > 1)
+    titles, headings = (pattern.search(question) is not None for pattern in (_TITLES, _UNDER))
+    return Wants(_FACT if fact else _FULL, fact, titles, several or asked > 1, headings)
 
 
 def parts(question: str) -> list[str]:

@@ -126,7 +126,8 @@ class _Blocks:
             title = next((titles.pop(at) for at in [*titles] if at <= line.end), None)
             if title is None and not headings and _looks_like_heading(line, every[i + 1 : i + 2]):
                 title = letters(line.text)
-            if title is None or _FIELD.match(line.text):  # the title may be one of the fields at the top
+            if title is None or _is_among_fields(every, i):  # the title may be one of the fields at the top
+                self._section += title is not None
                 lines.append(line)
                 continue
             if i + 1 < len(every) and _UNDERLINE.fullmatch(every[i + 1].text):
@@ -356,6 +357,11 @@ class _Blocks:
         if _is_row(lines, i):  # a line of a sentence that speaks of a bar is none
             return _is_row(lines, i + 1) or said.lstrip().startswith("|") or announces_more(lines[i - 1].text)
         return any(form.match(said) for form in (_FENCE, _COLUMNS, _ITEM, _TAG, _RULE))
+
+
+def _is_among_fields(lines: Sequence[_Line], i: int) -> bool:
+    near = [lines[j] for j in (i - 1, i + 1) if 0 <= j < len(lines)]
+    return _FIELD.match(lines[i].text) is not None and any(_FIELD.match(line.text) for line in near)
 
 
 def _looks_like_heading(line: _Line, following: Sequence[_Line]) -> bool:
