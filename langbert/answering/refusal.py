@@ -17,7 +17,7 @@ from ..text.base_forms import base_terms
 from ..text.languages import languages_of
 from ..text.scripts import has_unspaced
 from ..text.terms import terms
-from .asked_names import asked_names, tokens
+from .asked_names import share_of_names
 from .checking import claim_weights
 from .evidence import Evidence
 from .fitted import fitted
@@ -184,8 +184,7 @@ def _named(question: str, candidate: Candidate) -> float:
     chunk = candidate.chunk
     if not has_unspaced(question) and has_unspaced(chunk.text):
         return 1.0
-    asked = asked_names(question)
-    return len(asked & tokens(f"{chunk.source}\n{chunk.contextual_text}")) / len(asked) if asked else 1.0
+    return share_of_names(question, f"{chunk.source}\n{chunk.contextual_text}")
 
 
 def _quoted(question: str, evidence: Evidence) -> float:
