@@ -198,6 +198,12 @@ def test_quotes_that_flow_keep_one_mark(tmp_path: Path) -> None:
     assert read_document(tmp_path / "a.eml").text.endswith(said)
 
 
+@pytest.mark.timeout(60)
+def test_many_encoded_words_that_no_one_can_read(tmp_path: Path) -> None:
+    sender = "=?utf-8?B?QQQQQ?=" * 60 + "!"  # no base64
+    assert "hives" in read(tmp_path, f"Subject: x\nFrom: {sender}\n\nThe hives stand here.\n".encode()).text
+
+
 def test_an_address_that_was_encoded_with_its_name(tmp_path: Path) -> None:
     sender = encoded('"Müller, Ann" <ann@example.org>'.encode(), "utf-8")
     document = read(tmp_path, f"Subject: x\nFrom: {sender}\n\nhi\n".encode())

@@ -39,7 +39,8 @@ MAX_HEADER = 4_000  # characters
 _MAX_DEPTH = 12
 _MAILS = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\r\n\r\n))From [^\r\n]{1,200}\d{4}[^\r\n]{0,20}\r?\n")
 _COUNT = re.compile(rb"(\d{1,12})[ \t]*\r?\n")  # of the mail's bytes: Apple's program writes its own notes behind them
-_ENCODED_WORDS = re.compile(r"(?:=\?[^\s?]+\?[bq]\?[^\s?]*\?=(?:[ \t\r\n]*(?==\?))?)+", re.I)
+_WORD = r"=\?[^\s?]+\?[bq]\?[^\s?]*\?="
+_ENCODED_WORDS = re.compile(rf"{_WORD}(?:[ \t\r\n]*{_WORD})*", re.I)
 _UNREAD = {
     "application/pkcs7-mime": "a part that is encrypted, or signed as a whole, not read",
     "application/x-pkcs7-mime": "a part that is encrypted, or signed as a whole, not read",
