@@ -480,6 +480,30 @@ def test_pptx_numbers_and_raised_and_struck_words(tmp_path: Path) -> None:
     ]
 
 
+def test_pptx_bullets_are_those_of_the_layout_and_the_master(tmp_path: Path) -> None:
+    parts = pptx_parts("Plan/MORE")
+    names = parts["ppt/slides/s0.xml"].partition(">")[0].removeprefix("<p:sld")
+    package = 'xmlns="http://schemas.openxmlformats.org/package/2006/relationships"'
+    relation = f'<Relationships {package}><Relationship Id="r" Type="x/{{}}" Target="{{}}"/></Relationships>'
+    holder = '<p:sp><p:nvSpPr><p:nvPr><p:ph idx="{}"/></p:nvPr></p:nvSpPr><p:txBody>{}</p:txBody></p:sp>'
+    said = "<a:p>{}<a:r><a:t>{}</a:t></a:r></a:p>"
+    first = holder.format(1, said.format("", "hire") + said.format('<a:pPr lvl="1"/>', "two")
+                          + said.format("<a:pPr><a:buNone/></a:pPr>", "soon"))  # fmt: skip
+    second = holder.format(2, said.format("", "by Ann"))
+    slide = parts["ppt/slides/s0.xml"].replace("</p:sld>", f"{first}{second}</p:sld>")
+    none = "<a:lstStyle><a:lvl1pPr><a:buNone/></a:lvl1pPr></a:lstStyle>"
+    levels = "".join(f'<a:lvl{n}pPr><a:buChar char="•"/></a:lvl{n}pPr>' for n in (1, 2))
+    parts |= {
+        "ppt/slides/s0.xml": slide,
+        "ppt/slides/_rels/s0.xml.rels": relation.format("slideLayout", "../l.xml"),
+        "ppt/l.xml": f"<p:sldLayout {names}>{holder.format(2, none)}</p:sldLayout>",
+        "ppt/_rels/l.xml.rels": relation.format("slideMaster", "m.xml"),
+        "ppt/m.xml": f"<p:sldMaster {names}><p:txStyles><p:bodyStyle>{levels}</p:bodyStyle></p:txStyles></p:sldMaster>",
+    }
+    document = read_document(zipped(tmp_path, "a.pptx", parts))
+    assert document.text == "Plan\n\nMORE\n\n- hire\n  - two\nsoon\n\nby Ann"
+
+
 def test_pptx_slides_are_pages(tmp_path: Path) -> None:
     document = read_document(zipped(tmp_path, "a.pptx", pptx_parts("First/one", "Second/two")))
     assert document.text == "First\n\none\n\nSecond\n\ntwo"

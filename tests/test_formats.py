@@ -150,6 +150,35 @@ def test_every_row_of_a_spreadsheet_names_its_columns(tmp_path: Path) -> None:
     assert all(document.text[heading.start :].startswith(heading.text) for heading in document.headings[1:])
 
 
+def test_lines_of_a_form_above_the_names_of_a_sheet() -> None:
+    names: list[list[Value]] = [
+        ["序号", "名称", "型号", "数量", "单价", "质保"],
+        [1, "服务器", "SR650", 6, 48500, "三年"],
+    ]
+    row = "1 | 名称: 服务器 | 型号: SR650 | 数量: 6 | 单价: 48500 | 质保: 三年"
+    form: list[list[Value]] = [
+        ["报价单"],
+        ["日期：", "2025年9月18日", "有效期", "30天"],
+        ["客户", "云杉公司", "联系人", "王工"],
+    ]
+    said = ["报价单", "日期: 2025年9月18日 | 有效期: 30天", "客户: 云杉公司 | 联系人: 王工"]
+    for between in ([], [[]]):
+        found = lines(workbook({"S": [*form, *between, *names, ["合计", None, None, 6, 48500, None]]}))
+        assert found[1:4] == said
+        assert row in found
+
+
+def test_years_with_a_word_name_columns() -> None:
+    rows: list[list[Value]] = [
+        ["Team", "Head", "2025 actual", "2026年预算"],
+        ["Ops", "Ann", 4, 5],
+        ["Law", "Bob", 6, 7],
+    ]
+    assert lines(workbook({"S": rows}))[2:] == [
+        "Ops | Head: Ann | 2025 actual: 4 | 2026年预算: 5", "Law | Head: Bob | 2025 actual: 6 | 2026年预算: 7",
+    ]  # fmt: skip
+
+
 def test_merged_names_count_for_all_they_cover() -> None:
     rows: list[list[Value]] = [
         ["CNY", "2023", None, None, "2024", None],
@@ -627,6 +656,23 @@ def test_a_long_talk_has_a_time_a_minute() -> None:
     )
     headings = parse_as(f"WEBVTT\n\n{cues}".encode(), "talk.vtt").headings
     assert len(headings) in (9, 10)
+
+
+def test_what_each_speaker_says_is_a_line() -> None:
+    said = [
+        "Ann: When do you",
+        "harvest?",
+        "Bo: In May.",
+        "Bo: Not later.",
+        "Ann: Why?",
+        "主持人：为什么？",
+        "主持人：请讲。",
+        "P.S.: end",
+    ]
+    cues = "\n".join(f"00:00:{n:02}.000 --> 00:00:{n:02}.900\n{words}\n" for n, words in enumerate(said))
+    assert parse_as(f"WEBVTT\n\n{cues}".encode(), "talk.vtt").text.split("\n") == [
+        "Ann: When do you harvest?", "Bo: In May. Not later.", "Ann: Why?", "主持人： 为什么？ 请讲。 P.S.: end",
+    ]  # fmt: skip
 
 
 def test_a_calendar_is_its_events() -> None:

@@ -131,6 +131,48 @@ def grid(*rows: list[str]) -> Grid:
     return made
 
 
+FORM = [
+    ["姓名", "张伟", "性别", "男"],
+    ["出生日期", "1990-05-12", "民族", "汉族"],
+    ["手机", "13800001", "部门", "财务部"],
+]
+
+
+def test_labels_beside_their_values_are_no_names_of_columns() -> None:
+    made = grid(*FORM)
+    made.add([Cell("家庭住址："), Cell("湖南路12号", 3)])
+    assert list(made.lines()) == [
+        "姓名: 张伟 | 性别: 男", "出生日期: 1990-05-12 | 民族: 汉族", "手机: 13800001 | 部门: 财务部",
+        "家庭住址: 湖南路12号",
+    ]  # fmt: skip
+    colons = grid(["Berth:", "7", "Tide:", "low"], ["Crew:", "4", "Cargo:", ""])
+    assert list(colons.lines()) == ["Berth: 7 | Tide: low", "Crew: 4 | Cargo: –"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [["Name", "Born", "City", "Phone"], ["Ann", "1990", "Oslo", "555-01"], ["Bo", "1991", "Bonn", "555-02"]],
+        [["字段", "类型", "说明", "备注"], ["name", "varchar", "姓名", "必填"], ["tel", "varchar", "手机", "选填"]],
+        [["Setting", "Default", "Unit", "Note"], ["width", "5", "mm", "outer"], ["mode", "auto", "–", "see below"]],
+        [["", "姓名", "部门", "手机"], ["1", "张伟", "财务部", "13800001111"], ["2", "李娜", "法务部", "13900002222"]],
+    ],
+)
+def test_tables_of_four_columns_are_no_forms(rows: list[list[str]]) -> None:
+    found = list(grid(*rows).lines())
+    assert found[0] == " | ".join(rows[0]).strip()
+    assert f"{rows[0][1]}: {rows[1][1]} | {rows[0][2]}: {rows[1][2]}" in found[1]
+
+
+def test_a_form_of_a_page(tmp_path: Path) -> None:
+    rows = "".join(f"<tr><th>{a}</th><td>{b}</td><th>{c}</th><td>{d}</td></tr>" for a, b, c, d in FORM[:2])
+    (tmp_path / "a.html").write_text(f"<body><p>登记表</p><table>{rows}</table></body>", encoding="utf-8")
+    assert read_document(tmp_path / "a.html").text.split("\n")[2:] == [
+        "姓名: 张伟 | 性别: 男",
+        "出生日期: 1990-05-12 | 民族: 汉族",
+    ]
+
+
 def test_two_headings_over_each_other_and_a_title_row() -> None:
     made = Grid()
     made.add([Cell("Region"), Cell("2023", 2), Cell("2024", 2)])

@@ -8,33 +8,27 @@ A merged cell counts for every row and column it covers, an empty one keeps its 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from .cell_words import MAX_NAME, QUANTITY, UNIT, is_quantity
+from .forms import form_pairs, is_form
 from .limits import spend
 
 EMPTY = "–"
-_SEPARATOR = " | "
+SEPARATOR = " | "
 _MAX_COLUMNS = 1_000  # a row may say that it is wider, and cost more than it holds
-_MAX_NAME = 60  # characters: a longer first row is text, no names
-_YEAR = re.compile(r"(?:19|20)\d\d(?:[/–-]\d\d(?:\d\d)?)?")
-_QUANTITY = re.compile(r"[^\w\s]{0,3}\s?\d")
-_ONE = (
-    r"(?:%|‰|°[CF]|℃|[€$£¥]|[munkKMGdch]?(?:m|g|l|L|s|N|Pa|W|V|A|J|Hz|B|Wh|Ω)|t|h|min|d|bar|K|EUR|USD|CNY|RMB|GBP|pcs"
-    r"|[千万亿]?(?:元|吨|人|个|台|件|次)|千克|公斤|克|[毫厘千]?米|公里|升|毫升|天|小时|分钟|秒)(?:\s?\^?[-−]?[23]|[²³])?"
-)
-_UNIT = re.compile(rf"{_ONE}(?:\s?[/·]\s?{_ONE})?|[-–]")
 _UNITS_NAMED = frozenset({"", "unit", "units", "单位"})
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell's words in one line, and how many columns and rows it covers."""
+    """A cell's words in one line, how many columns and rows it covers, and whether the file says that it is a label."""
 
     text: str
     columns: int = 1
     rows: int = 1
+    label: bool = False
 
 
 class Grid:
@@ -46,6 +40,7 @@ class Grid:
         self._naming: set[int] = set()  # rows below the first ones that name the columns anew
         self._wide: dict[int, set[int]] = {}  # row → columns under a cell that covers several of them
         self._covered: dict[int, set[int]] = {}  # row → columns that a cell from above covers
+        self._labels: set[tuple[int, int]] = set()  # row and column of cells that are labels
         self._open: dict[int, tuple[int, str]] = {}  # column → rows still to cover, words
 
     def add(self, cells: Iterable[Cell], *, names: bool = False) -> None:
@@ -63,6 +58,8 @@ class Grid:
             across = max(1, min(cell.columns, _MAX_COLUMNS - len(row)))
             if across > 1:
                 self._wide.setdefault(len(self.rows), set()).update(range(len(row), len(row) + across))
+            if cell.label:
+                self._labels.add((len(self.rows), len(row)))
             for _ in range(across):
                 if cell.rows > 1:
                     self._open[len(row)] = (cell.rows - 1, cell.text)
@@ -84,6 +81,9 @@ class Grid:
             width -= 1
         spend(width * len(self.rows))
         rows = [[*row, *[""] * (width - len(row))][:width] for row in self.rows]
+        if headers is None and (form := self._form(rows)):
+            yield from form
+            return
         if headers is None:
             body = [row for i, row in enumerate(rows) if i not in self._whole and any(row)]
             named = bool(body) and _are_names(body[0], body[1:])
@@ -106,6 +106,22 @@ class Grid:
             else:
                 yield row_line(row, names)
 
+    def _form(self, rows: Sequence[Sequence[str]]) -> list[str]:
+        """The lines of a form: labels, each with its value beside it; nothing if it is none."""
+        said: list[list[tuple[int, str]]] = []
+        for i, row in enumerate(rows):
+            wide = self._wide.get(i, set())
+            said.append(
+                [(j, text) for j, text in enumerate(row) if not j or text != row[j - 1] or not {j - 1, j} <= wide]
+            )
+        body = [(i, row) for i, row in enumerate(said) if i not in self._whole and any(text for _, text in row)]
+        marked = all(((i, j) in self._labels) == (j % 2 == 0) for i, row in body for j, _ in row)
+        if not is_form([[text for _, text in row] for _, row in body], marked):
+            return []
+        pairs = (form_pairs([text for _, text in row]) for row in said)
+        lines = (SEPARATOR.join(f"{label}: {value or EMPTY}" for label, value in row if label) for row in pairs)
+        return [rows[i][0] if i in self._whole else line for i, line in enumerate(lines) if any(rows[i])]
+
     def _depth(self, rows: Sequence[Sequence[str]]) -> int:
         """How many rows name the columns, where the first of them has names over several and the next those below."""
         first = next((i for i, row in enumerate(rows) if any(row) and i not in self._whole), 0)
@@ -114,7 +130,7 @@ class Grid:
             row, covered = rows[last + 1], self._covered.get(last + 1, set())
             below = [row[column] for column in wide if column < len(row)]
             beside = [row[column] for column in {*range(len(row))} - wide - covered]
-            if len(wide) == len(row) or any(beside) or not all(0 < len(name) <= _MAX_NAME for name in below):
+            if len(wide) == len(row) or any(beside) or not all(0 < len(name) <= MAX_NAME for name in below):
                 break
             if any(map(is_quantity, below)):
                 break
@@ -138,7 +154,7 @@ def nested(lines: Iterable[str]) -> str:
 def row_line(row: Sequence[str], names: Sequence[str]) -> str:
     """A row in one line: its first cell is what the row is about, the others follow behind their column's name."""
     if not any(names[1:]):
-        return _SEPARATOR.join(row).strip()
+        return SEPARATOR.join(row).strip()
     said = [row[0] or (f"{names[0]}: {EMPTY}" if names[0] else EMPTY)]
     previous = ""
     for i, text in enumerate(row[1:], 1):
@@ -148,12 +164,7 @@ def row_line(row: Sequence[str], names: Sequence[str]) -> str:
         else:
             said.append(f"{name}: {text or EMPTY}" if name else text)
         previous = name
-    return _SEPARATOR.join(said)
-
-
-def is_quantity(text: str) -> bool:
-    """Whether it begins with a figure, but is no year, which may name a column."""
-    return _QUANTITY.match(text) is not None and not _YEAR.fullmatch(text)
+    return SEPARATOR.join(said)
 
 
 def _column_names(headers: list[list[str]]) -> list[str]:
@@ -164,7 +175,7 @@ def _column_names(headers: list[list[str]]) -> list[str]:
 def _are_units(row: Sequence[str]) -> bool:
     """Whether a row below the names says in which units the values of its columns are."""
     units = [unit for text in row[1:] if (unit := text.strip("()（）[] "))]
-    return row[0].strip("-–:： ").lower() in _UNITS_NAMED and bool(units) and all(map(_UNIT.fullmatch, units))
+    return row[0].strip("-–:： ").lower() in _UNITS_NAMED and bool(units) and all(map(UNIT.fullmatch, units))
 
 
 def _are_names(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
@@ -175,7 +186,7 @@ def _are_names(first: Sequence[str], body: Sequence[Sequence[str]]) -> bool:
     names = [name for name in first[1:] if name]
     if not body or len(first) < 2 or len(names) < len(first) - 1 or len({*first}) < len(first):
         return False
-    if any(len(name) > _MAX_NAME or is_quantity(name) for name in first):
+    if any(len(name) > MAX_NAME or is_quantity(name) for name in first):
         return False
     values = [row[1] for row in body if row[1]]
-    return len(first) > 2 or (len(values) > 1 and all(_QUANTITY.match(value) for value in values))
+    return len(first) > 2 or (len(values) > 1 and all(QUANTITY.match(value) for value in values))

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 from ..errors import DocumentError
 from ..text.numerals import in_form
 from ..text.scripts import one_line
+from .cell_words import is_quantity
 from .encoding import XML_DECLARATION, decode
 from .extract import MAX_INDENT, Extract, TextBuilder, whole_number
-from .grid import Cell, Grid, is_quantity, nested
+from .grid import Cell, Grid, nested
 from .html_depth import flattened, with_few_attributes
 from .html_roles import with_tables
 from .html_visible import BLOCKS, COOKIES, HEADINGS, can_be_opened, has_substance, in_heading, is_hidden, is_opener
@@ -389,6 +390,7 @@ def _rows(table: _Element) -> Iterator[str] | None:
                 _cell(cell),
                 whole_number(cell.get("colspan"), 1),
                 min(whole_number(cell.get("rowspan"), 1) or len(rows), len(rows) - number),  # 0: to the end
+                cell.tag == "th",
             )
             for cell in cells
         ]

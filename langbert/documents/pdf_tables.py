@@ -14,7 +14,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ..boxes import Box
-from .grid import EMPTY, Cell, Grid, is_quantity
+from .cell_words import is_quantity
+from .grid import EMPTY, Cell, Grid
 from .pdf_layout import Line, Word
 
 _GAP = 0.5  # of the type's size: more than a blank

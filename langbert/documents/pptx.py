@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
 from ..errors import DocumentError
-from ..text.numerals import in_form
 from .archive import has, member, open_archive, parse_xml
 from .drawings import DRAWINGS, words_of
 from .extract import Extract, TextBuilder, whole_number
 from .grid import Cell, Grid
 from .inner_pictures import InnerPictures
 from .marks import RAISED, STRUCK, as_seen, marked
+from .pptx_lists import Lists
 from .properties import office_properties
 
 if TYPE_CHECKING:
@@ -28,11 +28,6 @@ _PACKAGE = "{http://schemas.openxmlformats.org/package/2006/relationships}"
 _TITLE = ".//{http://purl.org/dc/elements/1.1/}title"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _FURNITURE = {"dt", "ftr", "hdr", "sldNum", "sldImg"}
-_FORMS = {
-    "alphaLc": "lowerLetter", "alphaUc": "upperLetter", "romanLc": "lowerRoman", "romanUc": "upperRoman",
-    "circleNum": "decimalEnclosedCircle", "ea1": "chineseCounting",
-}  # fmt: skip
-_AROUND = {"Period": ("", "."), "ParenBoth": ("(", ")"), "ParenR": ("", ")"), "Minus": ("", "-")}
 _JUNK_TITLES = {"powerpoint presentation", "slide 1"}
 
 
@@ -46,11 +41,12 @@ def read(data: bytes) -> Extract:
     slides = {relation: target for relation, (_, target) in _relations(archive, "ppt/presentation.xml").items()}
     builder = TextBuilder()
     pictures = InnerPictures()
+    made_of = cache(partial(_made_of, archive))
     for entry in parse_xml(member(archive, "ppt/presentation.xml")).iter(f"{_P}sldId"):
         name = slides.get(entry.get(f"{_R}id") or "", "")
         builder.page()
         if name in names:  # a slide that is missing leaves an empty page, so that the numbers stay right
-            _write_slide(archive, name, builder, pictures)
+            _write_slide(archive, name, builder, pictures, made_of)
     if "docProps/core.xml" not in names:
         return builder.build("", pictures.metadata({}))
     said = parse_xml(member(archive, "docProps/core.xml"))
@@ -76,7 +72,13 @@ def _relations(archive: ZipFile, part: str) -> dict[str, tuple[str, str]]:
     }
 
 
-def _write_slide(archive: ZipFile, name: str, builder: TextBuilder, pictures: InnerPictures) -> None:
+def _write_slide(
+    archive: ZipFile,
+    name: str,
+    builder: TextBuilder,
+    pictures: InnerPictures,
+    made_of: Callable[[str], tuple[_Element, ...]],
+) -> None:
     related = _relations(archive, name)
 
     def part(relation: str) -> bytes:
@@ -96,17 +98,27 @@ def _write_slide(archive: ZipFile, name: str, builder: TextBuilder, pictures: In
         words = pictures.text(target, partial(member, archive, target)) if there else ""
         builder.picture(target if there else "", alt, words)
 
-    _write_shapes(parse_xml(member(archive, name)), builder, seen)
+    layout = next((target for kind, target in related.values() if kind.endswith("/slideLayout")), "")
+    _write_shapes(parse_xml(member(archive, name)), builder, seen, made_of(layout))
     for kind, target in related.values():
         if kind.endswith("/notesSlide") and has(archive, target):
             _write_shapes(parse_xml(member(archive, target)), builder, lambda _: None)
 
 
-def _write_shapes(slide: _Element, builder: TextBuilder, seen: Callable[[_Element], None]) -> None:
+def _made_of(archive: ZipFile, layout: str) -> tuple[_Element, ...]:
+    """A layout and its master, if they are there."""
+    masters = (target for kind, target in _relations(archive, layout).values() if kind.endswith("/slideMaster"))
+    return tuple(parse_xml(member(archive, name)) for name in (layout, next(masters, "")) if has(archive, name))
+
+
+def _write_shapes(
+    slide: _Element, builder: TextBuilder, seen: Callable[[_Element], None], above: tuple[_Element, ...] = ()
+) -> None:
     """What a slide says.
 
     Args:
         seen: told of each picture, chart and diagram.
+        above: its layout and its master.
     """
     shapes = [
         shape
@@ -122,7 +134,7 @@ def _write_shapes(slide: _Element, builder: TextBuilder, seen: Callable[[_Elemen
         elif _is_title(shape):
             builder.heading(" ".join(_paragraphs(shape)), 2)
         elif _placeholder(shape) not in _FURNITURE:
-            builder.block("\n".join(text for text in _paragraphs(shape) if text.strip()))
+            builder.block("\n".join(text for text in _paragraphs(shape, above) if text.strip()))
 
 
 def _is_hidden(shape: _Element) -> bool:
@@ -141,16 +153,17 @@ def _is_title(shape: _Element) -> bool:
     return shape.tag == f"{_P}sp" and _placeholder(shape) in ("title", "ctrTitle")
 
 
-def _paragraphs(element: _Element) -> list[str]:
+def _paragraphs(element: _Element, above: tuple[_Element, ...] = ()) -> list[str]:
     texts = []
-    counts: dict[int, int] = {}  # by level
+    lists = Lists(element, above)
     for paragraph in element.iter(f"{_A}p"):
         pieces = [
             "\n" if node.tag == f"{_A}br" else _marked(node.text or "", node.getparent())
             for node in paragraph.iter(f"{_A}t", f"{_A}br")
         ]
         text = as_seen("".join(pieces))
-        texts.append(f"{_number(paragraph, counts)} {text}".lstrip(" ") if text.strip() else text)
+        mark = lists.mark(paragraph) if text.strip() else ""
+        texts.append(f"{mark} {text}" if mark else text)
     return texts
 
 
@@ -161,22 +174,6 @@ def _marked(text: str, run: _Element) -> str:
     if looks.get("strike", "noStrike") != "noStrike":
         return marked(text, STRUCK)
     return marked(text, RAISED) if whole_number(looks.get("baseline"), 0) else text
-
-
-def _number(paragraph: _Element, counts: dict[int, int]) -> str:
-    """The number that PowerPoint makes for a paragraph (ST_TextAutonumberScheme); empty where it makes none."""
-    properties = paragraph.find(f"{_A}pPr")
-    level = 0 if properties is None else whole_number(properties.get("lvl"), 0, most=8)
-    automatic = None if properties is None else properties.find(f"{_A}buAutoNum")
-    for deeper in [other for other in counts if other > level or (other == level and automatic is None)]:
-        del counts[deeper]
-    if automatic is None:
-        return ""
-    counts[level] = counts.get(level, whole_number(automatic.get("startAt"), 1) - 1) + 1
-    scheme = automatic.get("type") or "arabicPeriod"
-    form = next((form for begin, form in _FORMS.items() if scheme.startswith(begin)), "decimal")
-    before, behind = next((marks for end, marks in _AROUND.items() if scheme.endswith(end)), ("", ""))
-    return before + in_form(counts[level], form) + behind
 
 
 def _grid(table: _Element) -> tuple[Grid, int | None]:

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DocumentError, is_panic
 from .archive import member, open_archive, parse_xml, spend_on_all
+from .cell_words import is_name
 from .compound import MAGIC, check_compound
 from .extract import Extract, TextBuilder
-from .grid import Cell, Grid
+from .forms import form_above, form_pairs, is_form_line
+from .grid import SEPARATOR, Cell, Grid
 from .properties import office_properties
 from .remarks import remark
 from .sheet_parts import Row, blocks, columns_of, parts
@@ -137,17 +139,30 @@ def _write(name: str, sheet: CalamineSheet, builder: TextBuilder) -> None:
     if tables:
         builder.heading(name, 2)
     for part, first, last, headers in tables:
-        builder.table(_grid(part[first:last], first, merged), headers)
+        if headers == 0:
+            for row in part[first:last]:
+                builder.block(_form_line(row), tight=row is not part[first])
+        else:
+            builder.table(_grid(part[first:last], first, merged), headers)
 
 
 def _tables(rows: Sequence[Row]) -> Iterator[tuple[int, int, int | None]]:
-    """The first row of each table, the one after its last, and how many are headers where that is sure."""
+    """The first row of each table, the one after its last, and how many are headers where that is sure: none in the
+    lines of a form above the names."""
     found = [*blocks(rows)]
     index = 0
     while index < len(found):
         first, last = found[index]
-        headers = _headers(rows[first:last])
         after = found[index + 1] if index + 1 < len(found) else None
+        width = len(columns_of(rows[first:last]))
+        wider = after is not None and len(columns_of(rows[slice(*after)])) > width
+        if form := form_above([_said(row) for row in rows[first:last]], width, wider):
+            yield first, first + form, 0
+            first += form
+        if first == last:
+            index += 1
+            continue
+        headers = _headers(rows[first:last])
         if after is not None and after[0] == last + 1 and _names_columns(rows[first:last], rows[after[0] : after[1]]):
             headers, last, index = last - first, after[1], index + 1  # an empty row below the names
         yield first, last, headers
@@ -170,6 +185,8 @@ def _headers(rows: Sequence[Row]) -> int | None:
 def _names_columns(above: Sequence[Row], below: Sequence[Row]) -> bool:
     """Whether a block without figures says what the columns of the next one are."""
     if len(above) > _MOST_HEADERS or any(_is_figure(value) for row in above for value in row):
+        return False
+    if any(not is_name(text) for text in _said(above[-1])):
         return False
     named, filled = set(columns_of(above[-1:])), set(columns_of(below))
     return len(named) > 1 and named <= filled and any(_is_figure(value) for row in below for value in row)
@@ -202,6 +219,16 @@ def _grid(rows: Sequence[Row], first: int, merged: Merged) -> Grid:
             cells.append(Cell(_text(row[column]) if column < len(row) else "", len(over), below))
         grid.add(cells)
     return grid
+
+
+def _said(row: Row) -> list[str]:
+    """What stands in a row, without its empty cells."""
+    return [_text(value) for value in row if value != ""]
+
+
+def _form_line(row: Row) -> str:
+    said = _said(row)
+    return SEPARATOR.join(map(": ".join, form_pairs(said)) if is_form_line(said) else said)
 
 
 def _text(value: object) -> str:

@@ -1,12 +1,14 @@
 """Subtitles (SubRip, WebVTT): what is said, in paragraphs, each of which stands under the time when it begins.
 
-The text has the words alone, so that a sentence over several cues is one; a citation shows the time as its heading.
+The text has the words alone, so that a sentence over several cues is one, a line for what each speaker says; a citation
+shows the time as its heading.
 """
 
 from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from ..errors import DocumentError
@@ -23,6 +25,7 @@ _TIMES = re.compile(
 _SPEAKER = re.compile(r"<v(?:\.[^\s>]{0,99})?[ \t]{1,9}(?![ \t])([^>]{1,99})>")
 _STYLING = re.compile(r"</?[a-z][^<>]{0,200}>|<\d[\d:.]{0,20}>|\{\\[^{}]{0,200}\}", re.IGNORECASE)
 _NUMBER = re.compile(r"\s*\d+\s*")
+_NAMED = re.compile(r"(?P<name>[^\W\d_][^:：\n]{0,40}[:：])(?=\s|[^\x00-\xff])")
 _ENDS = re.compile(r"[.!?。！？…][\"'”’」』)）]*$")
 _PARAGRAPH = 60  # seconds after which the end of a sentence ends a paragraph
 _LONGEST = 180  # seconds after which a paragraph ends wherever it is
@@ -33,7 +36,8 @@ def read(data: bytes) -> Extract:
     builder = TextBuilder()
     said: list[str] = []
     begin = end = 0
-    for at, until, text in _cues(decode(data)):
+    speaker = ""
+    for at, until, name, text in _spoken([*_cues(decode(data))]):
         long = end - begin
         if said and (at - end >= _SILENCE or long >= _LONGEST or (long >= _PARAGRAPH and _ENDS.search(said[-1]))):
             _write(builder, said, begin, end)
@@ -41,7 +45,10 @@ def read(data: bytes) -> Extract:
         if not said:
             begin = at
         if text not in said[-2:]:  # captions that roll up are said twice
+            if name and (name != speaker or not said):  # some programs say it of every cue
+                said.append(f"\n{name}")
             said.append(text)
+        speaker = name or speaker
         end = max(end, until)
     _write(builder, said, begin, end)
     if not len(builder):
@@ -51,9 +58,19 @@ def read(data: bytes) -> Extract:
     return builder.build()
 
 
+def _spoken(cues: list[tuple[int, int, str]]) -> Iterator[tuple[int, int, str, str]]:
+    """The cues, each with who speaks, where that is said: more than once, so that it is no heading."""
+    found = [_NAMED.match(text) for _, _, text in cues]
+    names = [one["name"] if one else "" for one in found]
+    heard = Counter(names)
+    for (at, until, text), name in zip(cues, names, strict=True):
+        said = name if heard[name] > 1 else ""
+        yield at, until, said, text.removeprefix(said).lstrip()
+
+
 def _write(builder: TextBuilder, said: list[str], begin: int, end: int) -> None:
-    text = one_line("\n".join(said))
-    if text:
+    turns = " ".join(said).split("\n")
+    if text := "\n".join(filter(None, map(one_line, turns))):
         builder.headings.append(Heading(builder.block(text), 2, f"{_clock(begin)}–{_clock(end)}"))
 
 

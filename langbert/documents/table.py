@@ -11,9 +11,10 @@ import io
 import re
 
 from ..records import Heading
+from .cell_words import is_quantity
 from .encoding import decode
 from .extract import Extract, one_line
-from .grid import is_quantity, row_line
+from .grid import row_line
 from .limits import spend
 
 _SEPARATOR = re.compile(r"\A\s*sep=.\n", re.I)  # said to Excel
