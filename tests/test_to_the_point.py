@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from langbert import Document, Embedder, Rag, Store
 from langbert.answering.cells import Row, asked_cell, named_rows, rows_of
 from langbert.answering.clauses import asked_clause
-from langbert.answering.conditions import is_of_another
+from langbert.answering.conditions import is_of_another, lacks_amount
 from langbert.answering.evidence import Evidence
 from langbert.answering.places import asked_place
 from langbert.answering.relative import with_its_base
@@ -499,3 +499,25 @@ def test_what_is_named_by_its_number_is_there_for_sure(rag: Rag, question: str) 
 @pytest.mark.parametrize("question", ["Who owns the Osprey?", "What does the Falcon cost?"])
 def test_an_empty_cell_and_a_row_that_is_not_there_are_no_answers(rag: Rag, question: str) -> None:
     assert rag.ask(question).refused
+
+
+@pytest.mark.parametrize(
+    ("question", "said", "lacks"),
+    [
+        ("How many people work in the Oban shop?", "The people of the Oban shop are friendly.", True),
+        ("How many people work in the Oban shop?", "Seven people work there.", False),
+        ("How much was spent in 2026?", "Budget 2026 (thousand EUR)", True),
+        ("How much was spent in 2026?", "Budget 2026: 40 thousand EUR", False),
+        ("How much does the LP-300 cost?", "The LP-300 prints 30 pages a minute.", True),
+        ("How much does the LP-300 cost?", "LP-300 | Price: 129", False),
+        ("How much is the delivery?", "Delivery is free from 50 EUR.", False),
+        ("这台打印机多少钱", "感光鼓的寿命约为12000页。", True),
+        ("这台打印机多少钱", "单价（元）: 1299", False),
+        ("保修几年", "凭发票办理保修。", True),
+        ("保修几年", "整机保修两年。", False),
+        ("有几个步骤", "1. 打开后盖\n2. 取出纸张", True),
+        ("Why did the fees rise?", "The roof was mended.", False),
+    ],
+)
+def test_what_does_not_say_how_much(question: str, said: str, lacks: bool) -> None:
+    assert lacks_amount(question, said) is lacks

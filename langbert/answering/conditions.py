@@ -1,4 +1,5 @@
-"""What evidence must share with the question, or it answers another one: the year, the quarter, the very thing.
+"""What evidence must share with the question, or it answers another one: the year, the quarter, the very thing; and
+that it says how much, where that is asked.
 
 "What was the revenue in 2021?" is not answered by the figure of 2022, nor a question about the PX-1400 by the PX-1300,
 however alike they read to a model.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["NUMBER", "YEAR", "is_of_another", "quarters"]
+__all__ = ["NUMBER", "YEAR", "is_of_another", "lacks_amount", "quarters"]
 
 NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 """A figure as it is written, with its decimals."""
@@ -34,6 +35,44 @@ _QUARTERS = {
     for word in words.split()
 }
 _IDENTIFIER = re.compile(r"(?<![\w.-])(?P<kind>[A-Za-z]{1,8})-?(?P<number>\d[A-Za-z\d]*(?:[.-]\d[A-Za-z\d]*)*)(?!\w)")
+_AMOUNT = re.compile(
+    r"\bhow (?:many|much|old|tall)\b|多少|几[个台人次天年岁条项种元块页级层名位家度倍周点号月]|几(?:小时|分钟|秒)",
+    re.IGNORECASE,
+)
+_PRICE = re.compile(r"\bhow much (?:(?:is|are)\b|(?:do|does|did|will|would)\b.{1,80}\bcosts?\b)|多少钱", re.IGNORECASE)
+_MONEY = re.compile(
+    r"[$€£¥₹元钱价费薪块万]|\b(?:USD|EUR|GBP|CNY|RMB|CHF|JPY|dollars?|euros?|pounds?|yuan|cents?|prices?|costs?|fees?|rent"
+    r"|rates?|free)\b|金额|租金|工资|人民币",
+    re.IGNORECASE,
+)
+_MARK = re.compile(r"^[ \t]{0,20}\d{1,3}[.)、][ \t]", re.MULTILINE)  # of an item in a list
+_FIGURE = re.compile(r"(?<![A-Za-z\d])(?<![A-Za-z]-)\d+(?:[.,:]\d+)*")
+_IN_WORDS = re.compile(
+    r"\b(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen"
+    r"|(?:twen|thir|for|fif|six|seven|eigh|nine)ty(?:-\w+)?|hundreds|thousands|[mb]illions|dozens?|half|quarter|third"
+    r"|once|twice|double|single|both|neither|none|no|free|all|any|every|each|several|few|many|most|more|less|unlimited)\b"
+    r"|[零〇一二两三四五六七八九十百千万亿半数几]{1,12}(?:余|多)?[个條条天年月日次台人元块页级层名位家度倍周成分小岁款项种米公斤吨吋秒期批折]"
+    r"|百分之|免费|不限|无限|没有|不[收需用]|全部|全额|所有|每",
+    re.IGNORECASE,
+)
+
+
+def lacks_amount(question: str, said: str) -> bool:
+    """Whether it is asked how much, and ``said`` has no figure that the question has not, nor a word for one; of a
+    price, nothing of money.
+
+    >>> lacks_amount("How much does Marketing get in 2026?", "Budget 2026 (thousand EUR)")
+    True
+    >>> lacks_amount("LP-300 多少钱？", "保修一年。"), lacks_amount("有几个人？", "共三人。")
+    (True, False)
+    """
+    if _AMOUNT.search(question) is None:
+        return False
+    if _PRICE.search(question) and not _MONEY.search(said):
+        return True
+    if _IN_WORDS.search(said):
+        return False
+    return set(_FIGURE.findall(_MARK.sub("", said))) <= set(_FIGURE.findall(question))
 
 
 def is_of_another(question: str, said: str, around: Iterable[str] = ()) -> bool:

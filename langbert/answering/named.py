@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from ..records import Candidate, Document
 from ..text.terms import terms
 from .cells import asked_cell, named_rows, rows_of
-from .conditions import is_of_another
+from .conditions import is_of_another, lacks_amount
 from .evidence import Evidence
 from .pieces import LOOKED_AT, Piece, Placed
 from .places import AskedPlace, asked_place
@@ -26,6 +26,9 @@ _ROW = 1.5
 
 _OTHER = -6.0
 """Of what is said of another year or thing, and of a table whose cell is empty."""
+
+_NO_AMOUNT = -6.0
+"""Of what does not say how much, where that is asked."""
 
 _MOST = 3  # tables, or documents, that each have what is named
 _ABOVE = 200  # characters of what a list stands below
@@ -52,13 +55,15 @@ def as_told(
     named = list(_places(place, candidates, documents, placed)) if place else []
     cells = _Cells() if named else _cells(question, placed)
     named = [piece for piece in named or cells.named if not _is_of_another(question, piece)]
-    told = [
-        replace(piece, told=_OTHER)
-        if (piece.kind == "table" and cells.rule_out(piece)) or _is_of_another(question, piece)
-        else piece
-        for piece in pieces
-    ]
+    told = [replace(piece, told=_against(question, piece, cells)) for piece in pieces]
     return [*named, *cells.rows, *told]
+
+
+def _against(question: str, piece: Piece, cells: _Cells) -> float:
+    """What a question's words tell against a piece that it does not name."""
+    if (piece.kind == "table" and cells.rule_out(piece)) or _is_of_another(question, piece):
+        return _OTHER
+    return _NO_AMOUNT if lacks_amount(question, piece.text) else 0.0
 
 
 def is_ruled_out(evidence: Evidence, pieces: Sequence[Piece]) -> bool:
