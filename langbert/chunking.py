@@ -221,9 +221,14 @@ class _Splitter:
             start = self._overlap_start(breaks, start, done) if self.overlap and done < end else done
 
     def _path(self, group: list[_Section], start: int, end: int) -> tuple[str, ...]:
-        """What the headings of a stretch have in common, tiny sections not counted."""
+        """What the headings of a stretch have in common, tiny sections not counted where others are not; nor those that
+        the next one is a part of."""
         inside = [section for section in group if section.start < end and section.end > start]
-        weighty = [section for section in inside if section.tokens >= _TINY] or inside[-1:]
+        weighty = [section for section in inside if section.tokens >= _TINY] or [
+            section
+            for section, after in zip(inside, [*inside[1:], None], strict=True)
+            if after is None or after.path[: len(section.path)] != section.path
+        ]
         path = weighty[0].path
         for section in weighty[1:]:
             path = _common(path, section.path)

@@ -186,6 +186,14 @@ def test_overlap_repeats_whole_sentences() -> None:
         assert len(TOKENIZERS["wordpiece"](repeated)) <= 30
 
 
+def test_short_sections_together_are_under_what_they_share() -> None:
+    chunker = Chunker(TOKENIZERS["wordpiece"], 250)
+    (chunk,) = check(markdown("# FAQ\n\n## Dogs?\n\nFree.\n\n## 猫？\n\n2 EUR.\n"), chunker)
+    assert chunk.headings == ("FAQ",)
+    (chunk,) = check(markdown("# FAQ\n\n## Dogs?\n\nFree.\n"), chunker)
+    assert chunk.headings == ("FAQ", "Dogs?")
+
+
 def test_a_long_heading_path_is_trimmed_in_the_middle() -> None:
     headings = tuple(Heading(i, i + 1, words) for i, words in enumerate(["Title", "middle " * 30, "inner " * 3]))
     document = Document("d", "abc" + prose(12), headings=headings)

@@ -115,6 +115,13 @@ def test_every_sentence_or_row_may_be_a_piece_of_its_own() -> None:
     ]
 
 
+def test_a_question_goes_with_what_is_said_to_it() -> None:
+    talk = "Ann: Who buys it?\nBo: A mill in Oban.\nAnn: And when?\nBo: In May.\n"
+    assert [piece.text for piece in pieces_of(talk, "Ann", words=0)] == [
+        "Ann: Who buys it?\nBo: A mill in Oban.", "Ann: And when?\nBo: In May.",
+    ]  # fmt: skip
+
+
 def test_a_line_that_only_announces_and_a_table_of_contents_are_no_pieces() -> None:
     text = "# Guide\n\nUse this:\n\n- [Leave](/leave.md)\n- [Pay](/pay.md)\n\nAsk us before you book anything.\n"
     assert [piece.text for piece in pieces_of(text, "Use", words=0)] == ["Ask us before you book anything."]

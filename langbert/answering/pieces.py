@@ -213,7 +213,7 @@ def _widened(candidate: Candidate, document: Document | None) -> tuple[Candidate
 
 
 def _stretches(block: Block, text: str, words: float) -> Iterator[tuple[int, int]]:
-    """Units of a block together, as many as make a piece."""
+    """Units of a block together, as many as make a piece; a question goes with what is said to it."""
     if block.kind == "code":
         yield block.start, _cut_at_line(text, block.start, block.end)
         return
@@ -222,7 +222,8 @@ def _stretches(block: Block, text: str, words: float) -> Iterator[tuple[int, int
     first, length = 0, 0.0
     for i, (start, end) in enumerate(block.units):
         own = reading_length(text[start:end])
-        if i > first and length + own > words:
+        asks = i > first and is_question(text[slice(*block.units[i - 1])])
+        if i > first and length + own > words and not asks:
             yield block.units[first][0], block.units[i - 1][1]
             first, length = i, 0.0
         length += own
