@@ -24,8 +24,11 @@ HIGH = 12.0
 
 
 def lines_of(rows: list[Placed]) -> list[Line]:
+    """An empty row is a gap."""
     lines = []
     for n, row in enumerate(rows):
+        if not row:
+            continue
         words: list[Word] = []
         for left, text in row:
             for word in text.split():
@@ -76,6 +79,28 @@ def test_chinese_names_and_figures_that_stand_close() -> None:
         [(50, "上海"), (180, "95"), (225, "60")],
     ]
     assert texts(rows)[1:] == ["北京 | 收入(万元): 120 | 成本(万元): 80", "上海 | 收入(万元): 95 | 成本(万元): 60"]
+
+
+ADDRESSED: list[Placed] = [
+    [(50, "Invoice date"), (150, "3 October 2025"), (260, "Address"), (340, "9 Cliff Lane")],
+    [(50, "Due date"), (150, "2 November 2025"), (260, "Order"), (340, "K-117")],
+]
+AMOUNTS: list[Placed] = [
+    [(60, "Description"), (200, "Quantity"), (300, "Amount")],
+    [(60, "Oak staircase"), (215, "1"), (300, "£3,850.00")],
+    [(60, "Handrail"), (215, "6"), (300, "£288.00")],
+    [(200, "Total due"), (300, "£4,138.00")],
+]
+
+
+@pytest.mark.parametrize("above", [ADDRESSED, ADDRESSED[1:], [[(50, "Order"), (150, "open"), (260, "Ann Lee")]]])
+def test_lines_of_a_form_above_the_names_are_none(above: list[Placed]) -> None:
+    read = texts([*above, [], *AMOUNTS])
+    assert read[-3:] == [
+        "Oak staircase | Quantity: 1 | Amount: £3,850.00",
+        "Handrail | Quantity: 6 | Amount: £288.00",
+        "Description: – | Quantity: Total due | Amount: £4,138.00",
+    ]
 
 
 def test_names_may_hold_figures() -> None:

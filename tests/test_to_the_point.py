@@ -501,6 +501,11 @@ def test_an_empty_cell_and_a_row_that_is_not_there_are_no_answers(rag: Rag, ques
     assert rag.ask(question).refused
 
 
+def test_numbers_of_accounts_are_no_values() -> None:
+    said = "Please pay to Fenwick, sort code 20-45-77, account 33981204."
+    assert asked_clause("Which account does Fenwick have?", said) is None
+
+
 @pytest.mark.parametrize(
     ("question", "said", "lacks"),
     [

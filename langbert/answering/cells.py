@@ -20,12 +20,14 @@ from ..text.sentences import stripped
 from .asked_names import asked_names, tokens
 from .conditions import NUMBER, quarters
 
-__all__ = ["Cell", "NamedRows", "Row", "asked_cell", "named_rows", "rows_of"]
+__all__ = ["EMPTY", "Cell", "NamedRows", "Row", "asked_cell", "column_fits", "explains", "named_rows", "rows_of"]
+
+EMPTY = frozenset({"", "–", "-", "—", "n/a"})
+"""What stands in a cell that says nothing."""
 
 _BARRED = re.compile(r"[^|]*[^|\s][^|]*")
 _SPACED = re.compile(r"\S+(?: \S+)*")
 _COMMAS = re.compile(r"[ \t]{0,9}\"[^\"\n]{0,999}\"[ \t]{0,9}(?=,|$)|[^,\"\s][^,\n]*", re.MULTILINE)
-_EMPTY = frozenset({"", "–", "-", "—", "n/a"})
 _UNIT = re.compile(r"(?<!\s)\s*[(（](?P<unit>[^()（）]{1,12})[)）]$")
 _EXPLAINED = 0.5  # of a question's words, by the row, its columns and what the table stands under
 _ALIKE = 5  # letters that words of one kin begin with: supplies, supplier
@@ -163,7 +165,7 @@ def asked_cell(question: str, rows: Sequence[Row], around: str = "") -> Cell | N
     unit = _UNIT.search(name)
     if unit and NUMBER.fullmatch(value):
         value = f"{value} {unit['unit']}"
-    return Cell(row, start, end, "" if value in _EMPTY else value)
+    return Cell(row, start, end, "" if value in EMPTY else value)
 
 
 def named_rows(question: str, rows: Sequence[Row], around: str = "") -> NamedRows:
@@ -202,6 +204,20 @@ def named_rows(question: str, rows: Sequence[Row], around: str = "") -> NamedRow
     known |= _of_columns(asked | names, named[0])
     enough = len(_letters(asked & known)) >= _MEANT * len(_letters(asked))
     return NamedRows(named, others, enough and names <= known)
+
+
+def column_fits(question: str, row: Row) -> list[float]:
+    """How well each column of a row is named by ``question``: the share of its name that it says."""
+    asked = _asked(question)
+    return [_named(asked, name) if name else 0.0 for name, _, _ in row.cells]
+
+
+def explains(question: str, row: Row, around: str = "") -> bool:
+    """Whether a row, the names of its columns and what the table stands under hold half of a question's words, and its
+    names."""
+    known = tokens(" ".join((around, row.text[row.start : row.end]))) | _of_columns(_asked(question), row)
+    said = tokens(_ASKING.sub(" ", question)) - _ASKS
+    return len(_letters(said & known)) >= _EXPLAINED * len(_letters(said)) and asked_names(question) <= known
 
 
 def _key(row: Row, column: int) -> str:

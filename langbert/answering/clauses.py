@@ -63,6 +63,7 @@ _RANGE = re.compile(
     re.IGNORECASE,
 )
 _CITED = re.compile(r"\[\d{1,3}(?:\s?[,–-]\s?\d{1,3}){0,9}\]")
+_IDENTIFIER = re.compile(r"(?<![\w-])(?:[A-Za-z]{1,8}-?\d[\w-]{0,20}|\d{1,9}-\d{1,9}-\d[\d-]{0,20})", re.ASCII)
 _CLOCK = re.compile(r"\s?(?:[ap]\.?m\b|Uhr|o'clock|点)", re.IGNORECASE)
 _NAME = re.compile(r"\b[A-ZÀ-Þ][\w'’-]+(?:\s+[A-ZÀ-Þ][\w'’-]+)*")
 _LETTER = re.compile(r"(?<![A-Za-z\d.'’-])[A-Z](?![A-Za-z\d.'’-])")  # "model A"; as a word it would be an article
@@ -271,10 +272,11 @@ def _has_digit(word: str) -> bool:
 
 
 def _counts(text: str) -> Iterator[re.Match[str]]:
-    """Figures, and numbers written as words, as they come; but for those of works that are cited: [15], [3, 7]."""
-    cited = [found.span() for found in _CITED.finditer(text)]
+    """Figures, and numbers written as words, as they come; but for those of works that are cited ([15], [3, 7]) and
+    those within a name or a number of an account (N1, PX-1400, 20-45-77)."""
+    cited = [found.span() for found in (*_CITED.finditer(text), *_IDENTIFIER.finditer(text))]
     for found in sorted((*NUMBER.finditer(text), *_COUNTED.finditer(text)), key=lambda found: found.start()):
-        if not any(start < found.start() < end for start, end in cited):
+        if not any(start <= found.start() < end for start, end in cited):
             yield found
 
 

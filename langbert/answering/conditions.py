@@ -39,7 +39,10 @@ _AMOUNT = re.compile(
     r"\bhow (?:many|much|old|tall)\b|多少|几[个台人次天年岁条项种元块页级层名位家度倍周点号月]|几(?:小时|分钟|秒)",
     re.IGNORECASE,
 )
-_PRICE = re.compile(r"\bhow much (?:(?:is|are)\b|(?:do|does|did|will|would)\b.{1,80}\bcosts?\b)|多少钱", re.IGNORECASE)
+_PRICE = re.compile(
+    r"\bhow much (?:(?:is|are)\b|(?:do|does|did|will|would)\b.{1,80}\b(?:costs?|pay|owe|charged?)\b)|多少钱",
+    re.IGNORECASE,
+)
 _MONEY = re.compile(
     r"[$€£¥₹元钱价费薪块万]|\b(?:USD|EUR|GBP|CNY|RMB|CHF|JPY|dollars?|euros?|pounds?|yuan|cents?|prices?|costs?|fees?|rent"
     r"|rates?|free)\b|金额|租金|工资|人民币",

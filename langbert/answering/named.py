@@ -15,6 +15,7 @@ from .conditions import is_of_another, lacks_amount
 from .evidence import Evidence
 from .pieces import LOOKED_AT, Piece, Placed
 from .places import AskedPlace, asked_place
+from .superlatives import extreme_cell
 
 __all__ = ["as_told", "is_ruled_out"]
 
@@ -111,7 +112,9 @@ def _cells(question: str, placed: Sequence[Placed]) -> _Cells:
         rows = list(rows_of(source.text, block.units, block.lead))
         by_name = named_rows(question, rows, around)
         pieces = [Piece(source, "table", row.start, row.end, None, heading) for row in by_name.rows]
-        cell = asked_cell(question, rows, around) if len(pieces) < 2 else None
+        cell = extreme_cell(question, rows, around)
+        if cell is None and len(pieces) < 2:
+            cell = asked_cell(question, rows, around)
         if cell is not None and cell.said:
             row = Piece(source, "table", cell.row.start, cell.row.end, None, heading, told=_NAMED)
             pieces = [replace(row, said=cell.said, value=(cell.start, cell.end))]

@@ -35,8 +35,9 @@ _FACT_ZH = re.compile(
 _CLAUSE = re.compile("[，,；;？?。]")
 _SEVERAL = re.compile(
     r"\b(?:and (?:what|who|when|how|why|which|where|is|are|does|do|on)|list|compare|differen(?:ce|t)|versus|vs|why"
-    r"|explain|describe|steps|how do|how to|how can)\b"
-    r"|为什么|為什麼|为何|为啥|怎么|怎麼|怎样|如何|区别|區別|不同|哪些|列出|步骤|步驟|分别|以及|导致|机制",
+    r"|explain|describe|steps|how (?:do|does|did|to|can|could|should|has|have|will)"
+    r"|who (?:are|were|(?:is|was|sits?) (?:on|in|among|part of)))\b"
+    r"|为什么|為什麼|为何|为啥|怎么|怎麼|怎样|如何|区别|區別|不同|哪些|列出|有谁|都是谁|步骤|步驟|分别|以及|导致|机制",
     re.IGNORECASE,
 )
 _BETWEEN = re.compile(

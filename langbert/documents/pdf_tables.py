@@ -23,6 +23,7 @@ _GAP_FIXED = 1.0  # the same, where each character is as wide: more than one bla
 _BETWEEN = 2  # lines between two rows of one table: the title of a group, the rest of a long name
 _FEWEST = 2  # rows, three where there are but two columns
 _MOST_HEADERS = 3
+_FARTHER = 1.3  # times as far
 _LONGEST_NAME = 40  # characters
 _NOTHING = frozenset({"", "-", "–", "—", "−", "n/a", "N/A", "✓", "✗", "×"})
 _BARE = re.compile(r"[^\w\s]{0,3}\s?\d[\d.,:/\s]*[^\w\s]{0,3}")  # a figure without a unit
@@ -57,8 +58,8 @@ def tabulated(lines: Sequence[Line]) -> list[Line]:
     cells = [_cells(line) for line in lines]
     tables = 0
     for run in _runs(lines):
-        for body in _bodies(cells, run):
-            written = _written(lines, cells, run.start, body)
+        for top, body in _bodies(lines, cells, run):
+            written = _written(lines, cells, top, body)
             tables += bool(written)
             for i, (text, boxes) in written.items():
                 result[i] = replace(lines[i], text=text, boxes=boxes, table=tables)
@@ -81,18 +82,31 @@ def _below(line: Line, other: Line) -> bool:
     return bool(line.words and other.words) and line.upright and other.upright and -0.6 * size < gap < 3 * size
 
 
-def _bodies(cells: Sequence[Sequence[_Cell]], run: range) -> Iterator[list[int]]:
-    """The rows of figures of one table each."""
+def _bodies(lines: Sequence[Line], cells: Sequence[Sequence[_Cell]], run: range) -> Iterator[tuple[int, list[int]]]:
+    """The rows of figures of one table each, and from which line on names may stand above them."""
+    top = run.start
     body: list[int] = []
     for i in run:
-        if not _holds_figures(cells[i]):
+        anew = body and i + 1 in run and _name_anew(cells[i], cells[i + 1]) and _is_farther(lines[i - 1 : i + 2])
+        if not anew and not _holds_figures(cells[i]):
             continue
-        if body and i - body[-1] > _BETWEEN + 1:
-            yield body
+        if body and (anew or i - body[-1] > _BETWEEN + 1):
+            yield top, body
+            top = body[-1] + 1 if anew else top
             body = []
-        body.append(i)
+        if not anew:
+            body.append(i)
     if body:
-        yield body
+        yield top, body
+
+
+def _name_anew(cells: Sequence[_Cell], below: Sequence[_Cell]) -> bool:
+    """Whether a row below others names each column of the next one: another table begins with it."""
+    return _are_words(cells) and len(cells) >= max(3, len(below)) and _holds_figures(below)
+
+
+def _are_words(cells: Sequence[_Cell]) -> bool:
+    return not any(is_quantity(cell.text) or cell.text in _NOTHING for cell in cells)
 
 
 def _cells(line: Line) -> list[_Cell]:
@@ -131,6 +145,9 @@ def _written(
         return {}
     first = body[0]
     while first > top and body[0] - first < _MOST_HEADERS and _are_names(cells[first - 1], columns):
+        is_full = first < body[0] and len(cells[first]) >= len(columns) > 2 and _are_words(cells[first])
+        if is_full and _is_farther(lines[first - 1 : first + 2]):
+            break  # what stands above a full row of names, at a distance, is not of this table
         first -= 1
     names = [_names(cells[i], columns, (lines[i].size or 10) / 2) for i in range(first, body[0])]
     named = sum(any(row[column] for row in names) for column in range(1, len(columns)))
@@ -169,6 +186,12 @@ def _columns(rows: Sequence[Line]) -> list[_Column]:
         else:
             columns.append((left, right))
     return columns
+
+
+def _is_farther(lines: Sequence[Line]) -> bool:
+    """Whether the first of three lines stands farther above the second than that above the third."""
+    first, second, third = (line.top for line in lines)
+    return first - second > _FARTHER * (second - third)
 
 
 def _overlap(left: float, right: float, column: _Column) -> float:
