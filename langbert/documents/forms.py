@@ -7,9 +7,12 @@ Name: | Ann Lee | Company: | Tern Ltd
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .cell_words import is_name, is_quantity
+
+MOST_ROWS = 200
+"""No form has more, and tables may be long."""
 
 _COLONS = ":： "
 _ASKED = re.compile(  # of people, firms and papers, whatever the form is for
@@ -39,7 +42,7 @@ def is_form(rows: Sequence[Sequence[str]], marked: bool = False) -> bool:
         marked: the file says that every other cell is a label.
     """
     width = max(map(len, rows), default=0)
-    if len(rows) < 2 or width < 4 or any(len(row) % 2 for row in rows):
+    if not 1 < len(rows) <= MOST_ROWS or width < 4 or any(len(row) % 2 for row in rows):
         return False
     labels = [[label for label, value in form_pairs(row) if label or value] for row in rows]
     flat = [label for row in labels for label in row]
@@ -53,26 +56,27 @@ def is_form(rows: Sequence[Sequence[str]], marked: bool = False) -> bool:
     return all(asked[0]) and all(below) and 2 * sum(map(sum, asked)) >= len(flat)
 
 
-def form_above(rows: Sequence[Sequence[str]], width: int, wider: bool = False) -> int:
+def form_above(rows: Iterable[Sequence[str]], count: int, width: int, wider: bool = False) -> int:
     """How many of the first rows of a sheet are titles and lines of a form ("Date | 3 May | Valid | 30 days") above the
     names of columns, or of a form that is all there is.
 
     Args:
-        rows: what stands in each, without its empty cells.
+        rows: what stands in each, without its empty cells; no more of them are asked for than it takes.
+        count: how many there are.
         width: the columns of all of them.
         wider: a table of more columns follows.
     """
     is_line, is_sure = False, wider
     for number, row in enumerate(rows):
-        if width > 2 and len(row) >= width - 1 and all(map(is_name, row)) and number + 1 < len(rows):
+        if width > 2 and len(row) >= width - 1 and all(map(is_name, row)) and number + 1 < count:
             return number if is_line and number < _MOST_ABOVE else 0
         if len(row) == 1:
             continue
-        if not is_form_line(row):
+        if number == MOST_ROWS or not is_form_line(row):
             return 0
         is_line = True
         is_sure = is_sure or any(label.endswith((":", "：")) for label in row[::2])
-    return len(rows) if is_line and is_sure else 0
+    return count if is_line and is_sure else 0
 
 
 def is_form_line(row: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .cell_words import MAX_NAME, QUANTITY, UNIT, is_quantity
-from .forms import form_pairs, is_form
+from .forms import MOST_ROWS, form_pairs, is_form
 from .limits import spend
 
 EMPTY = "–"
@@ -81,7 +81,7 @@ class Grid:
             width -= 1
         spend(width * len(self.rows))
         rows = [[*row, *[""] * (width - len(row))][:width] for row in self.rows]
-        if headers is None and (form := self._form(rows)):
+        if headers is None and len(rows) <= MOST_ROWS and (form := self._form(rows)):
             yield from form
             return
         if headers is None:

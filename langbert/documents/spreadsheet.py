@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _MOST_CELLS = 20_000_000  # of the rectangle that a sheet's cells lie in: all of it is laid out in memory
 _MOST_HEADERS = 5  # rows
+_LOOKED_AT = 100  # rows, for how wide a table is
 _PLACE = re.compile(rb'<(?:\w+:)?c\s[^<>]*?\br="([A-Z]{1,3})(\d{1,7})"')
 _TABLE, _OFFICE = (f"{{urn:oasis:names:tc:opendocument:xmlns:{name}:1.0}}" for name in ("table", "office"))
 _TITLE = ".//{http://purl.org/dc/elements/1.1/}title"
@@ -154,9 +155,9 @@ def _tables(rows: Sequence[Row]) -> Iterator[tuple[int, int, int | None]]:
     while index < len(found):
         first, last = found[index]
         after = found[index + 1] if index + 1 < len(found) else None
-        width = len(columns_of(rows[first:last]))
-        wider = after is not None and len(columns_of(rows[slice(*after)])) > width
-        if form := form_above([_said(row) for row in rows[first:last]], width, wider):
+        width = len(columns_of(rows[first : min(last, first + _LOOKED_AT)]))
+        wider = after is not None and len(columns_of(rows[after[0] : min(after[1], after[0] + _LOOKED_AT)])) > width
+        if form := form_above(map(_said, rows[first:last]), last - first, width, wider):
             yield first, first + form, 0
             first += form
         if first == last:
