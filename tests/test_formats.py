@@ -333,6 +333,20 @@ def test_an_open_document_spreadsheet() -> None:
     assert lines(data, "a.ods") == ["表", "城市 | 人口 | 面积", "上海 | 人口: 24 | 面积: 6341"]
 
 
+@pytest.mark.parametrize("value", ["", "<v></v>", "<v/>"])
+def test_formulas_that_nobody_computed_are_told_of(tmp_path: Path, value: str) -> None:
+    rows: list[list[Value]] = [["Item", "Total"], ["Fig", 7], ["Plum", 8], ["All", 15]]
+    with zipfile.ZipFile(io.BytesIO(workbook({"Prices": rows}))) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    sheet = parts["xl/worksheets/sheet1.xml"].decode()
+    assert sheet.count("<v>8</v>") == sheet.count("<v>15</v>") == 1
+    sheet = sheet.replace("<v>8</v>", f"<f>2*4</f>{value}").replace("<v>15</v>", "<f>B2+B3</f><v>15</v>")
+    (tmp_path / "a.xlsx").write_bytes(zip_of({**parts, "xl/worksheets/sheet1.xml": sheet.encode()}))
+    document = read_document(tmp_path / "a.xlsx")
+    assert document.text.endswith("Plum\nAll | Total: 15")
+    assert document.metadata["remarks"].startswith("a formula without a value")
+
+
 def test_hidden_sheets_are_told_of(tmp_path: Path) -> None:
     (tmp_path / "a.xlsx").write_bytes(workbook({"Seen": [["yes"]], "Not": [["no"]]}, hidden=("Not",)))
     document = read_document(tmp_path / "a.xlsx")

@@ -1,7 +1,7 @@
 """Spreadsheets (xlsx, xlsm, xlsb, xls, ods) through calamine: a section for each sheet, a line for each row.
 
 Rows between empty ones are a table of their own; a row with one cell is a title. Values are those that were last
-computed; how a cell shows them (a percentage, two decimals) is not known.
+computed, and where there are none a remark says so; how a cell shows them (a percentage, two decimals) is not known.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ _MOST_CELLS = 20_000_000  # of the rectangle that a sheet's cells lie in: all of
 _MOST_HEADERS = 5  # rows
 _LOOKED_AT = 100  # rows, for how wide a table is
 _PLACE = re.compile(rb'<(?:\w+:)?c\s[^<>]*?\br="([A-Z]{1,3})(\d{1,7})"')
+_UNKNOWN = re.compile(  # a formula without a value
+    rb"<(?:\w+:)?f(?:\s[^<>]*)?(?:/>|>[^<]*</(?:\w+:)?f>)\s*(?:<v\s*/>\s*|<v>\s*</v>\s*)?</(?:\w+:)?c>"
+)
 _TABLE, _OFFICE = (f"{{urn:oasis:names:tc:opendocument:xmlns:{name}:1.0}}" for name in ("table", "office"))
 _TITLE = ".//{http://purl.org/dc/elements/1.1/}title"
 
@@ -87,15 +90,21 @@ def _check(data: bytes) -> Any:
     archive = open_archive(data)
     spend_on_all(archive)
     names = archive.namelist()
+    unknown = 0
     for name in names:
         if name.startswith("xl/worksheets/") and name.endswith(".xml"):
             rows = columns = 1
-            for letters, number in _PLACE.findall(member(archive, name)):
+            data = member(archive, name)
+            unknown += sum(1 for _ in _UNKNOWN.finditer(data))
+            for letters, number in _PLACE.findall(data):
                 column = 0
                 for letter in letters:
                     column = column * 26 + letter - 64
                 rows, columns = max(rows, int(number)), max(columns, column)
             _check_size(rows, columns)
+    if unknown:
+        formulas = "a formula" if unknown == 1 else f"{unknown} formulas"
+        remark(f"{formulas} without a value, since the program that wrote it computes none; save it in another")
     if "content.xml" in names:
         _check_repeats(parse_xml(member(archive, "content.xml")))
     known = next((name for name in ("docProps/core.xml", "meta.xml") if name in names), None)
