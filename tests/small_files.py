@@ -211,6 +211,8 @@ def small_files() -> dict[str, bytes]:
         ".html": HTML.encode(),
         ".csv": CSV.encode(),
         ".ipynb": notebook(),
+        ".tex": b"\\title{Hours \\emph{of} work}\n% no\n\\section[a]{Opening}\nAt six.\n",
+        ".org": "#+TITLE: Hours\n* TODO Opening 营业 :a:\nAt six.\n".encode(),
         ".eml": mail(),
         ".msg": (SAMPLES / "letter.msg").read_bytes(),
         ".pdf": (SAMPLES / "two-pages.pdf").read_bytes(),

@@ -551,6 +551,60 @@ def test_notebook(tmp_path: Path) -> None:
     assert document.text[document.headings[1].start :] == "## Part"
 
 
+def test_what_the_cells_of_a_notebook_gave(tmp_path: Path) -> None:
+    outputs: list[dict[str, object]] = [
+        {"output_type": "stream", "name": "stdout", "text": ["accuracy ", "\x1b[1m0.91\x1b[0m\n"]},
+        {"output_type": "execute_result", "data": {"text/plain": "   a\n0  甲", "text/html": "<table></table>"}},
+        {"output_type": "display_data", "data": {"text/plain": ["<Figure size 640x480 with 1 Axes>"]}},
+        {"output_type": "error", "ename": "KeyError", "evalue": "'b'", "traceback": ["long"]},
+        {"output_type": "stream", "text": "x" * 20_000},
+    ]
+    cells = [{"cell_type": "code", "source": "fit()", "outputs": outputs[:4]}]
+    file = write(tmp_path, "a.ipynb", json.dumps({"cells": cells}))
+    assert read_document(file).text == "fit()\n\naccuracy 0.91\n   a\n0  甲\nKeyError: 'b'"
+    cells[0]["outputs"] = outputs[4:]
+    long = read_document(write(tmp_path, "b.ipynb", json.dumps({"cells": cells})))
+    assert len(long.text) == len("fit()\n\n") + 10_000
+    assert long.metadata["remarks"] == "of what cell 1 gave, 10,000 characters not read"
+
+
+TEX = r"""\documentclass{article}
+\title{Growth of \emph{Kelp}\\ in Arran}\author{R. Lee\thanks{Oban} \and 王芳}
+% nobody reads this
+\begin{document}
+\section*{Method}
+Twelve sites, 5\% of them deep.
+  \subsection[Short]{Limits \& {errors}}
+Storms.
+\end{document}
+"""
+ORG = """#+TITLE: Garden
+#+AUTHOR: Ann Lee
+* Spring :beds:
+** TODO [#A] Sow 豌豆
+- with fleece
+*bold* words
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "title", "authors", "found"),
+    [
+        ("a.tex", TEX, "Growth of Kelp in Arran", ["R. Lee", "王芳"], [(3, "Method"), (4, "Limits & errors")]),
+        ("a.org", ORG, "Garden", ["Ann Lee"], [(2, "Spring"), (3, "Sow 豌豆")]),
+    ],
+)
+def test_latex_and_org(
+    tmp_path: Path, name: str, text: str, title: str, authors: list[str], found: list[tuple[int, str]]
+) -> None:
+    document = read_document(write(tmp_path, name, text))
+    assert (document.metadata["title"], document.metadata["authors"]) == (title, authors)
+    assert headings(document) == [(1, title), *found]
+    assert "nobody" not in document.text
+    for heading in document.headings[1:]:
+        assert document.text[heading.start :].startswith(("\\", "*"))
+
+
 def test_csv_rows_say_their_columns_and_the_header_is_the_title(tmp_path: Path) -> None:
     document = read_document(write(tmp_path, "a.csv", 'Team,City\n"Blues, the",STL\nFlyers,PHI\n'))
     assert document.text == "Team | City\nBlues, the | City: STL\nFlyers | City: PHI\n"

@@ -294,7 +294,7 @@ def test_notebook(tmp_path: Path) -> None:
     ]
     file = written(tmp_path, "a.ipynb", json.dumps({"cells": cells}))
     assert [one.caption for one in shown(file)] == ["图 1 按月份的蜂蜜"]
-    assert read_document(file).text == "# Honey\na year\n\nplot(honey)\n\n图 1 按月份的蜂蜜\n\nplot(wax)"
+    assert read_document(file).text == "# Honey\na year\n\nplot(honey)\n\n1\n\n图 1 按月份的蜂蜜\n\nplot(wax)"
 
 
 def test_a_notebook_of_many_pictures_is_read_in_one_go() -> None:
