@@ -168,6 +168,12 @@ def test_lines_of_a_form_above_the_names_of_a_sheet() -> None:
         assert row in found
 
 
+def test_long_names_above_an_empty_row() -> None:
+    long = "Impairment of goodwill and of intangible assets that were not commercialised"
+    rows: list[list[Value]] = [["", long, "Other"], [], ["North", 4, 5], ["South", 6, 7]]
+    assert lines(workbook({"S": rows}))[-1] == f"South | {long}: 6 | Other: 7"
+
+
 def test_years_with_a_word_name_columns() -> None:
     rows: list[list[Value]] = [
         ["Team", "Head", "2025 actual", "2026年预算"],

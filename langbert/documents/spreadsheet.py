@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DocumentError, is_panic
 from .archive import member, open_archive, parse_xml, spend_on_all
-from .cell_words import is_name
+from .cell_words import is_quantity
 from .compound import MAGIC, check_compound
 from .extract import Extract, TextBuilder
 from .forms import form_above, form_pairs, is_form_line
@@ -196,7 +196,7 @@ def _names_columns(above: Sequence[Row], below: Sequence[Row]) -> bool:
     """Whether a block without figures says what the columns of the next one are."""
     if len(above) > _MOST_HEADERS or any(_is_figure(value) for row in above for value in row):
         return False
-    if any(not is_name(text) for text in _said(above[-1])):
+    if any(map(is_quantity, _said(above[-1]))):
         return False
     named, filled = set(columns_of(above[-1:])), set(columns_of(below))
     return len(named) > 1 and named <= filled and any(_is_figure(value) for row in below for value in row)
