@@ -26,8 +26,10 @@ _LEAST = re.compile(
 )
 _PRICED = re.compile(r"\b(?:cheapest|dearest|most expensive|least expensive)\b|最(?:贵|貴|便宜)", re.IGNORECASE)
 _WHICH = re.compile(r"\b(?:who(?:se|m)?|which|what)\b(?! (?:is|are|was|were) the\b)|谁|誰|哪|什么|什麼", re.IGNORECASE)
-_TIME = re.compile(
-    r"\b(?:recent|until|before|after|at (?:most|least))\b|最(?:多|少|大|长|高)(?:能|可|是|为|保|存|几)", re.IGNORECASE
+_OTHERWISE = re.compile(
+    r"\b(?:recent|until|before|after|at (?:most|least)|most (?:of|likely)|(?<!the )most people)\b"
+    r"|最(?:多|少|大|长|高)(?:能|可|是|为|保|存|几)",
+    re.IGNORECASE,
 )
 _SUM = re.compile(
     r"(?:sub|grand )?totals?\b.*|sum|all|average|mean|overall|合计|总计|总和|小计|共计|平均.*|全部", re.IGNORECASE
@@ -50,7 +52,7 @@ def extreme_cell(question: str, rows: Sequence[Row], around: str = "") -> Cell |
     ['N4', '1,066']
     """
     most, least = _MOST.search(question), _LEAST.search(question)
-    if (most is None) == (least is None) or _TIME.search(question):
+    if (most is None) == (least is None) or _OTHERWISE.search(question):
         return None
     asked = f"{question} price" if _PRICED.search(question) else question
     compared = [row for row in rows if not _SUM.fullmatch(_text(row, 0))]
