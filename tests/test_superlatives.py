@@ -11,11 +11,11 @@ from langbert.answering.cells import Row, rows_of
 from langbert.answering.superlatives import extreme_cell
 
 TEAMS = """\
-Team | Members | Budget (EUR) | Founded
-Sales | Members: 31 | Budget (EUR): 1,180 | Founded: 2004
-Support | Members: 54 | Budget (EUR): 470.5 | Founded: 2011
-Law | Members: 5 | Budget (EUR): 205 | Founded: 2019
-Total | Members: 90 | Budget (EUR): 1,855.5 | Founded: –
+Team | Head | Members | Budget (EUR) | Founded
+Sales | Head: Ann Lee | Members: 31 | Budget (EUR): 1,180 | Founded: 2004
+Support | Head: Bo Ek | Members: 54 | Budget (EUR): 470.5 | Founded: 2011
+Law | Head: Cy Orr | Members: 5 | Budget (EUR): 205 | Founded: 2019
+Total | Head: – | Members: 90 | Budget (EUR): 1,855.5 | Founded: –
 """
 部门 = """\
 部门 | 人数 | 单价
@@ -39,7 +39,9 @@ def rows(table: str) -> list[Row]:
         (TEAMS, "Which team has the most members?", "Support"),
         (TEAMS, "which team has the smallest budget", "Law"),
         (TEAMS, "What is the highest budget of a team?", "1,180"),
+        (TEAMS, "Who heads the team with the smallest budget?", "Cy Orr"),
         (部门, "哪个部门人数最多？", "生产部"),
+        (部门, "哪种部门单价最低？", "生产部"),
         (部门, "哪个部门的单价最高", "研发部"),
         (TEAMS, "Which team has the most windows?", None),  # no such column
         (TEAMS, "Which team did most of the work on the budget?", None),
@@ -72,4 +74,4 @@ def test_an_answer_is_the_row(minilm: Embedder) -> None:
         store.add([document])
         answer = Rag(store).ask("Which team has the most members?")
     assert answer.short == "Support"
-    assert answer.citations[0].quote == "Support | Members: 54 | Budget (EUR): 470.5 | Founded: 2011"
+    assert answer.citations[0].quote == "Support | Head: Bo Ek | Members: 54 | Budget (EUR): 470.5 | Founded: 2011"

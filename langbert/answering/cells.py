@@ -20,10 +20,9 @@ from ..text.sentences import stripped
 from .asked_names import asked_names, tokens
 from .conditions import NUMBER, quarters
 
-__all__ = ["EMPTY", "Cell", "NamedRows", "Row", "asked_cell", "column_fits", "explains", "named_rows", "rows_of"]
+__all__ = ["Cell", "NamedRows", "Row", "asked_cell", "column_fits", "explains", "named_rows", "rows_of"]
 
-EMPTY = frozenset({"", "–", "-", "—", "n/a"})
-"""What stands in a cell that says nothing."""
+_EMPTY = frozenset({"", "–", "-", "—", "n/a"})  # what stands in a cell that says nothing
 
 _BARRED = re.compile(r"[^|]*[^|\s][^|]*")
 _SPACED = re.compile(r"\S+(?: \S+)*")
@@ -165,7 +164,7 @@ def asked_cell(question: str, rows: Sequence[Row], around: str = "") -> Cell | N
     unit = _UNIT.search(name)
     if unit and NUMBER.fullmatch(value):
         value = f"{value} {unit['unit']}"
-    return Cell(row, start, end, "" if value in EMPTY else value)
+    return Cell(row, start, end, "" if value in _EMPTY else value)
 
 
 def named_rows(question: str, rows: Sequence[Row], around: str = "") -> NamedRows:

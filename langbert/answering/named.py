@@ -102,7 +102,8 @@ class _Cells:
 
 def _cells(question: str, placed: Sequence[Placed]) -> _Cells:
     found, seen, said = _Cells(), set[tuple[str, int, int]](), set[str]()
-    for source, block, heading, _, _ in placed:
+    for one in placed:
+        source, block, heading, _, _ = one
         offset = source.chunk.start
         table = (source.document_id, offset + block.start, offset + block.end)
         if block.kind != "table" or table in seen:
@@ -112,7 +113,7 @@ def _cells(question: str, placed: Sequence[Placed]) -> _Cells:
         rows = list(rows_of(source.text, block.units, block.lead))
         by_name = named_rows(question, rows, around)
         pieces = [Piece(source, "table", row.start, row.end, None, heading) for row in by_name.rows]
-        cell = extreme_cell(question, rows, around)
+        cell = extreme_cell(question, rows, _introduced(one))
         if cell is None and len(pieces) < 2:
             cell = asked_cell(question, rows, around)
         if cell is not None and cell.said:
@@ -166,7 +167,7 @@ def _places(
 
 
 def _introduced(placed: Placed) -> str:
-    """What a list stands under."""
+    """What a list or a table stands under."""
     source, block, heading, _, _ = placed
     above = source.text[max(block.start - _ABOVE, 0) : block.start]
     lead = source.text[slice(*block.lead)] if block.lead else ""

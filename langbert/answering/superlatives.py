@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from .cells import EMPTY, Cell, Row, column_fits, explains
+from .cells import Cell, Row, column_fits, explains
 from .conditions import NUMBER
 
 __all__ = ["extreme_cell"]
@@ -25,6 +25,7 @@ _LEAST = re.compile(
     re.IGNORECASE,
 )
 _PRICED = re.compile(r"\b(?:cheapest|dearest|most expensive|least expensive)\b|最(?:贵|貴|便宜)", re.IGNORECASE)
+_ASKING = re.compile(r"哪(?:一?[个种款家位条项年月天]|里)?|\b(?:which|what|who|has|have|had)\b", re.IGNORECASE)
 _WHICH = re.compile(r"\b(?:who(?:se|m)?|which|what)\b(?! (?:is|are|was|were) the\b)|谁|誰|哪|什么|什麼", re.IGNORECASE)
 _OTHERWISE = re.compile(
     r"\b(?:recent|until|before|after|at (?:most|least)|most (?:of|likely)|(?<!the )most people)\b"
@@ -58,23 +59,32 @@ def extreme_cell(question: str, rows: Sequence[Row], around: str = "") -> Cell |
     compared = [row for row in rows if not _SUM.fullmatch(_text(row, 0))]
     width = min((len(row.cells) for row in compared), default=0)
     fits = column_fits(asked, compared[0])[:width] if len(compared) >= _FEWEST else []
-    best = max(fits, default=0.0)
-    if best <= 0 or fits.count(best) > 1:
+    named = [column for column, fit in enumerate(fits) if fit > 0]
+    measured = {column: figures for column in named if (figures := _figures(compared, column))}
+    best = max((fits[column] for column in measured), default=0.0)
+    columns = [column for column in measured if fits[column] == best]
+    if len(columns) != 1:
         return None
-    column = fits.index(best)
-    figures = [(figure, row) for row in compared if (figure := _figure(_text(row, column))) is not None]
-    filled = [row for row in compared if _text(row, column) not in EMPTY]
-    if len(figures) < max(_FEWEST, len(filled)) or len({unit for (_, unit), _ in figures}) > 1:
+    figures = measured[columns[0]]
+    wanted = (max if most else min)(figures)
+    rest = _ASKING.sub(" ", _LEAST.sub(" ", _MOST.sub(" ", question)))
+    if figures.count(wanted) > 1 or not explains(rest, row := compared[figures.index(wanted)], around):
         return None
-    wanted = (max if most else min)(value for (value, _), _ in figures)
-    found = [row for (value, _), row in figures if value == wanted]
-    rest = _LEAST.sub(" ", _MOST.sub(" ", question))
-    if len(found) > 1 or not explains(rest, found[0], around):
-        return None
-    numbered = all(NUMBER.fullmatch(_text(row, 0)) for row in compared)
-    at = (1 if numbered and column != 1 else 0) if _WHICH.search(question) else column
-    _, start, end = found[0].cells[at]
-    return Cell(found[0], start, end, _text(found[0], at))
+    at = columns[0]
+    if _WHICH.search(question):
+        said = [column for column in named if column not in measured]
+        numbered = all(NUMBER.fullmatch(_text(one, 0)) for one in compared)
+        at = said[0] if len(said) == 1 else int(numbered and at != 1)
+    _, start, end = row.cells[at]
+    return Cell(row, start, end, _text(row, at))
+
+
+def _figures(rows: Sequence[Row], column: int) -> list[float]:
+    """A column's figures, row by row, if all that is said in it are such, in one unit; else nothing."""
+    found = [_figure(_text(row, column)) for row in rows]
+    if any(one is None for one in found) or len({one[1] for one in found if one}) > 1:
+        return []
+    return [one[0] for one in found if one]
 
 
 def _text(row: Row, column: int) -> str:
