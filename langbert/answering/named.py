@@ -26,10 +26,8 @@ _ROW = 1.5
 """Of a row whose name the question says, whatever it asks of it."""
 
 _OTHER = -6.0
-"""Of what is said of another year or thing, and of a table whose cell is empty."""
-
-_NO_AMOUNT = -6.0
-"""Of what does not say how much, where that is asked."""
+"""Of what is said of another year or thing, of a table whose cell is empty, and of what does not say how much, where
+that is asked."""
 
 _MOST = 3  # tables, or documents, that each have what is named
 _ABOVE = 200  # characters of what a list stands below
@@ -56,15 +54,14 @@ def as_told(
     named = list(_places(place, candidates, documents, placed)) if place else []
     cells = _Cells() if named else _cells(question, placed)
     named = [piece for piece in named or cells.named if not _is_of_another(question, piece)]
-    told = [replace(piece, told=_against(question, piece, cells)) for piece in pieces]
+    told = [replace(piece, told=_OTHER) if _is_ruled_out(question, piece, cells) else piece for piece in pieces]
     return [*named, *cells.rows, *told]
 
 
-def _against(question: str, piece: Piece, cells: _Cells) -> float:
-    """What a question's words tell against a piece that it does not name."""
-    if (piece.kind == "table" and cells.rule_out(piece)) or _is_of_another(question, piece):
-        return _OTHER
-    return _NO_AMOUNT if lacks_amount(question, piece.text) else 0.0
+def _is_ruled_out(question: str, piece: Piece, cells: _Cells) -> bool:
+    """Whether a question's words tell against a piece that it does not name."""
+    of_another_row = piece.kind == "table" and cells.rule_out(piece)
+    return of_another_row or _is_of_another(question, piece) or lacks_amount(question, piece.text)
 
 
 def is_ruled_out(evidence: Evidence, pieces: Sequence[Piece]) -> bool:

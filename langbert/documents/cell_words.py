@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import re
 
+EMPTY = "–"
+"""What stands for a cell in which nothing does."""
+
+SEPARATOR = " | "
+"""Between the cells of a row that is written as a line."""
+
 MAX_NAME = 60
 """Characters: a longer first row is text, no names."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from .cell_words import is_name, is_quantity
+from .cell_words import EMPTY, SEPARATOR, is_name, is_quantity
 
 MOST_ROWS = 200
 """No form has more, and tables may be long."""
@@ -33,6 +33,14 @@ def form_pairs(row: Sequence[str]) -> list[tuple[str, str]]:
     return [(cells[i].rstrip(_COLONS), cells[i + 1]) for i in range(0, len(row), 2)]
 
 
+def form_text(row: Sequence[str]) -> str:
+    """
+    >>> form_text(["Name:", "Ann Lee", "Company:", ""])
+    'Name: Ann Lee | Company: –'
+    """
+    return SEPARATOR.join(f"{label}: {value or EMPTY}" for label, value in form_pairs(row) if label or value)
+
+
 def is_form(rows: Sequence[Sequence[str]], marked: bool = False) -> bool:
     """Whether in a table every other cell is the label of the one behind it: in each row two and more, none twice, and
     most of them with a colon, or what forms ask for, in the first row and below.
@@ -42,7 +50,7 @@ def is_form(rows: Sequence[Sequence[str]], marked: bool = False) -> bool:
         marked: the file says that every other cell is a label.
     """
     width = max(map(len, rows), default=0)
-    if not 1 < len(rows) <= MOST_ROWS or width < 4 or any(len(row) % 2 for row in rows):
+    if len(rows) < 2 or width < 4 or any(len(row) % 2 for row in rows):
         return False
     labels = [[label for label, value in form_pairs(row) if label or value] for row in rows]
     flat = [label for row in labels for label in row]

@@ -11,12 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .cell_words import MAX_NAME, QUANTITY, UNIT, is_quantity
-from .forms import MOST_ROWS, form_pairs, is_form
+from .cell_words import EMPTY, MAX_NAME, QUANTITY, SEPARATOR, UNIT, is_quantity
+from .forms import MOST_ROWS, form_text, is_form
 from .limits import spend
 
-EMPTY = "–"
-SEPARATOR = " | "
 _MAX_COLUMNS = 1_000  # a row may say that it is wider, and cost more than it holds
 _UNITS_NAMED = frozenset({"", "unit", "units", "单位"})
 
@@ -118,8 +116,7 @@ class Grid:
         marked = all(((i, j) in self._labels) == (j % 2 == 0) for i, row in body for j, _ in row)
         if not is_form([[text for _, text in row] for _, row in body], marked):
             return []
-        pairs = (form_pairs([text for _, text in row]) for row in said)
-        lines = (SEPARATOR.join(f"{label}: {value or EMPTY}" for label, value in row if label) for row in pairs)
+        lines = (form_text([text for _, text in row]) for row in said)
         return [rows[i][0] if i in self._whole else line for i, line in enumerate(lines) if any(rows[i])]
 
     def _depth(self, rows: Sequence[Sequence[str]]) -> int:

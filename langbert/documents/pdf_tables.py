@@ -14,8 +14,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ..boxes import Box
-from .cell_words import is_quantity
-from .grid import EMPTY, Cell, Grid
+from .cell_words import EMPTY, is_quantity
+from .grid import Cell, Grid
 from .pdf_layout import Line, Word
 
 _GAP = 0.5  # of the type's size: more than a blank

@@ -6,13 +6,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..text.numerals import in_form
-from .extract import MAX_INDENT, whole_number
+from .extract import whole_number
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
 _A = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _P = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
+_PLACEHOLDER, _STYLE = f"{_P}nvSpPr/{_P}nvPr/{_P}ph", f"{_P}txBody/{_A}lstStyle"
 _BULLETS = tuple(f"{_A}{name}" for name in ("buNone", "buChar", "buBlip", "buAutoNum"))
 _BODY = ("", "body", "obj")  # kinds of placeholders that the master's body style is for
 _FORMS = {
@@ -31,16 +32,16 @@ class Lists:
     """
 
     def __init__(self, shape: _Element, above: tuple[_Element, ...] = ()) -> None:
-        self._styles = [shape.find(f"{_P}txBody/{_A}lstStyle")]
+        self._styles = [shape.find(_STYLE)]
         self._counts: dict[int, int] = {}  # by level
-        placeholder = shape.find(f"{_P}nvSpPr/{_P}nvPr/{_P}ph")
+        placeholder = shape.find(_PLACEHOLDER)
         if placeholder is None:
             return
         for part in above:
             self._styles += (
-                like.getparent().getparent().getparent().find(f"{_P}txBody/{_A}lstStyle")
-                for like in part.iter(f"{_P}ph")
-                if _are_alike(placeholder, like)
+                other.find(_STYLE)
+                for other in part.iter(f"{_P}sp")
+                if (like := other.find(_PLACEHOLDER)) is not None and _are_alike(placeholder, like)
             )
         if placeholder.get("type", "") in _BODY:
             self._styles += (part.find(f"{_P}txStyles/{_P}bodyStyle") for part in above)
@@ -56,7 +57,7 @@ class Lists:
         if bullet is None or bullet.tag == f"{_A}buNone":
             return ""
         if not numbered:
-            return "  " * min(level, MAX_INDENT) + "-"
+            return "  " * level + "-"
         self._counts[level] = self._counts.get(level, whole_number(bullet.get("startAt"), 1) - 1) + 1
         return _number(self._counts[level], bullet.get("type") or "arabicPeriod")
 

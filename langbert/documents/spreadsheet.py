@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DocumentError, is_panic
 from .archive import member, open_archive, parse_xml, spend_on_all
-from .cell_words import is_quantity
+from .cell_words import SEPARATOR, is_quantity
 from .compound import MAGIC, check_compound
 from .extract import Extract, TextBuilder
-from .forms import form_above, form_pairs, is_form_line
-from .grid import SEPARATOR, Cell, Grid
+from .forms import form_above, form_text, is_form_line
+from .grid import Cell, Grid
 from .properties import office_properties
 from .remarks import remark
 from .sheet_parts import Row, blocks, columns_of, parts
@@ -238,7 +238,7 @@ def _said(row: Row) -> list[str]:
 
 def _form_line(row: Row) -> str:
     said = _said(row)
-    return SEPARATOR.join(map(": ".join, form_pairs(said)) if is_form_line(said) else said)
+    return form_text(said) if is_form_line(said) else SEPARATOR.join(said)
 
 
 def _text(value: object) -> str:
